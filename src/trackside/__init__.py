@@ -1,0 +1,87 @@
+"""A metrics sink for an event-bus logging pipeline that ends in MLflow.
+
+``import trackside`` loads neither torch nor mlflow; names are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trackside.events import ConfigEvent, LifecycleEvent, MetricsSample
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from trackside.event_bus import Bus
+    from trackside.events import Event
+    from trackside.session import Run, start
+    from trackside.session import default_bus as bus
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Bus",
+    "ConfigEvent",
+    "LifecycleEvent",
+    "MetricsSample",
+    "Run",
+    "bus",
+    "emit",
+    "log",
+    "start",
+]
+
+_LAZY = {
+    "Bus": ("trackside.event_bus", "Bus"),
+    "Run": ("trackside.session", "Run"),
+    "bus": ("trackside.session", "default_bus"),
+    "start": ("trackside.session", "start"),
+}
+
+
+def emit(event: Event) -> None:
+    """Send an event on the default bus. Never raises an ``Exception``."""
+    (_bus or _default_bus()).emit(event)
+
+
+def log(
+    metrics: Mapping[str, Any],
+    step: int | None = None,
+    epoch: float | None = None,
+    prefix: str | None = None,
+) -> None:
+    """Log the metrics of one step: sugar for ``emit(MetricsSample(step, epoch, metrics, prefix))``.
+
+    Values are numbers, arrays or tensors. Without ``step`` the step after the last is taken, with one
+    warning. ``prefix="val"`` logs ``loss`` as ``val/loss``.
+    """
+    (_bus or _default_bus()).emit(MetricsSample(step, epoch, metrics, prefix))
+
+
+_bus: Bus | None = None
+
+
+def _default_bus() -> Bus:
+    """The default bus, imported on first use and remembered: an import statement costs as much as a log."""
+    global _bus
+    from trackside.session import default_bus
+
+    _bus = default_bus
+    return default_bus
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        module, attribute = _LAZY[name]
+    except KeyError:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg) from None
+    from importlib import import_module
+
+    value = getattr(import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])

@@ -1,0 +1,148 @@
+"""Finding or making the run in MLflow, once, whatever happens in between.
+
+Invariant: a run is created at most once for a journal. The run carries the journal's id as a tag from its
+first moment; when it is unknown whether an earlier attempt to create it succeeded (the shipper was killed,
+the connection was cut behind the commit), the run is looked up by that tag before another one is made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import subprocess
+from typing import Any
+
+from trackside.errors import DeliveryError, RejectedError
+from trackside.journal.meta import Meta, RunInfo
+
+logger = logging.getLogger(__name__)
+
+JOURNAL_TAG = "trackside.journal"
+MAX_TAG_VALUE = 8000
+"""Characters; ``MAX_TAG_VAL_LENGTH`` in ``mlflow/utils/validation.py``."""
+
+
+class RunOpener:
+    """Creates or resumes the run that ``meta`` asks for, through ``client``, an ``MlflowClient``."""
+
+    def __init__(self, client: Any, meta: Meta, *, translate: Any) -> None:
+        self._client = client
+        self._meta = meta
+        self._target = meta.target
+        self._translate = translate
+
+    def resume(self) -> Any | None:
+        """The run asked for by id, set back to RUNNING; None when there is none and a new one is wanted."""
+        run_id = self._target.run_id
+        if run_id is None:
+            return None
+        try:
+            run = self._call(self._client.get_run, run_id)
+        except RejectedError as error:
+            if self._target.required_run:
+                msg = f"run {run_id!r} does not exist at {self._target.tracking_uri}: {error}"
+                raise RejectedError(msg) from error
+            return None
+        if run.info.lifecycle_stage == "deleted":
+            if self._target.required_run:
+                msg = f"run {run_id!r} is deleted; restore it (mlflow runs restore --run-id {run_id}) or start a new one"
+                raise RejectedError(msg)
+            return None
+        tags = {JOURNAL_TAG: self._meta.journal_id, **self._target.tags}
+        for key, value in tags.items():
+            self._call(self._client.set_tag, run_id, key, value[:MAX_TAG_VALUE])
+        self._call(self._client.update_run, run_id, "RUNNING")
+        return self._call(self._client.get_run, run_id)
+
+    def find_created(self) -> Any | None:
+        """The run an earlier, interrupted attempt made for this journal, if it did."""
+        experiment_id = self.experiment_id()
+        condition = f"tags.`{JOURNAL_TAG}` = '{self._meta.journal_id}'"
+        found = self._call(self._client.search_runs, [experiment_id], condition, max_results=1)
+        return found[0] if found else None
+
+    def create(self) -> Any:
+        """A new run; its tags are those ``mlflow.start_run`` would have set for the training process."""
+        tags = {JOURNAL_TAG: self._meta.journal_id, **self._source_tags(), **self._target.tags}
+        if self._target.parent_run_id:
+            tags["mlflow.parentRunId"] = self._target.parent_run_id
+        return self._call(
+            self._client.create_run,
+            self.experiment_id(),
+            start_time=self._meta.started_ms,
+            tags={key: value[:MAX_TAG_VALUE] for key, value in tags.items()},
+            run_name=self._target.run_name,
+        )
+
+    def experiment_id(self) -> str:
+        """Id of the experiment, created when it is new; a deleted one is refused."""
+        if self._target.experiment_id is not None:
+            return self._checked(self._call(self._client.get_experiment, self._target.experiment_id))
+        name = self._target.experiment_name or "Default"
+        found = self._call(self._client.get_experiment_by_name, name)
+        if found is not None:
+            return self._checked(found)
+        try:
+            location = self._target.artifact_location
+            return str(self._call(self._client.create_experiment, name, artifact_location=location))
+        except RejectedError:
+            found = self._call(self._client.get_experiment_by_name, name)
+            if found is None:
+                raise
+            return self._checked(found)  # another job made it between our look and our try
+
+    def describe(self, run: Any, *, resumed: bool) -> RunInfo:
+        """What the trainer wants to know of ``run``."""
+        info = run.info
+        return RunInfo(
+            run_id=info.run_id,
+            experiment_id=info.experiment_id,
+            artifact_uri=info.artifact_uri,
+            url=self._url(info.experiment_id, info.run_id),
+            resumed=resumed,
+            created_ms=info.start_time or 0,
+        )
+
+    def _url(self, experiment_id: str, run_id: str) -> str | None:
+        base = self._target.tracking_uri.rstrip("/")
+        if not base.startswith(("http://", "https://")):
+            return None
+        return f"{base}/#/experiments/{experiment_id}/runs/{run_id}"
+
+    def _checked(self, experiment: Any) -> str:
+        if experiment.lifecycle_stage == "deleted":
+            msg = (
+                f"experiment {experiment.name!r} is deleted; restore it "
+                f"(mlflow experiments restore --experiment-id {experiment.experiment_id}) or use another name"
+            )
+            raise RejectedError(msg)
+        return str(experiment.experiment_id)
+
+    def _source_tags(self) -> dict[str, str]:
+        commit = git_commit(self._target.tags.get("mlflow.source.name", ""))
+        return {"mlflow.source.git.commit": commit} if commit else {}
+
+    def _call(self, function: Any, *arguments: Any, **options: Any) -> Any:
+        try:
+            return function(*arguments, **options)
+        except DeliveryError:
+            raise
+        except Exception as error:
+            raise self._translate(error) from error
+
+
+def git_commit(source: str) -> str | None:
+    """The commit checked out where the training script lies; None outside a checkout."""
+    directory = os.path.dirname(os.path.abspath(source)) if source else os.getcwd()
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(  # noqa: S603 - a fixed command
+            ["git", "rev-parse", "HEAD"],  # noqa: S607 - whichever git the user has
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+        return done.stdout.strip() or None
+    return None

@@ -1,0 +1,255 @@
+"""The bus: three blinker signals, and sinks attached to them.
+
+Invariants:
+
+* A sink that raises never reaches the emitter or the other sinks. Its first error is logged with the
+  traceback, every error is counted, and after :data:`FAULTS_BEFORE_DETACH` in a row it is detached.
+* Sinks are held strongly and called in the order they were attached.
+* ``emit`` takes no lock: the tuple of handlers is replaced whole by ``attach`` and ``detach``, so a
+  sample meets either the old set or the new one, from whichever thread it comes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from blinker import ANY, NamedSignal, Namespace
+
+from trackside.events import ConfigEvent, Event, LifecycleEvent, MetricsSample
+
+logger = logging.getLogger(__name__)
+
+FAULTS_BEFORE_DETACH = 10
+"""How many errors in a row a sink may raise before it is detached."""
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_SIGNALS = ("metrics", "config", "lifecycle")
+
+
+class EventSignal(NamedSignal):
+    """A blinker signal in all respects but two: a receiver's error stays with that receiver, and
+    coroutine functions are refused when they are connected instead of failing at every send."""
+
+    def connect(self, receiver: _F, sender: Any = ANY, weak: bool = True) -> _F:  # noqa: FBT001, FBT002
+        """As :meth:`blinker.Signal.connect`; raises ``TypeError`` for a coroutine function."""
+        if inspect.iscoroutinefunction(receiver):
+            msg = f"{receiver!r} is a coroutine function; connect a plain function that schedules it"
+            raise TypeError(msg)
+        return super().connect(receiver, sender, weak)
+
+    def send(self, sender: Any = None, /, **kwargs: Any) -> list[tuple[Callable[..., Any], Any]]:
+        """Call every receiver; return ``(receiver, result)`` for those that did not raise."""
+        results: list[tuple[Callable[..., Any], Any]] = []
+        if self.is_muted:
+            return results
+        for receiver in self.receivers_for(sender):
+            try:
+                results.append((receiver, receiver(sender, **kwargs)))
+            except Exception:  # one receiver's fault must not reach the training loop
+                _report_receiver(self, receiver)
+        return results
+
+
+class EventNamespace(Namespace):
+    """A blinker namespace that makes :class:`EventSignal` objects."""
+
+    def signal(self, name: str, doc: str | None = None) -> EventSignal:
+        """Return the signal of that name, made on first use."""
+        if name not in self:
+            self[name] = EventSignal(name, doc)
+        found = self[name]
+        assert isinstance(found, EventSignal)  # noqa: S101 - narrows the type; nothing else is stored
+        return found
+
+
+class _Attachment:
+    """One attached sink, its handlers by signal name, and its record of faults."""
+
+    __slots__ = ("faults", "faults_in_a_row", "handlers", "sink")
+
+    def __init__(self, sink: Any) -> None:
+        self.sink = sink
+        self.faults = 0
+        self.faults_in_a_row = 0
+        self.handlers = _handlers_of(sink)
+
+
+class Bus:
+    """Signals for metrics, configuration and lifecycle, and the sinks that listen to them."""
+
+    def __init__(self, name: str = "trackside") -> None:
+        self.name = name
+        self.namespace = EventNamespace()
+        self.metrics = self.namespace.signal("metrics", doc="a MetricsSample a step, as event=")
+        self.config = self.namespace.signal("config", doc="a ConfigEvent, as event=")
+        self.lifecycle = self.namespace.signal("lifecycle", doc="a LifecycleEvent, as event=")
+        self._signal_by_type: dict[type, EventSignal] = {
+            MetricsSample: self.metrics,
+            ConfigEvent: self.config,
+            LifecycleEvent: self.lifecycle,
+        }
+        self._attachments: tuple[_Attachment, ...] = ()
+        self._routes: dict[str, tuple[tuple[_Attachment, Callable[[Any], Any]], ...]] = {}
+        self._changing = threading.RLock()
+        self._silent_reported = False
+        self._postponed: deque[Event] = deque()
+        self._dispatchers = {name: self._dispatcher(name) for name in _SIGNALS}
+
+    def emit(self, event: Event) -> None:
+        """Send ``event`` on the signal of its type. Never raises an ``Exception``."""
+        if self._postponed:
+            self.deliver_postponed()
+        signal = self._signal_by_type.get(type(event))
+        if signal is None:
+            self._refuse(event)
+        elif signal.receivers:
+            signal.send(self, event=event)
+        elif not self._silent_reported and signal is self.metrics:
+            self._report_silence()
+
+    def postpone(self, event: Event) -> None:
+        """Have ``event`` sent before the next one that is emitted.
+
+        For signal handlers: they interrupt the main thread anywhere, inside a sink that holds a lock for
+        instance, and must not call sinks from there.
+        """
+        self._postponed.append(event)
+
+    def deliver_postponed(self) -> None:
+        """Send what was postponed, now."""
+        while self._postponed:
+            event = self._postponed.popleft()
+            self._signal_by_type[type(event)].send(self, event=event)
+
+    def attach(self, sink: Any) -> Any:
+        """Connect ``sink`` and return it.
+
+        ``sink`` is an object with any of ``on_metrics(sample)``, ``on_config(event)``,
+        ``on_lifecycle(event)`` and ``close()``, or a plain function, which gets the metrics. Attaching
+        the same one twice changes nothing. Raises ``TypeError`` for anything else.
+        """
+        attachment = _Attachment(sink)
+        with self._changing:
+            if self._find(sink) is None:
+                self._replace((*self._attachments, attachment))
+        return sink
+
+    def detach(self, sink: Any) -> None:
+        """Disconnect ``sink``; one that is not attached is left alone. Does not close it."""
+        with self._changing:
+            found = self._find(sink)
+            if found is not None:
+                self._replace(tuple(a for a in self._attachments if a is not found))
+
+    @contextmanager
+    def attached(self, sink: Any) -> Iterator[Any]:
+        """``with bus.attached(sink):`` attaches for the block, then detaches."""
+        self.attach(sink)
+        try:
+            yield sink
+        finally:
+            self.detach(sink)
+
+    @property
+    def sinks(self) -> tuple[Any, ...]:
+        """The attached sinks, in calling order."""
+        return tuple(attachment.sink for attachment in self._attachments)
+
+    def faults(self, sink: Any) -> int:
+        """How many errors an attached ``sink`` has raised so far."""
+        found = self._find(sink)
+        return 0 if found is None else found.faults
+
+    def silence(self) -> None:
+        """Do not warn that nobody listens: on this rank nobody is meant to."""
+        self._silent_reported = True
+
+    def forget_all(self) -> None:
+        """Detach everything without a lock: for a forked child, where the lock may be held for ever."""
+        self._changing = threading.RLock()
+        self._replace(())
+        self._silent_reported = True
+
+    def _find(self, sink: Any) -> _Attachment | None:
+        return next((a for a in self._attachments if a.sink is sink or a.sink == sink), None)
+
+    def _replace(self, attachments: tuple[_Attachment, ...]) -> None:
+        self._attachments = attachments
+        for name in _SIGNALS:
+            route = tuple((a, a.handlers[name]) for a in attachments if name in a.handlers)
+            self._routes[name] = route
+            signal = self.namespace.signal(name)
+            if route:
+                signal.connect(self._dispatchers[name], weak=False)
+            else:
+                signal.disconnect(self._dispatchers[name])
+
+    def _dispatcher(self, name: str) -> Callable[..., None]:
+        """One receiver a signal, which calls the sinks in order (blinker's own order is undefined)."""
+        routes = self._routes
+
+        def dispatch(_sender: Any, event: Any) -> None:
+            for attachment, handler in routes[name]:
+                try:
+                    handler(event)
+                except Exception:  # the isolation the module promises
+                    self._fault(attachment)
+                else:
+                    attachment.faults_in_a_row = 0
+
+        return dispatch
+
+    def _fault(self, attachment: _Attachment) -> None:
+        attachment.faults += 1
+        attachment.faults_in_a_row += 1
+        if attachment.faults == 1:
+            logger.exception("sink %r failed; further errors of it are only counted", attachment.sink)
+        if attachment.faults_in_a_row >= FAULTS_BEFORE_DETACH:
+            self.detach(attachment.sink)
+            logger.error(
+                "sink %r was detached after %d errors in a row", attachment.sink, attachment.faults_in_a_row
+            )
+
+    def _refuse(self, event: object) -> None:
+        logger.warning(
+            "%s is not an event; emit a MetricsSample, ConfigEvent or LifecycleEvent", type(event).__name__
+        )
+
+    def _report_silence(self) -> None:
+        self._silent_reported = True
+        from trackside.rank import get_rank  # noqa: PLC0415 - off the hot path: once a process
+
+        if get_rank() == 0:
+            logger.warning("metrics were emitted, but no run is started and no sink attached")
+
+
+def _handlers_of(sink: Any) -> dict[str, Callable[[Any], Any]]:
+    """The methods a sink answers events with, by signal name."""
+    found = {name: getattr(sink, f"on_{name}", None) for name in _SIGNALS}
+    handlers = {name: handler for name, handler in found.items() if callable(handler)}
+    if not handlers and callable(sink) and not isinstance(sink, type):
+        handlers = {"metrics": sink}
+    if not handlers:
+        msg = (
+            f"{sink!r} is no sink: it has none of on_metrics, on_config, on_lifecycle and is not a "
+            "function of one argument"
+        )
+        raise TypeError(msg)
+    return handlers
+
+
+_reported: set[tuple[str, str]] = set()
+
+
+def _report_receiver(signal: EventSignal, receiver: Callable[..., Any]) -> None:
+    """Log a plain receiver's error, with its traceback, the first time it happens."""
+    label = getattr(receiver, "__qualname__", None) or type(receiver).__qualname__
+    if (signal.name, label) not in _reported and len(_reported) < 1000:
+        _reported.add((signal.name, label))
+        logger.exception("receiver %s of signal %r failed; further errors are not logged", label, signal.name)

@@ -1,0 +1,85 @@
+"""The records that travel on the bus: frozen, slotted, made in a fraction of a microsecond.
+
+They are :class:`msgspec.Struct` rather than dataclasses because a frozen dataclass pays
+``object.__setattr__`` once a field, and one of these is made at every training step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+LifecycleKind: TypeAlias = Literal[
+    "started", "terminating", "crashed", "thread_crashed", "exited", "finished"
+]
+"""What happened to the process or the run.
+
+``started``: a run began. ``terminating``: somebody asked the process to stop (SIGTERM, a scheduler's
+notice). ``crashed``: an exception nobody caught left the main thread. ``thread_crashed``: the same in
+another thread. ``exited``: the interpreter is on its way out. ``finished``: the program said so.
+"""
+
+
+def now_ms() -> int:
+    """Wall-clock time in milliseconds since the epoch, MLflow's unit for timestamps."""
+    return time.time_ns() // 1_000_000
+
+
+class MetricsSample(msgspec.Struct, frozen=True, gc=False):
+    """The metrics of one step.
+
+    ``metrics`` maps names to anything :func:`trackside.coerce.to_float` reads: numbers, 0-d arrays,
+    tensors. ``step`` is an int (``None`` or a non-finite one is counted and replaced by the step after
+    the last). ``epoch``, when given, is delivered as the metric ``epoch``. ``prefix="val"`` delivers
+    ``loss`` as ``val/loss``. ``timestamp_ms`` is milliseconds since the epoch, now by default.
+    """
+
+    step: Any
+    epoch: Any = None
+    metrics: Mapping[str, Any] = {}
+    prefix: str | None = None
+    timestamp_ms: int = msgspec.field(default_factory=now_ms)
+
+    def to_dict(self) -> dict[str, Any]:
+        """``step``, ``epoch``, ``timestamp`` (ISO 8601 UTC, milliseconds, ``Z``) and the metrics."""
+        moment = datetime.fromtimestamp(self.timestamp_ms / 1000, tz=timezone.utc)
+        stamp = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return {"step": self.step, "epoch": self.epoch, "timestamp": stamp, **self.metrics}
+
+
+class ConfigEvent(msgspec.Struct, frozen=True):
+    """The run's configuration, or an addition to it: params and ``config.yaml`` in MLflow.
+
+    ``config``: a mapping, dataclass, ``argparse.Namespace``, pydantic or OmegaConf object, nested as
+    deep as you like. ``flatten_depth``: how many levels get keys of their own (``None``: all).
+    """
+
+    config: Any
+    flatten_depth: int | None = 1
+    timestamp_ms: int = msgspec.field(default_factory=now_ms)
+
+
+class LifecycleEvent(msgspec.Struct, frozen=True):
+    """Something happened to the process or the run that its final status depends on.
+
+    ``status`` is what the emitter thinks the run's status is now (only ``finished`` needs one);
+    ``signal`` a signal number; ``exit_code`` what the process was told to exit with; ``message`` a
+    text for the run's page; ``error_type`` and ``traceback`` describe an exception.
+    """
+
+    kind: LifecycleKind
+    status: str | None = None
+    message: str | None = None
+    signal: int | None = None
+    exit_code: int | None = None
+    error_type: str | None = None
+    traceback: str | None = None
+    timestamp_ms: int = msgspec.field(default_factory=now_ms)
+
+
+Event: TypeAlias = MetricsSample | ConfigEvent | LifecycleEvent
+"""Anything :meth:`trackside.event_bus.Bus.emit` takes."""

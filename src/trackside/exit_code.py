@@ -1,0 +1,84 @@
+"""The exit code, noted by the C library, after everything of Python is gone.
+
+``raise SystemExit(3)`` reaches no hook of Python's: not ``sys.excepthook``, and ``atexit`` is not told the
+code. glibc's ``on_exit`` is: it calls ``function(status, argument)``. Python code can't run by then, but
+``putw(word, stream)`` of the same library has just that signature: registered with a stream that is open
+on a file, it writes the code there, and ``exit`` flushes the stream. A process that leaves by a signal or
+by ``_exit`` writes nothing, and that, too, tells.
+
+Where there is no ``on_exit`` (musl, macOS) nothing is noted, and the code is known from ``sys.exit`` only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+from typing import Any
+
+from trackside.journal.directory import FILE_MODE
+
+
+class ExitCodeNote:
+    """Notes this process's exit code in a file; one may be made for several runs, one after another.
+
+    The registration can't be taken back, so streams are kept and reused, open on ``/dev/null`` meanwhile.
+    """
+
+    _spare: list[ExitCodeNote] = []
+    _all: list[ExitCodeNote] = []
+
+    def __init__(self, library: Any) -> None:
+        stream = library.fopen(os.devnull.encode(), b"wbe")
+        self._descriptor = library.fileno(stream) if stream else -1
+        self.works = bool(stream) and library.on_exit(_address(library.putw), stream) == 0
+        ExitCodeNote._all.append(self)
+
+    @classmethod
+    def write_to(cls, path: Path) -> ExitCodeNote | None:
+        """Have the exit code written to ``path`` as a 32-bit integer; None where the system can't."""
+        library = _load_library()
+        if library is None:
+            return None
+        note = cls._spare.pop() if cls._spare else cls(library)
+        if not note.works:
+            return None
+        note._point_at(os.fspath(path), create=True)
+        return note
+
+    def release(self) -> None:
+        """Note nothing any more."""
+        self._point_at(os.devnull)
+        ExitCodeNote._spare.append(self)
+
+    @classmethod
+    def abandon_all(cls) -> None:
+        """In a forked child, which inherits the registrations: its exit code is nobody's business."""
+        for note in cls._all:
+            note._point_at(os.devnull)
+
+    def _point_at(self, path: str, *, create: bool = False) -> None:
+        # Not freopen: when that fails the stream is closed, and exit() would write into freed memory.
+        descriptor = os.open(path, os.O_WRONLY | (os.O_CREAT | os.O_TRUNC if create else 0), FILE_MODE)
+        try:
+            os.dup2(descriptor, self._descriptor, inheritable=False)
+        finally:
+            os.close(descriptor)
+
+
+def _address(function: Any) -> int:
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
+def _load_library() -> Any | None:
+    try:
+        library = ctypes.CDLL(None)
+        for name in ("on_exit", "putw", "fopen", "fileno"):
+            getattr(library, name)
+    except (OSError, AttributeError, TypeError):
+        return None
+    library.fopen.restype = ctypes.c_void_p
+    library.fopen.argtypes = (ctypes.c_char_p, ctypes.c_char_p)
+    library.fileno.argtypes = (ctypes.c_void_p,)
+    library.on_exit.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
+    return library

@@ -1,0 +1,258 @@
+"""What turns exceptions, signals and exits of this process into LifecycleEvents on the bus.
+
+Invariants:
+
+* Whoever was hooked in before still runs, after us: the traceback, the exit code and the death by signal
+  the user sees are what they would have been. ``uninstall`` restores what is still ours to restore.
+* In signal context only the scoreboard's slot is written; the event waits for the next emit or the exit.
+* Signals are hooked in the main thread only, and only those that Python handles or leaves to the system:
+  an ignored signal stays ignored, a handler that C code installed is left alone.
+* A wakeup descriptor somebody else set (asyncio) is left alone.
+* A forked child gets back what its parent had before.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterable
+from types import FrameType, TracebackType
+from typing import Any
+
+from trackside.event_bus import Bus
+from trackside.events import LifecycleEvent, now_ms
+from trackside.fork import abandon_in_children, keep_in_children
+from trackside.masking import mask_uri
+from trackside.settings import DEFAULT_TERMINATE_SIGNALS
+
+logger = logging.getLogger(__name__)
+
+MAX_TRACEBACK = 200_000
+MAX_MESSAGE = 4_000
+"""Characters kept of a traceback and of an exception's message."""
+
+NoteSignal = Callable[[int, int], None]
+
+
+def _nothing(*_: Any) -> None:
+    """Stand in for a callback nobody gave."""
+
+
+class ProcessHooks:
+    """The hooks of one bus.
+
+    ``note_signal(number, at_ms)`` is called in signal context and must be safe there. ``before_death`` is
+    called before the default action of a terminate signal ends the process, ``at_exit`` after the
+    ``exited`` event. ``wakeup_descriptor`` is a non-blocking pipe for :func:`signal.set_wakeup_fd`.
+    """
+
+    _installed: list[ProcessHooks] = []
+
+    def __init__(
+        self,
+        bus: Bus,
+        *,
+        terminate_signals: Iterable[int] = DEFAULT_TERMINATE_SIGNALS,
+        note_signal: NoteSignal = _nothing,
+        before_death: Callable[[], None] = _nothing,
+        at_exit: Callable[[], None] = _nothing,
+        wakeup_descriptor: int | None = None,
+    ) -> None:
+        self._bus = bus
+        self._terminate_signals = tuple(int(number) for number in terminate_signals)
+        self._note_signal = note_signal
+        self._before_death = before_death
+        self._run_at_exit = at_exit
+        self._wakeup_descriptor = wakeup_descriptor
+        self._previous: dict[str, Any] = {}
+        self._previous_handlers: dict[int, Any] = {}
+        self._dying = False
+        self._crash_seen: BaseException | None = None
+        self._last_before = _last_exception()
+        self._exit_argument: tuple[int, str | None] | None = None
+
+    def install(self) -> None:
+        """Hook in; a second call changes nothing."""
+        if self in ProcessHooks._installed:
+            return
+        self._previous = {
+            "excepthook": sys.excepthook,
+            "threading": threading.excepthook,
+            "exit": sys.exit,
+        }
+        sys.excepthook = self._on_exception
+        threading.excepthook = self._on_thread_exception
+        sys.exit = self._on_sys_exit  # type: ignore[assignment]  # same signature but for the name
+        atexit.register(self._on_exit)
+        if threading.current_thread() is threading.main_thread():
+            self._hook_signals()
+        ProcessHooks._installed.append(self)
+        abandon_in_children(self)
+
+    def uninstall(self) -> None:
+        """Unhook, and restore what was there before wherever nobody has hooked in on top of us."""
+        if self not in ProcessHooks._installed:
+            return
+        ProcessHooks._installed.remove(self)
+        keep_in_children(self)
+        atexit.unregister(self._on_exit)
+        self._restore("excepthook", sys, "excepthook", self._on_exception)
+        self._restore("threading", threading, "excepthook", self._on_thread_exception)
+        self._restore("exit", sys, "exit", self._on_sys_exit)
+        if threading.current_thread() is threading.main_thread():
+            self._unhook_signals()
+
+    def abandon(self) -> None:
+        """Give a forked child back what its parent had before."""
+        self._note_signal = self._before_death = self._run_at_exit = _nothing
+        self.uninstall()
+
+    def __enter__(self) -> ProcessHooks:
+        self.install()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.uninstall()
+
+    @property
+    def _active(self) -> bool:
+        return self in ProcessHooks._installed
+
+    def _restore(self, key: str, module: Any, name: str, ours: Any) -> None:
+        if getattr(module, name) == ours:
+            setattr(module, name, self._previous[key])
+            return
+        for other in ProcessHooks._installed:  # a run that started after us chains to us: take us out
+            if other._previous.get(key) == ours:
+                other._previous[key] = self._previous[key]
+
+    # Exceptions
+
+    def _on_exception(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if self._active:
+            with contextlib.suppress(Exception):
+                self._report_crash("crashed", kind, error, trace)
+        self._previous["excepthook"](kind, error, trace)
+
+    def _on_thread_exception(self, arguments: threading.ExceptHookArgs) -> None:
+        if self._active and not issubclass(arguments.exc_type, SystemExit):
+            with contextlib.suppress(Exception):
+                self._report_crash(
+                    "thread_crashed", arguments.exc_type, arguments.exc_value, arguments.exc_traceback
+                )
+        self._previous["threading"](arguments)
+
+    def _report_crash(
+        self, kind: Any, error_type: type[BaseException], error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind == "crashed":
+            self._crash_seen = error
+        self._bus.emit(crash_event(kind, error_type, error, trace))
+
+    # Exits
+
+    def _on_sys_exit(self, status: Any = None, /) -> None:
+        if self._active and threading.current_thread() is threading.main_thread():
+            self._exit_argument = _exit_code_and_text(status)
+        self._previous["exit"](status)
+
+    def _on_exit(self) -> None:
+        """Run by ``atexit``, after the threads that Python waits for have ended."""
+        last = _last_exception()
+        if last is not None and last is not self._last_before and last is not self._crash_seen:
+            # Somebody replaced sys.excepthook and did not call ours; the interpreter remembers all the same.
+            self._report_crash("crashed", type(last), last, last.__traceback__)
+        self._bus.deliver_postponed()
+        code, text = self._exit_argument or (None, None)
+        self._bus.emit(LifecycleEvent("exited", exit_code=code, message=text))
+        self._run_at_exit()
+
+    # Signals
+
+    def _hook_signals(self) -> None:
+        for number in self._terminate_signals:
+            current = signal.getsignal(number)
+            if current is not None and current is not signal.SIG_IGN:
+                self._previous_handlers[number] = current
+                signal.signal(number, self._on_signal)
+        if self._wakeup_descriptor is not None:
+            before = signal.set_wakeup_fd(self._wakeup_descriptor, warn_on_full_buffer=False)
+            if before != -1:
+                signal.set_wakeup_fd(before)
+
+    def _unhook_signals(self) -> None:
+        for number, previous in self._previous_handlers.items():
+            if signal.getsignal(number) == self._on_signal:
+                signal.signal(number, previous)
+                continue
+            for other in ProcessHooks._installed:
+                if other._previous_handlers.get(number) == self._on_signal:
+                    other._previous_handlers[number] = previous
+        if self._wakeup_descriptor is not None:
+            current = signal.set_wakeup_fd(-1)
+            if current not in {-1, self._wakeup_descriptor}:
+                signal.set_wakeup_fd(current)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        at_ms = now_ms()
+        if self._active:
+            self._note_signal(number, at_ms)
+            self._bus.postpone(LifecycleEvent("terminating", signal=number, timestamp_ms=at_ms))
+        previous = self._previous_handlers[number]
+        if callable(previous):
+            previous(number, frame)
+        else:
+            self._die(number)
+
+    def _die(self, number: int) -> None:
+        """The default action, once the shipper had a moment; a second signal does not wait for it."""
+        if not self._dying:
+            self._dying = True
+            with contextlib.suppress(Exception):
+                self._before_death()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+
+def crash_event(
+    kind: Any,
+    error_type: type[BaseException],
+    error: BaseException | None,
+    trace: TracebackType | None,
+) -> LifecycleEvent:
+    """The event for an exception; credentials in addresses are masked in its texts."""
+    text = "".join(traceback.format_exception(error_type, error, trace))
+    return LifecycleEvent(
+        kind,
+        message=mask_uri(_text_of(error))[:MAX_MESSAGE],
+        signal=int(signal.SIGINT) if issubclass(error_type, KeyboardInterrupt) else None,
+        error_type=error_type.__qualname__,
+        traceback=mask_uri(text)[-MAX_TRACEBACK:],
+    )
+
+
+def _text_of(error: BaseException | None) -> str:
+    try:
+        return "" if error is None else str(error)
+    except Exception as second:  # noqa: BLE001 - a broken __str__ of the user's exception
+        return f"<no text: {type(second).__name__}>"
+
+
+def _last_exception() -> BaseException | None:
+    """The uncaught exception the interpreter last printed, as :mod:`sys` documents it."""
+    return getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+
+
+def _exit_code_and_text(status: Any) -> tuple[int, str | None]:
+    """What the argument of ``sys.exit`` means: a code, or a text that goes with code 1."""
+    if status is None:
+        return 0, None
+    if isinstance(status, int):
+        return status & 0xFF, None
+    return 1, _text_of(status)[:MAX_MESSAGE] if isinstance(status, BaseException) else str(status)[:MAX_MESSAGE]

@@ -1,0 +1,162 @@
+"""What the bytes of a segment mean. Pure: no clock, no disk.
+
+A segment is a row of frames, each starting at a multiple of 8 bytes::
+
+    length u32 LE | crc32 u32 LE | payload (MessagePack) | zero padding up to the next multiple of 8
+
+The checksum is seeded with the length, so it vouches for both. Eight zero bytes where a frame should
+start mean "nothing here yet". There is no file header: every byte belongs to one record, or to none.
+
+Invariant: damage costs the records it touches and no others. A reader that meets a bad frame looks for
+the next 8-byte boundary at which a whole frame with a right checksum starts.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import Any, NamedTuple, TypeAlias
+
+import msgspec
+
+SCHEMA_VERSION = 1
+FRAME_HEADER = struct.Struct("<II")
+HEADER_SIZE = FRAME_HEADER.size
+ALIGNMENT = 8
+MAX_PAYLOAD = 1 << 25
+"""Bytes; 32 MiB. A length above it is damage. MLflow itself takes no request above 1 MB."""
+
+_EMPTY = bytes(HEADER_SIZE)
+_SCAN_BLOCK = 1 << 14
+
+
+class MetricsRecord(msgspec.Struct, tag="m", array_like=True, gc=False):
+    """The metrics of one step, coerced. ``seq`` numbers the records of a journal from 1."""
+
+    seq: int
+    timestamp_ms: int
+    step: int
+    epoch: float | None
+    prefix: str | None
+    metrics: dict[str, float]
+
+    @property
+    def points(self) -> int:
+        """How many points (name, value, step, time) the destinations get from this record."""
+        return len(self.metrics) + (self.epoch is not None and "epoch" not in self.full_names())
+
+    def full_names(self) -> dict[str, float]:
+        """The metrics under the names they are delivered by, without ``epoch``."""
+        if self.prefix:
+            return {f"{self.prefix}/{name}": value for name, value in self.metrics.items()}
+        return dict(self.metrics)
+
+    def named_values(self) -> dict[str, float]:
+        """Everything this record delivers: the prefixed metrics, and ``epoch`` unless they name it."""
+        values = self.full_names()
+        if self.epoch is not None:
+            values.setdefault("epoch", self.epoch)
+        return values
+
+
+class ConfigRecord(msgspec.Struct, tag="c", array_like=True):
+    """The configuration: flat params as text, and the whole of it as a masked, plain document."""
+
+    seq: int
+    timestamp_ms: int
+    params: dict[str, str]
+    document: dict[str, Any]
+
+    @property
+    def points(self) -> int:
+        """Params are no points."""
+        return 0
+
+
+class LifecycleRecord(msgspec.Struct, tag="l", array_like=True):
+    """A :class:`trackside.events.LifecycleEvent`, kept."""
+
+    seq: int
+    timestamp_ms: int
+    kind: str
+    status: str | None = None
+    message: str | None = None
+    signal: int | None = None
+    exit_code: int | None = None
+    error_type: str | None = None
+    traceback: str | None = None
+
+    @property
+    def points(self) -> int:
+        """Lifecycle events are no points."""
+        return 0
+
+
+Record: TypeAlias = MetricsRecord | ConfigRecord | LifecycleRecord
+
+encode = msgspec.msgpack.Encoder().encode
+"""Record to payload. Raises ``TypeError``, ``UnicodeEncodeError`` or ``OverflowError``."""
+
+decode = msgspec.msgpack.Decoder(MetricsRecord | ConfigRecord | LifecycleRecord).decode
+"""Payload to record. Raises :class:`msgspec.MsgspecError` (or ``UnicodeDecodeError``)."""
+
+
+class Frame(NamedTuple):
+    """A payload whose checksum is right, and where the next frame would start."""
+
+    payload: bytes
+    end: int
+
+
+def frame_header(payload: bytes) -> bytes:
+    """The eight bytes that go before ``payload``."""
+    size = len(payload)
+    return FRAME_HEADER.pack(size, zlib.crc32(payload, size))
+
+
+def frame_size(payload_size: int) -> int:
+    """Bytes a payload of that size takes in a segment, padding included."""
+    return (HEADER_SIZE + payload_size + ALIGNMENT - 1) & -ALIGNMENT
+
+
+def is_empty(data: bytes, offset: int) -> bool:
+    """Whether nothing was written at ``offset`` yet (also when ``data`` ends before a header would)."""
+    header = data[offset : offset + HEADER_SIZE]
+    return len(header) < HEADER_SIZE or header == _EMPTY
+
+
+def bytes_wanted(data: bytes, offset: int) -> int:
+    """How many bytes from ``offset`` the frame there claims; 0 when the claim can't be true."""
+    if len(data) - offset < HEADER_SIZE:
+        return HEADER_SIZE
+    size, _ = FRAME_HEADER.unpack_from(data, offset)
+    return HEADER_SIZE + size if 0 < size <= MAX_PAYLOAD else 0
+
+
+def read_frame(data: bytes, offset: int) -> Frame | None:
+    """The whole frame at ``offset``, or None when there is none with a right checksum."""
+    if len(data) - offset < HEADER_SIZE:
+        return None
+    size, checksum = FRAME_HEADER.unpack_from(data, offset)
+    start = offset + HEADER_SIZE
+    if not 0 < size <= MAX_PAYLOAD or len(data) - start < size:
+        return None
+    payload = data[start : start + size]
+    if zlib.crc32(payload, size) != checksum:
+        return None
+    return Frame(payload, offset + frame_size(size))
+
+
+def find_frame(data: bytes, offset: int) -> int | None:
+    """The first 8-byte boundary at or after ``offset`` at which a whole frame starts, or None."""
+    position = (offset + ALIGNMENT - 1) & -ALIGNMENT
+    while len(data) - position >= HEADER_SIZE:
+        block = data[position : position + _SCAN_BLOCK]
+        if block.count(0) == len(block):  # unused space is skipped at memory speed
+            position += _SCAN_BLOCK
+            continue
+        for candidate in range(position, min(position + _SCAN_BLOCK, len(data)), ALIGNMENT):
+            if read_frame(data, candidate) is not None:
+                return candidate
+        position += _SCAN_BLOCK
+    return None

@@ -1,0 +1,131 @@
+"""What a journal says about itself: ``meta.json`` by the trainer, ``state.json`` by the shipper."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from typing import Any
+
+import msgspec
+import psutil
+
+from trackside.journal.format import SCHEMA_VERSION, LifecycleRecord
+from trackside.journal.scoreboard import SignalSeen
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """The training process, so named that a reused process number is not mistaken for it."""
+
+    host: str
+    pid: int
+    started: float
+    """Seconds since the epoch, as psutil's ``create_time`` has it."""
+    boot_id: str
+
+
+class Target(msgspec.Struct, frozen=True):
+    """The MLflow run the journal is for. ``tracking_uri`` carries no credentials."""
+
+    tracking_uri: str
+    experiment_name: str | None = None
+    experiment_id: str | None = None
+    run_name: str | None = None
+    run_id: str | None = None
+    required_run: bool = False
+    """Whether a missing ``run_id`` is an error (the user named it) or means a new run (a sidecar did)."""
+    artifact_location: str | None = None
+    tags: dict[str, str] = {}
+    parent_run_id: str | None = None
+    sidecar: str | None = None
+    """Directory of the checkpoint's ``mlflow_run_id`` file, kept up to date with the run's id."""
+
+
+class Meta(msgspec.Struct, frozen=True):
+    """Everything the shipper, ``sync``, ``status`` and ``reap`` need to know of a run attempt."""
+
+    journal_id: str
+    owner: Owner
+    target: Target
+    rank: int
+    working_directory: str
+    started_ms: int
+    mode: str = "online"
+    schema: int = SCHEMA_VERSION
+    cap: int = 4 << 30
+    terminate_signals: tuple[int, ...] = ()
+
+
+class RunInfo(msgspec.Struct, frozen=True):
+    """The run in MLflow, once it is made or found."""
+
+    run_id: str
+    experiment_id: str
+    artifact_uri: str
+    url: str | None
+    resumed: bool = False
+    created_ms: int = 0
+
+
+class State(msgspec.Struct):
+    """Where the shipper is. ``phase``: ``starting``, ``shipping``, ``retrying``, ``refused``, ``done``."""
+
+    pid: int
+    phase: str = "starting"
+    run: RunInfo | None = None
+    creating: bool = False
+    """Set before a run is created: after a crash in between, look for it before making another."""
+    error: str | None = None
+    status: str | None = None
+    """The status MLflow was told last."""
+    emitted: int = 0
+    shipped: int = 0
+    dropped: int = 0
+    rejected: int = 0
+    notices: list[str] = []
+    lifecycle: list[LifecycleRecord] = []
+    """The lifecycle records read so far: the cursor may be past them when a shipper is restarted."""
+    signals: list[SignalSeen] = []
+    """Signals that came through the wakeup pipe."""
+    updated_ms: int = 0
+
+
+def this_process() -> Owner:
+    """The running process as an owner."""
+    return Owner(
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        started=psutil.Process().create_time(),
+        boot_id=boot_id(),
+    )
+
+
+def boot_id() -> str:
+    """A text that differs between two boots of a machine."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return str(int(psutil.boot_time()))
+
+
+def source_tags() -> dict[str, str]:
+    """The tags ``mlflow.start_run`` would have set, of this process (the shipper's would be its own).
+
+    Names: ``mlflow/utils/mlflow_tags.py``. The git commit is the shipper's to find.
+    """
+    main: Any = sys.modules.get("__main__")
+    source = getattr(main, "__file__", None) or sys.argv[0] or sys.executable
+    notebook = "ipykernel" in sys.modules
+    return {
+        "mlflow.source.name": str(source),
+        "mlflow.source.type": "NOTEBOOK" if notebook else "LOCAL",
+        "mlflow.user": _user(),
+    }
+
+
+def _user() -> str:
+    try:
+        return psutil.Process().username()
+    except (psutil.Error, KeyError):
+        return str(os.getuid())

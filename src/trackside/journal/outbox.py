@@ -1,0 +1,33 @@
+"""Artifacts that wait to be uploaded: files in the journal, so a restart finds them.
+
+They travel apart from the metrics, because an artifact store that is down or misconfigured must not hold
+up the points behind it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trackside.journal.directory import DIRECTORY_MODE, write_atomically
+
+
+class Outbox:
+    """Small text artifacts by name."""
+
+    def __init__(self, journal: Path) -> None:
+        self._directory = journal / "artifacts"
+
+    def put(self, name: str, text: str) -> None:
+        """Keep ``text`` to be uploaded as ``name``, in place of an older one of that name."""
+        self._directory.mkdir(mode=DIRECTORY_MODE, exist_ok=True, parents=True)
+        write_atomically(self._directory / name, text.encode("utf-8", "backslashreplace"))
+
+    def pending(self) -> list[Path]:
+        """The files that wait."""
+        if not self._directory.is_dir():
+            return []
+        return sorted(p for p in self._directory.iterdir() if not p.name.startswith("."))
+
+    def sent(self, path: Path) -> None:
+        """Forget a file that was uploaded."""
+        path.unlink(missing_ok=True)

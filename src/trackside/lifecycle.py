@@ -1,0 +1,75 @@
+"""The subscriber that turns LifecycleEvents into the run's status, and keeps them in the journal.
+
+The journal's reader has the last word, because it also sees what this process can't: its own death. But
+the rules are the same (:func:`trackside.status.decide`), so ``status`` here is what the run's page will
+say if nothing else happens.
+"""
+
+from __future__ import annotations
+
+from trackside.events import LifecycleEvent
+from trackside.journal.format import LifecycleRecord
+from trackside.journal.writer import JournalWriter
+from trackside.status import Crash, Evidence, RunStatus, checked_status, decide
+
+
+class LifecycleSubscriber:
+    """Attach it to a bus: it journals lifecycle events and knows the status they lead to."""
+
+    def __init__(self, journal: JournalWriter | None = None) -> None:
+        self._journal = journal
+        self._events: list[LifecycleEvent] = []
+
+    def on_lifecycle(self, event: LifecycleEvent) -> None:
+        """Keep the event, in memory and in the journal."""
+        self._events.append(event)
+        if self._journal is not None:
+            self._journal.append(_record(event))
+
+    @property
+    def status(self) -> RunStatus:
+        """The status as of now."""
+        return decide(self._evidence()).status
+
+    def _evidence(self) -> Evidence:
+        crash = next((e for e in self._events if e.kind in {"crashed", "thread_crashed"}), None)
+        stop = next((e for e in self._events if e.kind == "terminating"), None)
+        end = next((e for e in reversed(self._events) if e.kind == "finished"), None)
+        exited = next((e for e in self._events if e.kind == "exited"), None)
+        return Evidence(
+            terminating=None if stop is None else (stop.message or "asked to stop"),
+            terminating_ms=0 if stop is None else stop.timestamp_ms,
+            crash=None if crash is None else _crash(crash),
+            finished=None if end is None else checked_status(end.status or "FINISHED"),
+            exited=exited is not None,
+            exit_code=None if exited is None else exited.exit_code,
+        )
+
+
+def _crash(event: LifecycleEvent) -> Crash:
+    return Crash(
+        error_type=event.error_type or "Exception",
+        message=event.message or "",
+        traceback=event.traceback,
+        in_thread=event.kind == "thread_crashed",
+        at_ms=event.timestamp_ms,
+    )
+
+
+def _record(event: LifecycleEvent) -> LifecycleRecord:
+    return LifecycleRecord(
+        seq=0,
+        timestamp_ms=event.timestamp_ms,
+        kind=event.kind,
+        status=event.status,
+        message=_encodable(event.message),
+        signal=event.signal,
+        exit_code=event.exit_code,
+        error_type=_encodable(event.error_type),
+        traceback=_encodable(event.traceback),
+    )
+
+
+def _encodable(text: str | None) -> str | None:
+    """``text`` without lone surrogates, which a traceback of a file with odd bytes may hold."""
+    return None if text is None else text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,66 @@
+"""What a sink and a destination are: small protocols, no base classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from trackside.events import ConfigEvent, LifecycleEvent, MetricsSample
+    from trackside.journal.format import ConfigRecord, MetricsRecord
+    from trackside.status import Evidence, Verdict
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """An object in the training process that receives events from the bus.
+
+    A sink has at least one of the methods below; the others may be missing. Each must be cheap: the
+    training loop waits for it. What it raises is caught, logged once and counted.
+    """
+
+    def on_metrics(self, sample: MetricsSample) -> Any:
+        """Receive the metrics of one step."""
+
+    def on_config(self, event: ConfigEvent) -> Any:
+        """Receive the configuration, or an addition to it."""
+
+    def on_lifecycle(self, event: LifecycleEvent) -> Any:
+        """Receive a start, a crash, a terminate signal or an end."""
+
+    def close(self) -> Any:
+        """Release what the sink holds; called once when the run finishes."""
+
+
+@runtime_checkable
+class Destination(Protocol):
+    """An object in the shipper that delivers records somewhere, driven by a lane of its own.
+
+    Every method may block and may raise :class:`trackside.errors.RetryableError` (called again with the
+    same arguments, after a while) or :class:`trackside.errors.RejectedError` (never again as it is). A
+    batch may arrive twice, after a crash between delivery and acknowledgement.
+    """
+
+    name: str
+    """Names the cursor; letters, digits and dashes."""
+
+    batch_points: int
+    """How many points a batch should hold."""
+
+    def open(self) -> None:
+        """Connect, and create or resume whatever the records go into."""
+
+    def write_metrics(self, batch: Sequence[MetricsRecord]) -> None:
+        """Deliver metrics, all or (when rejected) any part of them."""
+
+    def write_config(self, record: ConfigRecord) -> None:
+        """Deliver a configuration."""
+
+    def idle(self) -> None:
+        """Called between batches and at least every few seconds: heartbeats, uploads."""
+
+    def settle(self, verdict: Verdict, evidence: Evidence, counts: dict[str, int]) -> None:
+        """Everything before is delivered: say how the run ended. May be called again with a worse verdict."""
+
+    def close(self) -> None:
+        """Release connections."""

@@ -1,0 +1,85 @@
+"""Settings, frozen, and the one function that reads the environment."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias, cast
+
+from trackside.errors import ConfigurationError
+
+Mode: TypeAlias = Literal["online", "offline", "disabled"]
+"""``offline`` keeps the journal for ``trackside sync``; ``disabled`` writes and starts nothing."""
+
+DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
+DEFAULT_DIRECTORY = ".trackside"
+DEFAULT_TERMINATE_SIGNALS = (int(signal.SIGTERM),)
+_MODES = ("online", "offline", "disabled")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment says; arguments of ``start()`` come before it."""
+
+    directory: Path
+    mode: Mode
+    tracking_uri: str | None
+    experiment_name: str | None
+    experiment_id: str | None
+    run_id: str | None
+    start_timeout: float = 15.0
+    """Seconds ``start()`` waits for the run's id before training goes on without it."""
+    exit_timeout: float = 30.0
+    """Seconds the end of the process waits for delivery; the shipper goes on after it."""
+    terminate_timeout: float = 5.0
+    """Seconds a SIGTERM waits for the status to be set: in a container the shipper dies with process 1."""
+
+
+def read_environment(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from ``TRACKSIDE_*`` and MLflow's variables.
+
+    Raises :class:`ConfigurationError` for a mode there is none of, and for a timeout that is no number.
+    """
+    mode = environment.get("TRACKSIDE_MODE", "").strip().lower() or "online"
+    if mode not in _MODES:
+        msg = f"TRACKSIDE_MODE={mode!r} is not a mode; use one of {', '.join(_MODES)}"
+        raise ConfigurationError(msg)
+    return Settings(
+        directory=Path(environment.get("TRACKSIDE_DIR") or DEFAULT_DIRECTORY).absolute(),
+        mode=cast("Mode", mode),
+        tracking_uri=environment.get("MLFLOW_TRACKING_URI") or None,
+        experiment_name=environment.get("MLFLOW_EXPERIMENT_NAME") or None,
+        experiment_id=environment.get("MLFLOW_EXPERIMENT_ID") or None,
+        run_id=environment.get("MLFLOW_RUN_ID") or None,
+        start_timeout=_seconds(environment, "TRACKSIDE_START_TIMEOUT", 15.0),
+        exit_timeout=_seconds(environment, "TRACKSIDE_EXIT_TIMEOUT", 30.0),
+        terminate_timeout=_seconds(environment, "TRACKSIDE_TERMINATE_TIMEOUT", 5.0),
+    )
+
+
+def absolute_tracking_uri(uri: str | os.PathLike[str]) -> str:
+    """``uri`` with a relative sqlite or directory path made absolute: ``sync`` may run elsewhere."""
+    text = os.fspath(uri)
+    prefix, separator, path = text.partition("sqlite:///")
+    if separator and not prefix and path and not path.startswith(("/", ":memory:")):
+        return f"sqlite:///{Path(path).absolute()}"
+    if text and "://" not in text and not text.startswith(("databricks", "uc", "file:")):
+        return str(Path(text).expanduser().absolute())
+    return text
+
+
+def _seconds(environment: Mapping[str, str], name: str, default: float) -> float:
+    text = environment.get(name)
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not value >= 0:
+        msg = f"{name}={text!r} is not a number of seconds"
+        raise ConfigurationError(msg)
+    return value

@@ -1,0 +1,67 @@
+"""``python -m trackside.shipper JOURNAL [--pipe FD] [--linger SECONDS]``: ship one journal."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+
+from trackside.destinations.mlflow import MLflowDestination
+from trackside.journal.directory import JournalDirectory, read_json
+from trackside.journal.meta import Meta
+from trackside.journal.outbox import Outbox
+from trackside.journal.progress import Progress
+from trackside.shipper.lock import JournalLock
+from trackside.shipper.loop import EXIT_REFUSED, LINGER, Shipper
+
+EXIT_LOCKED = 5
+TRACKING_URI = "TRACKSIDE_SHIPPER_TRACKING_URI"
+"""The address with its credentials, which must not be seen in ``ps`` or on disk."""
+
+logger = logging.getLogger("trackside.shipper")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Ship; return the process's exit code."""
+    options = _parse(arguments)
+    _become_polite()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    journal = JournalDirectory(options.journal)
+    lock = JournalLock(journal.lock)
+    if not lock.acquire():
+        logger.info("another shipper has %s", journal.path)
+        return EXIT_LOCKED
+    meta = read_json(journal.meta, Meta)
+    if meta is None:
+        logger.error("%s is no journal this version can read", journal.path)
+        return EXIT_REFUSED
+    progress = Progress(journal)
+    uri = os.environ.pop(TRACKING_URI, None) or meta.target.tracking_uri
+    destination = MLflowDestination(meta, uri, progress=progress, outbox=Outbox(journal.path))
+    shipper = Shipper(
+        journal, meta, [destination], progress=progress, pipe=options.pipe, linger=options.linger
+    )
+    return shipper.run()
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m trackside.shipper", description=__doc__)
+    parser.add_argument("journal")
+    parser.add_argument("--pipe", type=int, default=None)
+    parser.add_argument("--linger", type=float, default=LINGER)
+    return parser.parse_args(arguments)
+
+
+def _become_polite() -> None:
+    """Let the training have the processor first, and see no GPU."""
+    try:
+        os.nice(5)
+    except OSError:
+        logger.debug("could not lower the priority")
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    os.environ.pop("MLFLOW_RUN_ID", None)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,259 @@
+"""The shipper's main thread: everything but sending.
+
+It watches the trainer, takes signals from the wakeup pipe, gets the journal onto the disk twice a second,
+makes the next segment ready, deletes segments every lane is done with, and leaves when the run is settled.
+The lanes send; a lane that hangs in a request delays none of this.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import selectors
+import signal
+import time
+from collections.abc import Sequence
+
+from trackside.journal.directory import JournalDirectory
+from trackside.journal.format import LifecycleRecord
+from trackside.journal.meta import Meta
+from trackside.journal.progress import Progress
+from trackside.journal.scoreboard import SignalSeen, read_dropped, read_signals
+from trackside.journal.writer import segment_ready_after
+from trackside.protocols import Destination
+from trackside.shipper import evidence as evidence_
+from trackside.shipper.lane import Lane
+from trackside.shipper.wakeup import NUDGE, SEEN, read_bytes, signals_in
+from trackside.shipper.watch import DeathWatch, Ending, oom_kills
+from trackside.status import Evidence, Verdict, decide
+
+logger = logging.getLogger(__name__)
+
+TICK = 0.1
+SYNC_EVERY = 0.5
+"""Seconds: what a power cut may cost."""
+
+LINGER = 3600.0
+"""Seconds a shipper goes on trying after the trainer's death; then ``trackside sync`` has to finish."""
+
+SEEN_TIMEOUT = 2.0
+"""Seconds a finished shipper waits for the trainer to have read the final state."""
+
+EXIT_DONE, EXIT_REFUSED, EXIT_UNFINISHED = 0, 3, 4
+
+
+class Shipper:
+    """Ships the journal in ``journal`` to ``destinations``; made in a process of its own.
+
+    ``pipe`` is the read end of the trainer's wakeup pipe, where there is one.
+    """
+
+    def __init__(
+        self,
+        journal: JournalDirectory,
+        meta: Meta,
+        destinations: Sequence[Destination],
+        *,
+        progress: Progress,
+        pipe: int | None = None,
+        linger: float = LINGER,
+    ) -> None:
+        self._journal = journal
+        self._meta = meta
+        self._progress = progress
+        self._pipe = pipe
+        self._linger = linger
+        self._watch = DeathWatch(meta.owner)
+        self._died_ms = 0
+        self._dead_since = 0.0
+        self._ending = Ending()
+        self._oom_before = oom_kills()
+        self._oom = False
+        self._asked_to_leave = False
+        self._seen = False
+        self._next_sync = 0.0
+        self._selector = selectors.DefaultSelector()
+        self.lanes = [self._make_lane(destination) for destination in destinations]
+
+    def run(self) -> int:
+        """Work until everything is delivered and the status is set; the process's exit code."""
+        self._listen()
+        for lane in self.lanes:
+            lane.start()
+        while any(lane.is_alive() for lane in self.lanes):
+            self._wait()
+            self._look_at_trainer()
+            self._tend_journal()
+            self._publish()
+            if self._should_leave():
+                for lane in self.lanes:
+                    lane.stop()
+                break
+        return self._leave()
+
+    def judge(self) -> tuple[Verdict, Evidence]:
+        """The verdict on all that is known now; asked by the lanes."""
+        known = evidence_.gather(
+            records=list(self._progress.state.lifecycle),
+            signals=[*read_signals(self._journal.scoreboard), *self._progress.state.signals],
+            terminate_signals=self._meta.terminate_signals,
+            dead=bool(self._died_ms),
+            died_ms=self._died_ms,
+            ending=self._ending,
+            exit_code=evidence_.read_exit_code(self._journal.exit_code) if self._died_ms else None,
+            oom=self._oom,
+        )
+        return decide(known), known
+
+    def _make_lane(self, destination: Destination) -> Lane:
+        return Lane(
+            destination,
+            self._journal,
+            judge=self.judge,
+            on_lifecycle=self._keep_lifecycle,
+            dropped=lambda: read_dropped(self._journal.scoreboard),
+        )
+
+    def _keep_lifecycle(self, record: LifecycleRecord) -> None:
+        known = self._progress.state.lifecycle
+        if all(record.seq != other.seq for other in known):
+            self._progress.update(lifecycle=[*known, record])
+
+    def _listen(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        for descriptor in (self._pipe, self._watch.fileno()):
+            if descriptor is not None:
+                self._selector.register(descriptor, selectors.EVENT_READ)
+
+    def _on_signal(self, _number: int, _frame: object) -> None:
+        # A scheduler signals every process of the job, this one too: the trainer's end is still to be told.
+        self._asked_to_leave = True
+
+    def _wait(self) -> None:
+        for key, _ in self._selector.select(TICK):
+            if key.fileobj == self._pipe:
+                self._take(read_bytes(self._pipe))
+            else:  # the trainer's death is noted below; its descriptor would stay readable for ever
+                self._selector.unregister(key.fileobj)
+
+    def _take(self, data: bytes) -> None:
+        self._seen = self._seen or SEEN in data
+        numbers = signals_in(data)
+        if numbers:
+            now = time.time_ns() // 1_000_000
+            noted = [SignalSeen(number, now, now, 1) for number in numbers]
+            self._progress.update(signals=[*self._progress.state.signals, *noted])
+        if numbers or NUDGE in data:
+            self._wake()
+
+    def _wake(self) -> None:
+        for lane in self.lanes:
+            lane.wake.set()
+
+    def _look_at_trainer(self) -> None:
+        if self._died_ms or not self._watch.is_dead():
+            return
+        if self._pipe is not None:
+            self._take(read_bytes(self._pipe))  # a signal that came just before the end
+        self._ending = self._watch.ending()
+        oom_now = oom_kills()
+        self._oom = (
+            self._oom_before is not None
+            and oom_now is not None
+            and oom_now > self._oom_before
+            and self._ending.killed_by in {None, int(signal.SIGKILL)}
+        )
+        self._dead_since = time.monotonic()
+        self._died_ms = time.time_ns() // 1_000_000
+        logger.info("the training process is dead: %s", self._ending)
+        for lane in self.lanes:
+            lane.reader.writer_dead = True
+        self._wake()
+
+    def _tend_journal(self) -> None:
+        if time.monotonic() < self._next_sync:
+            return
+        self._next_sync = time.monotonic() + SYNC_EVERY
+        try:
+            self._sync_segments()
+            self._delete_acknowledged()
+            if not self._died_ms:
+                segment_ready_after(self._journal, self._newest_begun(), cap=self._meta.cap)
+        except OSError as error:
+            logger.warning("tending the journal: %s", error)
+
+    def _sync_segments(self) -> None:
+        oldest = min((lane.reader.position.segment for lane in self.lanes), default=1)
+        for number in self._journal.segment_numbers():
+            if number >= oldest:
+                with contextlib.suppress(FileNotFoundError):
+                    _sync_file(self._journal, number)
+
+    def _delete_acknowledged(self) -> None:
+        done_with = min((lane.cursor.position.segment for lane in self.lanes), default=1)
+        old = [number for number in self._journal.segment_numbers() if number < done_with]
+        if old:
+            for lane in self.lanes:
+                lane.save_durably()
+            for number in old:
+                self._journal.segment(number).unlink(missing_ok=True)
+
+    def _newest_begun(self) -> int:
+        for number in reversed(self._journal.segment_numbers()):
+            with open(self._journal.segment(number), "rb") as file:
+                if any(file.read(8)):
+                    return number
+        return 1
+
+    def _publish(self) -> None:
+        state = self._progress.state
+        failing = next((lane.failing for lane in self.lanes if lane.failing), None)
+        if failing != state.error:
+            opened = all(lane.opened for lane in self.lanes)
+            calm = "shipping" if opened else "starting"
+            self._progress.update(error=failing, phase="retrying" if failing else calm)
+
+    def _should_leave(self) -> bool:
+        if not self._died_ms:
+            return False
+        failing = any(lane.failing for lane in self.lanes)
+        overdue = time.monotonic() - self._dead_since > self._linger
+        return failing and (overdue or self._asked_to_leave)
+
+    def _leave(self) -> int:
+        for lane in self.lanes:
+            lane.join(timeout=SEEN_TIMEOUT)
+        refused = next((lane.refused for lane in self.lanes if lane.refused), None)
+        if refused is not None:
+            self._progress.update(phase="refused", error=refused)
+            return EXIT_REFUSED
+        if not all(lane.finished for lane in self.lanes):
+            self._progress.update(phase="stopped")
+            return EXIT_UNFINISHED
+        self._progress.update(phase="done", error=None)
+        self._wait_until_seen()
+        self._clean_up()
+        return EXIT_DONE
+
+    def _wait_until_seen(self) -> None:
+        deadline = time.monotonic() + SEEN_TIMEOUT
+        while not self._seen and not self._watch.is_dead() and time.monotonic() < deadline:
+            self._wait()
+
+    def _clean_up(self) -> None:
+        """Remove the journal; what nobody took stays behind, to be looked at."""
+        if not self._journal.rejected.exists():
+            self._journal.remove()
+            return
+        for number in self._journal.segment_numbers():
+            self._journal.segment(number).unlink(missing_ok=True)
+
+
+def _sync_file(journal: JournalDirectory, number: int) -> None:
+    descriptor = os.open(journal.segment(number), os.O_RDWR)
+    try:
+        getattr(os, "fdatasync", os.fsync)(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,161 @@
+"""Starting the shipper from the training process, watching it, and replacing it when it dies.
+
+It runs in a session of its own, so Ctrl-C and group signals do not reach it, and writes to
+``shipper.log``, never to the trainer's output: an inherited stdout would keep ``| tee`` open.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import trackside
+from trackside.journal.directory import FILE_MODE, JournalDirectory, read_json
+from trackside.journal.meta import State
+from trackside.shipper.wakeup import NUDGE, SEEN, WakeupPipe
+
+logger = logging.getLogger(__name__)
+
+POLL = 0.01
+MAX_RESTARTS = 20
+RESTART_EVERY = 5.0
+"""Seconds between two looks whether the shipper lives."""
+
+_TRACKING_URI = "TRACKSIDE_SHIPPER_TRACKING_URI"
+
+
+class ShipperProcess:
+    """The trainer's handle on its shipper. Not thread-safe but for :meth:`nudge`."""
+
+    def __init__(self, journal: JournalDirectory, *, tracking_uri: str, working_directory: str) -> None:
+        self._journal = journal
+        self._tracking_uri = tracking_uri
+        self._working_directory = working_directory
+        self._process: subprocess.Popen[bytes] | None = None
+        self._notices_shown = 0
+        self.restarts = 0
+        self.pipe = WakeupPipe()
+
+    def start(self) -> bool:
+        """Start it; False (and one warning) when no process can be started, and the journal has to wait."""
+        command = [sys.executable, "-m", "trackside.shipper", str(self._journal.path)]
+        command += ["--pipe", str(self.pipe.read_end)]
+        try:
+            self._process = spawn(
+                command,
+                log=self._journal.log,
+                tracking_uri=self._tracking_uri,
+                working_directory=self._working_directory,
+                pass_fds=(self.pipe.read_end,),
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            logger.warning(
+                "the shipper could not be started (%s): metrics are kept in %s; deliver them with `trackside sync`",
+                error,
+                self._journal.path,
+            )
+            return False
+        return True
+
+    @property
+    def pid(self) -> int | None:
+        """Process number of the shipper."""
+        return None if self._process is None else self._process.pid
+
+    def is_running(self) -> bool:
+        """Whether it lives; a dead one is reaped."""
+        return self._process is not None and self._process.poll() is None
+
+    def ensure_running(self) -> None:
+        """Replace a shipper that died before its work was done."""
+        if self.is_running() or self._process is None or self.restarts >= MAX_RESTARTS:
+            return
+        state = self.state()
+        if state is not None and state.phase in {"refused", "done"}:
+            return
+        self.restarts += 1
+        logger.warning("the shipper (process %s) died; starting another", self._process.pid)
+        self.start()
+
+    def state(self) -> State | None:
+        """What the shipper last said of itself; None before its first word or once the journal is gone."""
+        return read_json(self._journal.state, State)
+
+    def wait_for(self, condition: Callable[[State], bool], timeout: float) -> State | None:
+        """The first state that meets ``condition``; None when there is none within ``timeout`` seconds."""
+        deadline = time.monotonic() + timeout
+        while True:
+            running = self.is_running()  # before reading: the last word of a dead one counts
+            state = self.state()
+            if state is not None and condition(state):
+                return state
+            if time.monotonic() >= deadline:
+                return None
+            if not running:
+                self.ensure_running()
+                if not self.is_running():
+                    return None
+            time.sleep(POLL)
+
+    def nudge(self) -> None:
+        """Have it look at the journal now."""
+        self.pipe.send(NUDGE)
+
+    def release(self) -> None:
+        """Tell it that its final state was read."""
+        self.pipe.send(SEEN)
+
+    def log_notices(self, state: State | None) -> None:
+        """Pass what the shipper wants the user to know on to the log, each once."""
+        for text in [] if state is None else state.notices[self._notices_shown :]:
+            self._notices_shown += 1
+            logger.warning("%s", text)
+
+    def abandon(self) -> None:
+        """Forget the shipper, in a forked child: it is the parent's."""
+        self._process = None
+        self.pipe.close()
+
+
+def spawn(
+    command: list[str],
+    *,
+    log: Path,
+    tracking_uri: str,
+    working_directory: str,
+    pass_fds: tuple[int, ...] = (),
+) -> subprocess.Popen[bytes]:
+    """Start ``command`` in a session of its own, with its output in ``log``. Raises ``OSError``."""
+    environment = dict(os.environ)
+    environment[_TRACKING_URI] = tracking_uri
+    environment["PYTHONPATH"] = _python_path(environment.get("PYTHONPATH"))
+    environment["PYTHONSAFEPATH"] = "1"  # a user's own logging.py or mlflow.py must not be imported
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, FILE_MODE)
+    options: dict[str, Any] = {"cwd": working_directory} if os.path.isdir(working_directory) else {}
+    try:
+        return subprocess.Popen(  # noqa: S603 - our own module, no shell
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            pass_fds=pass_fds,
+            env=environment,
+            **options,
+        )
+    finally:
+        os.close(output)
+
+
+def _python_path(inherited: str | None) -> str:
+    """``PYTHONPATH`` by which the child finds the very trackside that is running, wherever it lies."""
+    here = Path(trackside.__file__).absolute().parent.parent
+    # site-packages is found anyway, and must not come before the standard library.
+    found_anyway = here.name in {"site-packages", "dist-packages"}
+    return os.pathsep.join([*([inherited] if inherited else []), *([] if found_anyway else [str(here)])])

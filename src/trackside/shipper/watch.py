@@ -1,0 +1,111 @@
+"""Is the training process alive, and what does the kernel say of its end?
+
+A zombie is dead; a process that is stopped, or that holds the GIL for an hour, is alive. The process is
+named by number *and* start time, so that a reused number is not mistaken for it. The end of a pipe would
+not do: forked DataLoader workers hold it open.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import struct
+from typing import NamedTuple
+
+import psutil
+
+from trackside.journal.meta import Owner, this_process
+
+_START_TOLERANCE = 0.1
+"""Seconds; psutil's start times are multiples of the kernel's 10 ms tick."""
+
+# include/uapi/linux/pidfd.h: PIDFD_GET_INFO is _IOWR(0xFF, 11, struct pidfd_info), and the exit status
+# (Linux 6.15) is the last of the 64 bytes of the structure's first version.
+_INFO_SIZE = 64
+_GET_INFO = (3 << 30) | (_INFO_SIZE << 16) | (0xFF << 8) | 11
+_INFO_EXIT = 1 << 3
+
+
+class Ending(NamedTuple):
+    """How the kernel says a process ended; both None where it does not tell."""
+
+    exit_code: int | None = None
+    killed_by: int | None = None
+
+
+class DeathWatch:
+    """Watches the process ``owner``, which must be of this machine."""
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._pidfd = _open_pidfd(owner.pid)
+        self._dead = not is_alive(owner)  # asked after opening: the descriptor can't be a successor's
+
+    def fileno(self) -> int | None:
+        """A descriptor that becomes readable at the death, where the system has such."""
+        return self._pidfd
+
+    def is_dead(self) -> bool:
+        """Whether the process has ended; once True, always True."""
+        self._dead = self._dead or not is_alive(self._owner)
+        return self._dead
+
+    def ending(self) -> Ending:
+        """What the kernel knows of the end (Linux 6.15 and later)."""
+        if self._pidfd is None:
+            return Ending()
+        info = bytearray(_INFO_SIZE)
+        struct.pack_into("<Q", info, 0, _INFO_EXIT)
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(self._pidfd, _GET_INFO, info)
+            (mask,) = struct.unpack_from("<Q", info, 0)
+            if mask & _INFO_EXIT:
+                return _decode_wait_status(struct.unpack_from("<i", info, _INFO_SIZE - 4)[0])
+        return Ending()
+
+
+def is_local(owner: Owner) -> bool:
+    """Whether ``owner`` ran, or runs, on this machine since it was last booted."""
+    here = this_process()
+    return owner.boot_id == here.boot_id
+
+
+def is_alive(owner: Owner) -> bool:
+    """Whether the process is there, is the one meant, and is no zombie."""
+    if not is_local(owner):
+        return False
+    try:
+        process = psutil.Process(owner.pid)
+        same = abs(process.create_time() - owner.started) < _START_TOLERANCE
+        return same and process.status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
+    except psutil.AccessDenied:
+        return True
+    except psutil.Error:
+        return False
+
+
+def oom_kills() -> int | None:
+    """The OOM kills of this process's memory cgroup so far; None where it can't be read."""
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        with open("/proc/self/cgroup", encoding="ascii") as file:
+            group = next(line.split("::", 1)[1].strip() for line in file if line.startswith("0::"))
+        with open(f"/sys/fs/cgroup{group}/memory.events", encoding="ascii") as file:
+            return sum(int(line.split()[1]) for line in file if line.startswith("oom_kill "))
+    return None
+
+
+def _open_pidfd(pid: int) -> int | None:
+    if not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
+
+
+def _decode_wait_status(status: int) -> Ending:
+    if os.WIFSIGNALED(status):
+        return Ending(killed_by=signal.Signals(os.WTERMSIG(status)).value)
+    return Ending(exit_code=os.WEXITSTATUS(status))

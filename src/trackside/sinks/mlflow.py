@@ -1,0 +1,124 @@
+"""The subscriber on the way to MLflow: it coerces samples and journals them; the shipper does the rest.
+
+This is the hot path. Per metric there is one pass of coercion and nothing else; prefixes, names and limits
+are the shipper's business. Whatever cannot be kept as it is gets a second, slower look, and is counted.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from trackside.coerce import to_float, to_float_metrics
+from trackside.errors import CoercionError
+from trackside.events import ConfigEvent, MetricsSample, now_ms
+from trackside.journal.format import ConfigRecord, MetricsRecord
+from trackside.journal.writer import JournalWriter
+from trackside.masking import mask_secrets
+from trackside.params import flatten_params, to_plain
+
+logger = logging.getLogger(__name__)
+
+WATCH_EVERY_MS = 5_000
+_STEP_LIMIT = 2**63
+_MAX_WARNINGS = 1000
+
+
+class MLflowSink:
+    """Coerces and journals. ``watch`` is called every few seconds, on whichever thread emits then."""
+
+    def __init__(self, journal: JournalWriter, *, watch: Callable[[], None] | None = None) -> None:
+        self._journal = journal
+        self._watch = watch
+        self._next_watch_ms = now_ms() + WATCH_EVERY_MS
+        self._last_step = -1
+        self._warned: set[str] = set()
+
+    def on_metrics(self, sample: MetricsSample) -> None:
+        """Keep one sample."""
+        step = sample.step
+        if type(step) is not int or not -_STEP_LIMIT <= step < _STEP_LIMIT:
+            step = self._step(step)
+        self._last_step = step
+        epoch = sample.epoch
+        if epoch is not None and type(epoch) is not float:
+            epoch = self._epoch(epoch)
+        try:
+            values = to_float_metrics(sample.metrics, self._drop)
+        except CoercionError as error:  # no mapping: the run goes on, and so does this sink
+            self._drop("(a whole sample)", str(error))
+            return
+        record = MetricsRecord(0, sample.timestamp_ms, step, epoch, sample.prefix, values)
+        try:
+            self._journal.append(record)
+        except (TypeError, ValueError, OverflowError):
+            self._journal.append(self._repaired(record))
+        if self._watch is not None and sample.timestamp_ms >= self._next_watch_ms:
+            self._next_watch_ms = now_ms() + WATCH_EVERY_MS
+            self._watch()
+
+    def on_config(self, event: ConfigEvent) -> None:
+        """Keep a configuration: masked, plain, and flat as well."""
+        try:
+            document = mask_secrets(to_plain(event.config))
+        except CoercionError as error:
+            self._warn("a config", f"is not logged: {error}")
+            return
+        params = flatten_params(document, max_depth=event.flatten_depth, mask=False)
+        self._journal.append(ConfigRecord(0, event.timestamp_ms, params, document))
+
+    def _drop(self, key: Any, reason: str) -> None:
+        """Count a value that is no number; say so once a key."""
+        self._journal.scoreboard.note_dropped(1)
+        self._warn(f"metric {key!r}", f"is dropped: {reason}")
+
+    def _warn(self, subject: str, text: str) -> None:
+        if subject not in self._warned and len(self._warned) < _MAX_WARNINGS:
+            self._warned.add(subject)
+            logger.warning("%s %s (said once)", subject, text)
+
+    def _step(self, step: Any) -> int:
+        """An int for what is given as a step; the step after the last where it has no meaning as one."""
+        try:
+            number = operator.index(step)
+        except TypeError:
+            number = self._rounded(step)
+        if -_STEP_LIMIT <= number < _STEP_LIMIT:
+            return number
+        self._warn("a step", f"is {step!r}, which is no step: counted on from {self._last_step}")
+        return self._last_step + 1
+
+    def _rounded(self, step: Any) -> int:
+        try:
+            value = to_float(step)
+        except CoercionError:
+            return _STEP_LIMIT
+        return int(value) if math.isfinite(value) else _STEP_LIMIT
+
+    def _epoch(self, epoch: Any) -> float | None:
+        try:
+            return to_float(epoch)
+        except CoercionError as error:
+            self._drop("epoch", str(error))
+            return None
+
+    def _repaired(self, record: MetricsRecord) -> MetricsRecord:
+        """The record with names and times that can be encoded (lone surrogates, odd types)."""
+        self._warn("a sample", "has a name or a time that can't be stored as it is; it is stored as text or as now")
+        stamp = record.timestamp_ms
+        prefix = record.prefix
+        return MetricsRecord(
+            0,
+            stamp if type(stamp) is int and 0 <= stamp < _STEP_LIMIT else now_ms(),
+            record.step,
+            record.epoch,
+            None if prefix is None else _encodable(prefix),
+            {_encodable(name): value for name, value in record.metrics.items()},
+        )
+
+
+def _encodable(name: Any) -> str:
+    return str(name).encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,156 @@
+"""A run's status, and how it follows from what was seen. Pure.
+
+The order of evidence: a request to stop beats what came after it (the exceptions of a process that is
+being stopped are consequences), a crash beats a clean end, and a process that died without a word
+failed, unless it had been asked to stop.
+"""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, cast
+
+RunStatus: TypeAlias = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+"""MLflow's names (``mlflow/entities/run_status.py``); SCHEDULED is not used."""
+
+FINAL: frozenset[str] = frozenset({"FINISHED", "FAILED", "KILLED"})
+
+_SEVERITY = {"RUNNING": 0, "FINISHED": 1, "KILLED": 2, "FAILED": 2}
+
+INTERRUPT_MEMORY_MS = 120_000
+"""A Ctrl-C this long before a silent death still explains it; an older one was survived."""
+
+
+@dataclass(frozen=True)
+class Crash:
+    """An exception nobody caught."""
+
+    error_type: str
+    message: str
+    traceback: str | None = None
+    in_thread: bool = False
+    at_ms: int = 0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything known about how a process ended, or is ending.
+
+    ``signals`` maps signal numbers to the time of the last one in ms since the epoch;
+    ``terminate_signals`` are those that mean "stop". ``finished`` is the status given to ``finish()``.
+    ``exit_code`` is what the interpreter exited with; ``killed_by`` the signal the kernel reports.
+    """
+
+    terminate_signals: frozenset[int] = frozenset({int(signal.SIGTERM)})
+    signals: dict[int, int] = field(default_factory=dict)
+    terminating: str | None = None
+    terminating_ms: int = 0
+    crash: Crash | None = None
+    finished: RunStatus | None = None
+    exited: bool = False
+    exit_code: int | None = None
+    exit_message: str | None = None
+    dead: bool = False
+    died_ms: int = 0
+    killed_by: int | None = None
+    oom: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The status, and why in a few words. ``final`` once nothing more can change it."""
+
+    status: RunStatus = "RUNNING"
+    reason: str = "running"
+    final: bool = False
+
+
+def advance(old: RunStatus, new: RunStatus) -> RunStatus:
+    """The status after ``new`` is proposed: a final one is never replaced by a milder one."""
+    return new if _SEVERITY[new] > _SEVERITY[old] else old
+
+
+def checked_status(status: str) -> RunStatus:
+    """``status`` in MLflow's spelling; raises ``ValueError`` naming the three there are."""
+    name = str(status).upper()
+    if name not in FINAL:
+        msg = f"status {status!r} is not a final status; use FINISHED, FAILED or KILLED"
+        raise ValueError(msg)
+    return cast("RunStatus", name)
+
+
+def decide(evidence: Evidence) -> Verdict:
+    """The status that ``evidence`` calls for."""
+    final = evidence.dead or evidence.finished is not None
+    stop = _stop_reason(evidence)
+    if stop is not None and not (evidence.crash and evidence.crash.at_ms < evidence.terminating_ms):
+        return Verdict("KILLED", stop + _aftermath(evidence), final)
+    if evidence.crash is not None:
+        return _crash_verdict(evidence.crash, final=final)
+    if evidence.finished is not None:
+        return Verdict(evidence.finished, "finished", final)
+    if evidence.exited:
+        return _exit_verdict(evidence, final=final)
+    if evidence.dead:
+        return _silent_death(evidence)
+    return Verdict()
+
+
+def signal_name(number: int) -> str:
+    """``SIGTERM`` for 15; ``signal 99`` for what has no name here."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _stop_reason(evidence: Evidence) -> str | None:
+    asked = sorted(evidence.terminate_signals & set(evidence.signals))
+    if asked:
+        return " and ".join(signal_name(number) for number in asked)
+    return evidence.terminating
+
+
+def _aftermath(evidence: Evidence) -> str:
+    if evidence.killed_by == signal.SIGKILL:
+        return ", then SIGKILL"
+    if evidence.crash is not None and evidence.crash.error_type != "KeyboardInterrupt":
+        return f", then {evidence.crash.error_type}"
+    return ""
+
+
+def _crash_verdict(crash: Crash, *, final: bool) -> Verdict:
+    if crash.error_type == "KeyboardInterrupt":
+        return Verdict("KILLED", "Ctrl-C (KeyboardInterrupt)", final)
+    where = " in a thread" if crash.in_thread else ""
+    return Verdict("FAILED", f"{crash.error_type}{where}: {crash.message}"[:500], final)
+
+
+def _exit_verdict(evidence: Evidence, *, final: bool) -> Verdict:
+    code = evidence.exit_code
+    if not code:
+        if evidence.dead and evidence.killed_by is not None:
+            return _silent_death(evidence)
+        return Verdict("FINISHED", "exit code 0" if code == 0 else "exited", final)
+    if signal.SIGINT in evidence.signals:
+        return Verdict("KILLED", f"Ctrl-C, then exit code {code}", final)
+    text = f": {evidence.exit_message}" if evidence.exit_message else ""
+    return Verdict("FAILED", f"exit code {code}{text}"[:500], final)
+
+
+def _silent_death(evidence: Evidence) -> Verdict:
+    killed_by = evidence.killed_by
+    if killed_by in evidence.terminate_signals or killed_by in {signal.SIGINT, signal.SIGHUP}:
+        return Verdict("KILLED", signal_name(cast("int", killed_by)), final=True)
+    interrupted = evidence.signals.get(signal.SIGINT)
+    if interrupted is not None and evidence.died_ms - interrupted < INTERRUPT_MEMORY_MS:
+        return Verdict("KILLED", "Ctrl-C, then died without a word", final=True)
+    if evidence.oom:
+        return Verdict("FAILED", "out of memory (the kernel's OOM killer)", final=True)
+    how = ""
+    if killed_by is not None:
+        how = f" ({signal_name(killed_by)})"
+    elif evidence.exit_code is not None:
+        how = f" (exit code {evidence.exit_code} without Python's exit)"
+    return Verdict("FAILED", f"died without a word{how}", final=True)
