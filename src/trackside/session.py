@@ -18,7 +18,8 @@ from trackside.event_bus import Bus
 from trackside.events import ConfigEvent, LifecycleEvent, now_ms
 from trackside.exit_code import ExitCodeNote
 from trackside.fork import abandon_in_children, keep_in_children
-from trackside.hooks import ProcessHooks
+from trackside.hooks import ProcessHooks, crash_event
+from trackside.journal.cursor import load_cursor
 from trackside.journal.directory import JournalDirectory, create_directory, write_atomically
 from trackside.journal.meta import Meta, State, Target, source_tags, this_process
 from trackside.journal.writer import DEFAULT_CAP, JournalWriter
@@ -110,7 +111,9 @@ class Run:
     """A run being logged. ``with trackside.start(...) as run:`` finishes it as it ends.
 
     Invariant: whatever ends first, the program or this object, the journal holds the end record before
-    the process is gone, and the shipper needs nothing more from this process.
+    the process is gone, and the shipper needs nothing more from this process. Nothing is imported on the
+    way out: code that a module runs through ``eval`` (any namedtuple does) makes CPython forget that a
+    Ctrl-C was not handled, and the exit code would be 1 instead of death by SIGINT.
     """
 
     def __init__(
@@ -301,16 +304,12 @@ class Run:
 
     def _acknowledged(self, seq: int) -> bool:
         cursors = self.journal.cursors()
-        from trackside.journal.cursor import load_cursor  # noqa: PLC0415
-
         return bool(cursors) and all(load_cursor(path).position.seq >= seq for path in cursors)
 
     # Ending
 
     def _end_with(self, kind: type[BaseException], error: BaseException | None, trace: Any) -> None:
         """Finish after the block of a ``with`` was left by an exception."""
-        from trackside.hooks import crash_event  # noqa: PLC0415
-
         if issubclass(kind, SystemExit):
             code = getattr(error, "code", None)
             if code is None or code == 0:

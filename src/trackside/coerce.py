@@ -1,0 +1,314 @@
+"""Anything numeric to ``float``: what a training loop calls a metric is rarely one.
+
+This runs in the training thread at every step, so the common types take a dictionary lookup and no
+``isinstance``. torch and numpy are never imported: a value of theirs can only arrive once they
+have been, and they are then found in ``sys.modules``.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+from trackside.errors import CoercionError
+
+__all__ = ["to_float", "to_float_metrics"]
+
+logger = logging.getLogger(__name__)
+
+Reader = Callable[[Any], float]
+"""Reads one value of a known type; raises ``CoercionError``, or anything at all."""
+
+OnDrop = Callable[[str, str], None]
+"""Told the key and the reason of each metric that was dropped."""
+
+# Classes made on the fly (mocks, namedtuples in functions) must not pile up in the caches.
+_MAX_TYPES = 512
+# Keys made on the fly must not pile up among those warned about.
+_MAX_WARNED = 1000
+
+# What reads the common case of a type in one C call. It may raise or give another kind of number
+# (Tensor.item does both); such a value goes the long way, through _READERS.
+_QUICK: dict[type, Callable[[Any], Any]] = {int: float, bool: float}
+_READERS: dict[type, Reader] = {}
+_warned: set[str] = set()
+
+
+def to_float(value: object) -> float:
+    """Read ``value`` as one float.
+
+    Takes Python and numpy numbers, torch tensors of any dtype, ``Decimal``, ``Fraction`` and
+    whatever has ``__float__``, ``__index__`` or ``__array__``. Arrays and tensors of several
+    elements, integer and boolean ones too, give their mean, computed in float64; a sparse tensor's
+    implicit zeros count, a masked array's masked elements do not. NaN and infinities pass.
+
+    A tensor on an accelerator is read with ``.item()``, which waits for the work queued there.
+
+    Raises:
+        CoercionError: text (even "1.5"), complex numbers, empty arrays, tensors without data (meta)
+            or spread over several ranks (sharded DTensors), numbers beyond the range of a float,
+            and anything else; the message names the type and the reason.
+    """
+    if type(value) is float:
+        return value
+    try:
+        number = _QUICK[type(value)](value)
+        return number if type(number) is float else float(number)
+    except Exception:
+        # Not the common case of its type, or a type not met before.
+        return _read(value)
+
+
+def to_float_metrics(
+    metrics: Mapping[Any, object], on_drop: OnDrop | None = None
+) -> dict[str, float]:
+    """Read every value of ``metrics`` with :func:`to_float`, dropping those that cannot be read.
+
+    Keys that are not strings become ``str(key)``. For each dropped metric ``on_drop(key, reason)``
+    is called; without it, a key is warned about the first time only, in this process.
+
+    Raises:
+        CoercionError: ``metrics`` is not a mapping.
+    """
+    if type(metrics) is not dict:
+        metrics = _mapping(metrics)
+    floats: dict[str, float] = {}
+    quick = _QUICK
+    for key, value in metrics.items():
+        # The body of to_float once more: ten calls would double the price of a step.
+        if type(value) is float:
+            number = value
+        else:
+            try:
+                number = quick[type(value)](value)
+                if type(number) is not float:
+                    number = float(number)
+            except Exception:
+                try:
+                    number = _read(value)
+                except CoercionError as error:
+                    _drop(key, str(error), on_drop)
+                    continue
+        if type(key) is str:
+            floats[key] = number
+        else:
+            _store_renamed(floats, metrics, key, number, on_drop)
+    return floats
+
+
+def _mapping(metrics: object) -> dict[Any, object]:
+    """A dict of ``metrics``, which may be anything with a mapping's ``items()``."""
+    items = getattr(metrics, "items", None)
+    try:
+        if items is not None:
+            return dict(items())
+    except Exception as error:
+        raise CoercionError(f"metrics: {_failure(type(metrics), error)}") from error
+    raise CoercionError(
+        f"metrics must be a mapping of names to numbers, such as {{'loss': 0.1}}, "
+        f"not {_name(type(metrics))}"
+    )
+
+
+def _store_renamed(
+    floats: dict[str, float],
+    metrics: Mapping[Any, object],
+    key: object,
+    number: float,
+    on_drop: OnDrop | None,
+) -> None:
+    """Store under ``str(key)``, unless another metric has that name: it must not be overwritten."""
+    name = _key_text(key)
+    if name in floats or (name in metrics and not isinstance(key, str)):
+        _drop(name, f"another metric is called {name!r} too", on_drop)
+    else:
+        floats[name] = number
+
+
+def _key_text(key: object) -> str:
+    if isinstance(key, str):
+        return str.__str__(key)  # the content of a str enum, whose own str() is "Class.MEMBER"
+    try:
+        return str(key)
+    except Exception as error:
+        return f"<{_name(type(key))}: its __str__ raised {type(error).__name__}>"
+
+
+def _drop(key: object, reason: str, on_drop: OnDrop | None) -> None:
+    name = _key_text(key)
+    if on_drop is not None:
+        on_drop(name, reason)
+    elif name not in _warned and len(_warned) < _MAX_WARNED:
+        _warned.add(name)
+        logger.warning("metric %r is dropped, now and from here on: %s", name, reason)
+        if len(_warned) == _MAX_WARNED:
+            logger.warning("%d metrics dropped; no more will be named", _MAX_WARNED)
+
+
+def _read(value: object) -> float:
+    """The long way: by the reader of the value's type, every failure a ``CoercionError``."""
+    cls = type(value)
+    try:
+        reader = _READERS.get(cls) or _learn(cls)
+        return reader(value)
+    except CoercionError:
+        raise
+    except Exception as error:
+        raise CoercionError(_failure(cls, error)) from error
+
+
+def _learn(cls: type) -> Reader:
+    """Choose the reader of a type met for the first time, and remember it."""
+    if len(_READERS) >= _MAX_TYPES:
+        _READERS.clear()
+    reader = _READERS[cls] = _choose(cls)
+    return reader
+
+
+def _choose(cls: type) -> Reader:
+    if issubclass(cls, (str, bytes, bytearray, memoryview)):
+        return _refuser(cls, "is text, not a number")
+    if _is(cls, "torch", "Tensor"):
+        return _choose_for_tensor(cls)
+    if _is(cls, "numpy", "ndarray"):
+        masked = hasattr(cls, "compressed")
+        return (lambda array: _read_array(array.compressed())) if masked else _read_array
+    if _is(cls, "numpy", "generic"):
+        return _choose_for_numpy_scalar(cls)
+    if issubclass(cls, complex):
+        return _refuser(cls, "is complex; log its real part or its absolute value")
+    if _is(cls, "decimal", "Decimal"):
+        return _read_checked
+    if hasattr(cls, "__array__") and "numpy" in sys.modules:
+        return _read_array_like
+    if hasattr(cls, "__float__") or hasattr(cls, "__index__"):
+        return float
+    return _refuser(cls, "is not a number")
+
+
+def _choose_for_tensor(cls: type) -> Reader:
+    # By name, because the module of DTensor has moved between versions of torch.
+    if any(base.__name__ == "DTensor" for base in cls.__mro__):
+        return _read_dtensor
+    torch = sys.modules["torch"]
+    if cls is torch.Tensor or cls is torch.nn.Parameter:
+        _QUICK[cls] = torch.Tensor.item
+    return _read_tensor
+
+
+def _choose_for_numpy_scalar(cls: type) -> Reader:
+    numpy = sys.modules["numpy"]
+    real = (numpy.floating, numpy.integer, numpy.bool_)
+    # A timedelta64 counts as an integer; a longdouble may be beyond a float.
+    if not issubclass(cls, real) or issubclass(cls, (numpy.timedelta64, numpy.longdouble)):
+        return lambda value: _read_array(numpy.asarray(value))
+    _QUICK[cls] = float
+    return float
+
+
+def _read_tensor(tensor: Any) -> float:
+    """A ``torch.Tensor``: its only element, or its mean (float32 where there is no float64)."""
+    if tensor.is_meta:
+        raise CoercionError("torch.Tensor on the meta device holds no data")
+    if tensor.dtype.is_complex:
+        raise CoercionError(f"torch.Tensor of {tensor.dtype} is complex; log .real or .abs()")
+    count = tensor.numel()
+    if count == 0:
+        raise CoercionError("torch.Tensor is empty")
+    torch = sys.modules["torch"]
+    wide = torch.float32 if tensor.device.type == "mps" else torch.float64
+    tensor = tensor.detach()
+    if tensor.is_nested:
+        tensor = tensor.values()
+    elif tensor.is_quantized:
+        tensor = tensor.dequantize()
+    elif tensor.is_mkldnn:
+        tensor = tensor.to_dense()
+    elif tensor.layout is not torch.strided:  # sparse, and too large to be made dense
+        return float(tensor.to(wide).sum().item() / count)
+    return float(tensor.mean(dtype=wide).item() if count > 1 else tensor.item())
+
+
+def _read_dtensor(tensor: Any) -> float:
+    """A ``DTensor``, from what this rank holds.
+
+    ``full_tensor()`` would be a collective: it hangs when only rank 0 logs.
+    """
+    mesh = tensor.device_mesh
+    if mesh.get_coordinate() is None:
+        raise CoercionError("DTensor lives on a mesh that this rank is not part of")
+    for dim, placement in enumerate(tensor.placements):
+        if not placement.is_replicate() and mesh.size(dim) > 1:
+            raise CoercionError(
+                f"DTensor is spread over ranks ({placement}); call .full_tensor() on every rank "
+                "and log the result"
+            )
+    return to_float(tensor.to_local())
+
+
+def _read_array_like(value: Any) -> float:
+    """A jax array, a pandas series and their like."""
+    try:
+        array = sys.modules["numpy"].asarray(value)
+    except Exception as error:
+        # cupy has __array__ only to refuse; its __float__ works.
+        if not hasattr(value, "__float__"):
+            raise CoercionError(_failure(type(value), error)) from error
+        return float(value)
+    return _read_array(array)
+
+
+def _read_array(array: Any) -> float:
+    numpy = sys.modules["numpy"]
+    if array.size == 0:
+        raise CoercionError("numpy array is empty or wholly masked")
+    if array.dtype.kind == "O":
+        floats = [to_float(item) for item in array.ravel().tolist()]
+        return sum(floats) / len(floats)
+    if array.dtype.kind == "c":
+        raise CoercionError(f"numpy {array.dtype} is complex; log its real part or absolute value")
+    # bfloat16 and float8 of ml_dtypes are of kind V as well, with a scalar type of their own.
+    if array.dtype.kind in "mMSUT" or array.dtype.type is numpy.void:
+        raise CoercionError(f"numpy {array.dtype} is not a number")
+    if array.size == 1:
+        return _read_checked(array.reshape(-1)[0])
+    with numpy.errstate(all="ignore"):
+        return float(array.astype(numpy.float64, copy=False).mean())
+
+
+def _read_checked(value: Any) -> float:
+    """For types whose ``float()`` turns what is too large into an infinity without a word."""
+    number = float(value)
+    if math.isinf(number) and value != number:
+        raise CoercionError(f"{_name(type(value))} is beyond the range of a float")
+    return number
+
+
+def _refuser(cls: type, reason: str) -> Reader:
+    message = f"{_name(cls)} {reason}"
+
+    def refuse(_value: object) -> NoReturn:
+        raise CoercionError(message)
+
+    return refuse
+
+
+def _is(cls: type, module: str, name: str) -> bool:
+    """Whether ``cls`` derives from ``module.name``, without importing the module."""
+    base = getattr(sys.modules.get(module), name, None)
+    return isinstance(base, type) and issubclass(cls, base)
+
+
+def _failure(cls: type, error: Exception) -> str:
+    try:
+        detail = str(error).strip().partition("\n")[0][:160]
+    except Exception:
+        detail = "<its __str__ raised>"
+    return f"{_name(cls)} cannot be read: {type(error).__name__}: {detail}"
+
+
+def _name(cls: type) -> str:
+    return cls.__name__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"

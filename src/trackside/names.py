@@ -1,0 +1,98 @@
+"""Names and values that MLflow takes, made from any text.
+
+The rules are MLflow's own, from ``mlflow/utils/validation.py`` (``validate_param_and_metric_name``,
+``path_not_unique``, ``MAX_ENTITY_KEY_LENGTH``, ``MAX_PARAM_VAL_LENGTH``); they hold for params,
+metrics and tags. A server on Windows refuses colons besides, which is not looked at here.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Mapping
+from hashlib import blake2b
+
+__all__ = ["MAX_KEY_LENGTH", "MAX_PARAM_VALUE_LENGTH", "truncate_params", "valid_name"]
+
+MAX_KEY_LENGTH = 250
+"""Characters in a key: MAX_ENTITY_KEY_LENGTH."""
+
+MAX_PARAM_VALUE_LENGTH = 6000
+"""Characters in a param's value: MAX_PARAM_VAL_LENGTH."""
+
+_BAD_CHARACTER = re.compile(r"[^/\w.\- :]")
+_HASH_LENGTH = 8
+_ELLIPSIS = "..."
+
+
+def valid_name(name: str, max_length: int = MAX_KEY_LENGTH) -> str:
+    """``name`` itself where MLflow takes it, otherwise a readable name that it takes.
+
+    A changed name ends in ``-`` and 8 hexadecimal digits of the original's BLAKE2b, so that two
+    names that differ only in what had to go stay two names, the same ones in every process.
+
+    Raises:
+        ValueError: ``max_length`` leaves no room for the digits.
+    """
+    if _is_valid(name, max_length):
+        return name
+    room = max_length - _HASH_LENGTH - 1
+    if room < 1:
+        raise ValueError(f"max_length must be at least {_HASH_LENGTH + 2}, not {max_length}")
+    readable = _BAD_CHARACTER.sub("_", name)
+    segments = [part for part in readable.split("/") if part not in ("", ".", "..")]
+    # MLflow refuses every name that starts with two dots, "..a" too.
+    readable = "/".join(segments).lstrip(".")[:room]
+    return f"{readable or '_'}-{_hash(name)}"
+
+
+def _is_valid(name: str, max_length: int) -> bool:
+    # MLflow matches with "$", which lets one newline at the end through; stores do not like it.
+    if len(name) > max_length or _BAD_CHARACTER.search(name) is not None:
+        return False
+    normal = posixpath.normpath(name)
+    return normal == name and normal != "." and not normal.startswith(("..", "/"))
+
+
+def _hash(name: str) -> str:
+    data = name.encode("utf-8", "surrogatepass")
+    return blake2b(data, digest_size=_HASH_LENGTH // 2).hexdigest()
+
+
+def truncate_params(
+    params: Mapping[str, str],
+    max_key: int = MAX_KEY_LENGTH,
+    max_value: int = MAX_PARAM_VALUE_LENGTH,
+) -> tuple[dict[str, str], list[str]]:
+    """Make params that MLflow takes; returns them and the original names of those changed.
+
+    Keys go through :func:`valid_name`; values longer than ``max_value`` characters are cut and
+    end in ``...``. Distinct keys stay distinct. NUL characters, which PostgreSQL refuses, are spelt
+    ``\\0``.
+    """
+    result: dict[str, str] = {}
+    changed: list[str] = []
+    taken = {key for key in params if _is_valid(key, max_key)}
+    for key, value in params.items():
+        name = key if key in taken else _free_name(key, max_key, taken)
+        taken.add(name)
+        result[name] = _cut(value, max_value)
+        if name != key or result[name] != value:
+            changed.append(key)
+    return result, changed
+
+
+def _free_name(key: str, max_length: int, taken: set[str]) -> str:
+    """The valid name of ``key``, or of a variation where that one belongs to another key."""
+    name, attempt = valid_name(key, max_length), 0
+    while name in taken:
+        attempt += 1
+        name = valid_name(f"{key}\0{attempt}", max_length)
+    return name
+
+
+def _cut(value: str, max_length: int) -> str:
+    text = value.replace("\0", "\\0")
+    if len(text) <= max_length:
+        return text
+    return text[: max(0, max_length - len(_ELLIPSIS))] + _ELLIPSIS[:max_length]

@@ -1,0 +1,311 @@
+"""Any nested configuration to plain data, and to the flat strings that MLflow calls params.
+
+Nothing here imports the libraries whose objects it takes apart, reads a clock or touches the disk,
+and nothing but a top level that is no configuration raises: what cannot be read appears as text.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+import os
+import re
+import sys
+import types
+from argparse import Namespace
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
+from typing import Any
+
+from trackside.errors import CoercionError
+from trackside.masking import mask_secrets, mask_uri
+from trackside.names import truncate_params, valid_name
+
+__all__ = [
+    "flatten_params",
+    "mask_secrets",
+    "mask_uri",
+    "to_plain",
+    "truncate_params",
+    "valid_name",
+]
+
+logger = logging.getLogger(__name__)
+
+# Deeper than any real configuration, and shallow enough that str() of the result cannot recurse
+# too deep even in a program that is itself far down its stack.
+_MAX_DEPTH = 50
+# Shared substructures multiply when written out; this many nodes is some tens of megabytes.
+_MAX_NODES = 200_000
+# Arrays up to this many elements are shown whole.
+_MAX_ELEMENTS = 64
+_ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
+
+
+def to_plain(config: object) -> dict[str, Any]:
+    """``config`` as nested dicts with string keys, lists, and None, bool, int, float and str.
+
+    Takes mappings, dataclasses, ``argparse.Namespace``, ``SimpleNamespace``, pydantic, attrs and
+    msgspec objects, OmegaConf configs (interpolations resolved; a missing value is ``"???"`` and a
+    broken interpolation its own text) and anything with ``to_yaml_dict()`` or ``to_dict()``, at
+    every level. Other values become text without memory addresses, so that the same configuration
+    gives the same text in the next process; sets are sorted for the same reason.
+
+    Raises:
+        CoercionError: the top level is none of these.
+    """
+    plain = _Converter(list)(config)
+    if isinstance(plain, dict):
+        return plain
+    raise CoercionError(
+        f"a config must be a mapping, dataclass, Namespace, pydantic or OmegaConf object, "
+        f"not {_type_name(config)}; for an object of your own pass vars(it)"
+    )
+
+
+def flatten_params(config: object, max_depth: int | None = 1, mask: bool = True) -> dict[str, str]:
+    """``config`` (see :func:`to_plain`) as dot-keyed strings.
+
+    ``max_depth`` levels of nesting get keys of their own and what is below is stringified: 0
+    stringifies the values of the top level, 1 gives ``model.text_config: "{'hidden': True}"``, None
+    gives every leaf its key. Lists, tuples and empty dicts are always stringified. Of two values
+    whose keys fall together the later one's key gets ``-2``, ``-3``, ... With ``mask`` secrets are
+    ``***`` (see :func:`mask_secrets`), inside what is stringified too.
+
+    Raises:
+        CoercionError: the top level is no configuration.
+    """
+    plain = _Converter(tuple)(config)
+    if not isinstance(plain, dict):
+        plain = to_plain(config)  # raises, with the message for people
+    flat: dict[str, str] = {}
+    _flatten(mask_secrets(plain) if mask else plain, max_depth, "", flat)
+    return flat
+
+
+def _flatten(nested: dict[str, Any], levels: int | None, prefix: str, flat: dict[str, str]) -> None:
+    below = None if levels is None else levels - 1
+    for key, value in nested.items():
+        name = f"{prefix}.{key}" if prefix else key
+        if value and isinstance(value, dict) and (levels is None or levels > 0):
+            _flatten(value, below, name, flat)
+        else:
+            flat[_unused(name, flat)] = str(value)
+
+
+def _unused(name: str, taken: Mapping[str, Any]) -> str:
+    candidate, number = name, 1
+    while candidate in taken:
+        number += 1
+        candidate = f"{name}-{number}"
+    return candidate
+
+
+class _Converter:
+    """One conversion: knows which objects it is inside of, and how much it has written."""
+
+    def __init__(self, make_tuple: Callable[[Iterable[Any]], Any]) -> None:
+        self._make_tuple = make_tuple
+        self._inside: set[int] = set()
+        self._nodes = 0
+
+    def __call__(self, value: Any) -> Any:
+        self._nodes += 1
+        if value is None or type(value) in (bool, float):
+            return value
+        if type(value) in (str, int):
+            return _scalar(value)
+        if id(value) in self._inside:
+            return f"<cycle: {_type_name(value)}>"
+        if len(self._inside) >= _MAX_DEPTH:
+            return f"<nested deeper than {_MAX_DEPTH} levels: {_type_name(value)}>"
+        if self._nodes > _MAX_NODES:
+            return "<configuration too large>"
+        self._inside.add(id(value))
+        try:
+            return self._convert(value)
+        except Exception as error:
+            # A config object whose own code fails must not stop a run from starting.
+            logger.debug("%s shown as text", _type_name(value), exc_info=error)
+            return _text(value)
+        finally:
+            self._inside.discard(id(value))
+
+    def _convert(self, value: Any) -> Any:
+        if isinstance(value, (str, int, float, Enum)):
+            return _scalar(value)
+        if isinstance(value, tuple):
+            return self._make_tuple(map(self, value))
+        if isinstance(value, (list, deque)):
+            return [self(item) for item in value]
+        if isinstance(value, (set, frozenset)):
+            return sorted(map(self, value), key=_order)
+        if isinstance(value, functools.partial):
+            return self._partial(value)
+        if hasattr(type(value), "tolist") and hasattr(type(value), "shape"):
+            return self(_array(value))
+        opened = _open(value)
+        if opened is value:
+            return _text(value)
+        return self._mapping(opened) if isinstance(opened, Mapping) else self(opened)
+
+    def _mapping(self, mapping: Mapping[Any, Any]) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key, value in list(mapping.items()):
+            result[_unused(str(_scalar(key)), result)] = self(value)
+        return result
+
+    def _partial(self, value: functools.partial[Any]) -> str:
+        shown = [_text(value.func), *(repr(self(item)) for item in value.args)]
+        shown += [f"{name}={self(item)!r}" for name, item in value.keywords.items()]
+        return f"partial({', '.join(shown)})"
+
+
+def _order(item: Any) -> tuple[str, Any]:
+    return type(item).__name__, item if isinstance(item, (int, float, str)) else str(item)
+
+
+def _open(value: Any) -> Any:
+    """What ``value`` holds, by the first way to open it that works; ``value`` if there is none.
+
+    A way that raises is passed over: ``to_dict`` of a half-built object may fail where its fields
+    can still be read.
+    """
+    for applies, open_it in _WAYS:
+        if applies(value):
+            try:
+                return open_it(value)
+            except Exception as error:
+                logger.debug("cannot open %s this way", _type_name(value), exc_info=error)
+    return value
+
+
+def _is_omegaconf(value: Any) -> bool:
+    omegaconf = getattr(sys.modules.get("omegaconf"), "OmegaConf", None)
+    return omegaconf is not None and bool(omegaconf.is_config(value))
+
+
+def _open_omegaconf(value: Any) -> Any:
+    omegaconf = sys.modules["omegaconf"].OmegaConf
+    try:
+        return omegaconf.to_container(value, resolve=True)
+    except Exception:
+        # One broken interpolation fails the whole: take the children one by one.
+        raw = omegaconf.to_container(value, resolve=False)
+    if isinstance(raw, dict):
+        return {key: _omegaconf_child(value, key, text) for key, text in raw.items()}
+    if isinstance(raw, list):
+        return [_omegaconf_child(value, index, text) for index, text in enumerate(raw)]
+    return raw
+
+
+def _omegaconf_child(config: Any, key: Any, raw: Any) -> Any:
+    try:
+        return config[key]
+    except Exception:
+        return raw  # "???", or the text of the interpolation
+
+
+def _open_to_yaml_dict(value: Any) -> Any:
+    try:
+        return value.to_yaml_dict(use_orig_values=True)  # as NeMo's ConfigNode takes it
+    except TypeError:
+        return value.to_yaml_dict()
+
+
+def _holds_data(value: Any) -> bool:
+    """Tables have ``to_dict()`` as well; their contents are no configuration."""
+    return hasattr(type(value), "__array__") or hasattr(type(value), "to_pandas")
+
+
+def _has(name: str) -> Callable[[Any], bool]:
+    return lambda value: hasattr(type(value), name)
+
+
+def _fields(value: Any, names: Iterable[str]) -> dict[str, Any]:
+    """The fields that are set: those left out of ``__init__`` may not be."""
+    return {name: getattr(value, name) for name in names if hasattr(value, name)}
+
+
+_WAYS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Any]], ...] = (
+    (_is_omegaconf, _open_omegaconf),
+    (lambda it: isinstance(it, Mapping), lambda it: dict(it.items())),
+    (_has("to_yaml_dict"), _open_to_yaml_dict),
+    (_has("model_dump"), lambda it: it.model_dump(warnings=False)),
+    # Iterating a pydantic model gives its fields, where a serialiser of its own fails.
+    (_has("model_dump"), lambda it: dict(iter(it))),
+    (_has("parse_obj"), lambda it: it.dict()),
+    (lambda it: _has("to_dict")(it) and not _holds_data(it), lambda it: it.to_dict()),
+    (_has("__dataclass_fields__"), lambda it: _fields(it, it.__dataclass_fields__)),
+    (_has("__attrs_attrs__"), lambda it: _fields(it, [a.name for a in it.__attrs_attrs__])),
+    (_has("__struct_fields__"), lambda it: _fields(it, it.__struct_fields__)),
+    (lambda it: isinstance(it, (Namespace, types.SimpleNamespace)), vars),
+)
+"""Which objects can be opened and how, the way that says most first."""
+
+
+def _array(value: Any) -> Any:
+    """A small array as lists and numbers; otherwise its shape, never read off an accelerator."""
+    device = getattr(value, "device", "cpu")
+    on_cpu = getattr(device, "type", device) == "cpu"
+    if on_cpu and math.prod(value.shape) <= _MAX_ELEMENTS:
+        listed = value.tolist()
+        if type(listed) is not type(value):  # a longdouble gives itself
+            return listed
+        return str(value)
+    dtype = getattr(value, "dtype", "unknown")
+    return f"{_type_name(value)}(shape={tuple(value.shape)}, dtype={dtype})"
+
+
+def _scalar(value: Any) -> Any:
+    """A scalar of a plain type: whatever its subclass does with ``str``, it means its content."""
+    if isinstance(value, str):
+        return _encodable(str.__str__(value))
+    if isinstance(value, Enum):
+        return f"{type(value).__name__}.{value.name}" if value.name else _text(value)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, int):
+        return _plain_int(int(value))
+    return _text(value)
+
+
+def _plain_int(value: int) -> int | str:
+    """``value``, or its text where MessagePack's 64 bits do not hold it."""
+    if -(2**63) <= value < 2**64:
+        return value
+    try:
+        return str(value)
+    except ValueError:  # more digits than sys.get_int_max_str_digits() allows
+        return hex(value)
+
+
+def _text(value: Any) -> str:
+    """Readable text of any object, the same in every process."""
+    try:
+        if isinstance(value, os.PathLike):
+            return _encodable(os.fsdecode(value))
+        name = getattr(value, "__qualname__", None)
+        if isinstance(name, str):  # a class or a function
+            module = getattr(value, "__module__", None)
+            return name if module in (None, "builtins") else f"{module}.{name}"
+        text = repr(value) if isinstance(value, (bytes, bytearray)) else str(value)
+        return _encodable(_ADDRESS.sub("", text))
+    except Exception as error:
+        return f"<{_type_name(value)}: its text raised {type(error).__name__}>"
+
+
+def _encodable(text: str) -> str:
+    """``text`` with lone surrogates, which no encoder takes, spelt out."""
+    if text.isascii():
+        return text
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _type_name(value: object) -> str:
+    cls = type(value)
+    return cls.__name__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"

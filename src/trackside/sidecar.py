@@ -1,0 +1,91 @@
+"""The file beside the checkpoints that names the run they belong to.
+
+A restarted job finds its checkpoints and, in ``mlflow_run_id`` next to them, the run to go on with.
+The file is replaced as a whole: a job that is killed while it writes must not leave half an id
+behind, which would send the next one's metrics to a new run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import secrets
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+SIDECAR_NAME = "mlflow_run_id"
+
+# What MLflow takes for a run id: `_RUN_ID_REGEX` in mlflow/utils/validation.py.
+_RUN_ID = re.compile(r"[a-zA-Z0-9][\w\-]{0,255}")
+
+
+def read_sidecar(checkpoint_dir: str | os.PathLike[str]) -> str | None:
+    """Return the run id kept in ``checkpoint_dir``, or None if there is none to use.
+
+    A file that cannot be read, or that holds no run id, is one warning and None: training can go on
+    in a new run. Raises nothing.
+    """
+    path = Path(checkpoint_dir) / SIDECAR_NAME
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace").strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        logger.warning("cannot read the run id in %s: %s", path, error)
+        return None
+    if _RUN_ID.fullmatch(text):
+        return text
+    logger.warning("%s holds no run id but %.80r; ignoring it", path, text)
+    return None
+
+
+def write_sidecar(checkpoint_dir: str | os.PathLike[str], run_id: str) -> None:
+    """Make ``checkpoint_dir`` name ``run_id``, creating the directory if needed.
+
+    Any reader, at any moment, sees the old file or the new one. On return it is on the disk.
+
+    Raises:
+        ValueError: ``run_id`` is no run id.
+        OSError: the file cannot be written; the old one is as it was.
+    """
+    if not _RUN_ID.fullmatch(run_id):
+        raise ValueError(f"not an MLflow run id: {run_id!r}")
+    directory = Path(checkpoint_dir)
+    directory.mkdir(parents=True, exist_ok=True)
+    # In the same directory, because a rename is atomic within one filesystem only; with a name of
+    # its own, because two jobs that share the directory would otherwise write into each other's.
+    temporary = directory / f".{SIDECAR_NAME}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+    try:
+        _write_durably(temporary, run_id)
+        temporary.replace(directory / SIDECAR_NAME)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    _sync_directory(directory)
+
+
+def _write_durably(path: Path, text: str) -> None:
+    with path.open("x", encoding="utf-8", newline="") as file:
+        file.write(text)
+        file.flush()
+        # Without it a power cut may keep the rename and lose the bytes: an empty file.
+        os.fsync(file.fileno())
+
+
+def _sync_directory(directory: Path) -> None:
+    """Put the rename itself on the disk, where directories can be synced at all."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY)
+    except OSError as error:  # Windows opens no directories
+        logger.debug("cannot sync %s: %s", directory, error)
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:  # some network filesystems refuse; the file itself is synced
+        logger.debug("cannot sync %s: %s", directory, error)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,17 @@
+"""However the process ends: every point is in MLflow once, and the status is true."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.ends.cases import BASIC
+from tests.ends.harness import Case, check, play
+
+
+@pytest.mark.parametrize("case", BASIC, ids=lambda case: case.name)
+def test_end(case: Case, tmp_path: Path) -> None:
+    """The run read back from MLflow tells what happened to the process."""
+    seen = play(case, tmp_path)
+    assert check(case, seen) == [], f"{seen.stderr}\n{seen.shipper_log}\n{seen.tags}"
