@@ -86,7 +86,7 @@ def end_mlflow_active_run_as_killed() -> None:
     For a SIGTERM handler: MLflow's own exit hook would end the run as FINISHED. Raises nothing;
     what MLflow raises is logged as a warning.
     """
-    _end_active_runs("KILLED")
+    end_active_runs("KILLED")
 
 
 def _install_mlflow_failure_hook() -> None:
@@ -103,7 +103,7 @@ def _install_mlflow_failure_hook() -> None:
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         try:
-            _end_active_runs("FAILED")
+            end_active_runs("FAILED")
         finally:
             previous(kind, error, trace)
 
@@ -164,7 +164,7 @@ def _warn_once_per_key(key: str, error: CoercionError) -> None:
         logger.warning("metric %r is not logged (said once): %s", key, error)
 
 
-def _end_active_runs(status: str) -> None:
+def end_active_runs(status: str) -> None:
     """End the runs on this thread's stack, innermost first; log what goes wrong."""
     mlflow = sys.modules.get("mlflow")
     if mlflow is None:  # nobody has imported it, so nobody has started a run
@@ -242,7 +242,7 @@ def _as_dict(value: Any) -> dict[Any, Any]:
 
 def _start_run(options: Any, checkpoint_dir: str | None) -> tuple[Any, bool]:
     """Return the active run and whether it was there before."""
-    mlflow = _import_mlflow()
+    mlflow = import_mlflow()
     if (active := mlflow.active_run()) is not None:
         raise RunActiveError(f"run {active.info.run_id} is active: call mlflow.end_run() first")
     tags = _tags(options)
@@ -266,7 +266,8 @@ def _start_run(options: Any, checkpoint_dir: str | None) -> tuple[Any, bool]:
     return run, run_id is not None
 
 
-def _import_mlflow() -> Any:
+def import_mlflow() -> Any:
+    """Import mlflow on first use; raise ``ImportError`` with the command that installs it."""
     try:
         import mlflow
     except ImportError as error:
@@ -319,7 +320,7 @@ def _experiment_id(mlflow: Any, options: Any) -> str:
 
 
 def _log_config(config: Mapping[str, Any], flatten_depth: int | None, resumed: bool) -> None:
-    mlflow = _import_mlflow()
+    mlflow = import_mlflow()
     name = "config.yaml"
     if resumed:
         # Params cannot change in MLflow, and a longer max_steps is a good reason to resume.
@@ -367,7 +368,7 @@ def _batches(params: Mapping[str, str]) -> Iterator[dict[str, str]]:
 def _address(run: Any) -> str:
     """Return where a person finds the run: a link, where the store has a UI of its own."""
     info = run.info
-    uri = mask_uri(_import_mlflow().get_tracking_uri())
+    uri = mask_uri(import_mlflow().get_tracking_uri())
     if not uri.startswith(("http://", "https://")):
         return f"{info.run_id} in {uri}"
     return f"{uri.rstrip('/')}/#/experiments/{info.experiment_id}/runs/{info.run_id}"

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from trackside import fluent
 from trackside.errors import ConfigurationError, RunActiveError, TrackingError
 from trackside.event_bus import Bus
 from trackside.events import ConfigEvent, LifecycleEvent, now_ms
@@ -223,9 +224,7 @@ class Run:
         if run_id is None:
             msg = "the MLflow run has no id yet (the server has not answered), so it can't be made active here"
             raise TrackingError(msg)
-        from trackside.mlflow_utils import activate_run  # noqa: PLC0415 - imports mlflow
-
-        activate_run(self._tracking_uri, run_id)
+        fluent.activate(self._tracking_uri, run_id)
         self._fluent = True
         return self
 
@@ -384,9 +383,7 @@ class Run:
         """End MLflow's fluent run first: its own atexit hook would call it FINISHED."""
         if self._fluent:
             self._fluent = False
-            from trackside.mlflow_utils import deactivate_run  # noqa: PLC0415
-
-            deactivate_run(status)
+            fluent.deactivate(status)
 
 
 class InertRun(Run):

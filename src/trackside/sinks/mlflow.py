@@ -67,7 +67,7 @@ class MLflowSink:
         except CoercionError as error:
             self._warn("a config", f"is not logged: {error}")
             return
-        params = flatten_params(document, max_depth=event.flatten_depth, mask=False)
+        params = flatten_params(event.config, max_depth=event.flatten_depth)
         self._journal.append(ConfigRecord(0, event.timestamp_ms, params, document))
 
     def _drop(self, key: Any, reason: str) -> None:
