@@ -35,9 +35,9 @@ from trackside.settings import (
     read_environment,
 )
 from trackside.shipper.process import ShipperProcess
-from trackside.sidecar import read_sidecar
 from trackside.sinks.mlflow import MLflowSink
 from trackside.status import RunStatus, checked_status
+from trackside.survey import leftovers_of
 
 logger = logging.getLogger(__name__)
 
@@ -436,19 +436,19 @@ def _target(
     if env_run_id is not None:
         _env_run_ids_used.add(env_run_id)
     sidecar = None if checkpoint_dir is None else str(Path(checkpoint_dir).absolute())
-    kept = read_sidecar(sidecar) if sidecar is not None and resume else None
     named = experiment_name or settings.experiment_name
     return Target(
         tracking_uri=absolute_tracking_uri(uri),
         experiment_name=named,
         experiment_id=None if named else settings.experiment_id,
         run_name=run_name,
-        run_id=env_run_id or kept,
+        run_id=env_run_id,
         required_run=env_run_id is not None,
         artifact_location=artifact_location,
         tags={**source_tags(), **tags},
         parent_run_id=parent_run_id,
         sidecar=sidecar,
+        resume=resume,
     )
 
 
@@ -475,4 +475,5 @@ def _make_meta(target: Target, settings: Settings, *, terminate_signals: tuple[i
         mode=settings.mode,
         cap=cap,
         terminate_signals=tuple(int(number) for number in terminate_signals),
+        after=tuple(str(path) for path in leftovers_of(settings.directory, target.sidecar)),
     )

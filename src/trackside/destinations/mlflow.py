@@ -22,7 +22,8 @@ from trackside.destinations.mlflow_errors import translate
 from trackside.destinations.mlflow_run import MAX_TAG_VALUE, RunOpener
 from trackside.errors import DeliveryError, RejectedError, RetryableError
 from trackside.journal.format import ConfigRecord, MetricsRecord
-from trackside.journal.meta import Meta, RunInfo
+from trackside.journal.directory import JournalDirectory, read_json
+from trackside.journal.meta import Meta, RunInfo, State
 from trackside.names import valid_name
 from trackside.params import truncate_params
 from trackside.journal.outbox import Outbox
@@ -63,7 +64,8 @@ class MLflowDestination:
         self._document: dict[str, Any] = {}
 
     def open(self) -> None:
-        """Connect; create the run, or resume it."""
+        """Connect; create the run, or resume it, once the attempts before this one are delivered."""
+        self._wait_for_leftovers()
         if self._client is None:
             self._client = self._call(self._connect)
         opener = RunOpener(self._client, self._meta, translate=translate)
@@ -140,6 +142,14 @@ class MLflowDestination:
         self._metric, self._param, self._tag = Metric, Param, RunTag
         return MlflowClient(tracking_uri=self._tracking_uri)
 
+    def _wait_for_leftovers(self) -> None:
+        for path in self._meta.after:
+            earlier = JournalDirectory(path)
+            state = read_json(earlier.state, State)
+            if earlier.meta.exists() and not (state and state.phase in {"refused", "done"}):
+                msg = f"waiting until an earlier attempt is delivered ({earlier.path})"
+                raise RetryableError(msg)
+
     def _open_run(self, opener: RunOpener) -> None:
         run = opener.resume()
         resumed = run is not None
@@ -189,8 +199,17 @@ class MLflowDestination:
 
     def _heartbeat(self) -> None:
         self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
+        self._progress.touch()
+        self._stay_running()
         now = datetime.now(tz=timezone.utc).isoformat(timespec="seconds")
         self._call(self._client.set_tag, self._run_id, "trackside.heartbeat", f"{now} {socket.gethostname()}")
+
+    def _stay_running(self) -> None:
+        """Take back what ``trackside reap`` may have thought after an outage in which no heartbeat got out."""
+        if self._progress.state.status is None:
+            status = self._call(self._client.get_run, self._run_id).info.status
+            if status != "RUNNING":
+                self._call(self._client.update_run, self._run_id, "RUNNING")
 
     def _upload(self) -> None:
         """Upload what waits; an artifact store that fails holds nothing up, and is reported once."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from trackside.errors import DeliveryError, RejectedError
 from trackside.journal.meta import Meta, RunInfo
+from trackside.sidecar import read_sidecar
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class RunOpener:
 
     def resume(self) -> Any | None:
         """The run asked for by id, set back to RUNNING; None when there is none and a new one is wanted."""
-        run_id = self._target.run_id
+        run_id = self._wanted_run_id()
         if run_id is None:
             return None
         try:
@@ -54,6 +55,13 @@ class RunOpener:
             self._call(self._client.set_tag, run_id, key, value[:MAX_TAG_VALUE])
         self._call(self._client.update_run, run_id, "RUNNING")
         return self._call(self._client.get_run, run_id)
+
+    def _wanted_run_id(self) -> str | None:
+        """The run the user named or else, read as late as possible, the one the checkpoints belong to."""
+        target = self._target
+        if target.run_id is None and target.sidecar is not None and target.resume:
+            return read_sidecar(target.sidecar)
+        return target.run_id
 
     def find_created(self) -> Any | None:
         """The run an earlier, interrupted attempt made for this journal, if it did."""

@@ -93,6 +93,21 @@ def create_directory(root: str | os.PathLike[str], label: str) -> JournalDirecto
     return JournalDirectory(path)
 
 
+def last_sign_ms(journal: JournalDirectory) -> int:
+    """When the training process last left a mark in the journal; ms since the epoch, 0 for none.
+
+    A store into a mapping counts within the kernel's write-back interval (30 s at most).
+    """
+    paths = [journal.segment(number) for number in journal.segment_numbers()]
+    times = []
+    for path in [*paths, journal.exit_code, journal.meta, journal.scoreboard]:
+        try:
+            times.append(path.stat().st_mtime_ns // 1_000_000)
+        except OSError:  # not written, or deleted meanwhile
+            continue
+    return max(times, default=0)
+
+
 def write_atomically(path: Path, data: bytes, *, durable: bool = False) -> None:
     """Replace ``path`` by ``data`` in one step; ``durable`` survives a power cut once this returns."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

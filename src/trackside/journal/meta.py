@@ -22,6 +22,7 @@ class Owner(msgspec.Struct, frozen=True):
     started: float
     """Seconds since the epoch, as psutil's ``create_time`` has it."""
     boot_id: str
+    """Differs between two boots, and between two process namespaces (containers) of one."""
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -39,6 +40,8 @@ class Target(msgspec.Struct, frozen=True):
     parent_run_id: str | None = None
     sidecar: str | None = None
     """Directory of the checkpoint's ``mlflow_run_id`` file, kept up to date with the run's id."""
+    resume: bool = True
+    """Whether the run named by the sidecar is gone on with."""
 
 
 class Meta(msgspec.Struct, frozen=True):
@@ -54,6 +57,8 @@ class Meta(msgspec.Struct, frozen=True):
     schema: int = SCHEMA_VERSION
     cap: int = 4 << 30
     terminate_signals: tuple[int, ...] = ()
+    after: tuple[str, ...] = ()
+    """Journals of earlier attempts with the same checkpoints, which have to be delivered before this one."""
 
 
 class RunInfo(msgspec.Struct, frozen=True):
@@ -101,10 +106,10 @@ def this_process() -> Owner:
 
 
 def boot_id() -> str:
-    """A text that differs between two boots of a machine."""
+    """A text that names this boot of this machine and, on Linux, the namespace process numbers belong to."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
+            return f"{file.read().strip()} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return str(int(psutil.boot_time()))
 

@@ -38,6 +38,11 @@ class Progress:
                 self.state.notices.append(text)
                 self._publish()
 
+    def touch(self) -> None:
+        """Give a sign of life, for those who can't look the process up."""
+        with self._lock:
+            self._publish()
+
     def _publish(self) -> None:
         self.state.updated_ms = time.time_ns() // 1_000_000
         write_atomically(self._journal.state, msgspec.json.encode(self.state))

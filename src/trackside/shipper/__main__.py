@@ -13,6 +13,7 @@ from trackside.journal.meta import Meta
 from trackside.journal.outbox import Outbox
 from trackside.journal.progress import Progress
 from trackside.shipper.lock import JournalLock
+from trackside.shipper.process import spawn
 from trackside.shipper.loop import EXIT_REFUSED, LINGER, Shipper
 
 EXIT_LOCKED = 5
@@ -36,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     if meta is None:
         logger.error("%s is no journal this version can read", journal.path)
         return EXIT_REFUSED
+    _ship_leftovers(meta)
     progress = Progress(journal)
     uri = os.environ.pop(TRACKING_URI, None) or meta.target.tracking_uri
     destination = MLflowDestination(meta, uri, progress=progress, outbox=Outbox(journal.path))
@@ -43,6 +45,16 @@ def main(arguments: list[str] | None = None) -> int:
         journal, meta, [destination], progress=progress, pipe=options.pipe, linger=options.linger
     )
     return shipper.run()
+
+
+def _ship_leftovers(meta: Meta) -> None:
+    """Start a shipper for each journal that has to be delivered first; this one's lane waits for them."""
+    for path in meta.after:
+        earlier = JournalDirectory(path)
+        if earlier.meta.exists():
+            command = [sys.executable, "-m", "trackside.shipper", path]
+            uri = os.environ.get(TRACKING_URI) or meta.target.tracking_uri
+            spawn(command, log=earlier.log, tracking_uri=uri, working_directory=os.getcwd())
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

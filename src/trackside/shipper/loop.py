@@ -15,7 +15,7 @@ import signal
 import time
 from collections.abc import Sequence
 
-from trackside.journal.directory import JournalDirectory
+from trackside.journal.directory import JournalDirectory, last_sign_ms
 from trackside.journal.format import LifecycleRecord
 from trackside.journal.meta import Meta
 from trackside.journal.progress import Progress
@@ -65,6 +65,7 @@ class Shipper:
         self._pipe = pipe
         self._linger = linger
         self._watch = DeathWatch(meta.owner)
+        self._saw_alive = not self._watch.is_dead()
         self._died_ms = 0
         self._dead_since = 0.0
         self._ending = Ending()
@@ -166,7 +167,7 @@ class Shipper:
             and self._ending.killed_by in {None, int(signal.SIGKILL)}
         )
         self._dead_since = time.monotonic()
-        self._died_ms = time.time_ns() // 1_000_000
+        self._died_ms = time.time_ns() // 1_000_000 if self._saw_alive else last_sign_ms(self._journal)
         logger.info("the training process is dead: %s", self._ending)
         for lane in self.lanes:
             lane.reader.writer_dead = True

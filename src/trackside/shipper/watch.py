@@ -11,12 +11,17 @@ import contextlib
 import fcntl
 import os
 import signal
+import socket
 import struct
 from typing import NamedTuple
 
 import psutil
 
-from trackside.journal.meta import Owner, this_process
+from trackside.journal.meta import Owner, boot_id
+
+SILENCE = 300.0
+"""Seconds without a sign of life after which a process elsewhere counts as gone; live shippers give one
+every 30 s."""
 
 _START_TOLERANCE = 0.1
 """Seconds; psutil's start times are multiples of the kernel's 10 ms tick."""
@@ -67,9 +72,19 @@ class DeathWatch:
 
 
 def is_local(owner: Owner) -> bool:
-    """Whether ``owner`` ran, or runs, on this machine since it was last booted."""
-    here = this_process()
-    return owner.boot_id == here.boot_id
+    """Whether ``owner`` can be looked up here: same machine, same boot, same process namespace."""
+    return owner.boot_id == boot_id()
+
+
+def has_ended(owner: Owner, *, silent_for: float) -> bool:
+    """Whether ``owner`` is gone, also where it can't be looked up (another machine, another container).
+
+    ``silent_for`` is how long, in seconds, its journal has shown no sign of life.
+    """
+    if is_local(owner):
+        return not is_alive(owner)
+    rebooted = owner.host == socket.gethostname() and owner.boot_id.split()[0] != boot_id().split()[0]
+    return rebooted or silent_for > SILENCE
 
 
 def is_alive(owner: Owner) -> bool:

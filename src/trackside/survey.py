@@ -1,0 +1,119 @@
+"""Which journals lie here, and how each is doing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from trackside.journal.cursor import load_cursor
+from trackside.journal.directory import JournalDirectory, last_sign_ms, read_json
+from trackside.journal.meta import Meta, State
+from trackside.journal.reader import JournalReader, Position
+from trackside.journal.scoreboard import read_dropped
+from trackside.shipper.lock import is_locked
+from trackside.shipper.watch import has_ended
+
+
+class JournalReport(msgspec.Struct, frozen=True):
+    """One journal as ``trackside status`` shows it. Counts are points; ``age_seconds`` is since the start.
+
+    ``condition``: ``running`` (the training process lives), ``shipping`` (it ended, a shipper is at work),
+    ``waiting`` (nobody is at work: ``trackside sync`` delivers it), ``refused`` (the server will not take
+    it), ``rejected`` (delivered, but for the points in ``rejected.jsonl``).
+    """
+
+    journal: str
+    condition: str
+    experiment: str | None
+    run_name: str | None
+    run_id: str | None
+    tracking_uri: str
+    host: str
+    pid: int
+    status: str | None
+    emitted: int
+    shipped: int
+    pending: int
+    dropped: int
+    rejected: int
+    age_seconds: float
+    error: str | None
+
+
+def journals_in(directory: Path) -> list[JournalDirectory]:
+    """The journals in ``directory``, oldest first; empty when there is no such directory."""
+    return [JournalDirectory(path.parent) for path in sorted(directory.glob("*/meta.json"))]
+
+
+def report(journal: JournalDirectory) -> JournalReport | None:
+    """How ``journal`` is doing; None when it is gone or of a version this one can't read."""
+    meta = read_json(journal.meta, Meta)
+    if meta is None:
+        return None
+    state = read_json(journal.state, State)
+    cursors = [load_cursor(path) for path in journal.cursors()]
+    shipped = min((cursor.shipped for cursor in cursors), default=0)
+    rejected = max((cursor.rejected for cursor in cursors), default=0)
+    start = min((cursor.position for cursor in cursors), key=lambda p: p.seq, default=Position())
+    pending = sum(_pending_points(journal, start))
+    dropped = read_dropped(journal.scoreboard)
+    run = state.run if state is not None else None
+    return JournalReport(
+        journal=str(journal.path),
+        condition=_condition(journal, meta, state),
+        experiment=meta.target.experiment_name,
+        run_name=meta.target.run_name,
+        run_id=run.run_id if run is not None else meta.target.run_id,
+        tracking_uri=meta.target.tracking_uri,
+        host=meta.owner.host,
+        pid=meta.owner.pid,
+        status=state.status if state is not None else None,
+        emitted=shipped + rejected + pending + dropped,
+        shipped=shipped,
+        pending=pending,
+        dropped=dropped,
+        rejected=rejected,
+        age_seconds=max(0.0, time.time() - meta.started_ms / 1000),
+        error=state.error if state is not None else None,
+    )
+
+
+def owner_has_ended(journal: JournalDirectory, meta: Meta) -> bool:
+    """Whether the training process of ``journal`` is gone."""
+    signs = [last_sign_ms(journal) / 1000]
+    if journal.state.exists():
+        signs.append(journal.state.stat().st_mtime)
+    return has_ended(meta.owner, silent_for=time.time() - max(signs))
+
+
+def leftovers_of(directory: Path, sidecar: str | None) -> list[Path]:
+    """Journals of ended attempts that belong to the checkpoints in ``sidecar``, oldest first."""
+    found = []
+    for journal in journals_in(directory) if sidecar is not None else []:
+        meta = read_json(journal.meta, Meta)
+        if meta is not None and meta.target.sidecar == sidecar and owner_has_ended(journal, meta):
+            found.append(journal.path)
+    return found
+
+
+def _condition(journal: JournalDirectory, meta: Meta, state: State | None) -> str:
+    phase = state.phase if state is not None else None
+    if phase == "done":
+        return "rejected" if journal.rejected.exists() else "shipping"
+    if not owner_has_ended(journal, meta):
+        return "running"
+    if is_locked(journal.lock):
+        return "shipping"
+    return "refused" if phase == "refused" else "waiting"
+
+
+def _pending_points(journal: JournalDirectory, start: Position) -> Iterator[int]:
+    reader = JournalReader(journal, start)
+    try:
+        while entries := reader.read():
+            yield from (entry.record.points for entry in entries)
+    finally:
+        reader.close()

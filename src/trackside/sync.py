@@ -1,0 +1,102 @@
+"""Delivering journals that nobody is at work on: after an outage, a reboot, an offline run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from trackside.journal.cursor import load_cursor
+from trackside.journal.directory import JournalDirectory, read_json
+from trackside.journal.meta import Meta, State
+from trackside.masking import mask_uri
+from trackside.shipper.lock import is_locked
+from trackside.shipper.loop import EXIT_DONE
+from trackside.shipper.process import spawn
+from trackside.survey import owner_has_ended, report
+
+Result: TypeAlias = Literal["delivered", "running", "busy", "refused", "unfinished", "unreadable"]
+
+POLL = 0.1
+GIVE_UP_AFTER = 60.0
+"""Seconds without progress after which ``sync`` leaves a journal whose server does not answer."""
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What became of one journal. ``delivered`` is the only good end."""
+
+    journal: Path
+    result: Result
+    detail: str = ""
+
+
+def sync_journal(
+    journal: JournalDirectory,
+    *,
+    tracking_uri: str | None = None,
+    give_up_after: float = GIVE_UP_AFTER,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Synced:
+    """Deliver ``journal`` with a shipper of its own, and wait for it.
+
+    ``tracking_uri`` stands in for the recorded address, whose credentials are not kept on disk; without it
+    ``MLFLOW_TRACKING_URI`` does if it is the same address. ``on_progress(shipped, total)`` counts points.
+    """
+    meta = read_json(journal.meta, Meta)
+    if meta is None:
+        return Synced(journal.path, "unreadable", "meta.json is missing or of another version")
+    if not owner_has_ended(journal, meta):
+        return Synced(journal.path, "running", f"process {meta.owner.pid} on {meta.owner.host} lives")
+    if is_locked(journal.lock):
+        return Synced(journal.path, "busy", "another shipper is at work on it")
+    process = spawn(
+        [sys.executable, "-m", "trackside.shipper", str(journal.path), "--linger", str(give_up_after)],
+        log=journal.log,
+        tracking_uri=tracking_uri or address_of(meta),
+        working_directory=meta.working_directory,
+    )
+    return _follow(journal, process, on_progress)
+
+
+def address_of(meta: Meta) -> str:
+    """The journal's MLflow address, with credentials where the environment has them for it."""
+    known = meta.target.tracking_uri
+    given = os.environ.get("MLFLOW_TRACKING_URI", "")
+    return given if given and mask_uri(given) == known else known
+
+
+def _follow(
+    journal: JournalDirectory, process: subprocess.Popen[bytes], on_progress: Callable[[int, int], None]
+) -> Synced:
+    first = report(journal)
+    total = first.shipped + first.rejected + first.pending if first is not None else 0
+    error = ""
+    try:
+        while process.poll() is None:
+            seen = _shipped(journal)
+            if seen is not None:
+                on_progress(seen, total)
+            state = read_json(journal.state, State)
+            error = (state.error if state is not None else None) or error
+            time.sleep(POLL)
+    except KeyboardInterrupt:
+        process.terminate()
+        raise
+    if process.returncode == EXIT_DONE:
+        on_progress(total, total)
+        return Synced(journal.path, "delivered", f"{total} points")
+    state = read_json(journal.state, State)
+    detail = (state.error if state is not None else None) or error or f"see {journal.log}"
+    refused = state is not None and state.phase == "refused"
+    return Synced(journal.path, "refused" if refused else "unfinished", detail)
+
+
+def _shipped(journal: JournalDirectory) -> int | None:
+    seen = [load_cursor(path) for path in journal.cursors()]
+    return min((cursor.shipped + cursor.rejected for cursor in seen), default=None)
