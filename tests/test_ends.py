@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.ends.cases import BASIC
+from tests.ends.cases import ALL
 from tests.ends.harness import Case, check, play
 
 
-@pytest.mark.parametrize("case", BASIC, ids=lambda case: case.name)
+CASES = [pytest.param(case, id=case.name, marks=[pytest.mark.slow] if case.slow else []) for case in ALL]
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_end(case: Case, tmp_path: Path) -> None:
     """The run read back from MLflow tells what happened to the process."""
     seen = play(case, tmp_path)

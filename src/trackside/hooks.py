@@ -89,6 +89,7 @@ class ProcessHooks:
         sys.excepthook = self._on_exception
         threading.excepthook = self._on_thread_exception
         sys.exit = self._on_sys_exit  # type: ignore[assignment]  # same signature but for the name
+        logging.getLogger("asyncio").addFilter(self._on_asyncio_record)
         atexit.register(self._on_exit)
         if threading.current_thread() is threading.main_thread():
             self._hook_signals()
@@ -102,6 +103,7 @@ class ProcessHooks:
         ProcessHooks._installed.remove(self)
         keep_in_children(self)
         atexit.unregister(self._on_exit)
+        logging.getLogger("asyncio").removeFilter(self._on_asyncio_record)
         self._restore("excepthook", sys, "excepthook", self._on_exception)
         self._restore("threading", threading, "excepthook", self._on_thread_exception)
         self._restore("exit", sys, "exit", self._on_sys_exit)
@@ -147,6 +149,18 @@ class ProcessHooks:
                     "thread_crashed", arguments.exc_type, arguments.exc_value, arguments.exc_traceback
                 )
         self._previous["threading"](arguments)
+
+    def _on_asyncio_record(self, record: logging.LogRecord) -> bool:
+        """Listen in on asyncio's logger, the one place where it tells of a task nobody awaited.
+
+        A filter, not a handler: with any handler in place Python would print nothing of its own.
+        """
+        if record.exc_info and record.getMessage().startswith("Task exception was never retrieved"):
+            kind, error, trace = record.exc_info
+            if kind is not None:
+                with contextlib.suppress(Exception):
+                    self._report_crash("task_crashed", kind, error, trace)
+        return True
 
     def _report_crash(
         self, kind: Any, error_type: type[BaseException], error: BaseException | None, trace: TracebackType | None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from trackside.events import LifecycleEvent
 from trackside.journal.format import LifecycleRecord
 from trackside.journal.writer import JournalWriter
-from trackside.status import Crash, Evidence, RunStatus, checked_status, decide
+from trackside.status import CRASHES, Crash, Evidence, RunStatus, checked_status, decide
 
 
 class LifecycleSubscriber:
@@ -32,7 +32,7 @@ class LifecycleSubscriber:
         return decide(self._evidence()).status
 
     def _evidence(self) -> Evidence:
-        crash = next((e for e in self._events if e.kind in {"crashed", "thread_crashed"}), None)
+        crash = next((e for e in self._events if e.kind in CRASHES), None)
         stop = next((e for e in self._events if e.kind == "terminating"), None)
         end = next((e for e in reversed(self._events) if e.kind == "finished"), None)
         exited = next((e for e in self._events if e.kind == "exited"), None)
@@ -51,7 +51,7 @@ def _crash(event: LifecycleEvent) -> Crash:
         error_type=event.error_type or "Exception",
         message=event.message or "",
         traceback=event.traceback,
-        in_thread=event.kind == "thread_crashed",
+        where=CRASHES[event.kind],
         at_ms=event.timestamp_ms,
     )
 

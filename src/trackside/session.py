@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -27,6 +27,7 @@ from trackside.journal.writer import DEFAULT_CAP, JournalWriter
 from trackside.lifecycle import LifecycleSubscriber
 from trackside.masking import mask_uri
 from trackside.rank import get_rank
+from trackside.rank_crash import CrashNoteHook, job_key
 from trackside.settings import (
     DEFAULT_TERMINATE_SIGNALS,
     DEFAULT_TRACKING_URI,
@@ -86,8 +87,12 @@ def start(
     """
     bus = default_bus if bus is None else bus
     settings = read_environment()
-    if settings.mode == "disabled" or get_rank() != 0:
+    rank = get_rank()
+    if settings.mode == "disabled":
         return InertRun(bus)
+    if rank != 0:
+        job = job_key()
+        return InertRun(bus, None if job is None else CrashNoteHook(settings.directory, job, rank))
     active = _active.get(id(bus))
     if active is not None:
         msg = f"this bus already has a run ({active.journal.name}): finish() it first, or give start() a bus=Bus() of its own"
@@ -106,6 +111,17 @@ def start(
     run = Run(bus, settings, target, terminate_signals=tuple(terminate_signals), cap=journal_cap)
     run._begin(sinks, config, flatten_depth)  # noqa: SLF001 - the other half of the constructor
     return run
+
+
+class Counts(NamedTuple):
+    """Points (name, value, step, time) of a run, by what became of them."""
+
+    shipped: int = 0
+    """Acknowledged by every destination."""
+    rejected: int = 0
+    """Refused for good by a destination, and kept in ``rejected.jsonl``."""
+    dropped: int = 0
+    """Never kept: no room, or no number."""
 
 
 class Run:
@@ -138,6 +154,7 @@ class Run:
         self._watching = threading.Lock()
         self._finishing = threading.Lock()
         self._ended = False
+        self._final_counts: Counts | None = None
         self._fluent = False
         self._exit_code = ExitCodeNote.write_to(self.journal.exit_code)
         self._hooks = ProcessHooks(
@@ -178,6 +195,11 @@ class Run:
         """Points that could not be kept: no room, or no number."""
         return self._writer.scoreboard.dropped_points
 
+    @property
+    def counts(self) -> Counts:
+        """Points by what became of them: up to now, or up to the moment :meth:`finish` returned."""
+        return self._final_counts or self._count()
+
     # What a user calls
 
     def flush(self, timeout: float = 30.0) -> bool:
@@ -212,6 +234,7 @@ class Run:
         self._close_sinks()
         if self._meta.mode == "online":
             self._wait_for_delivery()
+        self._final_counts = self._count()  # the journal goes once the shipper is released
         self._shipper.release()
         self._shipper.pipe.close()
 
@@ -305,6 +328,14 @@ class Run:
         cursors = self.journal.cursors()
         return bool(cursors) and all(load_cursor(path).position.seq >= seq for path in cursors)
 
+    def _count(self) -> Counts:
+        cursors = [load_cursor(path) for path in self.journal.cursors()]
+        return Counts(
+            shipped=min((cursor.shipped for cursor in cursors), default=0),
+            rejected=max((cursor.rejected for cursor in cursors), default=0),
+            dropped=self.dropped,
+        )
+
     # Ending
 
     def _end_with(self, kind: type[BaseException], error: BaseException | None, trace: Any) -> None:
@@ -389,15 +420,19 @@ class Run:
 class InertRun(Run):
     """What ``start()`` returns on other ranks and in disabled mode: it costs nothing and does nothing."""
 
-    def __init__(self, bus: Bus) -> None:  # no journal, no shipper, no hooks
+    def __init__(self, bus: Bus, crash_notes: CrashNoteHook | None = None) -> None:
         self._bus = bus
+        self._crash_notes = crash_notes
         bus.silence()
+        if crash_notes is not None:
+            crash_notes.install()
 
     run_id = None  # type: ignore[assignment]
     url = None  # type: ignore[assignment]
     status = "RUNNING"  # type: ignore[assignment]
     tracking_uri = ""  # type: ignore[assignment]
     dropped = 0  # type: ignore[assignment]
+    counts = Counts()  # type: ignore[assignment]
 
     def flush(self, timeout: float = 30.0) -> bool:  # noqa: ARG002
         """Nothing waits."""
@@ -406,13 +441,18 @@ class InertRun(Run):
     def finish(self, status: str = "FINISHED") -> None:
         """Nothing to end; a status that is none is an error here too."""
         checked_status(status)
+        if self._crash_notes is not None:
+            self._crash_notes.uninstall()
 
     def activate(self) -> Run:
         """There is no run to make active."""
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Nothing to end."""
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        """Nothing to end, but rank 0 may have to know why this rank did."""
+        if kind is not None and issubclass(kind, Exception) and self._crash_notes is not None:
+            self._crash_notes.note(crash_event("crashed", kind, error, trace))
+        self.finish()
 
 
 def _target(
@@ -475,5 +515,6 @@ def _make_meta(target: Target, settings: Settings, *, terminate_signals: tuple[i
         mode=settings.mode,
         cap=cap,
         terminate_signals=tuple(int(number) for number in terminate_signals),
+        job=job_key(),
         after=tuple(str(path) for path in leftovers_of(settings.directory, target.sidecar)),
     )

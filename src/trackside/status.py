@@ -16,6 +16,9 @@ RunStatus: TypeAlias = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
 FINAL: frozenset[str] = frozenset({"FINISHED", "FAILED", "KILLED"})
 
+CRASHES = {"crashed": "", "thread_crashed": "in a thread", "task_crashed": "in an asyncio task"}
+"""The kinds of lifecycle events that are crashes, and where each says it happened."""
+
 _SEVERITY = {"RUNNING": 0, "FINISHED": 1, "KILLED": 2, "FAILED": 2}
 
 INTERRUPT_MEMORY_MS = 120_000
@@ -29,7 +32,8 @@ class Crash:
     error_type: str
     message: str
     traceback: str | None = None
-    in_thread: bool = False
+    where: str = ""
+    """``in a thread``, ``in an asyncio task``, ``on rank 1``; empty for this process's main thread."""
     at_ms: int = 0
 
 
@@ -123,7 +127,7 @@ def _aftermath(evidence: Evidence) -> str:
 def _crash_verdict(crash: Crash, *, final: bool) -> Verdict:
     if crash.error_type == "KeyboardInterrupt":
         return Verdict("KILLED", "Ctrl-C (KeyboardInterrupt)", final)
-    where = " in a thread" if crash.in_thread else ""
+    where = f" {crash.where}" if crash.where else ""
     return Verdict("FAILED", f"{crash.error_type}{where}: {crash.message}"[:500], final)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 
 from tests.ends.harness import Case
@@ -29,7 +30,7 @@ def send_to_group(number: int):
     return act
 
 
-START = "run = trackside.start('ends', config={'lr': 0.1})\nemit(20)\n"
+START = "run = trackside.start('ends', config=dict(lr=0.1))\nemit(20)\n"
 SLEEP = "ready()\ntime.sleep(60)\n"
 
 BASIC = [
@@ -46,3 +47,147 @@ BASIC = [
     Case("SIGTERM, no handler", START + SLEEP, "KILLED", -signal.SIGTERM, act=send(signal.SIGTERM), reason="SIGTERM"),
     Case("SIGKILL right after the last emit", START + SLEEP, "FAILED", -signal.SIGKILL, act=send(signal.SIGKILL), reason="died without a word"),
 ]
+
+GRACEFUL = """
+stop = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: stop.set())
+"""
+WAIT_FOR_STOP = "ready()\nassert stop.wait(60)\nemit(5, start=20)\n"
+HOLD_THE_GIL = "import ctypes\nready()\nctypes.PyDLL(None).sleep(60)\n"
+
+
+def then(*acts):
+    """Act one after the other, half a second apart."""
+
+    def act(process: subprocess.Popen[str]) -> None:
+        for one in acts:
+            one(process)
+            time.sleep(0.5)
+
+    return act
+
+
+def stop_and_continue(seconds: float):
+    """Freeze the process for a while, which is no death, then end it."""
+
+    def act(process: subprocess.Popen[str]) -> None:
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        process.send_signal(signal.SIGCONT)
+
+    return act
+
+
+EXCEPTIONS = [
+    Case("exception in a worker thread", START + "t = threading.Thread(target=lambda: 1 / 0)\nt.start()\nt.join()", "FAILED", 0, reason="ZeroDivisionError in a thread", stderr="ZeroDivisionError"),
+    Case("exception out of asyncio.run", START + "import asyncio\nasync def main():\n    raise ValueError('boom')\nasyncio.run(main())", "FAILED", 1, reason="ValueError: boom", stderr="ValueError: boom"),
+    Case("exception in an asyncio task", START + "import asyncio\nasync def bad():\n    raise ValueError('boom')\nasync def main():\n    t = asyncio.ensure_future(bad())\n    await asyncio.sleep(0.1)\n    del t\nasyncio.run(main())", "FAILED", 0, reason="ValueError in an asyncio task", stderr="ValueError: boom"),
+    Case("exception in torch.multiprocessing.spawn", "import torch.multiprocessing as mp\ndef worker(i):\n    raise ValueError('boom')\nif __name__ == '__main__':\n    run = trackside.start('ends')\n    emit(20)\n    mp.spawn(worker, nprocs=2)", "FAILED", 1, reason="ProcessRaisedException", stderr="ValueError: boom"),
+    Case("excepthook replaced by the user", START + "sys.excepthook = lambda *a: print('mine', file=sys.stderr)\nraise ValueError('boom')", "FAILED", 1, reason="ValueError: boom", stderr="mine"),
+    Case("sys.exit(1) caught, then clean", START + "try:\n    sys.exit(1)\nexcept SystemExit:\n    pass", "FINISHED", 0),
+    Case("sys.exit from a thread", START + "t = threading.Thread(target=sys.exit, args=(1,))\nt.start()\nt.join()", "FINISHED", 0),
+    Case("threads still emitting at shutdown", START + "def go():\n    i = 20\n    while True:\n        emit(1, start=i)\n        i += 1\n        time.sleep(0.001)\nthreading.Thread(target=go, daemon=True).start()\ntime.sleep(0.2)", "FINISHED", 0, points=None),
+]
+
+TORCHRUN = """
+import torch.distributed as dist
+dist.init_process_group("gloo")
+run = trackside.start("ends")
+if dist.get_rank() == 0:
+    emit(20)
+dist.barrier()
+if dist.get_rank() == {rank}:
+    raise ValueError("boom")
+time.sleep(30)
+"""
+TORCHRUN_COMMAND = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "--standalone")
+
+RANKS = [
+    Case("torchrun: rank 0 raises", TORCHRUN.format(rank=0), "FAILED", 1, reason="ValueError: boom", stderr="ValueError: boom", command=TORCHRUN_COMMAND),
+    Case("torchrun: rank 1 raises", TORCHRUN.format(rank=1), "FAILED", 1, reason="ValueError on rank 1: boom", stderr="ValueError: boom", command=TORCHRUN_COMMAND),
+]
+
+SIGNALS = [
+    Case("Ctrl-C to the process group", START + SLEEP, "KILLED", -signal.SIGINT, act=send_to_group(signal.SIGINT), reason="Ctrl-C"),
+    Case("Ctrl-C twice", START + "import atexit\nready()\ntry:\n    time.sleep(60)\nfinally:\n    time.sleep(5)", "KILLED", -signal.SIGINT, act=then(send(signal.SIGINT), send(signal.SIGINT)), reason="Ctrl-C"),
+    Case("Ctrl-C caught, clean return", START + "ready()\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    pass", "FINISHED", 0, act=send(signal.SIGINT)),
+    Case("Ctrl-C caught, sys.exit(130)", START + "ready()\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    sys.exit(130)", "KILLED", 130, act=send(signal.SIGINT), reason="Ctrl-C"),
+    Case("SIGTERM to the process group", START + SLEEP, "KILLED", -signal.SIGTERM, act=send_to_group(signal.SIGTERM), reason="SIGTERM"),
+    Case("SIGTERM, user's handler before start, graceful stop", GRACEFUL + START + WAIT_FOR_STOP, "KILLED", 0, points=25, act=send(signal.SIGTERM), reason="SIGTERM"),
+    Case("SIGTERM, user's handler after start, graceful stop", START + GRACEFUL + WAIT_FOR_STOP, "KILLED", 0, points=25, act=send(signal.SIGTERM), reason="SIGTERM"),
+    Case("SIGTERM, handler that exits with 7", "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n" + START + SLEEP, "KILLED", 7, act=send(signal.SIGTERM), reason="SIGTERM"),
+    Case("SIGTERM, graceful stop in a with block", GRACEFUL + "with trackside.start('ends'):\n    emit(20)\n    ready()\n    assert stop.wait(60)", "KILLED", 0, act=send(signal.SIGTERM), reason="SIGTERM"),
+    Case("SIGTERM while the GIL is held, then SIGKILL", START + HOLD_THE_GIL, "KILLED", -signal.SIGKILL, act=then(send(signal.SIGTERM), send(signal.SIGKILL)), reason="SIGTERM"),
+    Case("SIGTERM in the middle of emitting", "run = trackside.start('ends')\nready()\nemit(10_000_000)", "KILLED", -signal.SIGTERM, points=None, act=send(signal.SIGTERM, after=0.3), reason="SIGTERM"),
+    Case("Ctrl-C in the middle of emitting", "run = trackside.start('ends')\nready()\nemit(10_000_000)", "KILLED", -signal.SIGINT, points=None, act=send(signal.SIGINT, after=0.3), reason="Ctrl-C"),
+]
+
+LOADER = """
+from torch.utils.data import DataLoader, Dataset
+class Numbers(Dataset):
+    def __len__(self):
+        return 100_000
+    def __getitem__(self, i):
+        return i
+if __name__ == "__main__":
+    run = trackside.start("ends")
+    loader = iter(DataLoader(Numbers(), batch_size=2, num_workers=2, multiprocessing_context="{method}"))
+    next(loader)
+    emit(20)
+    ready()
+    for _ in loader:
+        time.sleep(0.01)
+"""
+
+FORK = START + """
+pid = os.fork()
+if pid == 0:
+    {child}
+"""
+
+FORKS = [
+    Case("forked child raises", FORK.format(child="raise ValueError('in the child')") + "os.waitpid(pid, 0)", "FINISHED", 0, stderr="in the child"),
+    Case("forked child exits with 3", FORK.format(child="trackside.log({'loss': 7.0}, step=99)\n    sys.exit(3)") + "os.waitpid(pid, 0)", "FINISHED", 0, reason="exit code 0"),
+    Case("forked child gets SIGTERM", FORK.format(child="time.sleep(60)") + "time.sleep(0.2)\nos.kill(pid, 15)\nassert os.waitpid(pid, 0)[1] == 15", "FINISHED", 0),
+    Case("forked child outlives a SIGKILLed parent", FORK.format(child="time.sleep(8)\n    os._exit(0)") + SLEEP, "FAILED", -signal.SIGKILL, act=send(signal.SIGKILL), reason="died without a word"),
+    Case("multiprocessing pool, clean return", "import multiprocessing as mp\n" + START + "with mp.get_context('fork').Pool(2) as pool:\n    print(pool.map(abs, [-1, -2]))", "FINISHED", 0),
+]
+
+ALIVE = [
+    Case("SIGSTOP for 5 s, then clean", START + "ready()\ntime.sleep(1)", "FINISHED", 0, act=stop_and_continue(5)),
+    Case("SIGSTOP for 60 s, then clean", START + "ready()\ntime.sleep(1)", "FINISHED", 0, act=stop_and_continue(60), slow=True),
+    Case("GIL held for 5 s, then clean", START + "import ctypes\nctypes.PyDLL(None).sleep(5)", "FINISHED", 0),
+    Case("GIL held for 60 s, then clean", START + "import ctypes\nctypes.PyDLL(None).sleep(60)", "FINISHED", 0, slow=True),
+]
+
+IPYTHON = (sys.executable, "-m", "IPython", "--colors=NoColor", "--no-banner")
+
+NOTEBOOKS = [
+    Case("IPython: the script raises", START + "raise ValueError('boom')", "FAILED", 1, reason="ValueError: boom", command=IPYTHON),
+    Case("IPython: clean", START, "FINISHED", 0, command=IPYTHON),
+]
+
+SILENT = [
+    Case("os._exit(0)", START + "os._exit(0)", "FAILED", 0, reason="died without a word"),
+    Case("os._exit(3)", START + "os._exit(3)", "FAILED", 3, reason="died without a word"),
+    Case("abort", START + "os.abort()", "FAILED", -signal.SIGABRT, reason="died without a word"),
+    Case("segfault", START + "import ctypes\nctypes.string_at(0)", "FAILED", -signal.SIGSEGV, reason="died without a word"),
+    *(
+        Case(f"SIGKILL while emitting, {i}", "run = trackside.start('ends')\nready()\nemit(10_000_000)", "FAILED", -signal.SIGKILL, points=None, act=send(signal.SIGKILL, after=0.01 + 0.037 * i), reason="died without a word", slow=i > 1)
+        for i in range(20)
+    ),
+    Case("SIGKILL with DataLoader workers (fork)", LOADER.format(method="fork"), "FAILED", -signal.SIGKILL, act=send(signal.SIGKILL), reason="died without a word"),
+    Case("SIGKILL with DataLoader workers (spawn)", LOADER.format(method="spawn"), "FAILED", -signal.SIGKILL, act=send(signal.SIGKILL), reason="died without a word", slow=True),
+]
+
+GROUPS = {
+    "clean and raising": BASIC,
+    "exceptions": EXCEPTIONS,
+    "ranks": RANKS,
+    "signals": SIGNALS,
+    "without a word": SILENT,
+    "forks": FORKS,
+    "not a death": ALIVE,
+    "notebooks": NOTEBOOKS,
+}
+ALL = [case for group in GROUPS.values() for case in group]

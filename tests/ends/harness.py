@@ -107,33 +107,38 @@ def play(case: Case, directory: Path) -> Outcome:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         **case.environment,
     }
-    process = subprocess.Popen(
-        [*(case.command or (sys.executable,)), str(script)],
-        cwd=directory,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    errors = directory / "stderr"
+    with errors.open("wb") as stderr:
+        process = subprocess.Popen(
+            [*(case.command or (sys.executable,)), str(script)],
+            cwd=directory,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            start_new_session=True,
+        )
     if case.act is not None:
-        wait_for_ready(process)
+        wait_for_ready(process, errors)
         case.act(process)
-    _, stderr = process.communicate(timeout=90)
+    process.wait(timeout=120)
     ended = time.monotonic()
+    assert process.stdout is not None
+    process.stdout.close()
     run = wait_until_settled(uri, directory / "journals")
     seconds = time.monotonic() - ended
     count = int(confirmed.read_text()) if confirmed.exists() and confirmed.stat().st_size else 0
-    return _outcome(run, uri, directory, process.returncode, stderr, seconds, count)
+    return _outcome(run, uri, directory, process.returncode, errors.read_text(), seconds, count)
 
 
-def wait_for_ready(process: subprocess.Popen[str]) -> None:
+def wait_for_ready(process: subprocess.Popen[str], errors: Path) -> None:
     """Read the process's output up to the line ``ready``."""
     assert process.stdout is not None
     for line in process.stdout:
         if line.strip() == "ready":
             return
-    raise AssertionError(f"the script ended before it was ready: {process.stderr and process.stderr.read()}")
+    raise AssertionError(f"the script ended before it was ready: {errors.read_text()}")
 
 
 def wait_until_settled(uri: str, journals: Path, timeout: float = SETTLE_TIMEOUT) -> Run | None:

@@ -1,8 +1,4 @@
-"""Where the parts of one journal lie, and how its directory and small files are made.
-
-Directories are 0700 and files 0600: a run's configuration is nobody else's business. Small JSON files
-are replaced whole by a rename, so a reader sees the old one or the new one.
-"""
+"""Where the parts of one journal lie, and how its directory is made and removed."""
 
 from __future__ import annotations
 
@@ -12,17 +8,31 @@ import secrets
 import shutil
 import time
 from pathlib import Path
-from typing import TypeVar
-
-import msgspec
 
 from trackside.errors import JournalError
+from trackside.journal.files import (
+    DIRECTORY_MODE,
+    FILE_MODE,
+    make_private_directory,
+    read_json,
+    sync_directory,
+    write_atomically,
+)
 
-DIRECTORY_MODE = 0o700
-FILE_MODE = 0o600
+__all__ = [
+    "DIRECTORY_MODE",
+    "FILE_MODE",
+    "JournalDirectory",
+    "create_directory",
+    "last_sign_ms",
+    "not_writable",
+    "read_json",
+    "sync_directory",
+    "write_atomically",
+]
+
 _SEGMENT = re.compile(r"(\d{8,})\.seg")
-
-_T = TypeVar("_T")
+_TRIES = 3
 
 
 class JournalDirectory:
@@ -84,13 +94,25 @@ def create_directory(root: str | os.PathLike[str], label: str) -> JournalDirecto
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
     slug = re.sub(r"[^A-Za-z0-9]+", "-", label).strip("-").lower()[:40] or "run"
     path = Path(root).absolute() / f"{stamp}-{slug}-{secrets.token_hex(3)}"
-    try:
-        path.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
-        path.mkdir(mode=DIRECTORY_MODE)
-    except OSError as error:
-        msg = f"cannot create the journal in {path.parent}: {error.strerror}; set TRACKSIDE_DIR to a writable directory"
-        raise JournalError(msg) from error
+    for left in reversed(range(_TRIES)):
+        try:
+            make_private_directory(path.parent)
+            path.mkdir(mode=DIRECTORY_MODE)
+            break
+        except FileNotFoundError as error:  # an ending run removes the root when it is the last one
+            if not left:
+                raise not_writable(path.parent, error) from error
+        except OSError as error:
+            raise not_writable(path.parent, error) from error
     return JournalDirectory(path)
+
+
+def not_writable(path: Path, error: OSError) -> JournalError:
+    """The error for a place that the journal can't be kept in."""
+    return JournalError(
+        f"cannot keep the journal in {path}: {error.strerror or error}; "
+        "set TRACKSIDE_DIR to a directory on a disk that can be written and has room"
+    )
 
 
 def last_sign_ms(journal: JournalDirectory) -> int:
@@ -106,35 +128,3 @@ def last_sign_ms(journal: JournalDirectory) -> int:
         except OSError:  # not written, or deleted meanwhile
             continue
     return max(times, default=0)
-
-
-def write_atomically(path: Path, data: bytes, *, durable: bool = False) -> None:
-    """Replace ``path`` by ``data`` in one step; ``durable`` survives a power cut once this returns."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE)
-    try:
-        os.write(descriptor, data)
-        if durable:
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.replace(temporary, path)
-    if durable:
-        sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Make renames and deletions in ``path`` durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def read_json(path: Path, kind: type[_T]) -> _T | None:
-    """Decode ``path`` as ``kind``; None when it isn't there or isn't what it should be."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (OSError, msgspec.MsgspecError):
-        return None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from trackside.journal.format import LifecycleRecord
 from trackside.journal.scoreboard import SignalSeen
+from trackside.rank_crash import CrashNote
 from trackside.shipper.watch import Ending
-from trackside.status import Crash, Evidence, RunStatus, checked_status
+from trackside.status import CRASHES, Crash, Evidence, RunStatus, checked_status
 
 
 def gather(
@@ -22,10 +23,11 @@ def gather(
     ending: Ending = Ending(),
     exit_code: int | None = None,
     oom: bool = False,
+    notes: Sequence[CrashNote] = (),
 ) -> Evidence:
     """Put together the lifecycle records of the journal, the signals noted, and what the kernel says.
 
-    ``exit_code`` is what Python handed to the C library's ``exit``; the kernel's word stands in for it.
+    ``notes`` are the crash notes of other ranks, the earliest first. ``exit_code`` is what Python handed to the C library's ``exit``; the kernel's word stands in for it.
     """
     records = list(records)
     seen = {item.number: item for item in signals}
@@ -41,7 +43,7 @@ def gather(
         signals={number: item.last_ms for number, item in seen.items()},
         terminating=_describe_stop(terminating),
         terminating_ms=min(stop_times, default=0),
-        crash=_first_crash(records),
+        crash=_earlier(_first_crash(records), _crash_of_rank(notes[0]) if notes else None),
         finished=_finished(records),
         exited=exited is not None,
         exit_code=next((c for c in (exit_code, ending.exit_code, noted_code) if c is not None), None),
@@ -72,15 +74,25 @@ def _describe_stop(record: LifecycleRecord | None) -> str | None:
 
 def _first_crash(records: list[LifecycleRecord]) -> Crash | None:
     for record in records:
-        if record.kind in {"crashed", "thread_crashed"}:
+        if record.kind in CRASHES:
             return Crash(
                 error_type=record.error_type or "Exception",
                 message=record.message or "",
                 traceback=record.traceback,
-                in_thread=record.kind == "thread_crashed",
+                where=CRASHES[record.kind],
                 at_ms=record.timestamp_ms,
             )
     return None
+
+
+def _crash_of_rank(note: CrashNote) -> Crash:
+    return Crash(note.error_type, note.message, note.traceback, f"on rank {note.rank}", note.at_ms)
+
+
+def _earlier(one: Crash | None, other: Crash | None) -> Crash | None:
+    """The cause of two crashes is the one that came first."""
+    known = [crash for crash in (one, other) if crash is not None]
+    return min(known, key=lambda crash: crash.at_ms, default=None)
 
 
 def _finished(records: list[LifecycleRecord]) -> RunStatus | None:

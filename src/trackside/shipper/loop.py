@@ -22,6 +22,7 @@ from trackside.journal.progress import Progress
 from trackside.journal.scoreboard import SignalSeen, read_dropped, read_signals
 from trackside.journal.writer import segment_ready_after
 from trackside.protocols import Destination
+from trackside.rank_crash import forget_notes, read_notes
 from trackside.shipper import evidence as evidence_
 from trackside.shipper.lane import Lane
 from trackside.shipper.wakeup import NUDGE, SEEN, read_bytes, signals_in
@@ -104,6 +105,7 @@ class Shipper:
             ending=self._ending,
             exit_code=evidence_.read_exit_code(self._journal.exit_code) if self._died_ms else None,
             oom=self._oom,
+            notes=read_notes(self._journal.path.parent, self._meta.job, since_ms=self._meta.started_ms),
         )
         return decide(known), known
 
@@ -245,6 +247,7 @@ class Shipper:
 
     def _clean_up(self) -> None:
         """Remove the journal; what nobody took stays behind, to be looked at."""
+        forget_notes(self._journal.path.parent, self._meta.job)
         if not self._journal.rejected.exists():
             self._journal.remove()
             return

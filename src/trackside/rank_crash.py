@@ -1,0 +1,113 @@
+"""Crash notes: how rank 0 learns that it is being stopped because another rank crashed.
+
+torchrun answers the crash of one rank with SIGTERM to the others, so by its own lights rank 0 was killed.
+The true status is FAILED, with the other rank's exception: a rank other than 0 leaves a small file under
+``TRACKSIDE_DIR`` before it goes down, and the shipper of rank 0 reads it. Ranks that share no directory
+with rank 0 (other nodes without a shared file system) can't tell, and the run shows KILLED.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from trackside.events import LifecycleEvent
+from trackside.journal.directory import DIRECTORY_MODE, read_json, write_atomically
+
+_JOB_VARIABLES = (
+    "TORCHELASTIC_RUN_ID",
+    "TORCHELASTIC_RESTART_COUNT",
+    "SLURM_JOB_ID",
+    "SLURM_STEP_ID",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+)
+
+
+class CrashNote(msgspec.Struct, frozen=True):
+    """What one rank says of its end."""
+
+    rank: int
+    at_ms: int
+    error_type: str
+    message: str
+    traceback: str | None
+
+
+def job_key(environment: Mapping[str, str] = os.environ) -> str | None:
+    """A text all ranks of a job share and no other job has; None outside a launcher's job."""
+    values = [environment.get(name, "") for name in _JOB_VARIABLES]
+    if not any(values):
+        return None
+    return hashlib.blake2b("\0".join(values).encode(), digest_size=8).hexdigest()
+
+
+def notes_directory(root: Path, job: str) -> Path:
+    """Where the notes of a job lie."""
+    return root / "ranks" / job
+
+
+def read_notes(root: Path, job: str | None, *, since_ms: int) -> list[CrashNote]:
+    """The job's notes written since ``since_ms``, the earliest first."""
+    if job is None:
+        return []
+    found = [read_json(path, CrashNote) for path in notes_directory(root, job).glob("*.json")]
+    return sorted((n for n in found if n is not None and n.at_ms >= since_ms), key=lambda n: n.at_ms)
+
+
+def forget_notes(root: Path, job: str | None) -> None:
+    """Delete the job's notes: the run they belong to is settled."""
+    if job is None:
+        return
+    directory = notes_directory(root, job)
+    for path in directory.glob("*.json"):
+        path.unlink(missing_ok=True)
+    for empty in (directory, directory.parent, root):
+        with contextlib.suppress(OSError):  # other jobs' notes, other journals
+            empty.rmdir()
+
+
+class CrashNoteHook:
+    """Chains ``sys.excepthook`` on a rank that logs nothing itself."""
+
+    def __init__(self, root: Path, job: str, rank: int) -> None:
+        self._root = root
+        self._job = job
+        self._rank = rank
+        self._previous = sys.excepthook
+
+    def install(self) -> None:
+        """Hook in."""
+        self._previous = sys.excepthook
+        sys.excepthook = self._on_exception
+
+    def uninstall(self) -> None:
+        """Unhook, unless somebody hooked in on top of us; then only note nothing more."""
+        self._job = ""
+        if sys.excepthook == self._on_exception:
+            sys.excepthook = self._previous
+
+    def note(self, event: LifecycleEvent) -> None:
+        """Leave the note; a directory that can't be written is no reason to hide the exception."""
+        if not self._job:
+            return
+        note = CrashNote(
+            self._rank, event.timestamp_ms, event.error_type or "Exception", event.message or "", event.traceback
+        )
+        path = notes_directory(self._root, self._job) / f"rank-{self._rank}.json"
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+            write_atomically(path, msgspec.json.encode(note))
+
+    def _on_exception(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        from trackside.hooks import crash_event  # noqa: PLC0415 - this rank loads nothing it may not need
+
+        self.note(crash_event("crashed", kind, error, trace))
+        self._previous(kind, error, trace)
