@@ -89,6 +89,12 @@ def owner_has_ended(journal: JournalDirectory, meta: Meta) -> bool:
     return has_ended(meta.owner, silent_for=time.time() - max(signs))
 
 
+def living_runs(directory: Path) -> set[str]:
+    """Ids of the runs whose training process lives, as far as the journals in ``directory`` tell."""
+    reports = [report(journal) for journal in journals_in(directory)]
+    return {r.run_id for r in reports if r is not None and r.condition == "running" and r.run_id}
+
+
 def leftovers_of(directory: Path, sidecar: str | None) -> list[Path]:
     """Journals of ended attempts that belong to the checkpoints in ``sidecar``, oldest first."""
     found = []

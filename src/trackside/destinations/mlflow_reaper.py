@@ -1,0 +1,89 @@
+"""Closing the runs of machines that vanished, by their heartbeat.
+
+Only runs that trackside made are looked at (they carry a heartbeat), and never one that may be alive: its
+heartbeat is fresh, or its journal lies here and its process lives.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator
+from datetime import datetime, timezone
+from typing import Any
+
+import msgspec
+
+HEARTBEAT_TAG = "trackside.heartbeat"
+_PAGE = 500
+
+
+class StaleRun(msgspec.Struct, frozen=True):
+    """A run that shows RUNNING though its heartbeat stopped."""
+
+    run_id: str
+    run_name: str
+    experiment_id: str
+    host: str
+    silent_seconds: float
+
+
+def stale_runs(client: Any, *, older_than: float, alive: Collection[str] = ()) -> list[StaleRun]:
+    """Runs of all experiments whose heartbeat is older than ``older_than`` seconds; ``alive`` are spared.
+
+    ``client`` is an ``MlflowClient``; raises what it raises.
+    """
+    now = time.time()
+    found = []
+    for run in _running(client):
+        beat = parse_heartbeat(run.data.tags.get(HEARTBEAT_TAG, ""))
+        if beat is None or run.info.run_id in alive or now - beat[0] <= older_than:
+            continue
+        found.append(
+            StaleRun(
+                run_id=run.info.run_id,
+                run_name=run.info.run_name or "",
+                experiment_id=run.info.experiment_id,
+                host=beat[1],
+                silent_seconds=now - beat[0],
+            )
+        )
+    return found
+
+
+def close_run(client: Any, stale: StaleRun) -> None:
+    """End the run as KILLED, as of its last heartbeat, and say why."""
+    minutes = stale.silent_seconds / 60
+    reason = f"machine {stale.host} vanished: no heartbeat for {minutes:.0f} min (reaped)"
+    client.set_tag(stale.run_id, "trackside.end.reason", reason)
+    client.set_tag(stale.run_id, "trackside.end.heartbeat_age_s", f"{stale.silent_seconds:.0f}")
+    last_sign_ms = int((time.time() - stale.silent_seconds) * 1000)
+    client.set_terminated(stale.run_id, status="KILLED", end_time=last_sign_ms)
+
+
+def parse_heartbeat(text: str) -> tuple[float, str] | None:
+    """Time (seconds since the epoch) and host of a heartbeat tag; None for what is none."""
+    stamp, _, host = text.partition(" ")
+    try:
+        moment = datetime.fromisoformat(stamp)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return moment.timestamp(), host
+
+
+def _running(client: Any) -> Iterator[Any]:
+    experiments = [experiment.experiment_id for experiment in _pages(client.search_experiments)]
+    condition = "attributes.status = 'RUNNING'"
+    for start in range(0, len(experiments), 100):
+        yield from _pages(client.search_runs, experiments[start : start + 100], condition)
+
+
+def _pages(search: Any, *arguments: Any) -> Iterator[Any]:
+    token = None
+    while True:
+        page = search(*arguments, max_results=_PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
