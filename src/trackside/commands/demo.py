@@ -1,0 +1,155 @@
+"""``trackside demo``: a real training, logged for real, and what became of every point."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shlex
+import shutil
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from trackside.masking import MASK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from trackside.demo import PointCounter, Step
+    from trackside.session import Run
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: what a shell reports for a program that SIGINT ended."""
+
+LINES_IN_A_PIPE = 10
+"""How many progress lines a whole training prints where there is no terminal."""
+
+
+@click.command()
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    default=600,
+    show_default=True,
+    help="Optimisation steps.",
+)
+@click.option("--experiment", default="digits", show_default=True, help="MLflow experiment.")
+@click.option(
+    "--tracking-uri",
+    help="MLflow's address.  [default: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db]",
+)
+@click.pass_context
+def demo(ctx: click.Context, steps: int, experiment: str, tracking_uri: str | None) -> None:
+    """Train a small network on scikit-learn's digits and log every step.
+
+    The run goes into MLflow's embedded database in this directory unless you say otherwise. At the
+    end you see what was delivered and the command that opens MLflow's pages on it. Ctrl-C ends the
+    training, and the run as KILLED.
+    """
+    _require_extra()
+    import trackside
+    from trackside.demo import PointCounter, make_config, train
+    from trackside.session import InertRun
+
+    counter = PointCounter()
+    config = make_config(steps)
+    click.echo("opening the run (the first one in a directory creates the database)")
+    run = trackside.start(experiment, tracking_uri=tracking_uri, config=config, sinks=[counter])
+    if isinstance(run, InertRun):
+        raise click.ClickException("nothing is logged here: TRACKSIDE_MODE=disabled, or not rank 0")
+    click.echo(f"run {run.run_id or 'without an id yet'} in {run.tracking_uri}")
+    began = time.monotonic()
+    try:
+        with run, _progress(steps) as on_step:
+            last = train(config, on_step)
+    except KeyboardInterrupt:
+        click.echo("\ninterrupted: the training is over, the run is closed")
+        _report(run, counter)
+        ctx.exit(INTERRUPTED)
+    click.echo(f"{last.number} steps in {time.monotonic() - began:.1f} s: {_numbers(last)}")
+    _report(run, counter)
+
+
+def _require_extra() -> None:
+    wanted = {"torch": "torch", "sklearn": "scikit-learn"}
+    missing = [name for module, name in wanted.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        msg = f"the demo needs {' and '.join(missing)}: pip install 'trackside[demo]'"
+        raise click.ClickException(msg)
+
+
+@contextmanager
+def _progress(steps: int) -> Iterator[Callable[[Step], None]]:
+    """Yield what to call after each step: it moves a bar, or prints a line now and then."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        yield _line_printer(steps)
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    text = TextColumn("{task.description}")
+    with Progress(
+        BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), text, console=console
+    ) as bar:
+        task = bar.add_task("", total=steps)
+        yield lambda step: bar.update(task, completed=step.number, description=_numbers(step))
+
+
+def _line_printer(steps: int) -> Callable[[Step], None]:
+    every = -(-steps // LINES_IN_A_PIPE)
+
+    def print_line(step: Step) -> None:
+        if step.number % every == 0 or step.number == steps:
+            click.echo(f"step {step.number:>{len(str(steps))}}/{steps}  {_numbers(step)}")
+
+    return print_line
+
+
+def _numbers(step: Step) -> str:
+    accuracy = "" if step.accuracy is None else f"  val accuracy {step.accuracy:.1%}"
+    return f"loss {step.loss:.4f}{accuracy}"
+
+
+def _report(run: Run, counter: PointCounter) -> None:
+    """Say what became of the points, and how to look at them."""
+    counts = run.counts
+    rows = {
+        "status": run.status,
+        "emitted": f"{counter.points} points",
+        "shipped": f"{counts.shipped}",
+        "rejected": f"{counts.rejected}",
+        "dropped": f"{counts.dropped}",
+    }
+    click.echo()
+    for name, value in rows.items():
+        click.echo(f"{name:<10}{value}")
+    click.echo()
+    waiting = counter.points - sum(counts)
+    if waiting:
+        click.echo(f"{waiting} points are kept in {run.journal.path}")
+        click.echo("`trackside sync` delivers them")
+    else:
+        click.echo(_how_to_look(run))
+
+
+def _how_to_look(run: Run) -> str:
+    if run.url is not None:
+        return f"See it in MLflow: {run.url}"
+    command = f"{_mlflow_command()} ui --backend-store-uri {shlex.quote(run.tracking_uri)}"
+    masked = " (with your credentials in place of ***)" if MASK in run.tracking_uri else ""
+    return f"See it in MLflow{masked}:\n  {command}\nand open http://127.0.0.1:5000"
+
+
+def _mlflow_command() -> str:
+    """``mlflow`` if that is this interpreter's, else the path of the one beside the interpreter."""
+    beside = Path(sys.executable).parent / "mlflow"
+    if not os.access(beside, os.X_OK):
+        return f"{shlex.quote(sys.executable)} -m mlflow"
+    found = shutil.which("mlflow")
+    return "mlflow" if found and Path(found) == beside else shlex.quote(str(beside))
