@@ -1,0 +1,87 @@
+# Every target does its own set-up: python3, make and pip's usual access to packages are all it needs.
+#   make test                       make test N=0 PYTEST_ARGS="-x -k journal"
+#   make demo ARGS="--steps 50"     make test PYTHON=python3.12
+PYTHON ?= python3
+N ?= 2
+ARGS ?=
+PYTEST_ARGS ?=
+
+BIN := .venv/bin
+PYTEST = -m pytest -n $(N) --dist worksteal
+FAST = -m "not slow and not gpu and not soak"
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL: # the environments are shared, and the tests are timed
+
+# --- environments: .venv/EXTRA.stamp says that EXTRA is installed as pyproject and constraints have it
+
+# The tests start hundreds of interpreters: let them keep what they compile.
+unexport PYTHONDONTWRITEBYTECODE
+
+# $(call install,VENV,CONSTRAINTS,EXTRAS[,PIP-OPTIONS])
+# PIP_CONSTRAINT and not --constraint: it also holds for the build backend's own environment.
+define install
+	test -x $(1)/bin/pip || $(PYTHON) -m venv $(1)
+	PIP_CONSTRAINT=$(2) $(1)/bin/pip install --quiet $(4)--editable '.[$(3)]'
+	touch $@
+endef
+
+.venv/%.stamp: pyproject.toml .ci/constraints.txt
+	$(call install,.venv,.ci/constraints.txt,$*)
+
+# --no-compile: half a minute less. Not for .venv, which people also run with bytecode switched off.
+.venv-oldest/test.stamp: pyproject.toml .ci/constraints-oldest.txt
+	$(call install,.venv-oldest,.ci/constraints-oldest.txt,test,--no-compile )
+
+.venv-bench/bench.stamp: pyproject.toml .ci/constraints-bench.txt
+	$(call install,.venv-bench,.ci/constraints-bench.txt,bench,--no-compile )
+
+# --- targets ---------------------------------------------------------------------------------------
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/demo.stamp ## train a small model and look at its run
+	$(BIN)/trackside demo $(ARGS)
+
+test: .venv/test.stamp ## the tests, but for those marked slow, gpu or soak
+	$(BIN)/python $(PYTEST) $(FAST) $(PYTEST_ARGS)
+
+test-slow: .venv/test.stamp ## the tests marked slow
+	$(BIN)/python $(PYTEST) -m "slow and not gpu" --timeout 600 $(PYTEST_ARGS)
+
+test-oldest: .venv-oldest/test.stamp ## the same as `test`, with the oldest mlflow that is tested
+	.venv-oldest/bin/python $(PYTEST) $(FAST) $(PYTEST_ARGS)
+
+lint: .venv/lint.stamp ## style, format, and who may import whom
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+
+types: .venv/test.stamp .venv/lint.stamp ## mypy, strict on src
+	$(BIN)/mypy
+
+bench: .venv-bench/bench.stamp ## what a log call costs, here and elsewhere
+	.venv-bench/bin/python -m benchmarks.cost_of_log $(ARGS)
+
+matrix: .venv/test.stamp ## every way for a process to end, and the status MLflow shows for it
+	$(BIN)/python -m tests.matrix $(ARGS)
+
+docs: .venv/test.stamp ## regenerate the pages made from the code
+	$(BIN)/python docs/generate.py $(ARGS)
+
+build: .venv/lint.stamp ## sdist and wheel, into dist/
+	rm -rf dist
+	PIP_CONSTRAINT=.ci/constraints.txt $(BIN)/python -m build
+
+lock: ## renew .ci/constraints*.txt (minutes)
+	PYTHON=$(PYTHON) .ci/lock
+
+clean: ## remove everything that this file makes
+	rm -rf .venv .venv-oldest .venv-bench dist build .*_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: help demo test test-slow test-oldest lint types bench matrix docs build lock clean
