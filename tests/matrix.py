@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -19,6 +19,9 @@ from rich.table import Table
 
 from tests.ends.cases import GROUPS
 from tests.ends.harness import Case, Outcome, check, play
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 COLUMNS = ("end", "expected", "seen", "exit code", "points", "doubles", "seconds", "faults")
 
@@ -60,7 +63,17 @@ def _play(group: str, case: Case) -> tuple[str, ...]:
         try:
             seen = play(case, Path(directory))
         except Exception as error:  # one broken case must not hide the others
-            return (group, case.name, case.status, "-", "-", "-", "-", "-", f"{type(error).__name__}: {error}")
+            return (
+                group,
+                case.name,
+                case.status,
+                "-",
+                "-",
+                "-",
+                "-",
+                "-",
+                f"{type(error).__name__}: {error}",
+            )
         return (group, *_row(case, seen))
 
 
@@ -99,7 +112,12 @@ def _markdown(rows: list[tuple[str, ...]], took: float) -> str:
         "",
     ]
     for group in GROUPS:
-        lines += [f"## {group.capitalize()}", "", "| " + " | ".join(COLUMNS[:-1]) + " |", "|---" * (len(COLUMNS) - 1) + "|"]
+        lines += [
+            f"## {group.capitalize()}",
+            "",
+            "| " + " | ".join(COLUMNS[:-1]) + " |",
+            "|---" * (len(COLUMNS) - 1) + "|",
+        ]
         lines += ["| " + " | ".join(row[1:-1]) + " |" for row in rows if row[0] == group]
         lines.append("")
     bad = sum(bool(row[-1]) for row in rows)

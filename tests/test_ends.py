@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.ends.cases import ALL
 from tests.ends.harness import Case, check, play
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CASES = [pytest.param(case, id=case.name, marks=[pytest.mark.slow] if case.slow else []) for case in ALL]
 

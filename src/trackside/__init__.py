@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from trackside.event_bus import Bus
     from trackside.events import Event
-    from trackside.session import Run, start
+    from trackside.run import Run
+    from trackside.session import start
     from trackside.session import default_bus as bus
 
 __version__ = "0.1.0"
@@ -33,7 +34,7 @@ __all__ = [
 
 _LAZY = {
     "Bus": ("trackside.event_bus", "Bus"),
-    "Run": ("trackside.session", "Run"),
+    "Run": ("trackside.run", "Run"),
     "bus": ("trackside.session", "default_bus"),
     "start": ("trackside.session", "start"),
 }
@@ -63,7 +64,7 @@ _bus: Bus | None = None
 
 def _default_bus() -> Bus:
     """The default bus, imported on first use and remembered: an import statement costs as much as a log."""
-    global _bus
+    global _bus  # noqa: PLW0603 - a cache of one
     from trackside.session import default_bus
 
     _bus = default_bus

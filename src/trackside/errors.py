@@ -11,6 +11,7 @@
     │   ├── RetryableError                  the same batch may be taken later
     │   │   └── UnauthorisedError           ... once somebody mends the credentials
     │   └── RejectedError                   this batch will never be taken as it is
+    │       └── RefusedError                ... nor will any other: the run is gone
     └── RunActiveError (also RuntimeError)  a second start() on a bus that still has a run
 
 Errors of the first three kinds and ``RunActiveError`` come out of ``start()`` only. Delivery errors
@@ -65,3 +66,7 @@ class UnauthorisedError(RetryableError):
 
 class RejectedError(DeliveryError):
     """A lasting refusal (400 and the like): bisect the batch down to the record that causes it."""
+
+
+class RefusedError(RejectedError):
+    """A lasting refusal of everything (the run was deleted): bisecting is of no use, somebody must act."""

@@ -33,10 +33,13 @@ _SIGNALS = ("metrics", "config", "lifecycle")
 
 
 class EventSignal(NamedSignal):
-    """A blinker signal in all respects but two: a receiver's error stays with that receiver, and
-    coroutine functions are refused when they are connected instead of failing at every send."""
+    """A blinker signal in all respects but two.
 
-    def connect(self, receiver: _F, sender: Any = ANY, weak: bool = True) -> _F:  # noqa: FBT001, FBT002
+    A receiver's error stays with that receiver, and coroutine functions are refused when they are
+    connected instead of failing at every send.
+    """
+
+    def connect(self, receiver: _F, sender: Any = ANY, weak: bool = True) -> _F:
         """As :meth:`blinker.Signal.connect`; raises ``TypeError`` for a coroutine function."""
         if inspect.iscoroutinefunction(receiver):
             msg = f"{receiver!r} is a coroutine function; connect a plain function that schedules it"
@@ -51,7 +54,7 @@ class EventSignal(NamedSignal):
         for receiver in self.receivers_for(sender):
             try:
                 results.append((receiver, receiver(sender, **kwargs)))
-            except Exception:  # one receiver's fault must not reach the training loop
+            except Exception:  # noqa: BLE001 - one receiver's fault must not reach the training loop
                 _report_receiver(self, receiver)
         return results
 
@@ -198,7 +201,7 @@ class Bus:
             for attachment, handler in routes[name]:
                 try:
                     handler(event)
-                except Exception:  # the isolation the module promises
+                except Exception:  # noqa: BLE001 - the isolation the module promises
                     self._fault(attachment)
                 else:
                     attachment.faults_in_a_row = 0
@@ -209,7 +212,7 @@ class Bus:
         attachment.faults += 1
         attachment.faults_in_a_row += 1
         if attachment.faults == 1:
-            logger.exception("sink %r failed; further errors of it are only counted", attachment.sink)
+            logger.error("sink %r failed; further errors of it are only counted", attachment.sink)
         if attachment.faults_in_a_row >= FAULTS_BEFORE_DETACH:
             self.detach(attachment.sink)
             logger.error(
@@ -223,7 +226,7 @@ class Bus:
 
     def _report_silence(self) -> None:
         self._silent_reported = True
-        from trackside.rank import get_rank  # noqa: PLC0415 - off the hot path: once a process
+        from trackside.rank import get_rank
 
         if get_rank() == 0:
             logger.warning("metrics were emitted, but no run is started and no sink attached")
@@ -245,11 +248,12 @@ def _handlers_of(sink: Any) -> dict[str, Callable[[Any], Any]]:
 
 
 _reported: set[tuple[str, str]] = set()
+_MAX_REPORTED = 1000
 
 
 def _report_receiver(signal: EventSignal, receiver: Callable[..., Any]) -> None:
     """Log a plain receiver's error, with its traceback, the first time it happens."""
     label = getattr(receiver, "__qualname__", None) or type(receiver).__qualname__
-    if (signal.name, label) not in _reported and len(_reported) < 1000:
+    if (signal.name, label) not in _reported and len(_reported) < _MAX_REPORTED:
         _reported.add((signal.name, label))
-        logger.exception("receiver %s of signal %r failed; further errors are not logged", label, signal.name)
+        logger.error("receiver %s of signal %r failed; further errors are not logged", label, signal.name)

@@ -14,13 +14,20 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 LifecycleKind: TypeAlias = Literal[
-    "started", "terminating", "crashed", "thread_crashed", "task_crashed", "exited", "finished"
+    "started",
+    "terminating",
+    "crashed",
+    "thread_crashed",
+    "task_crashed",
+    "exited",
+    "finished",
 ]
 """What happened to the process or the run.
 
 ``started``: a run began. ``terminating``: somebody asked the process to stop (SIGTERM, a scheduler's
-notice). ``crashed``: an exception nobody caught left the main thread. ``thread_crashed``: the same in
-another thread; ``task_crashed``: in an asyncio task nobody awaited. ``exited``: the interpreter is on its way out. ``finished``: the program said so.
+notice). ``crashed``: an exception nobody caught left the main thread; ``thread_crashed``: the same in
+another thread; ``task_crashed``: in an asyncio task nobody awaited. ``exited``: the interpreter is on
+its way out. ``finished``: the program said so.
 """
 
 

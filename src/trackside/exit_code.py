@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import ctypes
 import os
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from trackside.journal.directory import FILE_MODE
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class ExitCodeNote:
@@ -25,8 +27,8 @@ class ExitCodeNote:
     The registration can't be taken back, so streams are kept and reused, open on ``/dev/null`` meanwhile.
     """
 
-    _spare: list[ExitCodeNote] = []
-    _all: list[ExitCodeNote] = []
+    _spare: ClassVar[list[ExitCodeNote]] = []
+    _all: ClassVar[list[ExitCodeNote]] = []
 
     def __init__(self, library: Any) -> None:
         stream = library.fopen(os.devnull.encode(), b"wbe")
@@ -43,21 +45,22 @@ class ExitCodeNote:
         note = cls._spare.pop() if cls._spare else cls(library)
         if not note.works:
             return None
-        note._point_at(os.fspath(path), create=True)
+        note.point_at(os.fspath(path), create=True)
         return note
 
     def release(self) -> None:
         """Note nothing any more."""
-        self._point_at(os.devnull)
+        self.point_at(os.devnull)
         ExitCodeNote._spare.append(self)
 
     @classmethod
     def abandon_all(cls) -> None:
         """In a forked child, which inherits the registrations: its exit code is nobody's business."""
         for note in cls._all:
-            note._point_at(os.devnull)
+            note.point_at(os.devnull)
 
-    def _point_at(self, path: str, *, create: bool = False) -> None:
+    def point_at(self, path: str, *, create: bool = False) -> None:
+        """Have the code written to ``path`` from now on. Raises ``OSError``."""
         # Not freopen: when that fails the stream is closed, and exit() would write into freed memory.
         descriptor = os.open(path, os.O_WRONLY | (os.O_CREAT | os.O_TRUNC if create else 0), FILE_MODE)
         try:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from trackside import mlflow_utils
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
 """MLflow's own would keep the end of a process waiting for minutes when the server is down."""

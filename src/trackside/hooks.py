@@ -20,22 +20,22 @@ import os
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterable
-from types import FrameType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from trackside.event_bus import Bus
+from trackside.crash import MAX_MESSAGE, crash_event, text_of
 from trackside.events import LifecycleEvent, now_ms
 from trackside.fork import abandon_in_children, keep_in_children
-from trackside.masking import mask_uri
 from trackside.settings import DEFAULT_TERMINATE_SIGNALS
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from types import FrameType, TracebackType
 
-MAX_TRACEBACK = 200_000
-MAX_MESSAGE = 4_000
-"""Characters kept of a traceback and of an exception's message."""
+    from typing_extensions import Self
+
+    from trackside.event_bus import Bus
+
+logger = logging.getLogger(__name__)
 
 NoteSignal = Callable[[int, int], None]
 
@@ -52,7 +52,7 @@ class ProcessHooks:
     ``exited`` event. ``wakeup_descriptor`` is a non-blocking pipe for :func:`signal.set_wakeup_fd`.
     """
 
-    _installed: list[ProcessHooks] = []
+    _installed: ClassVar[list[ProcessHooks]] = []
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class ProcessHooks:
         self._note_signal = self._before_death = self._run_at_exit = _nothing
         self.uninstall()
 
-    def __enter__(self) -> ProcessHooks:
+    def __enter__(self) -> Self:
         self.install()
         return self
 
@@ -131,12 +131,14 @@ class ProcessHooks:
             setattr(module, name, self._previous[key])
             return
         for other in ProcessHooks._installed:  # a run that started after us chains to us: take us out
-            if other._previous.get(key) == ours:
-                other._previous[key] = self._previous[key]
+            if other._previous.get(key) == ours:  # noqa: SLF001 - our own kind
+                other._previous[key] = self._previous[key]  # noqa: SLF001
 
     # Exceptions
 
-    def _on_exception(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    def _on_exception(
+        self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
         if self._active:
             with contextlib.suppress(Exception):
                 self._report_crash("crashed", kind, error, trace)
@@ -163,7 +165,11 @@ class ProcessHooks:
         return True
 
     def _report_crash(
-        self, kind: Any, error_type: type[BaseException], error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: Any,
+        error_type: type[BaseException],
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if kind == "crashed":
             self._crash_seen = error
@@ -206,8 +212,8 @@ class ProcessHooks:
                 signal.signal(number, previous)
                 continue
             for other in ProcessHooks._installed:
-                if other._previous_handlers.get(number) == self._on_signal:
-                    other._previous_handlers[number] = previous
+                if other._previous_handlers.get(number) == self._on_signal:  # noqa: SLF001 - our own kind
+                    other._previous_handlers[number] = previous  # noqa: SLF001
         if self._wakeup_descriptor is not None:
             current = signal.set_wakeup_fd(-1)
             if current not in {-1, self._wakeup_descriptor}:
@@ -234,30 +240,6 @@ class ProcessHooks:
         os.kill(os.getpid(), number)
 
 
-def crash_event(
-    kind: Any,
-    error_type: type[BaseException],
-    error: BaseException | None,
-    trace: TracebackType | None,
-) -> LifecycleEvent:
-    """The event for an exception; credentials in addresses are masked in its texts."""
-    text = "".join(traceback.format_exception(error_type, error, trace))
-    return LifecycleEvent(
-        kind,
-        message=mask_uri(_text_of(error))[:MAX_MESSAGE],
-        signal=int(signal.SIGINT) if issubclass(error_type, KeyboardInterrupt) else None,
-        error_type=error_type.__qualname__,
-        traceback=mask_uri(text)[-MAX_TRACEBACK:],
-    )
-
-
-def _text_of(error: BaseException | None) -> str:
-    try:
-        return "" if error is None else str(error)
-    except Exception as second:  # noqa: BLE001 - a broken __str__ of the user's exception
-        return f"<no text: {type(second).__name__}>"
-
-
 def _last_exception() -> BaseException | None:
     """The uncaught exception the interpreter last printed, as :mod:`sys` documents it."""
     return getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
@@ -269,4 +251,6 @@ def _exit_code_and_text(status: Any) -> tuple[int, str | None]:
         return 0, None
     if isinstance(status, int):
         return status & 0xFF, None
-    return 1, _text_of(status)[:MAX_MESSAGE] if isinstance(status, BaseException) else str(status)[:MAX_MESSAGE]
+    return 1, text_of(status)[:MAX_MESSAGE] if isinstance(status, BaseException) else str(status)[
+        :MAX_MESSAGE
+    ]

@@ -7,10 +7,14 @@ say if nothing else happens.
 
 from __future__ import annotations
 
-from trackside.events import LifecycleEvent
+from typing import TYPE_CHECKING
+
 from trackside.journal.format import LifecycleRecord
-from trackside.journal.writer import JournalWriter
 from trackside.status import CRASHES, Crash, Evidence, RunStatus, checked_status, decide
+
+if TYPE_CHECKING:
+    from trackside.events import LifecycleEvent
+    from trackside.journal.writer import JournalWriter
 
 
 class LifecycleSubscriber:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trackside.events import ConfigEvent, LifecycleEvent, MetricsSample
     from trackside.journal.format import ConfigRecord, MetricsRecord
     from trackside.status import Evidence, Verdict
@@ -37,8 +38,9 @@ class Destination(Protocol):
     """An object in the shipper that delivers records somewhere, driven by a lane of its own.
 
     Every method may block and may raise :class:`trackside.errors.RetryableError` (called again with the
-    same arguments, after a while) or :class:`trackside.errors.RejectedError` (never again as it is). A
-    batch may arrive twice, after a crash between delivery and acknowledgement.
+    same arguments, after a while), :class:`trackside.errors.RejectedError` (never again as it is) or
+    :class:`trackside.errors.RefusedError` (nothing any more, whatever it is: the lane ends). A batch may
+    arrive twice, after a crash between delivery and acknowledgement.
     """
 
     name: str
@@ -57,7 +59,7 @@ class Destination(Protocol):
         """Deliver a configuration."""
 
     def idle(self) -> None:
-        """Called between batches and at least every few seconds: heartbeats, uploads."""
+        """Called between batches and at least every few seconds: heartbeats, uploads. Must be quick."""
 
     def settle(self, verdict: Verdict, evidence: Evidence, counts: dict[str, int]) -> None:
         """Everything before is delivered: say how the run ended. May be called again with a worse verdict."""

@@ -12,14 +12,19 @@ import contextlib
 import hashlib
 import os
 import sys
-from collections.abc import Mapping
-from pathlib import Path
-from types import TracebackType
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from trackside.events import LifecycleEvent
+from trackside.crash import crash_event
 from trackside.journal.directory import DIRECTORY_MODE, read_json, write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    from trackside.events import LifecycleEvent
 
 _JOB_VARIABLES = (
     "TORCHELASTIC_RUN_ID",
@@ -99,15 +104,19 @@ class CrashNoteHook:
         if not self._job:
             return
         note = CrashNote(
-            self._rank, event.timestamp_ms, event.error_type or "Exception", event.message or "", event.traceback
+            self._rank,
+            event.timestamp_ms,
+            event.error_type or "Exception",
+            event.message or "",
+            event.traceback,
         )
         path = notes_directory(self._root, self._job) / f"rank-{self._rank}.json"
         with contextlib.suppress(OSError):
             path.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
             write_atomically(path, msgspec.json.encode(note))
 
-    def _on_exception(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        from trackside.hooks import crash_event  # noqa: PLC0415 - this rank loads nothing it may not need
-
+    def _on_exception(
+        self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
         self.note(crash_event("crashed", kind, error, trace))
         self._previous(kind, error, trace)

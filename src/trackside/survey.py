@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,6 +14,10 @@ from trackside.journal.reader import JournalReader, Position
 from trackside.journal.scoreboard import read_dropped
 from trackside.shipper.lock import is_locked
 from trackside.shipper.watch import has_ended
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 
 class JournalReport(msgspec.Struct, frozen=True):

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from trackside.journal.cursor import load_cursor
 from trackside.journal.directory import JournalDirectory, read_json
 from trackside.journal.meta import Meta, State
 from trackside.masking import mask_uri
 from trackside.shipper.lock import is_locked
-from trackside.shipper.loop import EXIT_DONE
+from trackside.shipper.loop import EXIT_DONE, EXIT_LOCKED
 from trackside.shipper.process import spawn
 from trackside.survey import owner_has_ended, report
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+    from pathlib import Path
 
 Result: TypeAlias = Literal["delivered", "running", "busy", "refused", "unfinished", "unreadable"]
 
 POLL = 0.1
 GIVE_UP_AFTER = 60.0
 """Seconds without progress after which ``sync`` leaves a journal whose server does not answer."""
+
+
+def _ignore(_done: int, _total: int) -> None:
+    """Nobody watches."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ def sync_journal(
     *,
     tracking_uri: str | None = None,
     give_up_after: float = GIVE_UP_AFTER,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: Callable[[int, int], None] = _ignore,
 ) -> Synced:
     """Deliver ``journal`` with a shipper of its own, and wait for it.
 
@@ -49,12 +55,14 @@ def sync_journal(
     ``MLFLOW_TRACKING_URI`` does if it is the same address. ``on_progress(shipped, total)`` counts points.
     """
     meta = read_json(journal.meta, Meta)
+    if meta is None and not journal.path.exists():
+        return _left_to_another(journal)
     if meta is None:
         return Synced(journal.path, "unreadable", "meta.json is missing or of another version")
     if not owner_has_ended(journal, meta):
         return Synced(journal.path, "running", f"process {meta.owner.pid} on {meta.owner.host} lives")
     if is_locked(journal.lock):
-        return Synced(journal.path, "busy", "another shipper is at work on it")
+        return _left_to_another(journal)
     process = spawn(
         [sys.executable, "-m", "trackside.shipper", str(journal.path), "--linger", str(give_up_after)],
         log=journal.log,
@@ -91,10 +99,18 @@ def _follow(
     if process.returncode == EXIT_DONE:
         on_progress(total, total)
         return Synced(journal.path, "delivered", f"{total} points")
+    if process.returncode == EXIT_LOCKED or not journal.path.exists():
+        return _left_to_another(journal)
     state = read_json(journal.state, State)
     detail = (state.error if state is not None else None) or error or f"see {journal.log}"
     refused = state is not None and state.phase == "refused"
     return Synced(journal.path, "refused" if refused else "unfinished", detail)
+
+
+def _left_to_another(journal: JournalDirectory) -> Synced:
+    if not journal.meta.exists():
+        return Synced(journal.path, "delivered", "by another shipper, just now")
+    return Synced(journal.path, "busy", "another shipper is at work on it")
 
 
 def _shipped(journal: JournalDirectory) -> int | None:

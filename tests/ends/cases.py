@@ -1,14 +1,18 @@
 """The ways to end that every training process may meet."""
 
+# ruff: noqa: E501 - scripts on one line read better than wrapped ones
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from tests.ends.harness import Case
+
+if TYPE_CHECKING:
+    import subprocess
 
 
 def send(number: int, *, after: float = 0.0):
@@ -38,14 +42,50 @@ BASIC = [
     Case("finish()", START + "run.finish()", "FINISHED", reason="finished"),
     Case("with block", "with trackside.start('ends'):\n    emit(20)", "FINISHED"),
     Case("sys.exit(0)", START + "sys.exit(0)", "FINISHED"),
-    Case("uncaught exception", START + "raise ValueError('boom')", "FAILED", 1, reason="ValueError: boom", stderr="ValueError: boom"),
-    Case("with block, raising", "with trackside.start('ends'):\n    emit(20)\n    raise ValueError('boom')", "FAILED", 1, reason="ValueError: boom", stderr="ValueError: boom"),
+    Case(
+        "uncaught exception",
+        START + "raise ValueError('boom')",
+        "FAILED",
+        1,
+        reason="ValueError: boom",
+        stderr="ValueError: boom",
+    ),
+    Case(
+        "with block, raising",
+        "with trackside.start('ends'):\n    emit(20)\n    raise ValueError('boom')",
+        "FAILED",
+        1,
+        reason="ValueError: boom",
+        stderr="ValueError: boom",
+    ),
     Case("sys.exit(1)", START + "sys.exit(1)", "FAILED", 1, reason="exit code 1"),
     Case("sys.exit('text')", START + "sys.exit('no data')", "FAILED", 1, reason="no data", stderr="no data"),
     Case("raise SystemExit(3)", START + "raise SystemExit(3)", "FAILED", 3, reason="exit code 3"),
-    Case("Ctrl-C", START + SLEEP, "KILLED", -signal.SIGINT, act=send(signal.SIGINT), reason="Ctrl-C", stderr="KeyboardInterrupt"),
-    Case("SIGTERM, no handler", START + SLEEP, "KILLED", -signal.SIGTERM, act=send(signal.SIGTERM), reason="SIGTERM"),
-    Case("SIGKILL right after the last emit", START + SLEEP, "FAILED", -signal.SIGKILL, act=send(signal.SIGKILL), reason="died without a word"),
+    Case(
+        "Ctrl-C",
+        START + SLEEP,
+        "KILLED",
+        -signal.SIGINT,
+        act=send(signal.SIGINT),
+        reason="Ctrl-C",
+        stderr="KeyboardInterrupt",
+    ),
+    Case(
+        "SIGTERM, no handler",
+        START + SLEEP,
+        "KILLED",
+        -signal.SIGTERM,
+        act=send(signal.SIGTERM),
+        reason="SIGTERM",
+    ),
+    Case(
+        "SIGKILL right after the last emit",
+        START + SLEEP,
+        "FAILED",
+        -signal.SIGKILL,
+        act=send(signal.SIGKILL),
+        reason="died without a word",
+    ),
 ]
 
 GRACEFUL = """
@@ -79,14 +119,67 @@ def stop_and_continue(seconds: float):
 
 
 EXCEPTIONS = [
-    Case("exception in a worker thread", START + "t = threading.Thread(target=lambda: 1 / 0)\nt.start()\nt.join()", "FAILED", 0, reason="ZeroDivisionError in a thread", stderr="ZeroDivisionError"),
-    Case("exception out of asyncio.run", START + "import asyncio\nasync def main():\n    raise ValueError('boom')\nasyncio.run(main())", "FAILED", 1, reason="ValueError: boom", stderr="ValueError: boom"),
-    Case("exception in an asyncio task", START + "import asyncio\nasync def bad():\n    raise ValueError('boom')\nasync def main():\n    t = asyncio.ensure_future(bad())\n    await asyncio.sleep(0.1)\n    del t\nasyncio.run(main())", "FAILED", 0, reason="ValueError in an asyncio task", stderr="ValueError: boom"),
-    Case("exception in torch.multiprocessing.spawn", "import torch.multiprocessing as mp\ndef worker(i):\n    raise ValueError('boom')\nif __name__ == '__main__':\n    run = trackside.start('ends')\n    emit(20)\n    mp.spawn(worker, nprocs=2)", "FAILED", 1, reason="ProcessRaisedException", stderr="ValueError: boom"),
-    Case("excepthook replaced by the user", START + "sys.excepthook = lambda *a: print('mine', file=sys.stderr)\nraise ValueError('boom')", "FAILED", 1, reason="ValueError: boom", stderr="mine"),
-    Case("sys.exit(1) caught, then clean", START + "try:\n    sys.exit(1)\nexcept SystemExit:\n    pass", "FINISHED", 0),
-    Case("sys.exit from a thread", START + "t = threading.Thread(target=sys.exit, args=(1,))\nt.start()\nt.join()", "FINISHED", 0),
-    Case("threads still emitting at shutdown", START + "def go():\n    i = 20\n    while True:\n        emit(1, start=i)\n        i += 1\n        time.sleep(0.001)\nthreading.Thread(target=go, daemon=True).start()\ntime.sleep(0.2)", "FINISHED", 0, points=None),
+    Case(
+        "exception in a worker thread",
+        START + "t = threading.Thread(target=lambda: 1 / 0)\nt.start()\nt.join()",
+        "FAILED",
+        0,
+        reason="ZeroDivisionError in a thread",
+        stderr="ZeroDivisionError",
+    ),
+    Case(
+        "exception out of asyncio.run",
+        START + "import asyncio\nasync def main():\n    raise ValueError('boom')\nasyncio.run(main())",
+        "FAILED",
+        1,
+        reason="ValueError: boom",
+        stderr="ValueError: boom",
+    ),
+    Case(
+        "exception in an asyncio task",
+        START
+        + "import asyncio\nasync def bad():\n    raise ValueError('boom')\nasync def main():\n    t = asyncio.ensure_future(bad())\n    await asyncio.sleep(0.1)\n    del t\nasyncio.run(main())",
+        "FAILED",
+        0,
+        reason="ValueError in an asyncio task",
+        stderr="ValueError: boom",
+    ),
+    Case(
+        "exception in torch.multiprocessing.spawn",
+        "import torch.multiprocessing as mp\ndef worker(i):\n    raise ValueError('boom')\nif __name__ == '__main__':\n    run = trackside.start('ends')\n    emit(20)\n    mp.spawn(worker, nprocs=2)",
+        "FAILED",
+        1,
+        reason="ProcessRaisedException",
+        stderr="ValueError: boom",
+    ),
+    Case(
+        "excepthook replaced by the user",
+        START + "sys.excepthook = lambda *a: print('mine', file=sys.stderr)\nraise ValueError('boom')",
+        "FAILED",
+        1,
+        reason="ValueError: boom",
+        stderr="mine",
+    ),
+    Case(
+        "sys.exit(1) caught, then clean",
+        START + "try:\n    sys.exit(1)\nexcept SystemExit:\n    pass",
+        "FINISHED",
+        0,
+    ),
+    Case(
+        "sys.exit from a thread",
+        START + "t = threading.Thread(target=sys.exit, args=(1,))\nt.start()\nt.join()",
+        "FINISHED",
+        0,
+    ),
+    Case(
+        "threads still emitting at shutdown",
+        START
+        + "def go():\n    i = 20\n    while True:\n        emit(1, start=i)\n        i += 1\n        time.sleep(0.001)\nthreading.Thread(target=go, daemon=True).start()\ntime.sleep(0.2)",
+        "FINISHED",
+        0,
+        points=None,
+    ),
 ]
 
 TORCHRUN = """
@@ -100,26 +193,138 @@ if dist.get_rank() == {rank}:
     raise ValueError("boom")
 time.sleep(30)
 """
-TORCHRUN_COMMAND = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "--standalone")
+TORCHRUN_COMMAND = (
+    sys.executable,
+    "-m",
+    "torch.distributed.run",
+    "--nproc-per-node",
+    "2",
+    "--master-port",
+    "0",
+    "--standalone",
+)
 
 RANKS = [
-    Case("torchrun: rank 0 raises", TORCHRUN.format(rank=0), "FAILED", 1, reason="ValueError: boom", stderr="ValueError: boom", command=TORCHRUN_COMMAND),
-    Case("torchrun: rank 1 raises", TORCHRUN.format(rank=1), "FAILED", 1, reason="ValueError on rank 1: boom", stderr="ValueError: boom", command=TORCHRUN_COMMAND),
+    Case(
+        "torchrun: rank 0 raises",
+        TORCHRUN.format(rank=0),
+        "FAILED",
+        1,
+        reason="ValueError: boom",
+        stderr="ValueError: boom",
+        command=TORCHRUN_COMMAND,
+    ),
+    Case(
+        "torchrun: rank 1 raises",
+        TORCHRUN.format(rank=1),
+        "FAILED",
+        1,
+        reason="ValueError on rank 1: boom",
+        stderr="ValueError: boom",
+        command=TORCHRUN_COMMAND,
+    ),
 ]
 
 SIGNALS = [
-    Case("Ctrl-C to the process group", START + SLEEP, "KILLED", -signal.SIGINT, act=send_to_group(signal.SIGINT), reason="Ctrl-C"),
-    Case("Ctrl-C twice", START + "import atexit\nready()\ntry:\n    time.sleep(60)\nfinally:\n    time.sleep(5)", "KILLED", -signal.SIGINT, act=then(send(signal.SIGINT), send(signal.SIGINT)), reason="Ctrl-C"),
-    Case("Ctrl-C caught, clean return", START + "ready()\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    pass", "FINISHED", 0, act=send(signal.SIGINT)),
-    Case("Ctrl-C caught, sys.exit(130)", START + "ready()\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    sys.exit(130)", "KILLED", 130, act=send(signal.SIGINT), reason="Ctrl-C"),
-    Case("SIGTERM to the process group", START + SLEEP, "KILLED", -signal.SIGTERM, act=send_to_group(signal.SIGTERM), reason="SIGTERM"),
-    Case("SIGTERM, user's handler before start, graceful stop", GRACEFUL + START + WAIT_FOR_STOP, "KILLED", 0, points=25, act=send(signal.SIGTERM), reason="SIGTERM"),
-    Case("SIGTERM, user's handler after start, graceful stop", START + GRACEFUL + WAIT_FOR_STOP, "KILLED", 0, points=25, act=send(signal.SIGTERM), reason="SIGTERM"),
-    Case("SIGTERM, handler that exits with 7", "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n" + START + SLEEP, "KILLED", 7, act=send(signal.SIGTERM), reason="SIGTERM"),
-    Case("SIGTERM, graceful stop in a with block", GRACEFUL + "with trackside.start('ends'):\n    emit(20)\n    ready()\n    assert stop.wait(60)", "KILLED", 0, act=send(signal.SIGTERM), reason="SIGTERM"),
-    Case("SIGTERM while the GIL is held, then SIGKILL", START + HOLD_THE_GIL, "KILLED", -signal.SIGKILL, act=then(send(signal.SIGTERM), send(signal.SIGKILL)), reason="SIGTERM"),
-    Case("SIGTERM in the middle of emitting", "run = trackside.start('ends')\nready()\nemit(10_000_000)", "KILLED", -signal.SIGTERM, points=None, act=send(signal.SIGTERM, after=0.3), reason="SIGTERM"),
-    Case("Ctrl-C in the middle of emitting", "run = trackside.start('ends')\nready()\nemit(10_000_000)", "KILLED", -signal.SIGINT, points=None, act=send(signal.SIGINT, after=0.3), reason="Ctrl-C"),
+    Case(
+        "Ctrl-C to the process group",
+        START + SLEEP,
+        "KILLED",
+        -signal.SIGINT,
+        act=send_to_group(signal.SIGINT),
+        reason="Ctrl-C",
+    ),
+    Case(
+        "Ctrl-C twice",
+        START + "import atexit\nready()\ntry:\n    time.sleep(60)\nfinally:\n    time.sleep(5)",
+        "KILLED",
+        -signal.SIGINT,
+        act=then(send(signal.SIGINT), send(signal.SIGINT)),
+        reason="Ctrl-C",
+    ),
+    Case(
+        "Ctrl-C caught, clean return",
+        START + "ready()\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    pass",
+        "FINISHED",
+        0,
+        act=send(signal.SIGINT),
+    ),
+    Case(
+        "Ctrl-C caught, sys.exit(130)",
+        START + "ready()\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    sys.exit(130)",
+        "KILLED",
+        130,
+        act=send(signal.SIGINT),
+        reason="Ctrl-C",
+    ),
+    Case(
+        "SIGTERM to the process group",
+        START + SLEEP,
+        "KILLED",
+        -signal.SIGTERM,
+        act=send_to_group(signal.SIGTERM),
+        reason="SIGTERM",
+    ),
+    Case(
+        "SIGTERM, user's handler before start, graceful stop",
+        GRACEFUL + START + WAIT_FOR_STOP,
+        "KILLED",
+        0,
+        points=25,
+        act=send(signal.SIGTERM),
+        reason="SIGTERM",
+    ),
+    Case(
+        "SIGTERM, user's handler after start, graceful stop",
+        START + GRACEFUL + WAIT_FOR_STOP,
+        "KILLED",
+        0,
+        points=25,
+        act=send(signal.SIGTERM),
+        reason="SIGTERM",
+    ),
+    Case(
+        "SIGTERM, handler that exits with 7",
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n" + START + SLEEP,
+        "KILLED",
+        7,
+        act=send(signal.SIGTERM),
+        reason="SIGTERM",
+    ),
+    Case(
+        "SIGTERM, graceful stop in a with block",
+        GRACEFUL + "with trackside.start('ends'):\n    emit(20)\n    ready()\n    assert stop.wait(60)",
+        "KILLED",
+        0,
+        act=send(signal.SIGTERM),
+        reason="SIGTERM",
+    ),
+    Case(
+        "SIGTERM while the GIL is held, then SIGKILL",
+        START + HOLD_THE_GIL,
+        "KILLED",
+        -signal.SIGKILL,
+        act=then(send(signal.SIGTERM), send(signal.SIGKILL)),
+        reason="SIGTERM",
+    ),
+    Case(
+        "SIGTERM in the middle of emitting",
+        "run = trackside.start('ends')\nready()\nemit(10_000_000)",
+        "KILLED",
+        -signal.SIGTERM,
+        points=None,
+        act=send(signal.SIGTERM, after=0.3),
+        reason="SIGTERM",
+    ),
+    Case(
+        "Ctrl-C in the middle of emitting",
+        "run = trackside.start('ends')\nready()\nemit(10_000_000)",
+        "KILLED",
+        -signal.SIGINT,
+        points=None,
+        act=send(signal.SIGINT, after=0.3),
+        reason="Ctrl-C",
+    ),
 ]
 
 LOADER = """
@@ -139,31 +344,92 @@ if __name__ == "__main__":
         time.sleep(0.01)
 """
 
-FORK = START + """
+FORK = (
+    START
+    + """
 pid = os.fork()
 if pid == 0:
     {child}
 """
+)
 
 FORKS = [
-    Case("forked child raises", FORK.format(child="raise ValueError('in the child')") + "os.waitpid(pid, 0)", "FINISHED", 0, stderr="in the child"),
-    Case("forked child exits with 3", FORK.format(child="trackside.log({'loss': 7.0}, step=99)\n    sys.exit(3)") + "os.waitpid(pid, 0)", "FINISHED", 0, reason="exit code 0"),
-    Case("forked child gets SIGTERM", FORK.format(child="time.sleep(60)") + "time.sleep(0.2)\nos.kill(pid, 15)\nassert os.waitpid(pid, 0)[1] == 15", "FINISHED", 0),
-    Case("forked child outlives a SIGKILLed parent", FORK.format(child="time.sleep(8)\n    os._exit(0)") + SLEEP, "FAILED", -signal.SIGKILL, act=send(signal.SIGKILL), reason="died without a word"),
-    Case("multiprocessing pool, clean return", "import multiprocessing as mp\n" + START + "with mp.get_context('fork').Pool(2) as pool:\n    print(pool.map(abs, [-1, -2]))", "FINISHED", 0),
+    Case(
+        "forked child raises",
+        FORK.format(child="raise ValueError('in the child')") + "os.waitpid(pid, 0)",
+        "FINISHED",
+        0,
+        stderr="in the child",
+    ),
+    Case(
+        "forked child exits with 3",
+        FORK.format(child="trackside.log({'loss': 7.0}, step=99)\n    sys.exit(3)") + "os.waitpid(pid, 0)",
+        "FINISHED",
+        0,
+        reason="exit code 0",
+    ),
+    Case(
+        "forked child gets SIGTERM",
+        FORK.format(child="time.sleep(60)")
+        + "time.sleep(0.2)\nos.kill(pid, 15)\nassert os.waitpid(pid, 0)[1] == 15",
+        "FINISHED",
+        0,
+    ),
+    Case(
+        "forked child outlives a SIGKILLed parent",
+        FORK.format(child="time.sleep(8)\n    os._exit(0)") + SLEEP,
+        "FAILED",
+        -signal.SIGKILL,
+        act=send(signal.SIGKILL),
+        reason="died without a word",
+    ),
+    Case(
+        "multiprocessing pool, clean return",
+        "import multiprocessing as mp\n"
+        + START
+        + "with mp.get_context('fork').Pool(2) as pool:\n    print(pool.map(abs, [-1, -2]))",
+        "FINISHED",
+        0,
+    ),
 ]
 
 ALIVE = [
-    Case("SIGSTOP for 5 s, then clean", START + "ready()\ntime.sleep(1)", "FINISHED", 0, act=stop_and_continue(5)),
-    Case("SIGSTOP for 60 s, then clean", START + "ready()\ntime.sleep(1)", "FINISHED", 0, act=stop_and_continue(60), slow=True),
+    Case(
+        "SIGSTOP for 5 s, then clean",
+        START + "ready()\ntime.sleep(1)",
+        "FINISHED",
+        0,
+        act=stop_and_continue(5),
+    ),
+    Case(
+        "SIGSTOP for 60 s, then clean",
+        START + "ready()\ntime.sleep(1)",
+        "FINISHED",
+        0,
+        act=stop_and_continue(60),
+        slow=True,
+    ),
     Case("GIL held for 5 s, then clean", START + "import ctypes\nctypes.PyDLL(None).sleep(5)", "FINISHED", 0),
-    Case("GIL held for 60 s, then clean", START + "import ctypes\nctypes.PyDLL(None).sleep(60)", "FINISHED", 0, slow=True),
+    Case(
+        "GIL held for 60 s, then clean",
+        START + "import ctypes\nctypes.PyDLL(None).sleep(60)",
+        "FINISHED",
+        0,
+        slow=True,
+    ),
 ]
 
 IPYTHON = (sys.executable, "-m", "IPython", "--colors=NoColor", "--no-banner")
 
 NOTEBOOKS = [
-    Case("IPython: the script raises", START + "raise ValueError('boom')", "FAILED", 1, reason="ValueError: boom", command=IPYTHON),
+    Case(
+        "IPython: the script raises",
+        START + "raise ValueError('boom')",
+        "FAILED",
+        1,
+        reason="ValueError: boom",
+        command=IPYTHON,
+    ),
     Case("IPython: clean", START, "FINISHED", 0, command=IPYTHON),
 ]
 
@@ -171,13 +437,43 @@ SILENT = [
     Case("os._exit(0)", START + "os._exit(0)", "FAILED", 0, reason="died without a word"),
     Case("os._exit(3)", START + "os._exit(3)", "FAILED", 3, reason="died without a word"),
     Case("abort", START + "os.abort()", "FAILED", -signal.SIGABRT, reason="died without a word"),
-    Case("segfault", START + "import ctypes\nctypes.string_at(0)", "FAILED", -signal.SIGSEGV, reason="died without a word"),
+    Case(
+        "segfault",
+        START + "import ctypes\nctypes.string_at(0)",
+        "FAILED",
+        -signal.SIGSEGV,
+        reason="died without a word",
+    ),
     *(
-        Case(f"SIGKILL while emitting, {i}", "run = trackside.start('ends')\nready()\nemit(10_000_000)", "FAILED", -signal.SIGKILL, points=None, act=send(signal.SIGKILL, after=0.01 + 0.037 * i), reason="died without a word", slow=i > 1)
+        Case(
+            f"SIGKILL while emitting, {i}",
+            "run = trackside.start('ends')\nready()\nemit(10_000_000)",
+            "FAILED",
+            -signal.SIGKILL,
+            points=None,
+            act=send(signal.SIGKILL, after=0.01 + 0.037 * i),
+            reason="died without a word",
+            slow=i > 1,
+        )
         for i in range(20)
     ),
-    Case("SIGKILL with DataLoader workers (fork)", LOADER.format(method="fork"), "FAILED", -signal.SIGKILL, act=send(signal.SIGKILL), reason="died without a word"),
-    Case("SIGKILL with DataLoader workers (spawn)", LOADER.format(method="spawn"), "FAILED", -signal.SIGKILL, act=send(signal.SIGKILL), reason="died without a word", slow=True),
+    Case(
+        "SIGKILL with DataLoader workers (fork)",
+        LOADER.format(method="fork"),
+        "FAILED",
+        -signal.SIGKILL,
+        act=send(signal.SIGKILL),
+        reason="died without a word",
+    ),
+    Case(
+        "SIGKILL with DataLoader workers (spawn)",
+        LOADER.format(method="spawn"),
+        "FAILED",
+        -signal.SIGKILL,
+        act=send(signal.SIGKILL),
+        reason="died without a word",
+        slow=True,
+    ),
 ]
 
 GROUPS = {

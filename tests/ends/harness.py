@@ -10,12 +10,16 @@ import tempfile
 import textwrap
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mlflow.entities import Run
 
 SETTLE_TIMEOUT = 30.0
 """Seconds after the end within which the final status must be there."""
@@ -83,7 +87,7 @@ _template: Path | None = None
 
 def new_database(directory: Path) -> str:
     """A fresh MLflow store in ``directory``, copied from one whose tables are made once."""
-    global _template
+    global _template  # noqa: PLW0603 - made once a process
     if _template is None:
         folder = Path(tempfile.mkdtemp(prefix="trackside-template-"))
         MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
@@ -152,7 +156,7 @@ def wait_until_settled(uri: str, journals: Path, timeout: float = SETTLE_TIMEOUT
     return runs[0] if runs else None
 
 
-def _outcome(
+def _outcome(  # noqa: PLR0917 - everything seen, once
     run: Run | None, uri: str, directory: Path, exit_code: int, stderr: str, seconds: float, confirmed: int
 ) -> Outcome:
     journals = directory / "journals"
@@ -165,7 +169,17 @@ def _outcome(
     artifacts = [a.path for a in client.list_artifacts(run.info.run_id)]
     doubles = sum(steps.values()) - len(steps)
     return Outcome(
-        run.info.status, exit_code, len(steps), confirmed, doubles, seconds, run.data.tags, artifacts, stderr, leftovers, logs
+        run.info.status,
+        exit_code,
+        len(steps),
+        confirmed,
+        doubles,
+        seconds,
+        run.data.tags,
+        artifacts,
+        stderr,
+        leftovers,
+        logs,
     )
 
 
@@ -182,6 +196,7 @@ def check(case: Case, seen: Outcome) -> list[str]:
         f"reason {tag!r} lacks {case.reason!r}": case.reason in tag,
         f"stderr lacks {case.stderr!r}": case.stderr in seen.stderr,
         f"left behind: {seen.leftovers}": not seen.leftovers,
-        f"shipped {seen.tags.get('trackside.shipped')}": seen.tags.get("trackside.shipped") == str(2 * seen.points),
+        f"shipped {seen.tags.get('trackside.shipped')}": seen.tags.get("trackside.shipped")
+        == str(2 * seen.points),
     }
     return [text for text, right in verdicts.items() if not right]

@@ -26,16 +26,21 @@ class Duration(click.ParamType):
 
 
 @click.command()
-@click.option("--older-than", type=Duration(), default="10m", show_default=True, help="Silence that counts as gone.")
+@click.option(
+    "--older-than", type=Duration(), default="10m", show_default=True, help="Silence that counts as gone."
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would be closed.")
-@click.option("--tracking-uri", help="MLflow's address. [default: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db]")
+@click.option(
+    "--tracking-uri", help="MLflow's address. [default: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db]"
+)
 @click.pass_context
 def reap(ctx: click.Context, *, older_than: float, dry_run: bool, tracking_uri: str | None) -> None:
     """Close runs that show RUNNING though the machine they ran on has vanished.
 
     Every live run gives a heartbeat each 30 s. Runs whose heartbeat is older become KILLED, as of their
     last heartbeat. A run whose training process lives on this machine is left alone whatever its
-    heartbeat says, and so is every run that trackside did not make. Exit code 1 when a run could not be closed.
+    heartbeat says, and so is every run that trackside did not make. Exit code 1 when a run could not be
+    closed.
     """
     from trackside.destinations.mlflow_reaper import close_run, stale_runs
     from trackside.mlflow_utils import import_mlflow
@@ -53,7 +58,9 @@ def reap(ctx: click.Context, *, older_than: float, dry_run: bool, tracking_uri: 
         raise click.ClickException(f"MLflow does not answer: {str(error)[:300]}") from error
     failed = False
     for stale in found:
-        label = f"{stale.run_id} {stale.run_name} on {stale.host}, silent for {stale.silent_seconds / 60:.0f} min"
+        label = (
+            f"{stale.run_id} {stale.run_name} on {stale.host}, silent for {stale.silent_seconds / 60:.0f} min"
+        )
         if dry_run:
             click.echo(f"would close {label}")
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,18 @@ def _print_table(reports: list[JournalReport]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    titles = ("journal", "run", "condition", "status", "emitted", "shipped", "pending", "dropped", "rejected", "age")
+    titles = (
+        "journal",
+        "run",
+        "condition",
+        "status",
+        "emitted",
+        "shipped",
+        "pending",
+        "dropped",
+        "rejected",
+        "age",
+    )
     table = Table(*titles)
     for item in reports:
         counts = (item.emitted, item.shipped, item.pending, item.dropped, item.rejected)
@@ -60,7 +72,7 @@ def _print_table(reports: list[JournalReport]) -> None:
             *(f"{count:,}" for count in counts),
             format_age(item.age_seconds),
         )
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 200)  # a pipe must not cut the names short
     console.print(table)
     for item in reports:
         if item.error:

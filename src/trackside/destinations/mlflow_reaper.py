@@ -7,11 +7,13 @@ heartbeat is fresh, or its journal lies here and its process lives.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
 
 HEARTBEAT_TAG = "trackside.heartbeat"
 _PAGE = 500

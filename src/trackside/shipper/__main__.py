@@ -13,10 +13,10 @@ from trackside.journal.meta import Meta
 from trackside.journal.outbox import Outbox
 from trackside.journal.progress import Progress
 from trackside.shipper.lock import JournalLock
+from trackside.shipper.loop import EXIT_LOCKED, EXIT_REFUSED, LINGER, Shipper
+from trackside.shipper.masked import mask_output
 from trackside.shipper.process import spawn
-from trackside.shipper.loop import EXIT_REFUSED, LINGER, Shipper
 
-EXIT_LOCKED = 5
 TRACKING_URI = "TRACKSIDE_SHIPPER_TRACKING_URI"
 """The address with its credentials, which must not be seen in ``ps`` or on disk."""
 
@@ -27,11 +27,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Ship; return the process's exit code."""
     options = _parse(arguments)
     _become_polite()
+    mask_output(os.environ.get(TRACKING_URI, ""))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     journal = JournalDirectory(options.journal)
     lock = JournalLock(journal.lock)
-    if not lock.acquire():
-        logger.info("another shipper has %s", journal.path)
+    if not journal.meta.exists() or not lock.acquire():
+        logger.info("another shipper has, or has delivered, %s", journal.path)
         return EXIT_LOCKED
     meta = read_json(journal.meta, Meta)
     if meta is None:

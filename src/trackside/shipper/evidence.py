@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from trackside.journal.format import LifecycleRecord
-from trackside.journal.scoreboard import SignalSeen
-from trackside.rank_crash import CrashNote
-from trackside.shipper.watch import Ending
+from trackside.shipper.watch import UNKNOWN, Ending
 from trackside.status import CRASHES, Crash, Evidence, RunStatus, checked_status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from trackside.journal.format import LifecycleRecord
+    from trackside.journal.scoreboard import SignalSeen
+    from trackside.rank_crash import CrashNote
 
 
 def gather(
@@ -20,14 +24,15 @@ def gather(
     terminate_signals: Iterable[int],
     dead: bool,
     died_ms: int = 0,
-    ending: Ending = Ending(),
+    ending: Ending = UNKNOWN,
     exit_code: int | None = None,
     oom: bool = False,
     notes: Sequence[CrashNote] = (),
 ) -> Evidence:
     """Put together the lifecycle records of the journal, the signals noted, and what the kernel says.
 
-    ``notes`` are the crash notes of other ranks, the earliest first. ``exit_code`` is what Python handed to the C library's ``exit``; the kernel's word stands in for it.
+    ``notes`` are the crash notes of other ranks, the earliest first. ``exit_code`` is what Python handed
+    to the C library's ``exit``; the kernel's word stands in for it.
     """
     records = list(records)
     seen = {item.number: item for item in signals}

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trackside.journal.directory import FILE_MODE
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class JournalLock:

@@ -13,21 +13,26 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from trackside.journal.directory import JournalDirectory, last_sign_ms
-from trackside.journal.format import LifecycleRecord
-from trackside.journal.meta import Meta
-from trackside.journal.progress import Progress
+from trackside.journal.outbox import Outbox
 from trackside.journal.scoreboard import SignalSeen, read_dropped, read_signals
 from trackside.journal.writer import segment_ready_after
-from trackside.protocols import Destination
 from trackside.rank_crash import forget_notes, read_notes
 from trackside.shipper import evidence as evidence_
 from trackside.shipper.lane import Lane
 from trackside.shipper.wakeup import NUDGE, SEEN, read_bytes, signals_in
 from trackside.shipper.watch import DeathWatch, Ending, oom_kills
 from trackside.status import Evidence, Verdict, decide
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trackside.journal.format import LifecycleRecord
+    from trackside.journal.meta import Meta
+    from trackside.journal.progress import Progress
+    from trackside.protocols import Destination
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +46,7 @@ LINGER = 3600.0
 SEEN_TIMEOUT = 2.0
 """Seconds a finished shipper waits for the trainer to have read the final state."""
 
-EXIT_DONE, EXIT_REFUSED, EXIT_UNFINISHED = 0, 3, 4
+EXIT_DONE, EXIT_REFUSED, EXIT_UNFINISHED, EXIT_LOCKED = 0, 3, 4, 5
 
 
 class Shipper:
@@ -248,7 +253,7 @@ class Shipper:
     def _clean_up(self) -> None:
         """Remove the journal; what nobody took stays behind, to be looked at."""
         forget_notes(self._journal.path.parent, self._meta.job)
-        if not self._journal.rejected.exists():
+        if not self._journal.rejected.exists() and not Outbox(self._journal.path).pending():
             self._journal.remove()
             return
         for number in self._journal.segment_numbers():

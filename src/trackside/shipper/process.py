@@ -11,14 +11,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import trackside
 from trackside.journal.directory import FILE_MODE, JournalDirectory, read_json
 from trackside.journal.meta import State
 from trackside.shipper.wakeup import NUDGE, SEEN, WakeupPipe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,8 @@ class ShipperProcess:
             )
         except (OSError, subprocess.SubprocessError) as error:
             logger.warning(
-                "the shipper could not be started (%s): metrics are kept in %s; deliver them with `trackside sync`",
+                "the shipper could not be started (%s): metrics are kept in %s; "
+                "deliver them with `trackside sync`",
                 error,
                 self._journal.path,
             )
@@ -139,7 +141,7 @@ def spawn(
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, FILE_MODE)
     options: dict[str, Any] = {"cwd": working_directory} if os.path.isdir(working_directory) else {}
     try:
-        return subprocess.Popen(  # noqa: S603 - our own module, no shell
+        return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -155,7 +157,7 @@ def spawn(
 
 def _python_path(inherited: str | None) -> str:
     """``PYTHONPATH`` by which the child finds the very trackside that is running, wherever it lies."""
-    here = Path(trackside.__file__).absolute().parent.parent
+    here = Path(__file__).absolute().parents[2]
     # site-packages is found anyway, and must not come before the standard library.
     found_anyway = here.name in {"site-packages", "dist-packages"}
     return os.pathsep.join([*([inherited] if inherited else []), *([] if found_anyway else [str(here)])])

@@ -40,6 +40,9 @@ class Ending(NamedTuple):
     killed_by: int | None = None
 
 
+UNKNOWN = Ending()
+
+
 class DeathWatch:
     """Watches the process ``owner``, which must be of this machine."""
 

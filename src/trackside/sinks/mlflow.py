@@ -9,16 +9,19 @@ from __future__ import annotations
 import logging
 import math
 import operator
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trackside.coerce import to_float, to_float_metrics
 from trackside.errors import CoercionError
 from trackside.events import ConfigEvent, MetricsSample, now_ms
 from trackside.journal.format import ConfigRecord, MetricsRecord
-from trackside.journal.writer import JournalWriter
 from trackside.masking import mask_secrets
 from trackside.params import flatten_params, to_plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trackside.journal.writer import JournalWriter
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +110,9 @@ class MLflowSink:
 
     def _repaired(self, record: MetricsRecord) -> MetricsRecord:
         """The record with names and times that can be encoded (lone surrogates, odd types)."""
-        self._warn("a sample", "has a name or a time that can't be stored as it is; it is stored as text or as now")
+        self._warn(
+            "a sample", "has a name or a time that can't be stored as it is; it is stored as text or as now"
+        )
         stamp = record.timestamp_ms
         prefix = record.prefix
         return MetricsRecord(

@@ -1,0 +1,91 @@
+"""What ``start()`` was asked for, as the journal keeps it: the target and the meta record."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trackside.errors import ConfigurationError
+from trackside.events import now_ms
+from trackside.journal.meta import Meta, Target, source_tags, this_process
+from trackside.rank_crash import job_key
+from trackside.settings import DEFAULT_TRACKING_URI, Settings, absolute_tracking_uri
+from trackside.survey import leftovers_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_env_run_ids_used: set[str] = set()
+"""``MLFLOW_RUN_ID`` names the run of one ``start()``; a later one in this process is a run of its own."""
+
+
+def make_target(
+    settings: Settings,
+    *,
+    experiment_name: str | None,
+    run_name: str | None,
+    tracking_uri: str | os.PathLike[str] | None,
+    artifact_location: str | None,
+    tags: dict[str, str],
+    resume: bool,
+    checkpoint_dir: str | os.PathLike[str] | None,
+    parent_run_id: str | None,
+) -> Target:
+    """What to log into, from arguments first, then the environment, then the checkpoint."""
+    uri = tracking_uri if tracking_uri is not None else settings.tracking_uri or DEFAULT_TRACKING_URI
+    if not os.fspath(uri).strip():
+        msg = (
+            "tracking_uri is empty; give an address such as sqlite:///mlflow.db or http://host:5000, or None"
+        )
+        raise ConfigurationError(msg)
+    env_run_id = settings.run_id if settings.run_id not in _env_run_ids_used else None
+    if env_run_id is not None:
+        _env_run_ids_used.add(env_run_id)
+    sidecar = None if checkpoint_dir is None else str(Path(checkpoint_dir).absolute())
+    named = experiment_name or settings.experiment_name
+    return Target(
+        tracking_uri=absolute_tracking_uri(uri),
+        experiment_name=named,
+        experiment_id=None if named else settings.experiment_id,
+        run_name=run_name,
+        run_id=env_run_id,
+        required_run=env_run_id is not None,
+        artifact_location=artifact_location,
+        tags={**source_tags(), **tags},
+        parent_run_id=parent_run_id,
+        sidecar=sidecar,
+        resume=resume,
+    )
+
+
+def text_tags(tags: Mapping[str, Any] | None, description: str | None) -> dict[str, str]:
+    """The user's tags as text, the description among them; raises for what is no mapping."""
+    texts = {} if description is None else {"mlflow.note.content": description}
+    if tags is not None:
+        to_dict = getattr(tags, "to_dict", None)
+        items: Mapping[str, Any] = to_dict() if to_dict is not None else tags
+        if not isinstance(items, Mapping):
+            msg = f"tags must be a mapping, not {type(tags).__name__}"
+            raise ConfigurationError(msg)
+        texts.update({str(key): str(value) for key, value in items.items()})
+    return texts
+
+
+def make_meta(target: Target, settings: Settings, *, terminate_signals: Iterable[int], cap: int) -> Meta:
+    """The meta record of a new journal of this process."""
+    return Meta(
+        journal_id=secrets.token_hex(16),
+        owner=this_process(),
+        target=target,
+        rank=0,
+        working_directory=os.getcwd(),
+        started_ms=now_ms(),
+        mode=settings.mode,
+        cap=cap,
+        terminate_signals=tuple(int(number) for number in terminate_signals),
+        job=job_key(),
+        after=tuple(str(path) for path in leftovers_of(settings.directory, target.sidecar)),
+    )

@@ -1,0 +1,395 @@
+"""A run being logged: what ``start()`` returns, and how it ends."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from trackside import fluent
+from trackside.crash import crash_event
+from trackside.errors import TrackingError
+from trackside.events import ConfigEvent, LifecycleEvent
+from trackside.exit_code import ExitCodeNote
+from trackside.fork import abandon_in_children, keep_in_children
+from trackside.hooks import ProcessHooks
+from trackside.journal.cursor import load_cursor
+from trackside.journal.directory import JournalDirectory, create_directory, write_atomically
+from trackside.journal.writer import JournalWriter
+from trackside.lifecycle import LifecycleSubscriber
+from trackside.masking import mask_uri
+from trackside.plan import make_meta
+from trackside.shipper.process import ShipperProcess
+from trackside.sinks.mlflow import MLflowSink
+from trackside.status import RunStatus, checked_status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from trackside.event_bus import Bus
+    from trackside.journal.meta import State, Target
+    from trackside.rank_crash import CrashNoteHook
+    from trackside.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+active_runs: dict[int, Run] = {}
+"""The run of each bus that has one, by the bus's id."""
+
+
+class Counts(NamedTuple):
+    """Points (name, value, step, time) of a run, by what became of them."""
+
+    shipped: int = 0
+    """Acknowledged by every destination."""
+    rejected: int = 0
+    """Refused for good by a destination, and kept in ``rejected.jsonl``."""
+    dropped: int = 0
+    """Never kept: no room, or no number."""
+
+
+class Run:
+    """A run being logged. ``with trackside.start(...) as run:`` finishes it as it ends.
+
+    Invariant: whatever ends first, the program or this object, the journal holds the end record before
+    the process is gone, and the shipper needs nothing more from this process. Nothing is imported on the
+    way out: code that a module runs through ``eval`` (any namedtuple does) makes CPython forget that a
+    Ctrl-C was not handled, and the exit code would be 1 instead of death by SIGINT.
+    """
+
+    def __init__(
+        self, bus: Bus, settings: Settings, target: Target, *, terminate_signals: tuple[int, ...], cap: int
+    ) -> None:
+        self._settings = settings
+        self._bus = bus
+        self._tracking_uri = target.tracking_uri
+        target = msgspec.structs.replace(target, tracking_uri=mask_uri(target.tracking_uri))
+        label = target.run_name or target.experiment_name or "run"
+        self.journal: JournalDirectory = create_directory(settings.directory, label)
+        self._meta = make_meta(target, settings, terminate_signals=terminate_signals, cap=cap)
+        write_atomically(self.journal.meta, msgspec.json.encode(self._meta), durable=True)
+        self._writer = JournalWriter(self.journal, cap=cap)
+        self._sinks: list[Any] = []
+        self._lifecycle = LifecycleSubscriber(self._writer)
+        self._sink = MLflowSink(self._writer, watch=self._watch_shipper)
+        self._shipper = ShipperProcess(
+            self.journal, tracking_uri=self._tracking_uri, working_directory=self._meta.working_directory
+        )
+        self._watching = threading.Lock()
+        self._finishing = threading.Lock()
+        self._ended = False
+        self._final_counts: Counts | None = None
+        self._fluent = False
+        self._exit_code = ExitCodeNote.write_to(self.journal.exit_code)
+        self._hooks = ProcessHooks(
+            bus,
+            terminate_signals=terminate_signals,
+            note_signal=self._writer.scoreboard.note_signal,
+            before_death=self._wait_before_death,
+            at_exit=self._at_exit,
+            wakeup_descriptor=self._shipper.pipe.write_end,
+        )
+
+    # What a user reads
+
+    @property
+    def run_id(self) -> str | None:
+        """The MLflow run's id. Waits for the shipper's answer, as long as ``start()`` would; None without."""
+        state = self._wait_for_run(self._settings.start_timeout)
+        return state.run.run_id if state is not None and state.run is not None else None
+
+    @property
+    def url(self) -> str | None:
+        """The run's page on an MLflow server; None for a local store, or while there is no answer."""
+        state = self._wait_for_run(self._settings.start_timeout)
+        return state.run.url if state is not None and state.run is not None else None
+
+    @property
+    def status(self) -> RunStatus:
+        """The status the run has by what this process knows."""
+        return self._lifecycle.status
+
+    @property
+    def tracking_uri(self) -> str:
+        """The MLflow address in use, without credentials."""
+        return self._meta.target.tracking_uri
+
+    @property
+    def dropped(self) -> int:
+        """Points that could not be kept: no room, or no number."""
+        return self._writer.scoreboard.dropped_points
+
+    @property
+    def counts(self) -> Counts:
+        """Points by what became of them: up to now, or up to the moment :meth:`finish` returned."""
+        return self._final_counts or self._count()
+
+    # What a user calls
+
+    def flush(self, timeout: float = 30.0) -> bool:
+        """Wait until every destination has acknowledged all that was emitted so far.
+
+        True when they have; False after ``timeout`` seconds, offline, or when the server refused for good.
+        """
+        if self._meta.mode != "online" or self._ended:
+            return self._ended
+        wanted = self._writer.last_seq
+        self._shipper.nudge()
+        state = self._shipper.wait_for(lambda _: self._acknowledged(wanted), timeout)
+        self._shipper.log_notices(self._shipper.state())
+        return state is not None
+
+    def finish(self, status: str = "FINISHED") -> None:
+        """End the run as ``status`` (FINISHED, FAILED or KILLED) and wait for delivery; idempotent.
+
+        A crash or a terminate signal seen before is not covered up by FINISHED. Waits up to 30 s
+        (``TRACKSIDE_EXIT_TIMEOUT``); the shipper goes on after that. Raises ``ValueError`` for a status
+        that is none.
+        """
+        wanted = checked_status(status)
+        with self._finishing:
+            if self._ended:
+                return
+            self._ended = True
+        self._bus.deliver_postponed()
+        self._leave_fluent(wanted)
+        self._bus.emit(LifecycleEvent("finished", status=wanted))
+        self._disconnect()
+        self._close_sinks()
+        if self._meta.mode == "online":
+            self._wait_for_delivery()
+        self._final_counts = self._count()  # the journal goes once the shipper is released
+        self._shipper.release()
+        self._shipper.pipe.close()
+
+    def activate(self) -> Run:
+        """Make this run MLflow's fluent active run here too: ``mlflow.log_artifact``, ``autolog``.
+
+        Raises :class:`TrackingError` when the run has no id yet. The status stays ours to set.
+        """
+        run_id = self.run_id
+        if run_id is None:
+            msg = (
+                "the MLflow run has no id yet (the server has not answered), so it can't be made active here"
+            )
+            raise TrackingError(msg)
+        fluent.activate(self._tracking_uri, run_id)
+        self._fluent = True
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None or kind is GeneratorExit:
+            self.finish()
+            return
+        self._end_with(kind, error, trace)
+
+    def abandon(self) -> None:
+        """In a forked child: be inert."""
+        self._ended = True
+        self._writer.abandon()
+        self._shipper.abandon()
+        self._bus.forget_all()
+        ExitCodeNote.abandon_all()
+        active_runs.clear()
+
+    # Beginning
+
+    def begin(self, sinks: Iterable[Any], config: Any, flatten_depth: int | None) -> None:
+        """Attach, hook in, start the shipper and wait for the run; the other half of the constructor."""
+        active_runs[id(self._bus)] = self
+        abandon_in_children(self)
+        try:
+            for sink in (self._sink, self._lifecycle, *sinks):
+                self._sinks.append(self._bus.attach(sink))
+            self._hooks.install()
+            self._bus.emit(LifecycleEvent("started"))
+            if config is not None:
+                self._bus.emit(ConfigEvent(config, flatten_depth))
+            if self._meta.mode == "online" and self._shipper.start():
+                self._await_run()
+        except Exception:
+            self._ended = True
+            self._disconnect()
+            self._shipper.pipe.close()
+            self.journal.remove()
+            raise
+
+    def _await_run(self) -> None:
+        state = self._wait_for_run(self._settings.start_timeout)
+        if state is not None and state.phase == "refused":
+            msg = f"MLflow at {self.tracking_uri} refused the run: {state.error}"
+            raise TrackingError(msg)
+        if state is None or state.run is None:
+            state = self._shipper.state()
+            reason = (state and state.error) or f"no answer in {self._settings.start_timeout:g} s"
+            logger.warning(
+                "MLflow at %s is not reachable (%s); training goes on, metrics are kept in %s "
+                "and are delivered when it answers (see %s)",
+                self.tracking_uri,
+                reason,
+                self.journal.path,
+                self.journal.log,
+            )
+        self._shipper.log_notices(state)
+
+    def _wait_for_run(self, timeout: float) -> State | None:
+        if self._meta.mode != "online":
+            return None
+        return self._shipper.wait_for(
+            lambda state: state.run is not None or state.phase == "refused", timeout
+        )
+
+    # Going on
+
+    def _watch_shipper(self) -> None:
+        """See that the shipper lives; called from ``emit`` every few seconds, by one thread at a time."""
+        if self._meta.mode != "online" or not self._watching.acquire(blocking=False):
+            return
+        try:
+            self._shipper.ensure_running()
+        finally:
+            self._watching.release()
+
+    def _acknowledged(self, seq: int) -> bool:
+        cursors = self.journal.cursors()
+        return bool(cursors) and all(load_cursor(path).position.seq >= seq for path in cursors)
+
+    def _count(self) -> Counts:
+        cursors = [load_cursor(path) for path in self.journal.cursors()]
+        return Counts(
+            shipped=min((cursor.shipped for cursor in cursors), default=0),
+            rejected=max((cursor.rejected for cursor in cursors), default=0),
+            dropped=self.dropped,
+        )
+
+    # Ending
+
+    def _end_with(self, kind: type[BaseException], error: BaseException | None, trace: Any) -> None:
+        """Finish after the block of a ``with`` was left by an exception."""
+        if issubclass(kind, SystemExit):
+            code = getattr(error, "code", None)
+            if code is None or code == 0:
+                self.finish()
+                return
+            text = f"exit code {code}" if isinstance(code, int) else str(code)
+            self._bus.emit(LifecycleEvent("crashed", error_type="SystemExit", message=text))
+        else:
+            self._bus.emit(crash_event("crashed", kind, error, trace))
+        self.finish("KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED")
+
+    def _at_exit(self) -> None:
+        """The interpreter leaves and nobody called ``finish()``: wait for delivery, then let it go."""
+        if self._ended:
+            return
+        self._leave_fluent(self.status if self.status != "RUNNING" else "FINISHED")
+        if self._meta.mode != "online":
+            return
+        self._shipper.nudge()
+        self._wait_for_delivery()
+
+    def _wait_for_delivery(self) -> None:
+        """Wait until the status is set behind everything emitted, and say what is still on its way if not."""
+        self._shipper.nudge()
+        wanted = self._writer.last_seq
+        timeout = self._settings.exit_timeout
+        state = self._shipper.wait_for(
+            lambda state: (
+                state.phase in {"done", "refused"}
+                or (state.status is not None and self._acknowledged(wanted))
+            ),
+            timeout,
+        )
+        last = state or self._shipper.state()
+        self._shipper.log_notices(last)
+        if state is None or state.phase == "refused":
+            reason = (last and last.error) or f"it takes longer than {timeout:g} s"
+            logger.warning(
+                "not everything is delivered yet (%s): it is kept in %s; the shipper goes on, "
+                "and `trackside sync` delivers what it leaves",
+                reason,
+                self.journal.path,
+            )
+
+    def _wait_before_death(self) -> None:
+        """A terminate signal is about to end this process; in a container the shipper ends with it."""
+        if self._meta.mode == "online" and not self._ended:
+            self._shipper.nudge()
+            self._shipper.wait_for(
+                lambda state: state.status is not None or state.phase in {"retrying", "refused", "done"},
+                self._settings.terminate_timeout,
+            )
+
+    def _disconnect(self) -> None:
+        self._hooks.uninstall()
+        for sink in self._sinks:
+            self._bus.detach(sink)
+        self._writer.close()
+        if self._exit_code is not None:
+            self._exit_code.release()
+        keep_in_children(self)
+        active_runs.pop(id(self._bus), None)
+
+    def _close_sinks(self) -> None:
+        for sink in self._sinks:
+            close = getattr(sink, "close", None)
+            if close is not None:
+                try:
+                    close()
+                except Exception:
+                    logger.exception("closing sink %r failed", sink)
+
+    def _leave_fluent(self, status: RunStatus) -> None:
+        """End MLflow's fluent run first: its own atexit hook would call it FINISHED."""
+        if self._fluent:
+            self._fluent = False
+            fluent.deactivate(status)
+
+
+class InertRun(Run):
+    """What ``start()`` returns on other ranks and in disabled mode: it costs nothing and does nothing."""
+
+    def __init__(self, bus: Bus, crash_notes: CrashNoteHook | None = None) -> None:
+        self._bus = bus
+        self._crash_notes = crash_notes
+        bus.silence()
+        if crash_notes is not None:
+            crash_notes.install()
+
+    run_id = None  # type: ignore[assignment]
+    url = None  # type: ignore[assignment]
+    status = "RUNNING"  # type: ignore[assignment]
+    tracking_uri = ""  # type: ignore[assignment]
+    dropped = 0  # type: ignore[assignment]
+    counts = Counts()  # type: ignore[assignment]
+
+    def flush(self, timeout: float = 30.0) -> bool:  # noqa: ARG002
+        """Nothing waits."""
+        return True
+
+    def finish(self, status: str = "FINISHED") -> None:
+        """Nothing to end; a status that is none is an error here too."""
+        checked_status(status)
+        if self._crash_notes is not None:
+            self._crash_notes.uninstall()
+
+    def activate(self) -> Run:
+        """There is no run to make active."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to end, but rank 0 may have to know why this rank did."""
+        if kind is not None and issubclass(kind, Exception) and self._crash_notes is not None:
+            self._crash_notes.note(crash_event("crashed", kind, error, trace))
+        self.finish()
