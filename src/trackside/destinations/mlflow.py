@@ -9,37 +9,44 @@ so the two never travel together.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
-from trackside.destinations.mlflow_errors import translate
-from trackside.destinations.mlflow_run import MAX_TAG_VALUE, RunOpener
-from trackside.errors import DeliveryError, RejectedError, RetryableError
-from trackside.journal.format import ConfigRecord, MetricsRecord
+from trackside.destinations.mlflow_address import check_address, probe_database
+from trackside.destinations.mlflow_errors import translate, translate_opening
+from trackside.destinations.mlflow_params import MAX_KEY, ConfigWriter, artifact_name
+from trackside.destinations.mlflow_run import RunOpener
+from trackside.destinations.mlflow_tags import end_tags
+from trackside.destinations.mlflow_upload import Uploader
+from trackside.errors import (
+    DeliveryError,
+    RefusedError,
+    RejectedError,
+    RetryableError,
+    UnauthorisedError,
+)
 from trackside.journal.directory import JournalDirectory, read_json
+from trackside.journal.format import ConfigRecord, MetricsRecord
 from trackside.journal.meta import Meta, RunInfo, State
-from trackside.names import valid_name
-from trackside.params import truncate_params
 from trackside.journal.outbox import Outbox
 from trackside.journal.progress import Progress
+from trackside.names import valid_name
+from trackside.settings import read_environment
 from trackside.sidecar import write_sidecar
-from trackside.status import Evidence, Verdict, signal_name
+from trackside.status import Evidence, Verdict
 
 logger = logging.getLogger(__name__)
 
 MAX_METRICS_PER_BATCH = 1000
-MAX_PARAMS_PER_BATCH = 100
-MAX_PARAM_VALUE = 6000
-MAX_KEY = 250
 
 HEARTBEAT_SECONDS = 30.0
-ARTIFACT_TRIES = 5
+LAST_UPLOAD_SECONDS = 15.0
 REQUEST_TIMEOUT = 30
 """Seconds. MLflow's default of 120, seven times over, keeps a caller waiting for minutes."""
 
@@ -59,20 +66,28 @@ class MLflowDestination:
         self._metric: Callable[..., Any] = dict
         self._names: dict[str, str] = {}
         self._next_heartbeat = 0.0
-        self._artifact_tries = 0
-        self._next_upload = 0.0
-        self._document: dict[str, Any] = {}
+        self._config: ConfigWriter | None = None
+        self._uploader = Uploader(outbox, self._upload, progress.notice)
+        self._created_blindly = False
 
     def open(self) -> None:
         """Connect; create the run, or resume it, once the attempts before this one are delivered."""
         self._wait_for_leftovers()
-        if self._client is None:
-            self._client = self._call(self._connect)
-        opener = RunOpener(self._client, self._meta, translate=translate)
-        if self._progress.state.run is None:
-            self._open_run(opener)
-        self._progress.update(phase="shipping")
+        try:
+            if self._client is None:
+                self._client = self._call(self._connect)
+            if self._progress.state.run is None:
+                self._open_run(RunOpener(self._client, self._meta, translate=self._translate))
+        except UnauthorisedError as error:
+            if not self._start_waits():
+                raise
+            msg = (
+                f"the credentials are refused ({error}): check MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+            )
+            raise RejectedError(msg) from error
         self._heartbeat()
+        self._progress.update(phase="shipping")
 
     def write_metrics(self, batch: Sequence[MetricsRecord]) -> None:
         """Send all points of ``batch``, at most 1000 a request."""
@@ -82,31 +97,34 @@ class MLflowDestination:
             for name, value in record.named_values().items()
         ]
         for chunk in _chunks(metrics, MAX_METRICS_PER_BATCH):
-            self._call(self._client.log_batch, self._run_id, metrics=chunk)
+            self._tell(self._client.log_batch, metrics=chunk)
 
     def write_config(self, record: ConfigRecord) -> None:
         """Log params that are new, keep those that changed, and the whole document as an artifact."""
-        params, cut = truncate_params(record.params, max_key=MAX_KEY, max_value=MAX_PARAM_VALUE)
-        if cut:
-            self._progress.notice(f"params cut or renamed for MLflow, whole in config.yaml: {', '.join(cut[:10])}")
-        known = self._call(self._client.get_run, self._run_id).data.params
-        changed = {key: value for key, value in params.items() if known.get(key, value) != value}
-        new = [(key, value) for key, value in params.items() if key not in known]
-        for chunk in _chunks(new, MAX_PARAMS_PER_BATCH):
-            self._call(self._client.log_batch, self._run_id, params=[self._param(*item) for item in chunk])
-        if changed:
-            self._note_changed(changed)
-        _merge(self._document, record.document)
-        self._outbox.put(self._config_name(), _to_yaml(self._document))
-        self._artifact_tries = 0
+        if self._config is None:
+            run = self._progress.state.run
+            resumed = run is not None and run.resumed
+            name = artifact_name(resumed=resumed, started_ms=self._meta.started_ms)
+            self._config = ConfigWriter(self, self._outbox, name=name, notice=self._progress.notice)
+        self._config.write(record)
+
+    def known_params(self) -> dict[str, str]:
+        """What the run has (for :class:`ConfigWriter`)."""
+        return dict(self._tell(self._client.get_run).data.params)
+
+    def log_params(self, params: dict[str, str]) -> None:
+        """Set params the run does not have yet (for :class:`ConfigWriter`)."""
+        self._tell(self._client.log_batch, params=[self._param(*item) for item in params.items()])
+
+    def set_tag(self, key: str, value: str) -> None:
+        """Set a tag of the run (for :class:`ConfigWriter`)."""
+        self._tell(self._client.set_tag, key, value)
 
     def idle(self) -> None:
         """Heartbeat and uploads, each when it is due."""
-        now = time.monotonic()
-        if now >= self._next_heartbeat:
+        if time.monotonic() >= self._next_heartbeat:
             self._heartbeat()
-        if now >= self._next_upload:
-            self._upload()
+        self._uploader.kick()
 
     def settle(self, verdict: Verdict, evidence: Evidence, counts: dict[str, int]) -> None:
         """Set the tags that say why, then the status, unless a newer attempt has taken the run over."""
@@ -114,14 +132,14 @@ class MLflowDestination:
             self._outbox.put("traceback.txt", evidence.crash.traceback)
         if not self._is_ours():
             logger.info("a newer attempt goes on with run %s: its status is left alone", self._run_id)
-            return
-        tags = _end_tags(verdict, evidence, counts)
-        self._call(self._client.log_batch, self._run_id, tags=[self._tag(*item) for item in tags.items()])
-        ended = evidence.died_ms or time.time_ns() // 1_000_000
-        self._call(self._client.set_terminated, self._run_id, status=verdict.status, end_time=ended)
-        self._progress.update(status=verdict.status, **{k: counts[k] for k in ("emitted", "shipped", "dropped", "rejected")})
-        self._artifact_tries = min(self._artifact_tries, ARTIFACT_TRIES - 1)
-        self._upload()
+        else:
+            self._set_end(verdict, evidence, counts)
+        known = {name: counts[name] for name in ("emitted", "shipped", "dropped", "rejected")}
+        self._progress.update(status=verdict.status, **known)
+        if verdict.final:
+            self._finish_uploads()
+        else:
+            self._uploader.kick()
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -132,10 +150,15 @@ class MLflowDestination:
         assert run is not None  # noqa: S101 - open() came first
         return run.run_id
 
+    # Opening
+
     def _connect(self) -> Any:
+        check_address(self._tracking_uri)
+        probe_database(self._tracking_uri)
         # The shipper's policy rules, not MLflow's own (7 tries, 244 s in all).
         os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_TIMEOUT))
+        os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
         from mlflow.entities import Metric, Param, RunTag
         from mlflow.tracking import MlflowClient
 
@@ -151,11 +174,15 @@ class MLflowDestination:
                 raise RetryableError(msg)
 
     def _open_run(self, opener: RunOpener) -> None:
-        run = opener.resume()
-        resumed = run is not None
-        if run is None and self._progress.state.creating:
-            run = opener.find_created()
+        """Find, resume or create the run; in this order, since one that was created has a sidecar too."""
+        unsure = self._progress.state.creating
+        run = opener.find_created() if unsure else None
+        resumed = False
         if run is None:
+            run = opener.resume()
+            resumed = run is not None
+        if run is None:
+            self._created_blindly = unsure
             self._progress.update(creating=True)
             run = opener.create()
         info = opener.describe(run, resumed=resumed)
@@ -169,63 +196,92 @@ class MLflowDestination:
         try:
             write_sidecar(directory, info.run_id)
         except OSError as error:
-            self._progress.notice(f"the run id could not be kept in {directory}: {error}; a resume will not find it")
+            self._progress.notice(
+                f"the run id could not be kept in {directory}: {error}; a resume will not find it"
+            )
 
-    def _is_ours(self) -> bool:
-        tags = self._call(self._client.get_run, self._run_id).data.tags
-        return tags.get("trackside.journal", self._meta.journal_id) == self._meta.journal_id
+    def _start_waits(self) -> bool:
+        """Whether ``start()`` is still there to hear that the credentials are bad."""
+        waited = time.time() - self._meta.started_ms / 1000
+        return self._progress.state.run is None and waited < read_environment().start_timeout
+
+    # Going on
 
     def _valid(self, name: str) -> str:
         valid = self._names.get(name)
         if valid is None:
             valid = self._names[name] = valid_name(name, MAX_KEY)
             if valid != name:
-                self._progress.notice(f"metric {name!r} is not a name MLflow takes; it is logged as {valid!r}")
+                self._progress.notice(
+                    f"metric {name!r} is not a name MLflow takes; it is logged as {valid!r}"
+                )
         return valid
-
-    def _note_changed(self, changed: dict[str, str]) -> None:
-        text = json.dumps(changed)[:MAX_TAG_VALUE]
-        self._call(self._client.set_tag, self._run_id, "trackside.params.changed", text)
-        self._progress.notice(
-            f"params differ from those the run already has and were kept as they were: {', '.join(sorted(changed)[:10])}"
-        )
-
-    def _config_name(self) -> str:
-        run = self._progress.state.run
-        if run is None or not run.resumed:
-            return "config.yaml"
-        started = datetime.fromtimestamp(self._meta.started_ms / 1000, tz=timezone.utc)
-        return f"config.resumed-{started:%Y%m%dT%H%M%SZ}.yaml"
 
     def _heartbeat(self) -> None:
         self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
         self._progress.touch()
         self._stay_running()
         now = datetime.now(tz=timezone.utc).isoformat(timespec="seconds")
-        self._call(self._client.set_tag, self._run_id, "trackside.heartbeat", f"{now} {socket.gethostname()}")
+        self.set_tag("trackside.heartbeat", f"{now} {socket.gethostname()}")
 
     def _stay_running(self) -> None:
         """Take back what ``trackside reap`` may have thought after an outage in which no heartbeat got out."""
         if self._progress.state.status is None:
-            status = self._call(self._client.get_run, self._run_id).info.status
+            status = self._tell(self._client.get_run).info.status
             if status != "RUNNING":
-                self._call(self._client.update_run, self._run_id, "RUNNING")
+                self._tell(self._client.update_run, "RUNNING")
 
-    def _upload(self) -> None:
-        """Upload what waits; an artifact store that fails holds nothing up, and is reported once."""
-        for path in self._outbox.pending():
-            if self._artifact_tries >= ARTIFACT_TRIES:
-                return
-            try:
-                self._call(self._client.log_text, self._run_id, path.read_text("utf-8"), path.name)
-            except (RetryableError, RejectedError) as error:
-                self._artifact_tries += 1
-                self._next_upload = time.monotonic() + 2.0**self._artifact_tries
-                logger.warning("artifact %s: %s", path.name, error)
-                if self._artifact_tries >= ARTIFACT_TRIES:
-                    self._progress.notice(f"artifact {path.name} could not be uploaded: {error}")
-                return
-            self._outbox.sent(path)
+    def _upload(self, path: Path) -> None:
+        self._call(self._client.log_text, self._run_id, path.read_text("utf-8"), path.name)
+
+    # Ending
+
+    def _is_ours(self) -> bool:
+        tags = self._tell(self._client.get_run).data.tags
+        return bool(tags.get("trackside.journal", self._meta.journal_id) == self._meta.journal_id)
+
+    def _set_end(self, verdict: Verdict, evidence: Evidence, counts: dict[str, int]) -> None:
+        tags = [self._tag(*item) for item in end_tags(verdict, evidence, counts).items()]
+        try:
+            self._tell(self._client.log_batch, tags=tags)
+        except RefusedError:
+            raise
+        except RejectedError as error:  # the status matters more than the reason
+            self._progress.notice(f"the tags that tell how the run ended were refused: {error}")
+        ended = evidence.died_ms or time.time_ns() // 1_000_000
+        self._tell(self._client.set_terminated, status=verdict.status, end_time=ended)
+        if self._created_blindly:
+            opener = RunOpener(self._client, self._meta, translate=self._translate)
+            opener.delete_twins(self._run_id)
+
+    def _finish_uploads(self) -> None:
+        if not self._uploader.finish(LAST_UPLOAD_SECONDS):
+            names = ", ".join(path.name for path in self._outbox.pending())
+            self._progress.notice(f"artifacts that could not be uploaded are kept in the journal: {names}")
+
+    # Calling
+
+    def _tell(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Call ``function`` for the run. Where that is gone, raise :class:`RefusedError`."""
+        try:
+            return self._call(function, self._run_id, *arguments, **options)
+        except RejectedError as error:
+            self._check_run(error)
+            raise
+
+    def _check_run(self, refusal: RejectedError) -> None:
+        try:
+            run = self._call(self._client.get_run, self._run_id)
+            gone = run.info.lifecycle_stage == "deleted"
+        except RejectedError:
+            gone = True
+        if gone:
+            msg = (
+                f"run {self._run_id} was deleted: restore it (mlflow runs restore --run-id {self._run_id}) "
+                f"and run `trackside sync` to deliver what came after ({refusal})"
+            )
+            self._progress.notice(msg)
+            raise RefusedError(msg) from refusal
 
     def _call(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         try:
@@ -233,42 +289,18 @@ class MLflowDestination:
         except DeliveryError:
             raise
         except Exception as error:
-            raise translate(error) from error
+            raise self._translate(error) from error
+
+    def _translate(self, error: BaseException) -> DeliveryError:
+        opening = self._progress.state.run is None
+        found = translate_opening(error) if opening else translate(error)
+        if isinstance(found, UnauthorisedError):
+            self._progress.notice(
+                f"MLflow refuses the credentials; everything is kept until they are mended ({found})"
+            )
+        return found
 
 
 def _chunks(items: list[Any], size: int) -> Iterator[list[Any]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
-
-
-def _merge(into: dict[str, Any], more: dict[str, Any]) -> None:
-    for key, value in more.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
-        else:
-            into[key] = value
-
-
-def _to_yaml(document: dict[str, Any]) -> str:
-    import yaml  # MLflow brings it
-
-    return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
-
-
-def _end_tags(verdict: Verdict, evidence: Evidence, counts: dict[str, int]) -> dict[str, str]:
-    """Enough on the run's page to know why it ended."""
-    tags = {"trackside.end.reason": verdict.reason}
-    if evidence.crash is not None:
-        tags["trackside.end.exception"] = evidence.crash.error_type
-        tags["trackside.end.message"] = evidence.crash.message
-    stops = sorted(evidence.terminate_signals & set(evidence.signals))
-    if evidence.killed_by is not None and evidence.killed_by not in stops:
-        stops.append(evidence.killed_by)
-    if stops:
-        tags["trackside.end.signal"] = ", ".join(signal_name(number) for number in stops)
-    if evidence.exit_code is not None:
-        tags["trackside.end.exit_code"] = str(evidence.exit_code)
-    if evidence.oom:
-        tags["trackside.end.oom"] = "true"
-    tags.update({f"trackside.{name}": str(count) for name, count in counts.items()})
-    return {key: value[:MAX_TAG_VALUE] for key, value in tags.items()}

@@ -1,17 +1,29 @@
 """What MLflow's errors mean for the shipper: try again, mend the credentials, or never.
 
-Foreign errors are translated here and nowhere else. Sources: ``mlflow/exceptions.py`` (codes and their
-HTTP status), ``mlflow/utils/rest_utils.py`` (everything that goes wrong on the way is a plain
-``MlflowException`` whose context holds the ``requests`` error), ``mlflow/store/db/utils.py``
-(``OperationalError`` becomes TEMPORARILY_UNAVAILABLE, other SQLAlchemy errors BAD_REQUEST).
+Foreign errors are translated here and nowhere else. The rule behind all of it: a refusal counts as
+lasting only in MLflow's own words (a JSON body with an ``error_code``), or when its very status speaks
+of the body (413, 422). Whatever a load balancer, a gateway or a maintenance page says instead is about
+the moment, not about the batch; taking it at its word would throw away points by the thousand.
+
+Sources: ``mlflow/exceptions.py`` (codes and their HTTP status), ``mlflow/utils/rest_utils.py`` (what
+goes wrong on the way is a plain ``MlflowException`` whose context holds the ``requests`` error),
+``mlflow/store/db/utils.py`` (``OperationalError`` becomes TEMPORARILY_UNAVAILABLE, every other
+SQLAlchemy error, an exhausted pool too, BAD_REQUEST).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple
 
 from trackside.errors import DeliveryError, RejectedError, RetryableError, UnauthorisedError
+from trackside.masking import mask_uri
+
+MAX_TEXT = 2000
 
 _LASTING_CODES = {
     "INVALID_PARAMETER_VALUE",
@@ -26,27 +38,66 @@ _LASTING_CODES = {
     "RESOURCE_LIMIT_EXCEEDED",
 }
 _CREDENTIAL_CODES = {"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"}
-_LASTING_STATUS = {400, 404, 405, 409, 413, 422, 501}
+_ABOUT_THE_BODY = {413, 422}
 _STATUS_IN_TEXT = re.compile(r"(?:failed with error code|too many) (\d{3})")
-_HOPELESS_TEXT = re.compile(r"unable to open database file|NoSuchModuleError|Can't load plugin", re.IGNORECASE)
+
+_LASTING_SQL = {"ArgumentError", "CompileError", "DataError", "IntegrityError", "StatementError"}
+# A server passes SQLAlchemy's errors on as text; the codes in its links name the class
+# (sqlalchemy/exc.py): 9h9h is DataError, gkpj IntegrityError. All others are about the connection.
+_SQL_IN_TEXT = re.compile(r"sqlalche\.me/e/\w+/(?!9h9h|gkpj)\w+")
+
+_NO_ADDRESS = {
+    "ArgumentError",
+    "InvalidSchema",
+    "InvalidURL",
+    "InvalidUrlException",
+    "MissingSchema",
+    "NoSuchModuleError",
+    "UnsupportedModelRegistryStoreURIException",
+}
+_HOPELESS_TEXT = {
+    "unable to open database file": "check that the folder of the sqlite file exists and can be written",
+    "file is not a database": "the sqlite file holds something else: name another one",
+    "out-of-date database schema": "the database belongs to another version of MLflow",
+}
+
+
+class Answer(NamedTuple):
+    """What an HTTP server said, as far as it is known."""
+
+    status: int
+    headers: Mapping[str, str]
 
 
 def translate(error: BaseException) -> DeliveryError:
     """``error`` as a :class:`RetryableError`, :class:`UnauthorisedError` or :class:`RejectedError`."""
     if isinstance(error, DeliveryError):
         return error
-    text = f"{type(error).__name__}: {error}"[:2000]
-    code = str(getattr(error, "error_code", "") or "")
-    status = _http_status(error)
-    if code in _CREDENTIAL_CODES or status in {401, 403}:
-        return UnauthorisedError(text)
-    if _HOPELESS_TEXT.search(text) or _is_own_mistake(error):
+    text = _text(error)
+    answer = _answer(error)
+    code = _own_code(error, answer)
+    if code in _CREDENTIAL_CODES or (answer is not None and answer.status in {401, 403}):
+        return UnauthorisedError(text, retry_after=_retry_after(answer))
+    if code in _LASTING_CODES and not _is_passing_sql(error):
         return RejectedError(text)
-    if _passing_cause(error) or status in {408, 429}:
-        return RetryableError(text)
-    if code in _LASTING_CODES or status in _LASTING_STATUS:
+    if code is None and answer is not None and answer.status in _ABOUT_THE_BODY:
         return RejectedError(text)
-    return RetryableError(text)
+    return RetryableError(text, retry_after=_retry_after(answer))
+
+
+def translate_opening(error: BaseException) -> DeliveryError:
+    """As :func:`translate`, before the run is known: an address that can never work is a refusal.
+
+    Later the same words ("unable to open database file") are a passing fault: it worked before.
+    """
+    if isinstance(error, DeliveryError):
+        return error
+    advice = _advice(error)
+    return translate(error) if advice is None else RejectedError(f"{advice} ({_text(error)})")
+
+
+def _text(error: BaseException) -> str:
+    return mask_uri(f"{type(error).__name__}: {error}"[:MAX_TEXT])
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -56,31 +107,84 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen = seen.__cause__ or seen.__context__
 
 
-def _http_status(error: BaseException) -> int | None:
-    """The response's status where the text names it (MLflow keeps no response on the exception)."""
+def _own_code(error: BaseException, answer: Answer | None) -> str | None:
+    """MLflow's word for the error; None where somebody in between spoke, or nobody."""
+    code = getattr(error, "error_code", None)
+    if answer is None:  # a store in this process, or a client that refused to send
+        return None if code == "INTERNAL_ERROR" else code
+    body = getattr(error, "json", None)
+    return code if isinstance(body, dict) and body.get("error_code") else None
+
+
+def _answer(error: BaseException) -> Answer | None:
+    """The HTTP answer behind ``error``.
+
+    MLflow keeps no response on its exceptions, and the shipper needs the status (a gateway's JSON hides
+    it) and ``Retry-After``. The functions that raised still hold the response, and the traceback them.
+    """
     for item in _chain(error):
-        found = _STATUS_IN_TEXT.search(str(item))
-        if found:
-            return int(found[1])
+        for frame, _ in reversed(list(traceback.walk_tb(item.__traceback__))):
+            for value in list(frame.f_locals.values()):
+                found = _as_answer(value)
+                if found is not None:
+                    return found
+    found_in_text = (_STATUS_IN_TEXT.search(str(item)) for item in _chain(error))
+    return next((Answer(int(match[1]), {}) for match in found_in_text if match), None)
+
+
+def _as_answer(value: Any) -> Answer | None:
+    """``value``, if it is a response of ``requests`` or of ``urllib3``."""
+    kind = type(value)
+    if kind.__module__ == "requests.models" and kind.__name__ == "Response":
+        status = value.status_code
+    elif kind.__module__ == "urllib3.response" and kind.__name__ == "HTTPResponse":
+        status = value.status
+    else:
+        return None
+    return Answer(status, value.headers) if status and status >= 400 else None  # noqa: PLR2004
+
+
+def _retry_after(answer: Answer | None) -> float | None:
+    """Seconds the server wants to be left alone; None when it did not say (RFC 9110, 10.2.3)."""
+    text = answer.headers.get("Retry-After") if answer is not None else None
+    if not text:
+        return None
+    if text.strip().isdigit():
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+def _is_passing_sql(error: BaseException) -> bool:
+    """Whether the database is behind it, rather than the data."""
+    names = [type(e).__name__ for e in _chain(error) if _package(e) == "sqlalchemy"]
+    if names:
+        return not _LASTING_SQL.intersection(names)
+    return getattr(error, "error_code", "") == "BAD_REQUEST" and bool(_SQL_IN_TEXT.search(str(error)))
+
+
+def _advice(error: BaseException) -> str | None:
+    """What to change when the address can never work; None when it may."""
+    text = str(error)
+    known = next((advice for words, advice in _HOPELESS_TEXT.items() if words in text), None)
+    if known is not None:
+        return known
+    for item in _chain(error):
+        if isinstance(item, ModuleNotFoundError):
+            return f"the database's driver is not installed: pip install what brings {item.name!r}"
+        if type(item).__name__ in _NO_ADDRESS or _is_unparsable(item):
+            return (
+                "this is no address MLflow can work with: use http(s)://host:port, "
+                "sqlite:////folder/file.db or postgresql://host/database"
+            )
     return None
 
 
-def _passing_cause(error: BaseException) -> bool:
-    """Whether a network or database fault is behind it, whatever code MLflow gave it."""
-    for item in _chain(error):
-        module, name = type(item).__module__.partition(".")[0], type(item).__name__
-        if module in {"requests", "urllib3", "socket"} and name not in {"InvalidURL", "InvalidSchema", "MissingSchema"}:
-            return True
-        if module == "sqlalchemy" and name not in {"StatementError", "ArgumentError", "DataError", "CompileError"}:
-            return True
-        if isinstance(item, (ConnectionError, TimeoutError)):
-            return True
-    return False
+def _is_unparsable(error: BaseException) -> bool:
+    return type(error) is ValueError and ("URL" in str(error) or "invalid literal" in str(error))
 
 
-def _is_own_mistake(error: BaseException) -> bool:
-    """An address that no server can ever be behind, or a driver that isn't installed."""
-    names = {type(item).__name__ for item in _chain(error)}
-    hopeless = {"InvalidURL", "InvalidSchema", "MissingSchema", "InvalidUrlException", "NoSuchModuleError"}
-    unsupported = {"UnsupportedModelRegistryStoreURIException", "ModuleNotFoundError"}
-    return bool(names & (hopeless | unsupported))
+def _package(error: BaseException) -> str:
+    return type(error).__module__.partition(".")[0]

@@ -13,6 +13,7 @@ import os
 import subprocess
 from typing import Any
 
+from trackside.destinations.mlflow_tags import MAX_TAG_VALUE
 from trackside.errors import DeliveryError, RejectedError
 from trackside.journal.meta import Meta, RunInfo
 from trackside.sidecar import read_sidecar
@@ -20,8 +21,6 @@ from trackside.sidecar import read_sidecar
 logger = logging.getLogger(__name__)
 
 JOURNAL_TAG = "trackside.journal"
-MAX_TAG_VALUE = 8000
-"""Characters; ``MAX_TAG_VAL_LENGTH`` in ``mlflow/utils/validation.py``."""
 
 
 class RunOpener:
@@ -65,10 +64,23 @@ class RunOpener:
 
     def find_created(self) -> Any | None:
         """The run an earlier, interrupted attempt made for this journal, if it did."""
-        experiment_id = self.experiment_id()
-        condition = f"tags.`{JOURNAL_TAG}` = '{self._meta.journal_id}'"
-        found = self._call(self._client.search_runs, [experiment_id], condition, max_results=1)
+        found = self._runs_of_journal()
         return found[0] if found else None
+
+    def delete_twins(self, run_id: str) -> None:
+        """Delete runs of this journal other than ``run_id``.
+
+        A server that hung took the first request to create the run after all, behind our back; nothing
+        was ever written to what it made.
+        """
+        for run in self._runs_of_journal():
+            if run.info.run_id != run_id:
+                logger.warning("run %s was made twice; %s is deleted", run_id, run.info.run_id)
+                self._call(self._client.delete_run, run.info.run_id)
+
+    def _runs_of_journal(self) -> list[Any]:
+        condition = f"tags.`{JOURNAL_TAG}` = '{self._meta.journal_id}'"
+        return list(self._call(self._client.search_runs, [self.experiment_id()], condition))
 
     def create(self) -> Any:
         """A new run; its tags are those ``mlflow.start_run`` would have set for the training process."""
@@ -116,7 +128,9 @@ class RunOpener:
         base = self._target.tracking_uri.rstrip("/")
         if not base.startswith(("http://", "https://")):
             return None
-        return f"{base}/#/experiments/{experiment_id}/runs/{run_id}"
+        scheme, _, host = base.partition("://")
+        host = host.rpartition("@")[2]  # no place for masked credentials: the link is to be clicked
+        return f"{scheme}://{host}/#/experiments/{experiment_id}/runs/{run_id}"
 
     def _checked(self, experiment: Any) -> str:
         if experiment.lifecycle_stage == "deleted":

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from trackside.journal.directory import JournalDirectory, read_json, write_atomically
+from trackside.journal.files import read_json, write_even_when_full
 from trackside.journal.meta import State
+
+if TYPE_CHECKING:
+    from trackside.journal.directory import JournalDirectory
+
+logger = logging.getLogger(__name__)
 
 MAX_NOTICES = 50
 
 
 class Progress:
-    """The state, kept on disk. A restarted shipper goes on from what its predecessor left."""
+    """The state, kept on disk. A restarted shipper goes on from what its predecessor left.
+
+    Nothing here raises because of the disk: delivering matters more than telling of it.
+    """
 
     def __init__(self, journal: JournalDirectory) -> None:
         self._journal = journal
         self._lock = threading.Lock()
+        self._failing = False
         self.state = read_json(journal.state, State) or State(pid=os.getpid())
         self.update(pid=os.getpid(), phase="starting", error=None)
 
@@ -28,11 +38,12 @@ class Progress:
         """Change fields of the state and publish it."""
         with self._lock:
             for name, value in changes.items():
-                setattr(self.state, name, value)
+                setattr(self.state, name, _encodable(value))
             self._publish()
 
     def notice(self, text: str) -> None:
         """Tell the user once; the trainer logs it when it next looks."""
+        text = _encodable(text)
         with self._lock:
             if text not in self.state.notices and len(self.state.notices) < MAX_NOTICES:
                 self.state.notices.append(text)
@@ -45,4 +56,17 @@ class Progress:
 
     def _publish(self) -> None:
         self.state.updated_ms = time.time_ns() // 1_000_000
-        write_atomically(self._journal.state, msgspec.json.encode(self.state))
+        try:
+            write_even_when_full(self._journal.state, msgspec.json.encode(self.state))
+            self._failing = False
+        except OSError as error:  # the next change is published, and this one with it
+            level = logging.DEBUG if self._failing else logging.WARNING
+            self._failing = True
+            logger.log(level, "the state could not be published: %s", error)
+
+
+def _encodable(value: Any) -> Any:
+    """A text without lone surrogates, which an error that names an odd file may hold."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    return value

@@ -13,22 +13,19 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 import random
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import msgspec
-
-from trackside.errors import RejectedError, RetryableError, UnauthorisedError
-from trackside.journal.cursor import load_cursor, save_cursor
-from trackside.journal.directory import FILE_MODE, JournalDirectory
+from trackside.errors import RefusedError, RejectedError, RetryableError, UnauthorisedError
+from trackside.journal.cursor import Cursor, load_cursor, save_cursor
+from trackside.journal.directory import JournalDirectory
 from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord
 from trackside.journal.reader import Entry, JournalReader
 from trackside.protocols import Destination
 from trackside.shipper import retry
+from trackside.shipper.rejects import RejectedFile, halves
 from trackside.status import Evidence, Verdict
 
 logger = logging.getLogger(__name__)
@@ -59,6 +56,7 @@ class Lane(threading.Thread):
         on_lifecycle: Callable[[LifecycleRecord], None],
         dropped: Callable[[], int],
         uniform: Callable[[float, float], float] = random.uniform,
+        policy: retry.Policy = retry.DEFAULT,
     ) -> None:
         super().__init__(name=f"trackside-{destination.name}", daemon=True)
         self.destination = destination
@@ -67,16 +65,22 @@ class Lane(threading.Thread):
         self.failing: str | None = None
         self.opened = False
         self.settled: Verdict | None = None
-        self._journal = journal
         self._judge = judge
         self._on_lifecycle = on_lifecycle
         self._dropped = dropped
         self._uniform = uniform
-        self._stop_asked = False
+        self._policy = policy
+        self._stop_asked = threading.Event()
+        self._saving = threading.Lock()
         self._cursor_path = journal.cursor(destination.name)
         self.cursor = load_cursor(self._cursor_path)
+        """Replaced whole by each acknowledgement: another thread may save it at any time."""
+        self._batch_shipped = self._batch_rejected = 0
         self.reader = JournalReader(journal, self.cursor.position)
         self._damage_before = (self.cursor.damaged, self.cursor.missing)
+        self._rejects = RejectedFile(
+            journal.rejected, destination.name, after_seq=self.cursor.position.seq
+        )
 
     def run(self) -> None:
         """Deliver until the run's end is settled, or until :meth:`stop`."""
@@ -98,7 +102,7 @@ class Lane(threading.Thread):
 
     def stop(self) -> None:
         """Ask the lane to leave at the next wait."""
-        self._stop_asked = True
+        self._stop_asked.set()
         self.wake.set()
 
     @property
@@ -108,7 +112,7 @@ class Lane(threading.Thread):
 
     def save_durably(self) -> None:
         """Have the cursor on disk for good, so that segments behind it may be deleted."""
-        save_cursor(self._cursor_path, self.cursor, durable=True)
+        self._save(durable=True)
 
     def counts(self) -> dict[str, int]:
         """Points emitted, shipped, dropped and rejected, as of now."""
@@ -128,11 +132,21 @@ class Lane(threading.Thread):
             if entries:
                 self._deliver(entries)
             self._settle(drained=not entries, dead=dead)
-            if not self.finished and not entries:
-                self._persist(self.destination.idle)
-                self._wait(POLL)
+            if not self.finished:
+                self._idle()
+                if not entries:
+                    self._wait(POLL)
+
+    def _idle(self) -> None:
+        try:
+            self._persist(self.destination.idle)
+        except RefusedError:
+            raise
+        except RejectedError as error:  # a heartbeat nobody takes must not hold up the points
+            logger.warning("%s: %s", self.destination.name, error)
 
     def _deliver(self, entries: list[Entry]) -> None:
+        self._batch_shipped = self._batch_rejected = 0
         for kind, group in itertools.groupby(entries, key=lambda entry: type(entry.record)):
             batch: list[Any] = [entry.record for entry in group]
             if kind is MetricsRecord:
@@ -144,10 +158,12 @@ class Lane(threading.Thread):
     def _send_others(self, records: Iterable[ConfigRecord | LifecycleRecord]) -> None:
         for record in records:
             if isinstance(record, LifecycleRecord):
-                self._on_lifecycle(record)
+                self._persist(self._on_lifecycle, record)
                 continue
             try:
                 self._persist(self.destination.write_config, record)
+            except RefusedError:
+                raise
             except RejectedError as error:
                 self._set_aside(record, error)
 
@@ -155,22 +171,35 @@ class Lane(threading.Thread):
         """Deliver ``batch``; of a rejected one, deliver the halves, down to the point that is at fault."""
         try:
             self._persist(self.destination.write_metrics, batch)
+        except RefusedError:
+            raise
         except RejectedError as error:
-            halves = _halves(batch)
-            if not halves:
-                self.cursor.rejected += 1
+            parts = halves(batch)
+            if not parts:
                 self._set_aside(batch[0], error)
-            for half in halves:
-                self._send_metrics(half)
+                self._batch_rejected += batch[0].points
+            for part in parts:
+                self._send_metrics(part)
         else:
-            self.cursor.shipped += sum(record.points for record in batch)
+            self._batch_shipped += sum(record.points for record in batch)
 
     def _acknowledge(self, last: Entry) -> None:
-        cursor, (damaged, missing) = self.cursor, self._damage_before
-        cursor.position = last.after
-        cursor.damaged = damaged + self.reader.damaged
-        cursor.missing = missing + self.reader.missing
-        save_cursor(self._cursor_path, cursor)
+        damaged, missing = self._damage_before
+        self.cursor = Cursor(
+            position=last.after,
+            shipped=self.cursor.shipped + self._batch_shipped,
+            rejected=self.cursor.rejected + self._batch_rejected,
+            damaged=damaged + self.reader.damaged,
+            missing=missing + self.reader.missing,
+        )
+        try:
+            self._save()
+        except OSError as error:  # a full disk: the next one is saved, or these points are sent again
+            logger.warning("%s: the cursor could not be saved: %s", self.destination.name, error)
+
+    def _save(self, *, durable: bool = False) -> None:
+        with self._saving:
+            save_cursor(self._cursor_path, self.cursor, durable=durable)
 
     def _settle(self, *, drained: bool, dead: bool) -> None:
         """Deliver the verdict if it is new; a final one only behind everything that was emitted."""
@@ -185,65 +214,37 @@ class Lane(threading.Thread):
     def _persist(self, call: Callable[..., None], *arguments: Any) -> None:
         """Call until it works; :class:`RejectedError` passes through."""
         for attempt in itertools.count(1):
-            if self._stop_asked:
+            if self._stop_asked.is_set():
                 raise Stopped
             try:
                 call(*arguments)
-            except RetryableError as error:
-                slow = isinstance(error, UnauthorisedError)
-                wait = retry.delay(attempt, uniform=self._uniform, retry_after=error.retry_after, slow=slow)
-                logger.warning("%s: %s; again in %.1f s", self.destination.name, error, wait)
-                self.failing = str(error)
-                self._wait(wait)
+            except (RetryableError, OSError) as error:  # OSError: our own disk, full for a while
+                self._wait_out(error, attempt)
             else:
                 self.failing = None
                 return
 
-    def _wait(self, seconds: float) -> None:
-        self.wake.wait(seconds)
-        self.wake.clear()
-        if self._stop_asked:
+    def _wait_out(self, error: RetryableError | OSError, attempt: int) -> None:
+        slow = isinstance(error, UnauthorisedError)
+        wished = error.retry_after if isinstance(error, RetryableError) else None
+        wait = retry.delay(
+            attempt, uniform=self._uniform, retry_after=wished, slow=slow, policy=self._policy
+        )
+        logger.warning("%s: %s; again in %.1f s", self.destination.name, error, wait)
+        self.failing = str(error)
+        self._wait(wait, whatever_comes=slow or wished is not None)
+
+    def _wait(self, seconds: float, *, whatever_comes: bool = False) -> None:
+        """Wait; a nudge cuts it short, unless ``whatever_comes``: then only :meth:`stop` does."""
+        if whatever_comes:
+            self._stop_asked.wait(seconds)
+        else:
+            self.wake.wait(seconds)
+            self.wake.clear()
+        if self._stop_asked.is_set():
             raise Stopped
 
     def _set_aside(self, record: MetricsRecord | ConfigRecord, error: Exception) -> None:
         """Keep what nobody will take in ``rejected.jsonl``, with the reason."""
-        entry = {
-            "destination": self.destination.name,
-            "error": str(error)[:1000],
-            "at_ms": time.time_ns() // 1_000_000,
-            "record": msgspec.to_builtins(record),
-        }
         logger.warning("%s: set aside: %s", self.destination.name, str(error)[:300])
-        with open(self._journal.rejected, "ab", opener=_private) as file:
-            file.write(msgspec.json.encode(entry, enc_hook=repr) + b"\n")
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, FILE_MODE)
-
-
-def _halves(batch: Sequence[MetricsRecord]) -> list[list[MetricsRecord]]:
-    """Two halves by records, or by metrics of a single record; nothing when there is one point only."""
-    if len(batch) > 1:
-        middle = len(batch) // 2
-        return [list(batch[:middle]), list(batch[middle:])]
-    record = batch[0]
-    names = list(record.metrics)
-    if len(names) > 1:
-        middle = len(names) // 2
-        return [[_part(record, names[:middle])], [_part(record, names[middle:], epoch=False)]]
-    if names and record.points > 1:
-        return [[_part(record, [])], [_part(record, names, epoch=False)]]
-    return []
-
-
-def _part(record: MetricsRecord, names: list[Any], *, epoch: bool = True) -> MetricsRecord:
-    epoch = epoch and "epoch" not in record.full_names()  # a metric of that name goes before
-    return MetricsRecord(
-        record.seq,
-        record.timestamp_ms,
-        record.step,
-        record.epoch if epoch else None,
-        record.prefix,
-        {name: record.metrics[name] for name in names},
-    )
+        self._persist(self._rejects.add, record, str(error))

@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
-BASE = 0.5
-CAP = 30.0
-UNAUTHORISED_FLOOR = 15.0
-"""Seconds. Only a person can mend credentials, and hammering a login locks accounts."""
+_MOST_DOUBLINGS = 16
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How patient a lane is; all in seconds."""
+
+    base: float = 0.5
+    """The most the first wait may be; it doubles from try to try."""
+
+    cap: float = 30.0
+
+    unauthorised_floor: float = 15.0
+    """Only a person can mend credentials, and hammering a login locks accounts."""
+
+    retry_after_cap: float = 600.0
+    """A server's wish is followed so far; a day's worth of it would look like a run that is dead."""
+
+
+DEFAULT = Policy()
 
 
 def delay(
@@ -16,16 +33,17 @@ def delay(
     uniform: Callable[[float, float], float],
     retry_after: float | None = None,
     slow: bool = False,
+    policy: Policy = DEFAULT,
 ) -> float:
     """Seconds to wait before try ``attempt + 1`` (``attempt`` counts from 1).
 
     Exponential with full jitter, which spreads a thousand clients of a server that came back over the
     whole interval. The server's own wish is a lower bound; ``slow`` sets another.
     """
-    ceiling = min(CAP, BASE * 2.0 ** min(attempt - 1, 16))
+    ceiling = min(policy.cap, policy.base * 2.0 ** min(attempt - 1, _MOST_DOUBLINGS))
     wait = uniform(0.0, ceiling)
     if slow:
-        wait = max(wait, UNAUTHORISED_FLOOR)
+        wait = max(wait, policy.unauthorised_floor)
     if retry_after is not None:
-        wait = max(wait, retry_after)
+        wait = max(wait, min(retry_after, policy.retry_after_cap))
     return wait

@@ -1,0 +1,114 @@
+"""A run's configuration in MLflow: params, which can be set once only, and the whole as an artifact."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any, Protocol
+
+from trackside.destinations.mlflow_tags import MAX_TAG_VALUE
+from trackside.errors import RefusedError, RejectedError
+from trackside.journal.format import ConfigRecord
+from trackside.journal.outbox import Outbox
+from trackside.params import truncate_params
+
+MAX_PARAMS_PER_BATCH = 100
+MAX_PARAM_VALUE = 6000
+MAX_KEY = 250
+
+_MOST_NAMED = 10
+"""Keys a notice names."""
+
+
+class ParamStore(Protocol):
+    """The part of a run that params need."""
+
+    def known_params(self) -> dict[str, str]:
+        """What the run has."""
+
+    def log_params(self, params: dict[str, str]) -> None:
+        """Set params the run does not have yet."""
+
+    def set_tag(self, key: str, value: str) -> None:
+        """Set a tag."""
+
+
+class ConfigWriter:
+    """Writes configurations to a run: new params logged, equal ones skipped, changed ones kept and noted.
+
+    ``name`` is that of the artifact with the whole configuration.
+    """
+
+    def __init__(
+        self, store: ParamStore, outbox: Outbox, *, name: str, notice: Callable[[str], None]
+    ) -> None:
+        self._store = store
+        self._outbox = outbox
+        self._name = name
+        self._notice = notice
+        self._document: dict[str, Any] = {}
+        self._changed: dict[str, str] = {}
+
+    def write(self, record: ConfigRecord) -> None:
+        """Deliver ``record``; may be called again with the same one."""
+        _merge(self._document, record.document)
+        self._outbox.put(self._name, _to_yaml(self._document))
+        params, cut = truncate_params(record.params, max_key=MAX_KEY, max_value=MAX_PARAM_VALUE)
+        if cut:
+            self._notice(f"params cut or renamed for MLflow, whole in {self._name}: {_some(cut)}")
+        known = self._store.known_params()
+        new = [(key, value) for key, value in params.items() if key not in known]
+        for start in range(0, len(new), MAX_PARAMS_PER_BATCH):
+            self._log(new[start : start + MAX_PARAMS_PER_BATCH])
+        changed = {key: value for key, value in params.items() if known.get(key, value) != value}
+        if changed:
+            self._note_changed(changed)
+
+    def _log(self, params: list[tuple[str, str]]) -> None:
+        """Log ``params``; of those refused, the halves, so that one bad param takes no other with it."""
+        try:
+            self._store.log_params(dict(params))
+        except RefusedError:
+            raise
+        except RejectedError as error:
+            if len(params) == 1:
+                self._notice(f"param {params[0][0]!r} was refused, see {self._name}: {error}")
+                return
+            middle = len(params) // 2
+            self._log(params[:middle])
+            self._log(params[middle:])
+
+    def _note_changed(self, changed: dict[str, str]) -> None:
+        self._changed.update(changed)
+        self._store.set_tag("trackside.params.changed", json.dumps(self._changed)[:MAX_TAG_VALUE])
+        self._notice(
+            f"params differ from those the run already has and were kept as they were: {_some(sorted(changed))}"
+        )
+
+
+def artifact_name(*, resumed: bool, started_ms: int) -> str:
+    """``config.yaml``, or for a resumed run a name that tells the attempts apart."""
+    if not resumed:
+        return "config.yaml"
+    started = datetime.fromtimestamp(started_ms / 1000, tz=timezone.utc)
+    return f"config.resumed-{started:%Y%m%dT%H%M%SZ}.yaml"
+
+
+def _some(keys: list[str]) -> str:
+    more = f" and {len(keys) - _MOST_NAMED} more" if len(keys) > _MOST_NAMED else ""
+    return ", ".join(keys[:_MOST_NAMED]) + more
+
+
+def _merge(into: dict[str, Any], more: dict[str, Any]) -> None:
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _to_yaml(document: dict[str, Any]) -> str:
+    import yaml  # MLflow brings it
+
+    return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))

@@ -1,0 +1,79 @@
+"""Keeping credentials out of ``shipper.log``, whoever writes: we, MLflow, a driver, a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterable
+from typing import TextIO
+from urllib.parse import unquote, urlsplit
+
+from trackside.masking import MASK, mask_uri
+
+_SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+_SHORTEST = 4
+"""Characters below which a password is not looked for by itself: the log would be full of stars."""
+
+
+class MaskedStream:
+    """A text stream that masks each line before it goes to ``stream``."""
+
+    encoding = "utf-8"
+    errors = "backslashreplace"
+
+    def __init__(self, stream: TextIO, secrets: Iterable[str] = ()) -> None:
+        self._stream = stream
+        self._secrets = sorted(set(secrets), key=len, reverse=True)
+        self._lock = threading.RLock()
+        self._line = ""
+
+    def write(self, text: str) -> int:
+        """Keep ``text`` until its line is whole."""
+        with self._lock:
+            *lines, self._line = (self._line + text).split("\n")
+            for line in lines:
+                self._stream.write(self._mask(line) + "\n")
+        return len(text)
+
+    def flush(self) -> None:
+        """Pass on what there is; a line that is not whole waits, since half a secret is not found."""
+        with self._lock:
+            self._stream.flush()
+
+    def close_line(self) -> None:
+        """Pass on a last line that has no end."""
+        if self._line:
+            self.write("\n")
+        self.flush()
+
+    def isatty(self) -> bool:
+        """No terminal."""
+        return False
+
+    def fileno(self) -> int:
+        """The descriptor behind it, for those who write past the mask (a crash of the interpreter)."""
+        return self._stream.fileno()
+
+    def _mask(self, line: str) -> str:
+        for secret in self._secrets:
+            line = line.replace(secret, MASK)
+        return mask_uri(line)
+
+
+def mask_output(tracking_uri: str) -> None:
+    """From now on nothing written to stdout or stderr shows the credentials in use."""
+    secrets = secrets_in(tracking_uri)
+    secrets += [os.environ[name] for name in _SECRET_VARIABLES if os.environ.get(name)]
+    kept = [secret for secret in secrets if len(secret) >= _SHORTEST]
+    sys.stdout = MaskedStream(sys.stdout, kept)  # type: ignore[assignment]
+    sys.stderr = MaskedStream(sys.stderr, kept)  # type: ignore[assignment]
+
+
+def secrets_in(uri: str) -> list[str]:
+    """The password in ``uri``, as it is spelt and as it is meant."""
+    try:
+        password = urlsplit(uri).password
+    except ValueError:
+        return []
+    return [password, unquote(password)] if password else []

@@ -1,0 +1,112 @@
+"""Records that no destination will take: bisected down to the point, and kept in ``rejected.jsonl``."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from trackside.journal.directory import FILE_MODE
+from trackside.journal.format import ConfigRecord, MetricsRecord
+
+_LONGEST_REASON = 1000
+
+
+class RejectedFile:
+    """``rejected.jsonl``: one line a record (or the part of it) that was refused, with the reason.
+
+    A shipper that is killed between this file and its cursor meets the same records again; what was
+    written ``after_seq`` by the one before it is not written a second time.
+    """
+
+    def __init__(self, path: Path, destination: str, *, after_seq: int) -> None:
+        self._path = path
+        self._destination = destination
+        known = (_key(entry) for entry in _entries_in(path) if entry["destination"] == destination)
+        self._known = {key for key in known if key[0] > after_seq}
+
+    def add(self, record: MetricsRecord | ConfigRecord, reason: str) -> None:
+        """Keep ``record``. Raises ``OSError`` when the disk does not take it."""
+        entry = {
+            "destination": self._destination,
+            "error": reason[:_LONGEST_REASON],
+            "at_ms": time.time_ns() // 1_000_000,
+            "seq": record.seq,
+            "timestamp_ms": record.timestamp_ms,
+            **_contents(record),
+        }
+        key = _key(entry)
+        if key in self._known:
+            return
+        line = json.dumps(entry, default=repr, allow_nan=False).encode() + b"\n"
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, FILE_MODE)
+        try:
+            os.write(descriptor, line)
+        finally:
+            os.close(descriptor)
+        self._known.add(key)
+
+
+def halves(batch: Sequence[MetricsRecord]) -> list[list[MetricsRecord]]:
+    """``batch`` in two, by records or by the metrics of a single one; empty when it is one point only."""
+    if len(batch) > 1:
+        middle = len(batch) // 2
+        return [list(batch[:middle]), list(batch[middle:])]
+    record = batch[0]
+    names = list(record.metrics)
+    if len(names) > 1:
+        middle = len(names) // 2
+        return [[_part(record, names[:middle])], [_part(record, names[middle:], epoch=False)]]
+    if names and record.points > 1:
+        return [[_part(record, [])], [_part(record, names, epoch=False)]]
+    return []
+
+
+def _part(record: MetricsRecord, names: list[Any], *, epoch: bool = True) -> MetricsRecord:
+    epoch = epoch and "epoch" not in record.full_names()  # a metric of that name goes before
+    return MetricsRecord(
+        record.seq,
+        record.timestamp_ms,
+        record.step,
+        record.epoch if epoch else None,
+        record.prefix,
+        {name: record.metrics[name] for name in names},
+    )
+
+
+def _contents(record: MetricsRecord | ConfigRecord) -> dict[str, Any]:
+    if isinstance(record, ConfigRecord):
+        return {"params": record.params, "document": record.document}
+    values = {name: _json_value(value) for name, value in record.named_values().items()}
+    return {"step": record.step, "metrics": values}
+
+
+def _json_value(value: float) -> float | str:
+    """JSON has no word for the values that are no numbers: theirs is the text that ``float`` reads."""
+    return value if math.isfinite(value) else str(value)
+
+
+def _entries_in(path: Path) -> list[dict[str, Any]]:
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return []
+    entries = []
+    for line in lines:
+        try:
+            entry = json.loads(line)
+            _key(entry)
+        except (ValueError, KeyError, TypeError):  # a line cut by a power failure
+            continue
+        entries.append(entry)
+    return entries
+
+
+def _key(entry: dict[str, Any]) -> tuple[int, str]:
+    """What names a part of a record: its number, and the names in it."""
+    names = sorted(entry["metrics"] if "metrics" in entry else entry["params"])
+    return int(entry["seq"]), json.dumps([entry["destination"], *names])
