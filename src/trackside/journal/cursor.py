@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import logging
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from trackside.journal.directory import read_json, write_atomically
+from trackside.journal.files import read_json, write_even_when_full
 from trackside.journal.reader import Position
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+_failed: set[Path] = set()
 
 
 class Cursor(msgspec.Struct):
     """Everything before ``position`` is delivered, or set aside and counted.
 
-    ``shipped`` and ``rejected`` count points; ``damaged`` and ``missing`` count records that could not
-    be read.
+    ``shipped`` and ``rejected`` count points; ``damaged`` and ``missing`` count records that could
+    not be read.
     """
 
     position: Position = msgspec.field(default_factory=Position)
@@ -30,5 +38,16 @@ def load_cursor(path: Path) -> Cursor:
 
 
 def save_cursor(path: Path, cursor: Cursor, *, durable: bool = False) -> None:
-    """Keep ``cursor``; ``durable`` must be set before a segment behind it is deleted."""
-    write_atomically(path, msgspec.json.encode(cursor), durable=durable)
+    """Keep ``cursor``; ``durable`` must be set before a segment behind it is deleted.
+
+    Raises ``OSError`` only if ``durable``. Otherwise a disk that won't take it costs nothing but
+    sending the same again after a restart, and that is no reason to stop delivering.
+    """
+    try:
+        write_even_when_full(path, msgspec.json.encode(cursor), durable=durable)
+    except OSError as error:
+        if durable:
+            raise
+        level = logging.DEBUG if path in _failed else logging.WARNING
+        _failed.add(path)
+        logger.log(level, "the cursor %s could not be saved: %s", path, error)

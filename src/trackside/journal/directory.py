@@ -90,7 +90,7 @@ class JournalDirectory:
 
 
 def create_directory(root: str | os.PathLike[str], label: str) -> JournalDirectory:
-    """Make a new journal directory under ``root``; raise :class:`JournalError` when that can't be."""
+    """Make a new journal directory under ``root``; raises :class:`JournalError`."""
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
     slug = re.sub(r"[^A-Za-z0-9]+", "-", label).strip("-").lower()[:40] or "run"
     path = Path(root).absolute() / f"{stamp}-{slug}-{secrets.token_hex(3)}"

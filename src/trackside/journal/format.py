@@ -4,11 +4,12 @@ A segment is a row of frames, each starting at a multiple of 8 bytes::
 
     length u32 LE | crc32 u32 LE | payload (MessagePack) | zero padding up to the next multiple of 8
 
-The checksum is seeded with the length, so it vouches for both. Eight zero bytes where a frame should
-start mean "nothing here yet". There is no file header: every byte belongs to one record, or to none.
+The checksum is seeded with the length, so it vouches for both. Eight zero bytes where a frame
+should start mean "nothing here yet". There is no file header: every byte belongs to one record, or
+to none.
 
-Invariant: damage costs the records it touches and no others. A reader that meets a bad frame looks for
-the next 8-byte boundary at which a whole frame with a right checksum starts.
+Invariant: damage costs the records it touches and no others. A reader that meets a bad frame looks
+for the next 8-byte boundary at which a whole frame with a right checksum starts.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SCHEMA_VERSION = 1
 FRAME_HEADER = struct.Struct("<II")
@@ -27,8 +31,8 @@ ALIGNMENT = 8
 MAX_PAYLOAD = 1 << 26
 """Bytes; 64 MiB. A length above it is damage. MLflow itself takes no request above 1 MB."""
 
-_PAYLOAD_BEGINS = re.compile(rb"[\x90-\x9f]\xa1[mcl]")
-"""How the records below begin: an array of at most 15 fields, the first a text of one letter."""
+_TAG = re.compile(rb"\xa1[mcl]")
+"""The records below begin with a byte for the array, then this: a text of one letter."""
 
 
 class MetricsRecord(msgspec.Struct, tag="m", array_like=True, gc=False):
@@ -55,7 +59,7 @@ class MetricsRecord(msgspec.Struct, tag="m", array_like=True, gc=False):
         return dict(self.metrics)
 
     def named_values(self) -> dict[str, float]:
-        """Everything this record delivers: the prefixed metrics, and ``epoch`` unless they name it."""
+        """All this record delivers: the prefixed metrics, and ``epoch`` unless they name it."""
         values = self.full_names()
         if self.epoch is not None:
             values.setdefault("epoch", self.epoch)
@@ -100,7 +104,9 @@ Record: TypeAlias = MetricsRecord | ConfigRecord | LifecycleRecord
 encode = msgspec.msgpack.Encoder().encode
 """Record to payload. Raises ``TypeError``, ``UnicodeEncodeError`` or ``OverflowError``."""
 
-decode = msgspec.msgpack.Decoder(MetricsRecord | ConfigRecord | LifecycleRecord).decode
+decode: Callable[[bytes], Record] = msgspec.msgpack.Decoder(
+    MetricsRecord | ConfigRecord | LifecycleRecord
+).decode
 """Payload to record. Raises :class:`msgspec.MsgspecError` (or ``UnicodeDecodeError``)."""
 
 
@@ -147,11 +153,11 @@ def read_frame(data: bytes, offset: int) -> Frame | None:
 def find_frame(data: bytes, offset: int) -> int | None:
     """The first 8-byte boundary at or after ``offset`` at which a whole frame starts, or None.
 
-    Only places where a record seems to begin are looked at closely: the search passes over unused space
-    and over other people's bytes quickly, whatever lengths these seem to claim.
+    Only places where a record seems to begin are looked at closely: the search passes over unused
+    space and over other people's bytes quickly, whatever lengths these seem to claim.
     """
-    for begin in _PAYLOAD_BEGINS.finditer(data, offset + HEADER_SIZE):
-        candidate = begin.start() - HEADER_SIZE
+    for tag in _TAG.finditer(data, offset + HEADER_SIZE + 1):
+        candidate = tag.start() - HEADER_SIZE - 1
         if candidate % ALIGNMENT == 0 and read_frame(data, candidate) is not None:
             return candidate
     return None

@@ -34,7 +34,8 @@ class Target(msgspec.Struct, frozen=True):
     run_name: str | None = None
     run_id: str | None = None
     required_run: bool = False
-    """Whether a missing ``run_id`` is an error (the user named it) or means a new run (a sidecar did)."""
+    """Whether a missing ``run_id`` is an error (the user named it) or means a new run (a sidecar
+    did)."""
     artifact_location: str | None = None
     tags: dict[str, str] = {}
     parent_run_id: str | None = None
@@ -60,7 +61,8 @@ class Meta(msgspec.Struct, frozen=True):
     job: str | None = None
     """The launcher's job this process is a rank of (:func:`trackside.rank_crash.job_key`)."""
     after: tuple[str, ...] = ()
-    """Journals of earlier attempts with the same checkpoints, which have to be delivered before this one."""
+    """Journals of earlier attempts with the same checkpoints, which have to be delivered before
+    this one."""
 
 
 class RunInfo(msgspec.Struct, frozen=True):
@@ -75,7 +77,10 @@ class RunInfo(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct):
-    """Where the shipper is. ``phase``: ``starting``, ``shipping``, ``retrying``, ``refused``, ``done``."""
+    """Where the shipper is.
+
+    ``phase``: ``starting``, ``shipping``, ``retrying``, ``refused``, ``stopped``, ``done``.
+    """
 
     pid: int
     phase: str = "starting"
@@ -91,7 +96,8 @@ class State(msgspec.Struct):
     rejected: int = 0
     notices: list[str] = []
     lifecycle: list[LifecycleRecord] = []
-    """The lifecycle records read so far: the cursor may be past them when a shipper is restarted."""
+    """The lifecycle records read so far: the cursor may be past them when a shipper is
+    restarted."""
     signals: list[SignalSeen] = []
     """Signals that came through the wakeup pipe."""
     updated_ms: int = 0
@@ -108,7 +114,7 @@ def this_process() -> Owner:
 
 
 def boot_id() -> str:
-    """A text that names this boot of this machine and, on Linux, the namespace process numbers belong to."""
+    """Names this boot of this machine and, on Linux, the namespace of process numbers."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return f"{file.read().strip()} {os.readlink('/proc/self/ns/pid')}"
@@ -117,7 +123,7 @@ def boot_id() -> str:
 
 
 def source_tags() -> dict[str, str]:
-    """The tags ``mlflow.start_run`` would have set, of this process (the shipper's would be its own).
+    """The tags ``mlflow.start_run`` would have set, of this process, not of the shipper.
 
     Names: ``mlflow/utils/mlflow_tags.py``. The git commit is the shipper's to find.
     """

@@ -1,14 +1,17 @@
 """Artifacts that wait to be uploaded: files in the journal, so a restart finds them.
 
-They travel apart from the metrics, because an artifact store that is down or misconfigured must not hold
-up the points behind it.
+They travel apart from the metrics, because an artifact store that is down or misconfigured must not
+hold up the points behind it.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trackside.journal.directory import DIRECTORY_MODE, write_atomically
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Outbox:

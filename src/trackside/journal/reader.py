@@ -2,38 +2,49 @@
 
 Invariants:
 
-* An empty place means "wait" while the writer lives and stays in this segment. Once the writer is dead,
-  or the next segment has been begun (the writer never goes back), it means the segment is at its end.
-* A bad frame is skipped as soon as a whole one is found behind it, and counted; with none behind it, it
-  is one being written (wait), or the torn tail of a dead writer (counted, the end).
-* Files are read with ``pread``, never mapped: a file cut by somebody else must not raise SIGBUS here.
+* An empty place means "wait" while the writer lives and stays in this segment. Once the writer is
+  dead, or the next segment has been begun (the writer never goes back), it means the segment is at
+  its end.
+* A bad frame is skipped as soon as a whole one is found behind it, and counted; with none behind
+  it, it is one being written (wait), or the torn tail of a dead writer (counted, the end).
+* Every record that was lost before the last one read is counted once: in ``damaged`` where its
+  place was seen, in ``missing`` where only the numbers tell. What is bad behind the last one read
+  is in ``torn``.
+* Files are read with ``pread``, never mapped: a file cut by somebody else must not raise SIGBUS
+  here, and a block the disk can't read costs the records in it.
 """
 
 from __future__ import annotations
 
+import errno
 import os
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from trackside.journal.directory import JournalDirectory
 from trackside.journal.format import (
+    ALIGNMENT,
     HEADER_SIZE,
     Record,
     bytes_wanted,
     decode,
     find_frame,
-    is_empty,
     read_frame,
 )
 
+if TYPE_CHECKING:
+    from trackside.journal.directory import JournalDirectory
+
 CHUNK = 1 << 18
 LIVE_SCAN = 1 << 20
-"""Bytes behind a bad frame that are searched while the writer lives and may be in the midst of it."""
+"""Bytes behind a bad frame that are searched while the writer lives and may be in the midst of it;
+twice as many at each further look, since the record that is bad may be a large one."""
+
+_BLOCK = 4096
 
 
 class Position(msgspec.Struct, frozen=True):
-    """A place between two records: the next frame to read, and the number of the record before it."""
+    """A place between two records: the next frame, and the number of the record before it."""
 
     segment: int = 1
     offset: int = 0
@@ -48,22 +59,29 @@ class Entry(NamedTuple):
 
 
 class JournalReader:
-    """Reads the records of the journal in ``directory`` from ``position`` on."""
+    """Reads the records of the journal in ``directory`` from ``position`` on.
+
+    Set ``writer_dead`` once the writer can write no more. ``damaged + missing`` records were lost
+    between the first position and the last record read; ``torn`` bad places lie behind it (a dead
+    writer's last, unfinished record), and a reader started at that record will meet them again.
+    """
 
     def __init__(self, directory: JournalDirectory, position: Position | None = None) -> None:
         self.directory = directory
         self.position = position or Position()
         self.damaged = 0
         self.missing = 0
+        self.torn = 0
         self.writer_dead = False
         self._descriptor: int | None = None
         self._opened = 0
         self._data = b""
         self._base = 0
         self._torn_at: Position | None = None
+        self._live_scan = LIVE_SCAN
 
     def read(self, limit: int = 1000) -> list[Entry]:
-        """Records that are there now, until they hold ``limit`` points or more; empty when none is."""
+        """Records that are there now, until they hold ``limit`` points or more."""
         entries: list[Entry] = []
         points = 0
         while points < limit and len(entries) < limit:
@@ -84,7 +102,7 @@ class JournalReader:
         while self._open():
             payload = self._payload_here()
             if payload is None:
-                # Asked before the search, so that whatever was written before the answer is searched.
+                # Asked before the search, so that what was written before the answer is searched.
                 over = self._segment_is_over()
                 payload = self._payload_behind_damage(over=over)
                 if payload is None and not (over and self._leave_segment()):
@@ -97,12 +115,18 @@ class JournalReader:
     def _record(self, payload: bytes) -> Record | None:
         record = _decode(payload)
         if record is None:
-            self.damaged += 1
+            self.torn += 1
         elif record.seq > self.position.seq:
-            self.missing += record.seq - self.position.seq - 1
+            self._account_for(record.seq - self.position.seq - 1)
             self.position = Position(self.position.segment, self.position.offset, record.seq)
             return record
         return None
+
+    def _account_for(self, lost: int) -> None:
+        """Count records lost before the one just read; a bad place may hold many, or none."""
+        self.damaged += min(self.torn, lost)
+        self.missing += max(lost - self.torn, 0)
+        self.torn = 0
 
     def _open(self) -> bool:
         """Have the segment of the current position open; step over segments that are gone."""
@@ -138,23 +162,27 @@ class JournalReader:
 
     def _payload_behind_damage(self, *, over: bool) -> bytes | None:
         """Search behind a frame that is bad or empty, as far as the invariants allow."""
-        if not over and is_empty(self._data, self.position.offset - self._base):
+        here = self.position.offset - self._base
+        if not over and not any(self._data[here : here + HEADER_SIZE]):
             return None
-        data = self._load(self._segment_size() if over else LIVE_SCAN, fresh=True)
+        data = self._load(self._segment_size() if over else self._live_scan, fresh=True)
         frame = read_frame(data, 0)  # it may have been finished meanwhile
         if frame is None:
-            found = find_frame(data, 1)
+            found = find_frame(data, ALIGNMENT)
             frame = None if found is None else read_frame(data, found)
-            self.damaged += frame is not None
+            self.torn += frame is not None
         if frame is None:
-            self._note_torn_tail(over=over)
+            self._note_nothing_behind(data, over=over)
             return None
+        self._live_scan = LIVE_SCAN
         self._skip_to(self._base + frame.end)
         return frame.payload
 
-    def _note_torn_tail(self, *, over: bool) -> None:
-        if over and self._torn_at != self.position and not is_empty(self._data, 0):
-            self.damaged += 1
+    def _note_nothing_behind(self, data: bytes, *, over: bool) -> None:
+        if not over:
+            self._live_scan *= 2
+        elif self._torn_at != self.position and any(data):
+            self.torn += 1
             self._torn_at = self.position
 
     def _leave_segment(self) -> bool:
@@ -192,13 +220,36 @@ class JournalReader:
         offset = self.position.offset
         have = self._base + len(self._data) - offset
         if fresh or have < size or offset < self._base:
-            self._data = os.pread(self._descriptor, max(size, CHUNK), offset)
+            self._data = _read_at(self._descriptor, max(size, CHUNK), offset)
             self._base = offset
         return self._data
+
+
+def _read_at(descriptor: int, size: int, offset: int) -> bytes:
+    try:
+        return os.pread(descriptor, size, offset)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return _read_around_bad_blocks(descriptor, size, offset)
+
+
+def _read_around_bad_blocks(descriptor: int, size: int, offset: int) -> bytes:
+    """What the disk can still read, with zeros for what it can't."""
+    size = min(size, os.fstat(descriptor).st_size - offset)
+    blocks = bytearray()
+    while len(blocks) < size:
+        start = offset + len(blocks)
+        length = min(_BLOCK - start % _BLOCK, size - len(blocks))
+        try:
+            blocks += os.pread(descriptor, length, start).ljust(length, b"\0")
+        except OSError:
+            blocks += bytes(length)
+    return bytes(blocks)
 
 
 def _decode(payload: bytes) -> Record | None:
     try:
         return decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None

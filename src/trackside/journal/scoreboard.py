@@ -1,8 +1,10 @@
 """Facts the training process notes without a lock and without a record: signals and drops.
 
-A signal handler may interrupt the very code that appends to the journal, so what it notes has a place
-of its own, one slot a signal number: writing it needs no lock, no allocation and no position. The file
-is a shared mapping: what was stored survives the death of the process.
+A signal handler may interrupt the very code that appends to the journal, so what it notes has a
+place of its own, one slot a signal number: writing it needs no lock and no position. The file is a
+shared mapping: what was stored survives the death of the process. Each number is stored in one
+piece (a copy of 8 aligned bytes; ``pack_into`` would store zeros first), so neither a reader nor a
+death in the midst of it finds half of one, or none where there was one before.
 
 Layout, little-endian: ``dropped points u64 | dropped samples u64``, then at byte 64 for each signal
 number 0..64 ``first seen ms u64 | last seen ms u64 | count u64``.
@@ -10,55 +12,70 @@ number 0..64 ``first seen ms u64 | last seen ms u64 | count u64``.
 
 from __future__ import annotations
 
-import mmap
 import os
 import struct
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from trackside.journal.directory import FILE_MODE
+from trackside.journal.buffer import open_buffer
+from trackside.journal.files import FILE_MODE, write_all
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _SIZE = 4096
 _DROPS = struct.Struct("<QQ")
 _SLOT = struct.Struct("<QQQ")
+_WORD = 8
 _SLOTS_AT = 64
 _SIGNALS = 65
 
 
 class SignalSeen(NamedTuple):
-    """A signal the process received, with the times of the first and the last (ms since the epoch)."""
+    """A signal the process received; the times of the first and the last, in ms since 1970."""
 
     number: int
     first_ms: int
     last_ms: int
-    count: int
+    count: int  # type: ignore[assignment] # hides tuple.count, which nobody misses
 
 
 class Scoreboard:
-    """The writing side, in the training process."""
+    """The writing side, in the training process. Raises ``OSError`` when the file can't be made."""
 
     def __init__(self, path: Path) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, FILE_MODE)
         try:
-            os.pwrite(descriptor, bytes(_SIZE), 0)  # real blocks: a sparse page could raise SIGBUS
-            self._map = mmap.mmap(descriptor, _SIZE)
+            write_all(descriptor, bytes(_SIZE), 0)  # real blocks: a sparse page could raise SIGBUS
+            self._buffer = open_buffer(descriptor, _SIZE)
         finally:
             os.close(descriptor)
+        self._first = [0] * _SIGNALS
+        self._count = [0] * _SIGNALS
         self.dropped_points = 0
         self.dropped_samples = 0
 
     def note_signal(self, number: int, at_ms: int) -> None:
         """Fill the slot of signal ``number``; safe at any moment of any thread."""
         if 0 <= number < _SIGNALS:
+            self._first[number] = self._first[number] or at_ms
+            self._count[number] += 1
             offset = _SLOTS_AT + number * _SLOT.size
-            first, _, count = _SLOT.unpack_from(self._map, offset)
-            _SLOT.pack_into(self._map, offset, first or at_ms, at_ms, count + 1)
+            self._store(offset, self._first[number])
+            self._store(offset + _WORD, at_ms)
+            self._store(offset + 2 * _WORD, self._count[number])
 
     def note_dropped(self, points: int) -> None:
         """Count one sample of ``points`` metrics that was not kept."""
-        self.dropped_points += points
+        self.dropped_points += points  # no call within: no other thread gets in between
         self.dropped_samples += 1
-        _DROPS.pack_into(self._map, 0, self.dropped_points, self.dropped_samples)
+        stored = None
+        while stored != self.dropped_samples:  # who is overtaken must not have the last word
+            stored = self.dropped_samples
+            self._store(0, self.dropped_points)
+            self._store(_WORD, stored)
+
+    def _store(self, offset: int, value: int) -> None:
+        self._buffer[offset : offset + _WORD] = value.to_bytes(_WORD, "little")
 
 
 def read_dropped(path: Path) -> int:

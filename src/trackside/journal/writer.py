@@ -2,255 +2,271 @@
 
 Invariants:
 
-* When :meth:`JournalWriter.append` returns True the record is in the shared mapping, and no death of
-  the process can take it back. There is no system call on the way, and the GIL is not released.
-* The lock covers numbering, encoding and two copies, never a file operation: the next segment is made
-  ready before it is needed, outside the lock, by whoever crosses the middle of the current one (and the
-  shipper has usually made the file by then). Only when both failed to is it made at the moment of need.
-* Re-entrancy (a signal handler, a finaliser that logs while this thread is appending) finds the lock
-  re-entrant and ``_writing`` set; its record waits for the interrupted append to finish, which writes it.
-* An exception thrown into the middle (KeyboardInterrupt) leaves no hole: the frame is finished first.
-* A journal that has no room (cap, full disk, gone directory) drops samples, counts them, says so once,
-  and looks again twice a second. Lifecycle records have a reserve of their own in each segment.
+* When :meth:`JournalWriter.append` returns True the record is in the shared mapping, and no death
+  of the process can take it back. There is no system call on the way, and the GIL is not released.
+* The lock covers numbering, encoding and two copies. The next segment is made ready before it is
+  needed, outside the lock, by whoever crosses the middle of the current one (and the shipper has
+  usually made the file by then). Only when both failed is it made at the moment of need. Nothing is
+  logged under the lock: a logging handler may hold a lock of its own while it appends.
+* A place is reserved, then filled, and ``_unfinished`` says so in between; whoever comes next
+  finishes what it finds there before anything else. So an exception thrown into the middle
+  (KeyboardInterrupt) leaves no hole, and what interrupts this very thread (a signal handler, a
+  finaliser that logs) appends behind the record it interrupted, really and at once: it may end the
+  process in its next line.
+* A journal that has no room (cap, full disk, gone directory) drops samples, counts them, says so
+  once, and looks again twice a second. Lifecycle records have a reserve of their own in each
+  segment.
+
+The second half of the third rests on this: CPython runs signal handlers, and lets other exceptions
+and threads in, at calls and jumps backward, and not between plain loads, stores and comparisons.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import os
 import threading
 import time
-from collections import deque
-from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from zlib import crc32
 
-from trackside.journal.directory import JournalDirectory
+from trackside.errors import JournalError
+from trackside.journal.buffer import NoBuffer
+from trackside.journal.directory import not_writable
 from trackside.journal.format import (
-    MAX_PAYLOAD,
+    ALIGNMENT,
+    FRAME_HEADER,
+    HEADER_SIZE,
     LifecycleRecord,
-    MetricsRecord,
     Record,
     encode,
-    frame_header,
     frame_size,
 )
 from trackside.journal.scoreboard import Scoreboard
-from trackside.journal.segment import (
-    FIRST_SIZE,
-    Segment,
-    create_segment,
-    is_disk_full,
-    open_segment,
-    size_of_segment,
-)
+from trackside.journal.segment import Segment
+from trackside.journal.supply import DEFAULT_CAP, SegmentSupply, segment_ready_after
+
+if TYPE_CHECKING:
+    from trackside.journal.directory import JournalDirectory
+
+__all__ = ["DEFAULT_CAP", "RETRY_AFTER", "JournalWriter", "segment_ready_after"]
 
 logger = logging.getLogger(__name__)
-
-DEFAULT_CAP = 4 << 30
-"""Bytes of segments on disk beyond which samples are dropped until the shipper has caught up."""
-
-LIFECYCLE_RESERVE = 1 << 15
-"""Bytes at the end of each segment that only lifecycle records may take."""
 
 RETRY_AFTER = 0.5
 """Seconds between two tries to get room again."""
 
-SMALLEST_SIZE = 1 << 17
-"""Bytes; a nearly full disk gets segments down to this size before samples are dropped."""
+_ROUND_UP = ALIGNMENT - 1
+_pack = FRAME_HEADER.pack
+
+
+_Reserved: TypeAlias = tuple[Segment, int, bytes, bytes]
+"""A place that is taken, and what belongs there: segment, offset, header, payload."""
+
+
+class _Way(NamedTuple):
+    """Whether it makes sense to try again; and what is left to do without the lock."""
+
+    clear: bool
+    used_up: Segment | None = None
+    notice: str | None = None
 
 
 class JournalWriter:
-    """Appends records to the journal in ``directory``. One to a journal, any number of threads."""
+    """Appends records to the journal in ``directory``. One to a journal, any number of threads.
+
+    Raises :class:`trackside.errors.JournalError` when the directory can't be written, or is in use.
+    """
 
     def __init__(self, directory: JournalDirectory, *, cap: int = DEFAULT_CAP) -> None:
         self.directory = directory
-        self.scoreboard = Scoreboard(directory.scoreboard)
         self.last_seq = 0
-        self._cap = cap
         self._lock = threading.RLock()
-        self._writing = False
-        self._deferred: deque[Record] = deque()
         self._closed = False
-        self._preparing = threading.Lock()
-        self._ready: tuple[int, Segment] | None = None
-        self._full_since: float | None = None
+        self._unfinished: _Reserved | None = None
+        self._ready: Segment | None = None
+        self._supply = SegmentSupply(directory, cap)
+        self._full = False
+        self._dropped_before = 0
         self._next_try = 0.0
-        self._number = 1
-        create_segment(directory.segment(1), min(FIRST_SIZE, cap))
-        self._use(1, open_segment(directory.segment(1)))
+        if directory.segment_numbers():
+            raise JournalError(f"the journal {directory.path} has records of another writer")
+        try:
+            self.scoreboard = Scoreboard(directory.scoreboard)
+            self._segment = self._supply.open(1)
+        except OSError as error:
+            raise not_writable(directory.path, error) from error
 
     def append(self, record: Record) -> bool:
         """Number ``record`` and keep it; False when there was no room (counted) or after ``close``.
 
-        Raises ``TypeError``, ``UnicodeEncodeError`` or ``OverflowError`` for a record that cannot be
-        encoded; nothing has happened then.
+        Raises ``TypeError``, ``UnicodeEncodeError`` or ``OverflowError`` for a record that cannot
+        be encoded; nothing has happened then.
         """
-        with self._lock:
-            if self._writing:
-                self._deferred.append(record)
-                return True
-            self._writing = True
-            try:
-                kept = self._append(record)
+        while True:
+            lock = self._lock
+            try:  # not `with`: that costs 150 ns more
+                lock.acquire()
+                seq = self.last_seq + 1
+                record.seq = seq
+                payload = encode(record)
+                size = len(payload)
+                segment = self._segment
+                start = segment.offset
+                body = start + HEADER_SIZE
+                end = body + size
+                following = (end + _ROUND_UP) & -ALIGNMENT
+                if self._unfinished is None and (
+                    following <= segment.limit or _fits_reserve(record, following, segment)
+                ):
+                    header = _pack(size, crc32(payload, size))
+                    mine = (segment, start, header, payload)
+                    # No call from the comparison to the last of the three stores: see above.
+                    if self.last_seq < seq and self._segment is segment:
+                        self._unfinished = mine
+                        segment.offset = following
+                        self.last_seq = seq
+                        try:
+                            segment.buffer[body:end] = payload
+                            segment.buffer[start:body] = header
+                        except (OSError, ValueError) as error:  # never with a mapping in use
+                            return self._give_up(record, mine, error)
+                        if self._unfinished is mine:
+                            self._unfinished = None
+                        return True
             finally:
-                self._writing = False
-            while self._deferred:
-                self.append(self._deferred.popleft())
-        if self._offset > self._half and self._ready is None:
-            self._prepare()
-        return kept
+                try:  # noqa: SIM105 - suppress() costs as much as the lock
+                    lock.release()
+                except RuntimeError:  # an exception came while this thread still waited for it
+                    pass
+            if not self._clear_the_way(record, size):
+                return False
 
     def close(self) -> None:
         """Refuse further records and let go of the files."""
         with self._lock:
-            self._closed = True
-            self._segment.close()
-            if self._ready is not None:
-                self._ready[1].close()
+            if not self._closed:
+                with contextlib.suppress(OSError):
+                    self._finish()
+                open_ones = [self._segment, *([self._ready] if self._ready else [])]
+                self._become_closed()
+                for segment in open_ones:
+                    segment.buffer.close()
 
     def abandon(self) -> None:
         """Make this copy inert, in a forked child: the parent goes on, the child writes nothing."""
         self._lock = threading.RLock()  # the old one may be held by a thread that is not here
+        self._become_closed()
+
+    def _become_closed(self) -> None:
         self._closed = True
+        self._segment = Segment(0, NoBuffer(), 0)
+        self._ready = self._unfinished = None
 
-    def _append(self, record: Record) -> bool:
+    def _finish(self) -> None:
+        """Complete an append that was interrupted, for good or by this very call."""
+        unfinished = self._unfinished
+        if unfinished is not None:
+            segment, start, header, payload = unfinished
+            body = start + HEADER_SIZE
+            segment.buffer[body : body + len(payload)] = payload
+            segment.buffer[start:body] = header
+            if self._unfinished is unfinished:
+                self._unfinished = None
+
+    def _give_up(self, record: Record, mine: _Reserved, error: OSError | ValueError) -> bool:
+        """Free the place again; True when a signal handler has got the record written meanwhile."""
+        if self._unfinished is not mine:
+            return True
+        mine[0].offset = mine[1]
+        self.last_seq = record.seq - 1
+        self._unfinished = None
+        notice = self._no_room(record, error).notice
+        if notice:
+            logger.warning(notice)
+        return False
+
+    def _clear_the_way(self, record: Record, size: int) -> bool:
+        """Do something about what keeps ``record`` out; False when it is dropped."""
+        with self._lock:
+            way = self._find_way(record, size)
+        if way.used_up is not None:
+            way.used_up.buffer.close()  # gives 64 MiB of mapping back, which takes a while
+        self._prepare()
+        if way.notice:
+            logger.warning(way.notice)
+        return way.clear
+
+    def _find_way(self, record: Record, size: int) -> _Way:
         if self._closed:
-            return False
-        seq = self.last_seq + 1
-        record.seq = seq
-        payload = encode(record)
-        start = self._offset
-        end = start + frame_size(len(payload))
-        if end > self._limit:
-            found = self._make_room(record, len(payload))
-            if found is None:
-                self._drop(record)
-                return False
-            start, end = found, found + frame_size(len(payload))
-        header = frame_header(payload)
+            return _Way(clear=False)
         try:
-            self.last_seq = seq
-            self._offset = end
-            self._segment.publish(start, header, payload)
-        except OSError as error:  # only where frames go through pwrite
-            self._report_full(error)
-            self._drop(record)
-            return False
-        except BaseException:  # an interrupt that landed in the middle: no hole may stay behind
-            self.last_seq = seq
-            self._offset = end
-            self._segment.publish(start, header, payload)
-            raise
-        return True
+            self._finish()
+            segment = self._segment
+            following = segment.offset + frame_size(size)
+            if following <= segment.usable or _fits_reserve(record, following, segment):
+                segment.limit = segment.usable
+                return _Way(clear=True)
+            if size > self._supply.largest_payload:
+                return self._drop(record, f"a record of {size} bytes is too large; it is dropped")
+            return self._rotate(record, segment, size)
+        except OSError as error:
+            return self._no_room(record, error)
 
-    def _use(self, number: int, segment: Segment) -> None:
-        self._number = number
-        self._segment = segment
-        self._offset = 0
-        self._limit = max(segment.capacity - LIFECYCLE_RESERVE, 0)
-        self._half = segment.capacity // 2
-
-    def _make_room(self, record: Record, size: int) -> int | None:
-        """Offset for a frame that does not fit below the limit: in the reserve, or in a new segment."""
-        needed = frame_size(size)
-        if isinstance(record, LifecycleRecord) and self._offset + needed <= self._segment.capacity:
-            return self._offset
-        if size > MAX_PAYLOAD:
-            logger.warning("a record of %d bytes is larger than the journal takes; it is dropped", size)
-            return None
-        if self._full_since is not None and time.monotonic() < self._next_try:
-            return None
-        ready = self._ready if self._fits(needed) else self._open_next(needed)
-        if ready is None:
-            return None
-        used_up, self._ready = self._segment, None
-        self._use(*ready)
-        used_up.close()
-        self._note_room()
-        return 0
-
-    def _fits(self, needed: int) -> bool:
-        return self._ready is not None and needed <= self._ready[1].capacity - LIFECYCLE_RESERVE
+    def _rotate(self, record: Record, used_up: Segment, size: int) -> _Way:
+        """Go on in the next segment; raises ``OSError`` when there is none to be had."""
+        following = self._ready
+        if following is None or following.usable < frame_size(size):
+            if self._full and time.monotonic() < self._next_try:
+                return self._drop(record)
+            following = self._supply.open(used_up.number + 1, size)
+        if self._segment is not used_up:  # a signal handler was here meanwhile
+            if following is not self._segment:
+                following.buffer.close()
+            return _Way(clear=True)
+        self._segment = following
+        self._ready = None
+        return _Way(clear=True, used_up=used_up, notice=self._note_room())
 
     def _prepare(self) -> None:
-        """Open the next segment before it is needed; the lock is taken only to hand it over."""
-        if not self._preparing.acquire(blocking=False):
+        """Open the next segment at the middle of this one, without the lock."""
+        current = self._segment
+        early = current.limit < current.usable
+        if early or self._closed or self._ready is not None or time.monotonic() < self._next_try:
             return
         try:
-            if self._closed or time.monotonic() < self._next_try:
-                return
-            opened = self._open_next(0)
-            with self._lock:
-                if opened is not None and opened[0] > self._number and self._ready is None:
-                    self._ready, opened = opened, None
-            if opened is not None:  # somebody needed it sooner than it was ready
-                opened[1].close()
-        finally:
-            self._preparing.release()
+            opened: Segment | None = self._supply.open(current.number + 1)
+        except OSError:  # no sample is lost yet: said, if it must be, at the moment of need
+            self._next_try = time.monotonic() + RETRY_AFTER
+            return
+        with self._lock:
+            if self._segment is current and self._ready is None:
+                self._ready, opened = opened, None
+        if opened is not None:  # somebody needed it sooner than it was ready
+            opened.buffer.close()
 
-    def _open_next(self, needed: int) -> tuple[int, Segment] | None:
-        """The segment after the current one, with room for ``needed`` bytes; None when there is no room."""
-        number = self._number + 1
-        least = max(SMALLEST_SIZE, needed + LIFECYCLE_RESERVE)
-        try:
-            while True:
-                path = self.directory.segment(number)
-                if not path.exists() and not self._create(path, max(size_of_segment(number), least), least):
-                    return None
-                segment = open_segment(path)
-                if needed <= segment.capacity - LIFECYCLE_RESERVE:
-                    return number, segment
-                segment.close()  # too small for this one record: leave it empty, take the next
-                number += 1
-        except OSError as error:
-            self._report_full(error)
-            return None
+    def _drop(self, record: Record, notice: str | None = None) -> _Way:
+        self.scoreboard.note_dropped(record.points)
+        return _Way(clear=False, notice=notice)
 
-    def _create(self, path: Path, size: int, least: int) -> bool:
-        """Make a segment of ``size`` bytes or, where there is no room for that, of ``least`` or more."""
-        left = self._cap - self.directory.segment_bytes()
-        size = min(size, left & -4096)
-        if size < least:
-            self._report_full(None)
-            return False
-        while True:
-            try:
-                create_segment(path, size)
-            except OSError as error:
-                if not is_disk_full(error) or size // 2 < least:
-                    raise
-                size //= 2
-            else:
-                return True
-
-    def _drop(self, record: Record) -> None:
-        points = len(record.metrics) if isinstance(record, MetricsRecord) else 0
-        self.scoreboard.note_dropped(points)
-
-    def _report_full(self, error: OSError | None) -> None:
+    def _no_room(self, record: Record, error: Exception) -> _Way:
         self._next_try = time.monotonic() + RETRY_AFTER
-        if self._full_since is None:
-            self._full_since = time.monotonic()
-            reason = (error.strerror or str(error)) if error else f"the cap of {self._cap} bytes is reached"
-            logger.warning(
-                "the journal %s has no room (%s): samples are dropped and counted until it has",
-                self.directory.path,
-                reason,
-            )
+        first, self._full = not self._full, True
+        if not first:
+            return self._drop(record)
+        self._dropped_before = self.scoreboard.dropped_points
+        reason = getattr(error, "strerror", None) or error
+        return self._drop(
+            record,
+            f"the journal {self.directory.path} has no room ({reason}): "
+            "samples are dropped and counted until it has",
+        )
 
-    def _note_room(self) -> None:
-        if self._full_since is not None:
-            logger.warning(
-                "the journal has room again; %d points were dropped meanwhile", self.scoreboard.dropped_points
-            )
-            self._full_since = None
+    def _note_room(self) -> str | None:
+        was_full, self._full = self._full, False
+        dropped = self.scoreboard.dropped_points - self._dropped_before
+        return f"the journal has room again; {dropped} points were dropped" if was_full else None
 
 
-def segment_ready_after(directory: JournalDirectory, number: int, *, cap: int = DEFAULT_CAP) -> None:
-    """Make the segment after ``number`` if it is missing and the cap allows; the shipper's kindness.
-
-    Raises ``OSError`` when the disk is full.
-    """
-    path = directory.segment(number + 1)
-    size = size_of_segment(number + 1)
-    if not os.path.exists(path) and directory.segment_bytes() + size <= cap:
-        create_segment(path, size)
+def _fits_reserve(record: Record, following: int, segment: Segment) -> bool:
+    return type(record) is LifecycleRecord and following <= segment.capacity

@@ -1,0 +1,62 @@
+"""Where bytes are put that must outlive the process: a shared mapping, or what looks like one.
+
+A store into a mapping needs no system call and never releases the GIL. Where a file cannot be
+mapped (a file system without ``mmap``, an empty file, no address space left) it is written with
+``pwrite``: slower beside busy threads, and nothing else changes.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from typing import Protocol
+
+from trackside.journal.files import write_all
+
+
+class Buffer(Protocol):
+    """Where a segment's bytes go: a mapping, or what looks like one."""
+
+    def __setitem__(self, place: slice, data: bytes, /) -> None:
+        """Store ``data`` at ``place``, which is as long and has no step."""
+
+    def close(self) -> None:
+        """Let go of the file; what was stored stays. A second call does nothing."""
+
+
+class FileBuffer:
+    """Looks like a mapping and calls ``pwrite``, for file systems that cannot map or allocate."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = os.dup(descriptor)
+
+    def __setitem__(self, place: slice, data: bytes, /) -> None:
+        """Store ``data``; raises ``OSError`` on a full disk, ``ValueError`` after ``close``."""
+        if self._descriptor < 0:
+            raise ValueError("the segment is closed")
+        write_all(self._descriptor, data, place.start)
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+class NoBuffer:
+    """Takes nothing: what a closed journal has."""
+
+    def __setitem__(self, place: slice, data: bytes, /) -> None:
+        """Refuse with ``ValueError``."""
+        raise ValueError("the journal is closed")
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def open_buffer(descriptor: int, size: int) -> Buffer:
+    """The first ``size`` bytes of an open file. The caller closes ``descriptor``."""
+    try:
+        return mmap.mmap(descriptor, size)
+    except (OSError, ValueError):
+        return FileBuffer(descriptor)
