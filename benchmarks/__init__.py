@@ -1,0 +1,1 @@
+"""Measurements: commands that print ratios. None of them is a test."""
