@@ -80,6 +80,8 @@ def translate(error: BaseException) -> DeliveryError:
         return UnauthorisedError(text, retry_after=_retry_after(answer))
     if code in _LASTING_CODES and not _is_passing_sql(error):
         return RejectedError(text)
+    if any(isinstance(item, OverflowError) for item in _chain(error)):  # no column holds the value
+        return RejectedError(text)
     if code is None and answer is not None and answer.status in _ABOUT_THE_BODY:
         return RejectedError(text)
     return RetryableError(text, retry_after=_retry_after(answer))

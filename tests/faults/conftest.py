@@ -1,0 +1,53 @@
+"""One real MLflow server for all tests of this folder, and a proxy in front of it for each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.proxy import FaultProxy
+from tests.faults.servers import MlflowServer
+
+
+@pytest.fixture(scope="session")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """A stock server; use ``server``, which sees to it that it runs."""
+    server = MlflowServer(tmp_path_factory.mktemp("server"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def server(shared_server: MlflowServer) -> MlflowServer:
+    """A running server, also after a test that killed it."""
+    shared_server.start()
+    return shared_server
+
+
+@pytest.fixture
+def proxy(server: MlflowServer) -> Iterator[FaultProxy]:
+    """A faultless proxy to the server."""
+    proxy = FaultProxy(server.address)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a destination made in this process sets is taken back; requests give up soon."""
+    for name in list(os.environ):
+        if name.startswith(("MLFLOW_HTTP", "MLFLOW_SUPPRESS")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    monkeypatch.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+
+
+@pytest.fixture
+def journals(tmp_path: Path) -> Path:
+    """Where this test's journals lie."""
+    return tmp_path / "journals"

@@ -1,0 +1,127 @@
+"""A journal and a lane to the real MLflow destination, in this process; and reading back what arrived."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Run, ViewType
+from mlflow.tracking import MlflowClient
+
+from tests.faults.fake import QUICK, Rig
+from trackside.destinations.mlflow import MLflowDestination
+from trackside.journal.directory import create_directory
+from trackside.journal.format import ConfigRecord
+from trackside.journal.meta import Meta, Target, this_process
+from trackside.journal.outbox import Outbox
+from trackside.journal.progress import Progress
+from trackside.journal.writer import JournalWriter
+from trackside.masking import mask_uri
+from trackside.shipper.lane import Lane
+from trackside.shipper.retry import Policy
+from trackside.status import decide
+
+
+def new_meta(uri: str, **target: Any) -> Meta:
+    """Meta of a run in an experiment of its own, with ``target``'s fields."""
+    if not {"experiment_name", "experiment_id"} & set(target):
+        target["experiment_name"] = f"faults-{secrets.token_hex(6)}"
+    return Meta(
+        journal_id=secrets.token_hex(16),
+        owner=this_process(),
+        target=Target(tracking_uri=mask_uri(uri), **target),
+        rank=0,
+        working_directory="/",
+        started_ms=time.time_ns() // 1_000_000,
+    )
+
+
+class Delivery(Rig):
+    """As :class:`Rig`, but with a :class:`MLflowDestination` to ``uri``."""
+
+    destination: MLflowDestination  # type: ignore[assignment]
+
+    def __init__(self, root: Path, uri: str, meta: Meta | None = None, **target: Any) -> None:
+        self.uri = uri
+        self.meta = meta or new_meta(uri, **target)
+        self.evidence_policy = QUICK
+        super().__init__(root)
+
+    def make_destination(self, destination: Any = None) -> None:
+        """As a new shipper would make it."""
+        self.progress = Progress(self.journal)
+        self.destination = MLflowDestination(
+            self.meta, self.uri, progress=self.progress, outbox=Outbox(self.journal.path)
+        )
+
+    def restart(self, policy: Policy = QUICK) -> Lane:
+        """What a new shipper would make, after the lane before was stopped."""
+        self.lane.stop()
+        self.join(60)
+        self.make_destination()
+        self.lane = self.new_lane(policy)
+        return self.lane
+
+    def configure(self, params: dict[str, str], document: dict[str, Any] | None = None) -> None:
+        """Append a configuration."""
+        self.writer.append(ConfigRecord(0, 1, params, dict(params) if document is None else document))
+
+    def finish(self) -> None:
+        """As before, with time for a server."""
+        from trackside.status import Evidence
+
+        self.evidence = Evidence(finished="FINISHED")
+        assert decide(self.evidence).final
+        self.lane.wake.set()
+        self.join(90)
+
+    @property
+    def run_id(self) -> str:
+        """The run's id, once it is made."""
+        run = self.progress.state.run
+        assert run is not None
+        return run.run_id
+
+    @property
+    def notices(self) -> str:
+        """All that the user would be told."""
+        return "\n".join(self.progress.state.notices)
+
+
+@contextmanager
+def delivery(root: Path, uri: str, **more: Any) -> Iterator[Delivery]:
+    """A :class:`Delivery` whose lane is stopped at the end, if it still runs."""
+    made = Delivery(root, uri, **more)
+    try:
+        yield made
+    finally:
+        made.lane.stop()
+        if made.lane.ident is not None:
+            made.lane.join(60)
+        made.writer.close()
+
+
+def steps_of(client: MlflowClient, run_id: str, key: str = "loss") -> Counter[int]:
+    """How often each step of a metric is in the store."""
+    return Counter(metric.step for metric in client.get_metric_history(run_id, key))
+
+
+def once_each(count: int) -> Counter[int]:
+    """What :func:`steps_of` should be for steps 0 to ``count``."""
+    return Counter(range(count))
+
+
+def runs_in(client: MlflowClient, experiment: str | None) -> list[Run]:
+    """All runs of an experiment, deleted ones excepted."""
+    found = client.get_experiment_by_name(experiment or "")
+    return list(client.search_runs([found.experiment_id], run_view_type=ViewType.ACTIVE_ONLY)) if found else []
+
+
+def new_journal(root: Path) -> JournalWriter:
+    """A writer to a new journal."""
+    return JournalWriter(create_directory(root, "journal"))

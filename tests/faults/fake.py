@@ -1,0 +1,136 @@
+"""A destination in memory, which fails as it is told to."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from trackside.journal.directory import JournalDirectory, create_directory
+from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord
+from trackside.journal.writer import JournalWriter
+from trackside.shipper.lane import Lane
+from trackside.shipper.retry import Policy
+from trackside.status import Evidence, Verdict, decide
+
+QUICK = Policy(base=0.002, cap=0.01, unauthorised_floor=0.05)
+
+Point = tuple[str, int, float]
+"""Full name, step, value."""
+
+
+class FakeDestination:
+    """Keeps points as a store would: the same one twice is one. ``refuse`` decides about each batch."""
+
+    name = "fake"
+
+    def __init__(self, batch_points: int = 100) -> None:
+        self.batch_points = batch_points
+        self.points: set[Point] = set()
+        self.batches: list[list[Point]] = []
+        self.configs: list[ConfigRecord] = []
+        self.settled: list[tuple[Verdict, dict[str, int], int]] = []
+        self.opened = self.idled = self.closed = 0
+        self.refuse: Callable[[str, list[Point]], None] = lambda _call, _points: None
+
+    def open(self) -> None:
+        self.opened += 1
+        self.refuse("open", [])
+
+    def write_metrics(self, batch: Sequence[MetricsRecord]) -> None:
+        points = [
+            (name, record.step, value)
+            for record in batch
+            for name, value in record.named_values().items()
+        ]
+        self.batches.append(points)
+        self.refuse("metrics", points)
+        self.points.update(points)
+
+    def write_config(self, record: ConfigRecord) -> None:
+        self.refuse("config", [])
+        self.configs.append(record)
+
+    def idle(self) -> None:
+        self.idled += 1
+        self.refuse("idle", [])
+
+    def settle(self, verdict: Verdict, evidence: Evidence, counts: dict[str, int]) -> None:
+        self.refuse("settle", [])
+        self.settled.append((verdict, counts, len(self.points)))
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Rig:
+    """A journal, its writer, and lanes to a :class:`FakeDestination`; the evidence is set by hand."""
+
+    destination: FakeDestination
+
+    def __init__(self, root: Path, destination: FakeDestination | None = None) -> None:
+        self.journal: JournalDirectory = create_directory(root, "rig")
+        self.writer = JournalWriter(self.journal)
+        self.make_destination(destination)
+        self.evidence = Evidence()
+        self.lifecycle: list[LifecycleRecord] = []
+        self.lane = self.new_lane()
+
+    def make_destination(self, destination: FakeDestination | None) -> None:
+        """Have the destination that lanes get."""
+        self.destination = destination or FakeDestination()
+
+    def new_lane(self, policy: Policy = QUICK) -> Lane:
+        """A lane as a new shipper would make it."""
+        return Lane(
+            self.destination,
+            self.journal,
+            judge=lambda: (decide(self.evidence), self.evidence),
+            on_lifecycle=self.lifecycle.append,
+            dropped=lambda: 0,
+            policy=policy,
+        )
+
+    def emit(self, count: int, *, start: int = 0, **more: float) -> None:
+        """Append ``count`` samples with the metrics ``loss`` and those in ``more``."""
+        for step in range(start, start + count):
+            self.writer.append(MetricsRecord(0, 1, step, None, None, {"loss": step / 2, **more}))
+
+    def die(self, **evidence: Any) -> None:
+        """Let the training process be dead."""
+        self.evidence = Evidence(dead=True, died_ms=1, **evidence)
+        self.lane.reader.writer_dead = True
+        self.lane.wake.set()
+
+    def finish(self) -> None:
+        """Let the training process have finished well, and the lane come to its end."""
+        self.evidence = Evidence(finished="FINISHED")
+        self.lane.wake.set()
+        self.join()
+
+    def join(self, timeout: float = 20.0) -> None:
+        """Wait for the lane's end."""
+        self.lane.join(timeout)
+        assert not self.lane.is_alive()
+
+
+def until(condition: Callable[[], bool], timeout: float = 20.0) -> None:
+    """Poll until ``condition()`` holds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.005)
+
+
+class Gate:
+    """Holds a call up until it is opened."""
+
+    def __init__(self) -> None:
+        self.reached = threading.Event()
+        self.opened = threading.Event()
+
+    def __call__(self) -> None:
+        self.reached.set()
+        assert self.opened.wait(20)

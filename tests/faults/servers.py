@@ -1,0 +1,93 @@
+"""A stock ``mlflow server`` that can be killed and started again on the same port."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.faults.proxy import free_port
+
+START_TIMEOUT = 90.0
+
+
+class MlflowServer:
+    """``mlflow server`` with sqlite and an artifact folder in ``directory``; one worker."""
+
+    def __init__(self, directory: Path, *, backend_store_uri: str | None = None) -> None:
+        self.directory = directory
+        self.database = backend_store_uri or f"sqlite:///{directory / 'mlflow.db'}"
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        """``host:port``."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """Its tracking URI."""
+        return f"http://{self.address}"
+
+    def start(self) -> None:
+        """Start it, and wait until it answers; one that runs is left alone."""
+        self.launch()
+        self.wait_until_up()
+
+    def launch(self) -> None:
+        """Start it, without waiting."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
+        command += ["--port", str(self.port), "--workers", "1"]
+        command += ["--backend-store-uri", self.database]
+        command += ["--artifacts-destination", str(self.directory / "artifacts")]
+        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        environment.pop("PYTEST_CURRENT_TEST", None)  # MLflow's stores behave otherwise under it
+        with open(self.directory / "server.log", "ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                cwd=self.directory,
+                env=environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def wait_until_up(self) -> None:
+        """Wait until it answers."""
+        wait_until(self.is_up, START_TIMEOUT, lambda: (self.directory / "server.log").read_text())
+
+    def is_up(self) -> bool:
+        """Whether it answers."""
+        # Not /health: the store is opened by the first request that needs it.
+        url = f"{self.url}/api/2.0/mlflow/experiments/get?experiment_id=0"
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=30) as response:
+            return bool(response.status == 200)
+        return False
+
+    def kill(self) -> None:
+        """SIGKILL for the server and its workers."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+
+def wait_until(
+    condition: Callable[[], bool], timeout: float, explain: Callable[[], object] = lambda: ""
+) -> None:
+    """Poll until ``condition()`` holds; after ``timeout`` seconds fail with what ``explain()`` says."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not so after {timeout:g} s: {explain()}")
+        time.sleep(0.05)
