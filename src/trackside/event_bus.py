@@ -17,6 +17,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import MethodType
 from typing import Any, TypeVar
 
 from blinker import ANY, NamedSignal, Namespace
@@ -41,9 +42,7 @@ class EventSignal(NamedSignal):
 
     def connect(self, receiver: _F, sender: Any = ANY, weak: bool = True) -> _F:
         """As :meth:`blinker.Signal.connect`; raises ``TypeError`` for a coroutine function."""
-        if inspect.iscoroutinefunction(receiver):
-            msg = f"{receiver!r} is a coroutine function; connect a plain function that schedules it"
-            raise TypeError(msg)
+        _refuse_coroutine(receiver)
         return super().connect(receiver, sender, weak)
 
     def send(self, sender: Any = None, /, **kwargs: Any) -> list[tuple[Callable[..., Any], Any]]:
@@ -54,8 +53,8 @@ class EventSignal(NamedSignal):
         for receiver in self.receivers_for(sender):
             try:
                 results.append((receiver, receiver(sender, **kwargs)))
-            except Exception:  # noqa: BLE001 - one receiver's fault must not reach the training loop
-                _report_receiver(self, receiver)
+            except Exception as error:  # noqa: BLE001 - one receiver's fault must not reach the training loop
+                _report_receiver(self, receiver, error)
         return results
 
 
@@ -126,16 +125,24 @@ class Bus:
 
     def deliver_postponed(self) -> None:
         """Send what was postponed, now."""
-        while self._postponed:
-            event = self._postponed.popleft()
-            self._signal_by_type[type(event)].send(self, event=event)
+        while True:
+            try:
+                event = self._postponed.popleft()
+            except IndexError:  # not asked beforehand: another thread may deliver them at the same time
+                return
+            signal = self._signal_by_type.get(type(event))
+            if signal is None:
+                self._refuse(event)
+            else:
+                signal.send(self, event=event)
 
     def attach(self, sink: Any) -> Any:
         """Connect ``sink`` and return it.
 
         ``sink`` is an object with any of ``on_metrics(sample)``, ``on_config(event)``,
         ``on_lifecycle(event)`` and ``close()``, or a plain function, which gets the metrics. Attaching
-        the same one twice changes nothing. Raises ``TypeError`` for anything else.
+        the same one twice changes nothing. Raises ``TypeError`` for anything else, coroutine functions
+        among it.
         """
         attachment = _Attachment(sink)
         with self._changing:
@@ -176,11 +183,12 @@ class Bus:
     def forget_all(self) -> None:
         """Detach everything without a lock: for a forked child, where the lock may be held for ever."""
         self._changing = threading.RLock()
+        self._postponed.clear()
         self._replace(())
         self._silent_reported = True
 
     def _find(self, sink: Any) -> _Attachment | None:
-        return next((a for a in self._attachments if a.sink is sink or a.sink == sink), None)
+        return next((a for a in self._attachments if _same(a.sink, sink)), None)
 
     def _replace(self, attachments: tuple[_Attachment, ...]) -> None:
         self._attachments = attachments
@@ -201,18 +209,20 @@ class Bus:
             for attachment, handler in routes[name]:
                 try:
                     handler(event)
-                except Exception:  # noqa: BLE001 - the isolation the module promises
-                    self._fault(attachment)
+                except Exception as error:  # noqa: BLE001 - the isolation the module promises
+                    self._fault(attachment, error)
                 else:
                     attachment.faults_in_a_row = 0
 
         return dispatch
 
-    def _fault(self, attachment: _Attachment) -> None:
+    def _fault(self, attachment: _Attachment, error: Exception) -> None:
         attachment.faults += 1
         attachment.faults_in_a_row += 1
         if attachment.faults == 1:
-            logger.error("sink %r failed; further errors of it are only counted", attachment.sink)
+            logger.error(
+                "sink %r failed; further errors of it are only counted", attachment.sink, exc_info=error
+            )
         if attachment.faults_in_a_row >= FAULTS_BEFORE_DETACH:
             self.detach(attachment.sink)
             logger.error(
@@ -235,6 +245,8 @@ class Bus:
 def _handlers_of(sink: Any) -> dict[str, Callable[[Any], Any]]:
     """The methods a sink answers events with, by signal name."""
     found = {name: getattr(sink, f"on_{name}", None) for name in _SIGNALS}
+    if isinstance(sink, type):  # forgotten parentheses: only its class methods could be called
+        found = {name: handler for name, handler in found.items() if isinstance(handler, MethodType)}
     handlers = {name: handler for name, handler in found.items() if callable(handler)}
     if not handlers and callable(sink) and not isinstance(sink, type):
         handlers = {"metrics": sink}
@@ -244,16 +256,36 @@ def _handlers_of(sink: Any) -> dict[str, Callable[[Any], Any]]:
             "function of one argument"
         )
         raise TypeError(msg)
+    for handler in handlers.values():
+        _refuse_coroutine(handler)
     return handlers
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Identity, but for bound methods, which are made anew each time: sinks may be equal and yet two."""
+    return one is other or (isinstance(one, MethodType) and isinstance(other, MethodType) and one == other)
+
+
+def _refuse_coroutine(function: Any) -> None:
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - what is called, not whether it can be
+    ):
+        msg = f"{function!r} is a coroutine function; connect a plain function that schedules it"
+        raise TypeError(msg)
 
 
 _reported: set[tuple[str, str]] = set()
 _MAX_REPORTED = 1000
 
 
-def _report_receiver(signal: EventSignal, receiver: Callable[..., Any]) -> None:
+def _report_receiver(signal: EventSignal, receiver: Callable[..., Any], error: Exception) -> None:
     """Log a plain receiver's error, with its traceback, the first time it happens."""
     label = getattr(receiver, "__qualname__", None) or type(receiver).__qualname__
     if (signal.name, label) not in _reported and len(_reported) < _MAX_REPORTED:
         _reported.add((signal.name, label))
-        logger.error("receiver %s of signal %r failed; further errors are not logged", label, signal.name)
+        logger.error(
+            "receiver %s of signal %r failed; further errors are not logged",
+            label,
+            signal.name,
+            exc_info=error,
+        )
