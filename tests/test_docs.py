@@ -1,0 +1,114 @@
+"""The README and the pages in docs/: their examples run, and what they list is all there is."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+import trackside
+from tests.ends.harness import new_database
+
+ROOT = Path(__file__).parent.parent
+SOURCE = Path(trackside.__file__).parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)\)")
+VARIABLE = re.compile(r"\b(?:TRACKSIDE|MLFLOW)_[A-Z_]*[A-Z]\b")
+
+EXAMPLES = [
+    pytest.param(block, id=f"{page.stem}-{number}")
+    for page in PAGES
+    for number, block in enumerate(BLOCK.findall(page.read_text("utf-8")), start=1)
+]
+PATIENCE = {"TRACKSIDE_START_TIMEOUT": "60", "TRACKSIDE_EXIT_TIMEOUT": "60"}
+INTERNAL = {"TRACKSIDE_SHIPPER_TRACKING_URI"}
+
+
+def run_example(block: str, directory: Path) -> str:
+    """Run ``block`` as a program of its own in a directory with an MLflow store."""
+    new_database(directory)
+    (directory / "example.py").write_text(block, "utf-8")
+    done = subprocess.run(
+        [sys.executable, "example.py"],
+        cwd=directory,
+        env={**os.environ, **PATIENCE, "PYTHONUTF8": "1"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.mark.parametrize("block", EXAMPLES)
+def test_every_example_runs(block: str, tmp_path: Path):
+    """Copied into a file and run, it ends well and complains about nothing."""
+    run_example(block, tmp_path)
+
+
+def test_the_readmes_example_does_what_it_says(tmp_path: Path):
+    """The first thing a new user tries ends as a finished run with every point in it."""
+    (block,) = BLOCK.findall((ROOT / "README.md").read_text("utf-8"))
+    assert len(block.splitlines()) <= 15
+    printed = run_example(block, tmp_path)
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("quickstart")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert printed == f"{run.info.run_id} FINISHED Counts(shipped=400, rejected=0, dropped=0)\n"
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"optimizer.name": "sgd", "optimizer.lr": "0.1", "steps": "200"}
+    steps = [point.step for point in client.get_metric_history(run.info.run_id, "train/loss")]
+    assert sorted(steps) == list(range(200))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page: Path):
+    """Every relative link is to a file that is there."""
+    targets = LINK.findall(page.read_text("utf-8"))
+    missing = [t for t in targets if "://" not in t and not (page.parent / t).exists()]
+    assert missing == []
+
+
+def test_the_command_line_page_is_up_to_date():
+    """docs/cli.md is what docs/generate.py makes of today's commands."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_configuration_names_every_argument_of_start():
+    """A new argument of start() gets a line, in the order of the signature."""
+    text = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    section = text.partition("## `trackside.start()`")[2].partition("\n## ")[0]
+    documented = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    assert documented == list(inspect.signature(trackside.start).parameters)
+
+
+def test_configuration_names_every_variable():
+    """Each variable of ours, and each of MLflow's that settings.py reads, has a line."""
+    text = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    ours = {name for path in SOURCE.rglob("*.py") for name in VARIABLE.findall(path.read_text())}
+    ours = {name for name in ours if name.startswith("TRACKSIDE_")} - INTERNAL
+    theirs = set(VARIABLE.findall((SOURCE / "settings.py").read_text("utf-8")))
+    assert (ours | theirs) - set(VARIABLE.findall(text)) == set()
+
+
+def test_every_page_can_be_found():
+    """Each page in docs/ is linked from its index."""
+    index = ROOT / "docs" / "index.md"
+    linked = {(index.parent / target).resolve() for target in LINK.findall(index.read_text("utf-8"))}
+    assert set(PAGES) - linked - {index} == set()
