@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from trackside.demo import PointCounter, Step
-    from trackside.session import Run
+    from trackside.run import Run
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: what a shell reports for a program that SIGINT ended."""
@@ -53,7 +53,7 @@ def demo(ctx: click.Context, steps: int, experiment: str, tracking_uri: str | No
     _require_extra()
     import trackside
     from trackside.demo import PointCounter, make_config, train
-    from trackside.session import InertRun
+    from trackside.run import InertRun
 
     counter = PointCounter()
     config = make_config(steps)
@@ -61,16 +61,17 @@ def demo(ctx: click.Context, steps: int, experiment: str, tracking_uri: str | No
     run = trackside.start(experiment, tracking_uri=tracking_uri, config=config, sinks=[counter])
     if isinstance(run, InertRun):
         raise click.ClickException("nothing is logged here: TRACKSIDE_MODE=disabled, or not rank 0")
-    click.echo(f"run {run.run_id or 'without an id yet'} in {run.tracking_uri}")
+    click.echo(f"logging to {run.tracking_uri}")
     began = time.monotonic()
     try:
         with run, _progress(steps) as on_step:
             last = train(config, on_step)
+            seconds = time.monotonic() - began
     except KeyboardInterrupt:
         click.echo("\ninterrupted: the training is over, the run is closed")
         _report(run, counter)
         ctx.exit(INTERRUPTED)
-    click.echo(f"{last.number} steps in {time.monotonic() - began:.1f} s: {_numbers(last)}")
+    click.echo(f"{last.number} steps in {seconds:.1f} s: {_numbers(last)}")
     _report(run, counter)
 
 
@@ -94,9 +95,7 @@ def _progress(steps: int) -> Iterator[Callable[[Step], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     text = TextColumn("{task.description}")
-    with Progress(
-        BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), text, console=console
-    ) as bar:
+    with Progress(BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), text, console=console) as bar:
         task = bar.add_task("", total=steps)
         yield lambda step: bar.update(task, completed=step.number, description=_numbers(step))
 
@@ -120,6 +119,7 @@ def _report(run: Run, counter: PointCounter) -> None:
     """Say what became of the points, and how to look at them."""
     counts = run.counts
     rows = {
+        "run": run.run_id or "has no id yet",
         "status": run.status,
         "emitted": f"{counter.points} points",
         "shipped": f"{counts.shipped}",
