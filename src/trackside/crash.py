@@ -34,9 +34,9 @@ def crash_event(
     )
 
 
-def text_of(error: BaseException | None) -> str:
-    """The exception's message, also where its ``__str__`` is broken."""
+def text_of(error: object) -> str:
+    """The message of an exception, or of what was given to ``sys.exit``, even if its ``__str__`` raises."""
     try:
         return "" if error is None else str(error)
-    except Exception as second:  # noqa: BLE001 - a broken __str__ of the user's exception
+    except Exception as second:  # noqa: BLE001 - a broken __str__ of the user's
         return f"<no text: {type(second).__name__}>"

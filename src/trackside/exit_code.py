@@ -11,6 +11,7 @@ Where there is no ``on_exit`` (musl, macOS) nothing is noted, and the code is kn
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -50,8 +51,9 @@ class ExitCodeNote:
 
     def release(self) -> None:
         """Note nothing any more."""
-        self.point_at(os.devnull)
-        ExitCodeNote._spare.append(self)
+        with contextlib.suppress(OSError):  # no descriptor left: it goes on writing to a file nobody reads
+            self.point_at(os.devnull)
+            ExitCodeNote._spare.append(self)
 
     @classmethod
     def abandon_all(cls) -> None:

@@ -6,6 +6,7 @@ exit, or end its run.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import weakref
 from typing import Protocol
@@ -33,7 +34,8 @@ def keep_in_children(thing: Inheritable) -> None:
 
 def _after_fork() -> None:
     for thing in list(_inherited):
-        thing.abandon()
+        with contextlib.suppress(Exception):  # the others must be let go of all the same
+            thing.abandon()
     _inherited.clear()
 
 

@@ -7,7 +7,8 @@ Invariants:
 * In signal context only the scoreboard's slot is written; the event waits for the next emit or the exit.
 * Signals are hooked in the main thread only, and only those that Python handles or leaves to the system:
   an ignored signal stays ignored, a handler that C code installed is left alone.
-* A wakeup descriptor somebody else set (asyncio) is left alone.
+* A wakeup descriptor somebody else set (asyncio) is left alone. There is one a process: of several runs
+  the oldest has it, and passes it on when it ends.
 * A forked child gets back what its parent had before.
 """
 
@@ -53,6 +54,7 @@ class ProcessHooks:
     """
 
     _installed: ClassVar[list[ProcessHooks]] = []
+    _wakeup_owner: ClassVar[ProcessHooks | None] = None
 
     def __init__(
         self,
@@ -81,6 +83,8 @@ class ProcessHooks:
         """Hook in; a second call changes nothing."""
         if self in ProcessHooks._installed:
             return
+        ProcessHooks._installed.append(self)
+        abandon_in_children(self)
         self._previous = {
             "excepthook": sys.excepthook,
             "threading": threading.excepthook,
@@ -93,8 +97,6 @@ class ProcessHooks:
         atexit.register(self._on_exit)
         if threading.current_thread() is threading.main_thread():
             self._hook_signals()
-        ProcessHooks._installed.append(self)
-        abandon_in_children(self)
 
     def uninstall(self) -> None:
         """Unhook, and restore what was there before wherever nobody has hooked in on top of us."""
@@ -113,6 +115,7 @@ class ProcessHooks:
     def abandon(self) -> None:
         """Give a forked child back what its parent had before."""
         self._note_signal = self._before_death = self._run_at_exit = _nothing
+        self._let_go_of_wakeup()  # before uninstall(), which would pass it on
         self.uninstall()
 
     def __enter__(self) -> Self:
@@ -121,6 +124,14 @@ class ProcessHooks:
 
     def __exit__(self, *_: object) -> None:
         self.uninstall()
+
+    @property
+    def holds_wakeup(self) -> bool:
+        """Whether the system still writes to the wakeup descriptor, which must not be closed then.
+
+        So after :meth:`uninstall` in another thread than the main one, the only one that may change it.
+        """
+        return ProcessHooks._wakeup_owner is self
 
     @property
     def _active(self) -> bool:
@@ -201,10 +212,37 @@ class ProcessHooks:
             if current is not None and current is not signal.SIG_IGN:
                 self._previous_handlers[number] = current
                 signal.signal(number, self._on_signal)
-        if self._wakeup_descriptor is not None:
-            before = signal.set_wakeup_fd(self._wakeup_descriptor, warn_on_full_buffer=False)
-            if before != -1:
-                signal.set_wakeup_fd(before)
+        self._take_wakeup()
+
+    def _take_wakeup(self) -> None:
+        if self._wakeup_descriptor is None:
+            return
+        owner = ProcessHooks._wakeup_owner
+        before = signal.set_wakeup_fd(self._wakeup_descriptor, warn_on_full_buffer=False)
+        one_of_ours = owner is not None and before == owner._wakeup_descriptor  # noqa: SLF001 - our own kind
+        in_use = owner is None or not one_of_ours or owner._active  # noqa: SLF001
+        if before != -1 and in_use:
+            with contextlib.suppress(OSError, ValueError):  # closed: then nobody misses it
+                signal.set_wakeup_fd(before, warn_on_full_buffer=not one_of_ours)
+                return
+        ProcessHooks._wakeup_owner = self
+
+    def _give_wakeup(self) -> None:
+        if self._let_go_of_wakeup():
+            for other in ProcessHooks._installed:
+                if ProcessHooks._wakeup_owner is None:
+                    other._take_wakeup()  # noqa: SLF001 - our own kind
+
+    def _let_go_of_wakeup(self) -> bool:
+        """True when it was ours, and is nobody's now."""
+        if ProcessHooks._wakeup_owner is not self:
+            return False
+        ProcessHooks._wakeup_owner = None
+        current = signal.set_wakeup_fd(-1)
+        if current in {-1, self._wakeup_descriptor}:
+            return True
+        signal.set_wakeup_fd(current)
+        return False
 
     def _unhook_signals(self) -> None:
         for number, previous in self._previous_handlers.items():
@@ -214,10 +252,7 @@ class ProcessHooks:
             for other in ProcessHooks._installed:
                 if other._previous_handlers.get(number) == self._on_signal:  # noqa: SLF001 - our own kind
                     other._previous_handlers[number] = previous  # noqa: SLF001
-        if self._wakeup_descriptor is not None:
-            current = signal.set_wakeup_fd(-1)
-            if current not in {-1, self._wakeup_descriptor}:
-                signal.set_wakeup_fd(current)
+        self._give_wakeup()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         at_ms = now_ms()
@@ -234,8 +269,9 @@ class ProcessHooks:
         """The default action, once the shipper had a moment; a second signal does not wait for it."""
         if not self._dying:
             self._dying = True
-            with contextlib.suppress(Exception):
-                self._before_death()
+            for hooks in list(ProcessHooks._installed):  # the first one's handler is called by the others'
+                with contextlib.suppress(Exception):
+                    hooks._before_death()  # noqa: SLF001 - our own kind
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
@@ -251,6 +287,4 @@ def _exit_code_and_text(status: Any) -> tuple[int, str | None]:
         return 0, None
     if isinstance(status, int):
         return status & 0xFF, None
-    return 1, text_of(status)[:MAX_MESSAGE] if isinstance(status, BaseException) else str(status)[
-        :MAX_MESSAGE
-    ]
+    return 1, text_of(status)[:MAX_MESSAGE]

@@ -118,5 +118,6 @@ class CrashNoteHook:
     def _on_exception(
         self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
     ) -> None:
-        self.note(crash_event("crashed", kind, error, trace))
+        with contextlib.suppress(Exception):
+            self.note(crash_event("crashed", kind, error, trace))
         self._previous(kind, error, trace)

@@ -1,0 +1,111 @@
+"""Crash notes: how rank 0's shipper learns what happened on another rank."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from trackside.crash import crash_event
+from trackside.rank_crash import CrashNoteHook, forget_notes, job_key, notes_directory, read_notes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BOOM = ValueError("boom")
+
+
+@pytest.fixture
+def printed(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
+    """What got to the excepthook below ours."""
+    errors: list[BaseException] = []
+    monkeypatch.setattr(sys, "excepthook", lambda _kind, error, _trace: errors.append(error))
+    return errors
+
+
+def raise_uncaught(error: BaseException) -> None:
+    """Do with ``error`` what the interpreter does at the end."""
+    sys.excepthook(type(error), error, None)
+
+
+@pytest.mark.wheel
+def test_a_crash_is_noted_and_still_printed(tmp_path: Path, printed: list[BaseException]) -> None:
+    """Rank 0's side finds rank, type, message and time; the previous hook runs."""
+    hook = CrashNoteHook(tmp_path, "job", 3)
+    hook.install()
+    raise_uncaught(BOOM)
+    hook.uninstall()
+    (note,) = read_notes(tmp_path, "job", since_ms=0)
+    assert (note.rank, note.error_type, note.message) == (3, "ValueError", "boom")
+    assert printed == [BOOM]
+    assert read_notes(tmp_path, "another job", since_ms=0) == []
+    assert read_notes(tmp_path, None, since_ms=0) == []
+
+
+def test_only_crashes_of_this_run_count(tmp_path: Path, printed: list[BaseException]) -> None:
+    """A note from before the run began is of an earlier attempt; the earliest of the others comes first."""
+    for rank in (2, 1):
+        hook = CrashNoteHook(tmp_path, "job", rank)
+        hook.note(crash_event("crashed", ValueError, BOOM, None))
+    notes = read_notes(tmp_path, "job", since_ms=0)
+    assert sorted(note.rank for note in notes) == [1, 2]
+    assert [note.at_ms for note in notes] == sorted(note.at_ms for note in notes)
+    assert read_notes(tmp_path, "job", since_ms=notes[-1].at_ms + 1) == []
+
+
+def test_uninstalling_restores_and_silences(tmp_path: Path, printed: list[BaseException]) -> None:
+    """The hook before is back; one that stays buried under another notes nothing any more."""
+    before = sys.excepthook
+    hook = CrashNoteHook(tmp_path, "job", 1)
+    hook.install()
+    hook.uninstall()
+    assert sys.excepthook is before
+    buried = CrashNoteHook(tmp_path, "job", 1)
+    buried.install()
+    below = sys.excepthook
+    sys.excepthook = lambda *arguments: below(*arguments)  # noqa: PLW0108 - the user's own, on top
+    buried.uninstall()
+    raise_uncaught(BOOM)
+    assert printed == [BOOM]
+    assert read_notes(tmp_path, "job", since_ms=0) == []
+
+
+def test_a_note_that_cannot_be_left_hides_nothing(tmp_path: Path, printed: list[BaseException]) -> None:
+    """The exception is printed all the same."""
+    (tmp_path / "ranks").write_text("in the way")
+    hook = CrashNoteHook(tmp_path, "job", 1)
+    hook.install()
+    raise_uncaught(BOOM)
+    hook.uninstall()
+    assert printed == [BOOM]
+
+
+def test_forgetting_removes_what_is_empty(tmp_path: Path) -> None:
+    """The notes go with the run; other jobs' and other journals stay."""
+    root = tmp_path / "journals"
+    for job in ("one", "two"):
+        CrashNoteHook(root, job, 1).note(crash_event("crashed", ValueError, BOOM, None))
+    forget_notes(root, "one")
+    assert not notes_directory(root, "one").exists()
+    assert len(read_notes(root, "two", since_ms=0)) == 1
+    forget_notes(root, None)
+    forget_notes(root, "two")
+    assert not root.exists()
+
+
+def test_a_damaged_note_is_passed_over(tmp_path: Path) -> None:
+    """Half a file of a rank that died while it wrote."""
+    CrashNoteHook(tmp_path, "job", 1).note(crash_event("crashed", ValueError, BOOM, None))
+    (notes_directory(tmp_path, "job") / "rank-2.json").write_text('{"rank": 2')
+    assert [note.rank for note in read_notes(tmp_path, "job", since_ms=0)] == [1]
+
+
+def test_a_job_has_a_key_of_its_own() -> None:
+    """All ranks share it, an elastic restart and another job do not; without a launcher there is none."""
+    first = {"TORCHELASTIC_RUN_ID": "a", "MASTER_PORT": "29500", "RANK": "0"}
+    assert job_key({}) is None
+    assert job_key({"RANK": "1"}) is None
+    assert job_key(first) == job_key({**first, "RANK": "1"})
+    assert job_key(first) != job_key({**first, "TORCHELASTIC_RESTART_COUNT": "1"})
+    assert job_key(first) != job_key({**first, "TORCHELASTIC_RUN_ID": "b"})
