@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trackside.journal.format import LifecycleRecord
+import msgspec
+
+from trackside.journal.format import LifecycleRecord, encode
 from trackside.status import CRASHES, Crash, Evidence, RunStatus, checked_status, decide
 
 if TYPE_CHECKING:
@@ -25,10 +27,17 @@ class LifecycleSubscriber:
         self._events: list[LifecycleEvent] = []
 
     def on_lifecycle(self, event: LifecycleEvent) -> None:
-        """Keep the event, in memory and in the journal."""
+        """Keep the event, in memory and in the journal.
+
+        Raises ``ValueError`` for one that nobody could read again: a status or a type there is none of.
+        """
+        record = _record(event)
+        msgspec.msgpack.decode(encode(record), type=LifecycleRecord)  # encoding checks no types
+        if event.kind == "finished":
+            checked_status(event.status or "FINISHED")
         self._events.append(event)
         if self._journal is not None:
-            self._journal.append(_record(event))
+            self._journal.append(record)
 
     @property
     def status(self) -> RunStatus:
@@ -74,6 +83,6 @@ def _record(event: LifecycleEvent) -> LifecycleRecord:
     )
 
 
-def _encodable(text: str | None) -> str | None:
+def _encodable(text: object) -> str | None:
     """``text`` without lone surrogates, which a traceback of a file with odd bytes may hold."""
-    return None if text is None else text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return None if text is None else str(text).encode("utf-8", "backslashreplace").decode("utf-8")

@@ -145,8 +145,8 @@ def _exit_verdict(evidence: Evidence, *, final: bool) -> Verdict:
 
 def _silent_death(evidence: Evidence) -> Verdict:
     killed_by = evidence.killed_by
-    if killed_by in evidence.terminate_signals or killed_by in {signal.SIGINT, signal.SIGHUP}:
-        return Verdict("KILLED", signal_name(cast("int", killed_by)), final=True)
+    if killed_by is not None and killed_by in {*evidence.terminate_signals, signal.SIGINT, signal.SIGHUP}:
+        return Verdict("KILLED", signal_name(killed_by), final=True)
     interrupted = evidence.signals.get(signal.SIGINT)
     if interrupted is not None and evidence.died_ms - interrupted < INTERRUPT_MEMORY_MS:
         return Verdict("KILLED", "Ctrl-C, then died without a word", final=True)

@@ -6,7 +6,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from trackside.shipper.watch import UNKNOWN, Ending
-from trackside.status import CRASHES, Crash, Evidence, RunStatus, checked_status
+from trackside.status import CRASHES, Crash, Evidence, RunStatus, checked_status, signal_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -73,7 +73,7 @@ def _describe_stop(record: LifecycleRecord | None) -> str | None:
     if record is None:
         return None
     if record.signal is not None:
-        return signal.Signals(record.signal).name
+        return signal_name(record.signal)
     return record.message or "asked to stop"
 
 

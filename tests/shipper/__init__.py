@@ -1,0 +1,1 @@
+"""The shipper's own parts, each alone."""
