@@ -38,6 +38,7 @@ class WakeupPipe:
         for end in (self.read_end, self.write_end):
             with contextlib.suppress(OSError):
                 os.close(end)
+        self.read_end = self.write_end = -1  # the numbers may soon be somebody else's
 
 
 def read_bytes(descriptor: int) -> bytes:

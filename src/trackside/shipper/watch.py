@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import signal
+import select
 import socket
 import struct
+import time
 from typing import NamedTuple
 
 import psutil
@@ -23,6 +24,7 @@ SILENCE = 300.0
 """Seconds without a sign of life after which a process elsewhere counts as gone; live shippers give one
 every 30 s."""
 
+_POLL = 0.005
 _START_TOLERANCE = 0.1
 """Seconds; psutil's start times are multiples of the kernel's 10 ms tick."""
 
@@ -44,12 +46,19 @@ UNKNOWN = Ending()
 
 
 class DeathWatch:
-    """Watches the process ``owner``, which must be of this machine."""
+    """Watches the process ``owner``, which must be of this machine.
+
+    The start time identifies the process once; from then on the descriptor does, where there are such:
+    psutil counts start times from a boot time that moves when somebody sets the clock.
+    """
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
         self._pidfd = _open_pidfd(owner.pid)
         self._dead = not is_alive(owner)  # asked after opening: the descriptor can't be a successor's
+        if self._dead and self._pidfd is not None:  # of somebody who got the number
+            os.close(self._pidfd)
+            self._pidfd = None
 
     def fileno(self) -> int | None:
         """A descriptor that becomes readable at the death, where the system has such."""
@@ -57,13 +66,25 @@ class DeathWatch:
 
     def is_dead(self) -> bool:
         """Whether the process has ended; once True, always True."""
-        self._dead = self._dead or not is_alive(self._owner)
+        if not self._dead:
+            gone = not is_alive(self._owner) if self._pidfd is None else _is_readable(self._pidfd)
+            self._dead = gone
         return self._dead
 
-    def ending(self) -> Ending:
-        """What the kernel knows of the end (Linux 6.15 and later)."""
+    def ending(self, *, patience: float = 0.0) -> Ending:
+        """What the kernel knows of the end (Linux 6.15 and later).
+
+        It tells only once the parent has waited for the dead process: ``patience`` is how many seconds to
+        give it for that.
+        """
+        deadline = time.monotonic() + patience
+        while (found := self._ask_kernel()) == UNKNOWN and time.monotonic() < deadline:
+            time.sleep(_POLL)
+        return found
+
+    def _ask_kernel(self) -> Ending:
         if self._pidfd is None:
-            return Ending()
+            return UNKNOWN
         info = bytearray(_INFO_SIZE)
         struct.pack_into("<Q", info, 0, _INFO_EXIT)
         with contextlib.suppress(OSError):
@@ -71,7 +92,7 @@ class DeathWatch:
             (mask,) = struct.unpack_from("<Q", info, 0)
             if mask & _INFO_EXIT:
                 return _decode_wait_status(struct.unpack_from("<i", info, _INFO_SIZE - 4)[0])
-        return Ending()
+        return UNKNOWN
 
 
 def is_local(owner: Owner) -> bool:
@@ -123,7 +144,13 @@ def _open_pidfd(pid: int) -> int | None:
         return None
 
 
+def _is_readable(descriptor: int) -> bool:
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    return bool(poller.poll(0))
+
+
 def _decode_wait_status(status: int) -> Ending:
     if os.WIFSIGNALED(status):
-        return Ending(killed_by=signal.Signals(os.WTERMSIG(status)).value)
+        return Ending(killed_by=os.WTERMSIG(status))
     return Ending(exit_code=os.WEXITSTATUS(status))

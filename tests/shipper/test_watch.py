@@ -1,0 +1,210 @@
+"""Is the training process alive, and how did it end? Asked of real processes."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+
+import msgspec
+import psutil
+import pytest
+
+from trackside.journal.meta import Owner, boot_id, this_process
+from trackside.shipper import watch
+from trackside.shipper.watch import SILENCE, UNKNOWN, DeathWatch, Ending, has_ended, is_alive, is_local
+
+CHILD = "import sys; sys.exit(int(sys.stdin.read() or 0))"
+
+
+@pytest.fixture
+def child():
+    """A process that lives until it is told its exit code."""
+    with subprocess.Popen([sys.executable, "-c", CHILD], stdin=subprocess.PIPE, text=True) as process:
+        yield process
+        process.kill()
+
+
+def owner_of(process: subprocess.Popen[str]) -> Owner:
+    """``process`` as an owner."""
+    return Owner(socket.gethostname(), process.pid, psutil.Process(process.pid).create_time(), boot_id())
+
+
+def become_zombie(process: subprocess.Popen[str]) -> None:
+    """Wait for the end of ``process``, but leave it to be waited for."""
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+
+
+@pytest.mark.wheel
+def test_this_process_is_alive() -> None:
+    """It can be looked up here, and is the one meant."""
+    me = this_process()
+    assert is_local(me)
+    assert is_alive(me)
+    assert not has_ended(me, silent_for=1e9), "who can be looked up needs no sign of life"
+    assert not DeathWatch(me).is_dead()
+
+
+def test_a_killed_process_is_dead(child) -> None:
+    """And stays dead, whoever gets its number."""
+    owner = owner_of(child)
+    seen = DeathWatch(owner)
+    assert not seen.is_dead()
+    child.kill()
+    child.wait()
+    assert seen.is_dead()
+    assert seen.is_dead()
+    assert not is_alive(owner)
+    assert has_ended(owner, silent_for=0.0)
+    assert DeathWatch(owner).is_dead(), "also for a shipper that comes later"
+
+
+def test_a_zombie_is_dead(child) -> None:
+    """A parent that never waits for it must not keep the run RUNNING."""
+    owner = owner_of(child)
+    seen = DeathWatch(owner)
+    child.kill()
+    become_zombie(child)
+    assert seen.is_dead()
+    assert not is_alive(owner)
+    assert DeathWatch(owner).is_dead()
+
+
+def test_a_stopped_process_is_alive(child) -> None:
+    """SIGSTOP, a debugger, an hour in native code: it may go on."""
+    owner = owner_of(child)
+    seen = DeathWatch(owner)
+    child.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, child.pid, os.WSTOPPED)
+    assert not seen.is_dead()
+    assert is_alive(owner)
+
+
+def test_a_reused_number_is_not_the_process(child) -> None:
+    """The same number with another start time is somebody else, whose end is not ours to report."""
+    owner = owner_of(child)
+    other = msgspec.structs.replace(owner, started=owner.started - 100)
+    seen = DeathWatch(other)
+    assert seen.is_dead()
+    assert seen.fileno() is None
+    child.kill()
+    child.wait()
+    assert seen.ending() == UNKNOWN
+
+
+def test_setting_the_clock_kills_nobody(child, monkeypatch: pytest.MonkeyPatch) -> None:
+    """psutil's start times count from a boot time that moves with the clock."""
+    owner = owner_of(child)
+    seen = DeathWatch(owner)
+    if seen.fileno() is None:
+        pytest.skip("no process descriptors here")
+    monkeypatch.setattr(watch, "is_alive", lambda _owner: False)
+    assert not seen.is_dead()
+
+
+def test_without_process_descriptors(child, monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS and old kernels: the process table tells, but not how it ended."""
+    monkeypatch.delattr(os, "pidfd_open", raising=False)
+    seen = DeathWatch(owner_of(child))
+    assert seen.fileno() is None
+    assert not seen.is_dead()
+    child.kill()
+    child.wait()
+    assert seen.is_dead()
+    assert seen.ending() == UNKNOWN
+
+
+def test_a_process_that_may_not_be_looked_at_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else's process is no dead one."""
+
+    def refuse(_pid: int) -> None:
+        raise psutil.AccessDenied
+
+    monkeypatch.setattr(psutil, "Process", refuse)
+    assert is_alive(msgspec.structs.replace(OWNER, boot_id=boot_id()))
+
+
+OWNER = Owner(socket.gethostname(), 1, 0.0, "")
+
+
+@pytest.mark.parametrize(
+    ("host", "boot", "silent_for", "ended"),
+    [
+        ("elsewhere", "another-boot ns", 0.0, False),
+        ("elsewhere", "another-boot ns", SILENCE + 1, True),
+        (OWNER.host, "{boot} another-namespace", 0.0, False),
+        (OWNER.host, "{boot} another-namespace", SILENCE + 1, True),
+        (OWNER.host, "another-boot ns", 0.0, True),
+    ],
+    ids=["other host", "other host, silent", "other container", "other container, silent", "rebooted"],
+)
+def test_who_cannot_be_looked_up(host: str, boot: str, silent_for: float, ended: bool) -> None:
+    """Another machine's or container's process is gone after silence, one from before a reboot at once."""
+    owner = Owner(host, os.getpid(), this_process().started, boot.format(boot=boot_id().split()[0]))
+    assert not is_local(owner)
+    assert not is_alive(owner)
+    assert has_ended(owner, silent_for=silent_for) is ended
+
+
+# How it ended
+
+
+def kernel_tells() -> bool:
+    """Whether the kernel tells of exits through a process descriptor (Linux 6.15)."""
+    if not hasattr(os, "pidfd_open"):
+        return False
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        seen = DeathWatch(owner_of(process))  # type: ignore[arg-type]
+        process.wait()
+        return seen.fileno() is not None and seen.ending() != UNKNOWN
+
+
+@pytest.mark.parametrize("code", [0, 7, 255])
+def test_the_kernel_tells_the_exit_code(child, code: int) -> None:
+    """Once the parent has waited for it, and unknown until then."""
+    seen = DeathWatch(owner_of(child))
+    assert seen.ending() == UNKNOWN
+    assert child.stdin is not None
+    child.stdin.write(str(code))
+    child.stdin.close()
+    become_zombie(child)
+    assert seen.ending(patience=0.01) == UNKNOWN
+    child.wait()
+    assert seen.ending() == (Ending(exit_code=code) if kernel_tells() else UNKNOWN)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGRTMIN + 3])
+def test_the_kernel_tells_the_signal(child, number: int) -> None:
+    """A real-time signal too, for which Python has no name."""
+    seen = DeathWatch(owner_of(child))
+    child.send_signal(number)
+    child.wait()
+    assert seen.ending() == (Ending(killed_by=number) if kernel_tells() else UNKNOWN)
+
+
+def test_wait_statuses_are_decoded() -> None:
+    """As the kernel packs them: the code in the second byte, the signal in the lowest seven bits."""
+    assert watch._decode_wait_status(0) == Ending(exit_code=0)
+    assert watch._decode_wait_status(7 << 8) == Ending(exit_code=7)
+    assert watch._decode_wait_status(9) == Ending(killed_by=9)
+    assert watch._decode_wait_status(11 | 128) == Ending(killed_by=11), "with a core dump"
+    assert watch._decode_wait_status(40) == Ending(killed_by=40)
+
+
+def test_the_descriptor_wakes_a_waiter(child) -> None:
+    """The shipper sleeps on it, and is awake at the death."""
+    seen = DeathWatch(owner_of(child))
+    descriptor = seen.fileno()
+    if descriptor is None:
+        pytest.skip("no process descriptors here")
+    child.kill()
+    assert select.select([descriptor], [], [], 30.0)[0] == [descriptor]
+
+
+def test_oom_kills_are_a_count_or_unknown() -> None:
+    """Never an error: most machines show this process no memory cgroup of its own."""
+    kills = watch.oom_kills()
+    assert kills is None or kills >= 0
