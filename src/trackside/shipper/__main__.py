@@ -20,6 +20,9 @@ from trackside.shipper.process import spawn
 TRACKING_URI = "TRACKSIDE_SHIPPER_TRACKING_URI"
 """The address with its credentials, which must not be seen in ``ps`` or on disk."""
 
+LOCK_PATIENCE = 0.5
+"""Seconds: for somebody who only asks whether there is a shipper."""
+
 logger = logging.getLogger("trackside.shipper")
 
 
@@ -31,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     journal = JournalDirectory(options.journal)
     lock = JournalLock(journal.lock)
-    if not journal.meta.exists() or not lock.acquire():
+    if not _lock(journal, lock):
         logger.info("another shipper has, or has delivered, %s", journal.path)
         return EXIT_LOCKED
     meta = read_json(journal.meta, Meta)
@@ -46,6 +49,14 @@ def main(arguments: list[str] | None = None) -> int:
         journal, meta, [destination], progress=progress, pipe=options.pipe, linger=options.linger
     )
     return shipper.run()
+
+
+def _lock(journal: JournalDirectory, lock: JournalLock) -> bool:
+    """Lock the journal, unless another shipper has it, or has delivered and removed it."""
+    try:
+        return journal.meta.exists() and lock.acquire(patience=LOCK_PATIENCE) and journal.meta.exists()
+    except OSError:
+        return False
 
 
 def _ship_leftovers(meta: Meta) -> None:

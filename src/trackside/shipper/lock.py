@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from typing import TYPE_CHECKING
 
 from trackside.journal.directory import FILE_MODE
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+_POLL = 0.02
 
 
 class JournalLock:
@@ -19,14 +23,18 @@ class JournalLock:
         self._path = path
         self._descriptor: int | None = None
 
-    def acquire(self) -> bool:
-        """Take the lock; False when another shipper has it. Raises ``OSError`` if the journal is gone."""
+    def acquire(self, *, patience: float = 0.0) -> bool:
+        """Take the lock; False when another shipper has it. Raises ``OSError`` if the journal is gone.
+
+        ``patience``: seconds to go on trying. :func:`is_locked` has the lock for a moment, too.
+        """
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, FILE_MODE)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return False
+        deadline = time.monotonic() + patience
+        while not _try(descriptor, fcntl.LOCK_EX):
+            if time.monotonic() >= deadline:
+                os.close(descriptor)
+                return False
+            time.sleep(_POLL)
         self._descriptor = descriptor
         return True
 
@@ -39,13 +47,19 @@ class JournalLock:
 
 def is_locked(path: Path) -> bool:
     """Whether a shipper is at work on the journal now."""
-    if not path.exists():
-        return False
-    lock = JournalLock(path)
     try:
-        if not lock.acquire():
-            return True
+        descriptor = os.open(path, os.O_RDONLY)
     except OSError:
         return False
-    lock.release()
-    return False
+    try:
+        return not _try(descriptor, fcntl.LOCK_SH)  # shared: two who only ask do not see each other
+    finally:
+        os.close(descriptor)
+
+
+def _try(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -46,6 +46,9 @@ LINGER = 3600.0
 SEEN_TIMEOUT = 2.0
 """Seconds a finished shipper waits for the trainer to have read the final state."""
 
+REAP_TIMEOUT = 0.3
+"""Seconds a dead trainer's parent has to wait for it; then its end is judged without the kernel's word."""
+
 EXIT_DONE, EXIT_REFUSED, EXIT_UNFINISHED, EXIT_LOCKED = 0, 3, 4, 5
 
 
@@ -141,9 +144,10 @@ class Shipper:
 
     def _wait(self) -> None:
         for key, _ in self._selector.select(TICK):
-            if key.fileobj == self._pipe:
-                self._take(read_bytes(self._pipe))
-            else:  # the trainer's death is noted below; its descriptor would stay readable for ever
+            data = read_bytes(self._pipe) if key.fileobj == self._pipe else b""
+            if data:
+                self._take(data)
+            else:  # the trainer is dead or has closed the pipe: either would stay readable for ever
                 self._selector.unregister(key.fileobj)
 
     def _take(self, data: bytes) -> None:
@@ -165,7 +169,8 @@ class Shipper:
             return
         if self._pipe is not None:
             self._take(read_bytes(self._pipe))  # a signal that came just before the end
-        self._ending = self._watch.ending()
+        noted = evidence_.read_exit_code(self._journal.exit_code)
+        self._ending = self._watch.ending(patience=REAP_TIMEOUT if noted is None else 0.0)
         oom_now = oom_kills()
         self._oom = (
             self._oom_before is not None
@@ -234,6 +239,9 @@ class Shipper:
         for lane in self.lanes:
             lane.join(timeout=SEEN_TIMEOUT)
         refused = next((lane.refused for lane in self.lanes if lane.refused), None)
+        if not all(lane.finished for lane in self.lanes):
+            with contextlib.suppress(OSError):
+                self._sync_segments()  # what is left over must not hang on the machine's staying up
         if refused is not None:
             self._progress.update(phase="refused", error=refused)
             return EXIT_REFUSED
