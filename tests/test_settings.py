@@ -1,0 +1,127 @@
+"""Settings: what the environment says, and what is said when it says nonsense."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import pytest
+
+from trackside.errors import ConfigurationError
+from trackside.settings import Settings, absolute_tracking_uri, read_environment
+
+
+def test_an_empty_environment_gives_the_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Online, with the journals in ``.trackside`` of the working directory."""
+    monkeypatch.chdir(tmp_path)
+    assert read_environment({}) == Settings(
+        directory=tmp_path / ".trackside",
+        mode="online",
+        tracking_uri=None,
+        experiment_name=None,
+        experiment_id=None,
+        run_id=None,
+        start_timeout=15.0,
+        exit_timeout=30.0,
+        terminate_timeout=5.0,
+    )
+
+
+@pytest.mark.wheel
+def test_every_variable_is_read() -> None:
+    """trackside's own and MLflow's."""
+    settings = read_environment(
+        {
+            "TRACKSIDE_DIR": "/journals",
+            "TRACKSIDE_MODE": " Offline ",
+            "TRACKSIDE_START_TIMEOUT": "1.5",
+            "TRACKSIDE_EXIT_TIMEOUT": "0",
+            "TRACKSIDE_TERMINATE_TIMEOUT": "2",
+            "MLFLOW_TRACKING_URI": "http://mlflow:5000",
+            "MLFLOW_EXPERIMENT_NAME": "digits",
+            "MLFLOW_EXPERIMENT_ID": "7",
+            "MLFLOW_RUN_ID": "abc",
+        }
+    )
+    assert dataclasses.astuple(settings) == (
+        Path("/journals"),
+        "offline",
+        "http://mlflow:5000",
+        "digits",
+        "7",
+        "abc",
+        1.5,
+        0.0,
+        2.0,
+    )
+
+
+def test_empty_variables_count_as_not_set() -> None:
+    """As a job template leaves them."""
+    names = [
+        "TRACKSIDE_DIR",
+        "TRACKSIDE_MODE",
+        "TRACKSIDE_START_TIMEOUT",
+        "MLFLOW_TRACKING_URI",
+        "MLFLOW_RUN_ID",
+        "MLFLOW_EXPERIMENT_NAME",
+        "MLFLOW_EXPERIMENT_ID",
+    ]
+    assert read_environment(dict.fromkeys(names, "")) == read_environment({})
+
+
+def test_settings_are_frozen() -> None:
+    """Nobody changes them on the way."""
+    settings = read_environment({})
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.mode = "disabled"  # type: ignore[misc]
+
+
+def test_a_mode_there_is_none_of() -> None:
+    """The error names those there are."""
+    with pytest.raises(
+        ConfigurationError, match="'onlin' is not a mode; use one of online, offline, disabled"
+    ):
+        read_environment({"TRACKSIDE_MODE": "onlin"})
+
+
+@pytest.mark.parametrize("name", ["START", "EXIT", "TERMINATE"])
+@pytest.mark.parametrize("text", ["soon", "-1", "nan", "15s"])
+def test_a_timeout_that_is_no_number(name: str, text: str) -> None:
+    """The error names the variable and what it holds."""
+    with pytest.raises(
+        ConfigurationError, match=f"TRACKSIDE_{name}_TIMEOUT='{text}' is not a number of seconds"
+    ):
+        read_environment({f"TRACKSIDE_{name}_TIMEOUT": text})
+
+
+@pytest.mark.parametrize(
+    ("given", "absolute"),
+    [
+        ("sqlite:///mlflow.db", "sqlite:///{here}/mlflow.db"),
+        ("sqlite:///sub/mlflow.db", "sqlite:///{here}/sub/mlflow.db"),
+        ("sqlite:////abs/mlflow.db", "sqlite:////abs/mlflow.db"),
+        ("sqlite:///:memory:", "sqlite:///:memory:"),
+        ("mlruns", "{here}/mlruns"),
+        ("./mlruns", "{here}/mlruns"),
+        ("/abs/mlruns", "/abs/mlruns"),
+        ("~/mlruns", "{home}/mlruns"),
+        (Path("mlruns"), "{here}/mlruns"),
+        ("file:mlruns", "file:mlruns"),
+        ("file:///abs", "file:///abs"),
+        ("http://mlflow:5000", "http://mlflow:5000"),
+        ("postgresql://u@h/db", "postgresql://u@h/db"),
+        ("databricks", "databricks"),
+        ("databricks://profile", "databricks://profile"),
+        ("uc:databricks", "uc:databricks"),
+    ],
+)
+def test_relative_addresses_are_made_absolute(
+    given: str, absolute: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """``trackside sync`` may run in another directory than the training did; what is no path stays."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/someone")
+    expected = absolute.format(here=tmp_path, home=os.path.expanduser("~"))
+    assert absolute_tracking_uri(given) == expected
