@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,40 +36,73 @@ def make_target(
     parent_run_id: str | None,
 ) -> Target:
     """What to log into, from arguments first, then the environment, then the checkpoint."""
-    uri = tracking_uri if tracking_uri is not None else settings.tracking_uri or DEFAULT_TRACKING_URI
-    if not os.fspath(uri).strip():
+    uri = _text("tracking_uri", tracking_uri)
+    uri = settings.tracking_uri or DEFAULT_TRACKING_URI if uri is None else uri
+    if not uri.strip():
         msg = (
             "tracking_uri is empty; give an address such as sqlite:///mlflow.db or http://host:5000, or None"
         )
         raise ConfigurationError(msg)
     env_run_id = settings.run_id if settings.run_id not in _env_run_ids_used else None
-    if env_run_id is not None:
-        _env_run_ids_used.add(env_run_id)
-    sidecar = None if checkpoint_dir is None else str(Path(checkpoint_dir).absolute())
-    named = experiment_name or settings.experiment_name
+    sidecar = _text("checkpoint_dir", checkpoint_dir)
+    named = _text("experiment_name", experiment_name) or settings.experiment_name
     return Target(
         tracking_uri=absolute_tracking_uri(uri),
         experiment_name=named,
         experiment_id=None if named else settings.experiment_id,
-        run_name=run_name,
+        run_name=_text("run_name", run_name),
         run_id=env_run_id,
         required_run=env_run_id is not None,
-        artifact_location=artifact_location,
+        artifact_location=_text("artifact_location", artifact_location),
         tags={**source_tags(), **tags},
-        parent_run_id=parent_run_id,
-        sidecar=sidecar,
-        resume=resume,
+        parent_run_id=_text("parent_run_id", parent_run_id),
+        sidecar=None if sidecar is None else str(Path(sidecar).absolute()),
+        resume=bool(resume),
     )
+
+
+def note_started(target: Target) -> None:
+    """Remember, once the run is started, that the run the environment names has been gone on with."""
+    if target.required_run and target.run_id is not None:
+        _env_run_ids_used.add(target.run_id)
+
+
+def checked_signals(numbers: Iterable[int]) -> tuple[int, ...]:
+    """Signals a process can handle, as numbers; raises :class:`ConfigurationError` for others."""
+    try:
+        found = tuple(int(number) for number in numbers)
+    except (TypeError, ValueError):
+        found = (0,)
+    if not set(found) <= signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        msg = (
+            "terminate_signals must be signals that a process can handle, such as "
+            f"(signal.SIGTERM, signal.SIGUSR1), not {numbers!r}"
+        )
+        raise ConfigurationError(msg)
+    return found
+
+
+def _text(name: str, value: Any) -> str | None:
+    """``value`` as text; raises for what is neither text, a path nor a number."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        msg = f"{name} must be text, not {type(value).__name__}"
+        raise ConfigurationError(msg)
+    return str(value)
 
 
 def text_tags(tags: Mapping[str, Any] | None, description: str | None) -> dict[str, str]:
     """The user's tags as text, the description among them; raises for what is no mapping."""
-    texts = {} if description is None else {"mlflow.note.content": description}
+    note = _text("description", description)
+    texts = {} if note is None else {"mlflow.note.content": note}
     if tags is not None:
         to_dict = getattr(tags, "to_dict", None)
         items: Mapping[str, Any] = to_dict() if to_dict is not None else tags
         if not isinstance(items, Mapping):
-            msg = f"tags must be a mapping, not {type(tags).__name__}"
+            msg = f"tags must be a mapping such as {{'team': 'vision'}}, not {type(tags).__name__}"
             raise ConfigurationError(msg)
         texts.update({str(key): str(value) for key, value in items.items()})
     return texts

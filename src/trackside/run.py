@@ -10,13 +10,18 @@ import msgspec
 
 from trackside import fluent
 from trackside.crash import crash_event
-from trackside.errors import TrackingError
+from trackside.errors import JournalError, TrackingError
 from trackside.events import ConfigEvent, LifecycleEvent
 from trackside.exit_code import ExitCodeNote
 from trackside.fork import abandon_in_children, keep_in_children
 from trackside.hooks import ProcessHooks
 from trackside.journal.cursor import load_cursor
-from trackside.journal.directory import JournalDirectory, create_directory, write_atomically
+from trackside.journal.directory import (
+    JournalDirectory,
+    create_directory,
+    not_writable,
+    write_atomically,
+)
 from trackside.journal.writer import JournalWriter
 from trackside.lifecycle import LifecycleSubscriber
 from trackside.masking import mask_uri
@@ -32,7 +37,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from trackside.event_bus import Bus
-    from trackside.journal.meta import State, Target
+    from trackside.journal.meta import RunInfo, State, Target
     from trackside.rank_crash import CrashNoteHook
     from trackside.settings import Settings
 
@@ -71,21 +76,31 @@ class Run:
         target = msgspec.structs.replace(target, tracking_uri=mask_uri(target.tracking_uri))
         label = target.run_name or target.experiment_name or "run"
         self.journal: JournalDirectory = create_directory(settings.directory, label)
-        self._meta = make_meta(target, settings, terminate_signals=terminate_signals, cap=cap)
-        write_atomically(self.journal.meta, msgspec.json.encode(self._meta), durable=True)
-        self._writer = JournalWriter(self.journal, cap=cap)
+        try:
+            self._meta = make_meta(target, settings, terminate_signals=terminate_signals, cap=cap)
+            write_atomically(self.journal.meta, msgspec.json.encode(self._meta), durable=True)
+            self._writer = JournalWriter(self.journal, cap=cap)
+            self._shipper = ShipperProcess(
+                self.journal,
+                tracking_uri=self._tracking_uri,
+                working_directory=self._meta.working_directory,
+            )
+            self._exit_code = ExitCodeNote.write_to(self.journal.exit_code)
+        except BaseException as error:
+            self.journal.remove()
+            if isinstance(error, OSError) and not isinstance(error, JournalError):
+                raise not_writable(self.journal.path, error) from error
+            raise
         self._sinks: list[Any] = []
         self._lifecycle = LifecycleSubscriber(self._writer)
         self._sink = MLflowSink(self._writer, watch=self._watch_shipper)
-        self._shipper = ShipperProcess(
-            self.journal, tracking_uri=self._tracking_uri, working_directory=self._meta.working_directory
-        )
         self._watching = threading.Lock()
         self._finishing = threading.Lock()
         self._ended = False
+        self._delivered = False
+        self._info: RunInfo | None = None
         self._final_counts: Counts | None = None
         self._fluent = False
-        self._exit_code = ExitCodeNote.write_to(self.journal.exit_code)
         self._hooks = ProcessHooks(
             bus,
             terminate_signals=terminate_signals,
@@ -100,14 +115,14 @@ class Run:
     @property
     def run_id(self) -> str | None:
         """The MLflow run's id. Waits for the shipper's answer, as long as ``start()`` would; None without."""
-        state = self._wait_for_run(self._settings.start_timeout)
-        return state.run.run_id if state is not None and state.run is not None else None
+        info = self._remember_run()
+        return None if info is None else info.run_id
 
     @property
     def url(self) -> str | None:
         """The run's page on an MLflow server; None for a local store, or while there is no answer."""
-        state = self._wait_for_run(self._settings.start_timeout)
-        return state.run.url if state is not None and state.run is not None else None
+        info = self._remember_run()
+        return None if info is None else info.url
 
     @property
     def status(self) -> RunStatus:
@@ -135,9 +150,10 @@ class Run:
         """Wait until every destination has acknowledged all that was emitted so far.
 
         True when they have; False after ``timeout`` seconds, offline, or when the server refused for good.
+        After :meth:`finish` it is what that found.
         """
         if self._meta.mode != "online" or self._ended:
-            return self._ended
+            return self._delivered
         wanted = self._writer.last_seq
         self._shipper.nudge()
         state = self._shipper.wait_for(lambda _: self._acknowledged(wanted), timeout)
@@ -162,16 +178,21 @@ class Run:
         self._disconnect()
         self._close_sinks()
         if self._meta.mode == "online":
-            self._wait_for_delivery()
+            self._delivered = self._wait_for_delivery()
+        self._remember_run()
         self._final_counts = self._count()  # the journal goes once the shipper is released
-        self._shipper.release()
-        self._shipper.pipe.close()
+        self._let_shipper_go()
 
     def activate(self) -> Run:
         """Make this run MLflow's fluent active run here too: ``mlflow.log_artifact``, ``autolog``.
 
-        Raises :class:`TrackingError` when the run has no id yet. The status stays ours to set.
+        Raises :class:`TrackingError` when the run has no id yet, or has ended. The status stays ours to set.
         """
+        if self._fluent:
+            return self
+        if self._ended:
+            msg = "the run has ended: making it active again would set it back to RUNNING"
+            raise TrackingError(msg)
         run_id = self.run_id
         if run_id is None:
             msg = (
@@ -217,11 +238,15 @@ class Run:
                 self._bus.emit(ConfigEvent(config, flatten_depth))
             if self._meta.mode == "online" and self._shipper.start():
                 self._await_run()
-        except Exception:
+        except BaseException as error:
             self._ended = True
+            interrupted = not isinstance(error, Exception)
+            if interrupted:  # the shipper may have made the run by now: it has to end it, too
+                self._bus.emit(LifecycleEvent("finished", status="KILLED"))
             self._disconnect()
-            self._shipper.pipe.close()
-            self.journal.remove()
+            self._let_shipper_go()
+            if not (interrupted and self._shipper.pid is not None):
+                self.journal.remove()
             raise
 
     def _await_run(self) -> None:
@@ -241,6 +266,13 @@ class Run:
                 self.journal.log,
             )
         self._shipper.log_notices(state)
+
+    def _remember_run(self) -> RunInfo | None:
+        """What the shipper said of the run; remembered, because the journal is gone after the end."""
+        if self._info is None:
+            state = self._shipper.state() if self._ended else self._wait_for_run(self._settings.start_timeout)
+            self._info = None if state is None else state.run
+        return self._info
 
     def _wait_for_run(self, timeout: float) -> State | None:
         if self._meta.mode != "online":
@@ -294,10 +326,9 @@ class Run:
         self._leave_fluent(self.status if self.status != "RUNNING" else "FINISHED")
         if self._meta.mode != "online":
             return
-        self._shipper.nudge()
         self._wait_for_delivery()
 
-    def _wait_for_delivery(self) -> None:
+    def _wait_for_delivery(self) -> bool:
         """Wait until the status is set behind everything emitted, and say what is still on its way if not."""
         self._shipper.nudge()
         wanted = self._writer.last_seq
@@ -311,7 +342,9 @@ class Run:
         )
         last = state or self._shipper.state()
         self._shipper.log_notices(last)
-        if state is None or state.phase == "refused":
+        # Held up for seconds (a stopped process), we find a shipper that has tidied up and left.
+        delivered = self._shipper.is_done() if state is None else state.phase != "refused"
+        if not delivered:
             reason = (last and last.error) or f"it takes longer than {timeout:g} s"
             logger.warning(
                 "not everything is delivered yet (%s): it is kept in %s; the shipper goes on, "
@@ -319,6 +352,7 @@ class Run:
                 reason,
                 self.journal.path,
             )
+        return delivered
 
     def _wait_before_death(self) -> None:
         """A terminate signal is about to end this process; in a container the shipper ends with it."""
@@ -338,6 +372,11 @@ class Run:
             self._exit_code.release()
         keep_in_children(self)
         active_runs.pop(id(self._bus), None)
+
+    def _let_shipper_go(self) -> None:
+        self._shipper.release()
+        if not self._hooks.holds_wakeup:
+            self._shipper.pipe.close()
 
     def _close_sinks(self) -> None:
         for sink in self._sinks:
@@ -365,12 +404,12 @@ class InertRun(Run):
         if crash_notes is not None:
             crash_notes.install()
 
-    run_id = None  # type: ignore[assignment]
-    url = None  # type: ignore[assignment]
-    status = "RUNNING"  # type: ignore[assignment]
-    tracking_uri = ""  # type: ignore[assignment]
-    dropped = 0  # type: ignore[assignment]
-    counts = Counts()  # type: ignore[assignment]
+    run_id = None
+    url = None
+    status = "RUNNING"
+    tracking_uri = ""
+    dropped = 0
+    counts = Counts()
 
     def flush(self, timeout: float = 30.0) -> bool:  # noqa: ARG002
         """Nothing waits."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from trackside.errors import RunActiveError
 from trackside.event_bus import Bus
 from trackside.journal.writer import DEFAULT_CAP
-from trackside.plan import make_target, text_tags
+from trackside.plan import checked_signals, make_target, note_started, text_tags
 from trackside.rank import get_rank
 from trackside.rank_crash import CrashNoteHook, job_key
 from trackside.run import InertRun, Run, active_runs
@@ -54,8 +54,9 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     ``terminate_signals``: signals that mean "stop"; ``journal_cap``: bytes the journal may take on disk.
 
     Raises :class:`~trackside.errors.ConfigurationError` (a malformed address, a deleted experiment, a run
-    id there is none of), :class:`~trackside.errors.JournalError` (``TRACKSIDE_DIR`` cannot be written)
-    and :class:`~trackside.errors.RunActiveError` (this bus has a run).
+    id there is none of), :class:`~trackside.errors.JournalError` (``TRACKSIDE_DIR`` cannot be written),
+    :class:`~trackside.errors.RunActiveError` (this bus has a run) and ``TypeError`` (a sink that is none).
+    Nothing is left behind then.
     """
     bus = default_bus if bus is None else bus
     settings = read_environment()
@@ -83,6 +84,7 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
         checkpoint_dir=checkpoint_dir,
         parent_run_id=parent_run_id,
     )
-    run = Run(bus, settings, target, terminate_signals=tuple(terminate_signals), cap=journal_cap)
+    run = Run(bus, settings, target, terminate_signals=checked_signals(terminate_signals), cap=journal_cap)
     run.begin(sinks, config, flatten_depth)
+    note_started(target)
     return run

@@ -25,9 +25,6 @@ logger = logging.getLogger(__name__)
 
 POLL = 0.01
 MAX_RESTARTS = 20
-RESTART_EVERY = 5.0
-"""Seconds between two looks whether the shipper lives."""
-
 _TRACKING_URI = "TRACKSIDE_SHIPPER_TRACKING_URI"
 
 
@@ -74,9 +71,13 @@ class ShipperProcess:
         """Whether it lives; a dead one is reaped."""
         return self._process is not None and self._process.poll() is None
 
+    def is_done(self) -> bool:
+        """Whether it has left because everything is delivered."""
+        return self._process is not None and self._process.poll() == 0
+
     def ensure_running(self) -> None:
         """Replace a shipper that died before its work was done."""
-        if self.is_running() or self._process is None or self.restarts >= MAX_RESTARTS:
+        if self.is_running() or self._process is None or self.restarts >= MAX_RESTARTS or self.is_done():
             return
         state = self.state()
         if state is not None and state.phase in {"refused", "done"}:
@@ -125,6 +126,17 @@ class ShipperProcess:
         self.pipe.close()
 
 
+class _Child(subprocess.Popen[bytes]):
+    """A process that may outlive the object: it is reaped when the next one is started, without a warning."""
+
+    def __del__(self) -> None:
+        super().__del__(_warn=_say_nothing)  # type: ignore[call-arg]  # typeshed leaves it out
+
+
+def _say_nothing(*_: Any, **__: Any) -> None:
+    """Stand in for ``warnings.warn``."""
+
+
 def spawn(
     command: list[str],
     *,
@@ -141,7 +153,7 @@ def spawn(
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, FILE_MODE)
     options: dict[str, Any] = {"cwd": working_directory} if os.path.isdir(working_directory) else {}
     try:
-        return subprocess.Popen(
+        return _Child(
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
