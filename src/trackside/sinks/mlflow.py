@@ -54,12 +54,17 @@ class MLflowSink:
         except CoercionError as error:  # no mapping: the run goes on, and so does this sink
             self._drop("(a whole sample)", str(error))
             return
-        record = MetricsRecord(0, sample.timestamp_ms, step, epoch, sample.prefix, values)
+        stamp, prefix = sample.timestamp_ms, sample.prefix
+        record = MetricsRecord(0, stamp, step, epoch, prefix, values)
+        # Encoding checks no types: what is of another one could be written, and not be read again.
+        if type(stamp) is not int or not (prefix is None or isinstance(prefix, str)):
+            record = self._repaired(record)
         try:
             self._journal.append(record)
         except (TypeError, ValueError, OverflowError):
-            self._journal.append(self._repaired(record))
-        if self._watch is not None and sample.timestamp_ms >= self._next_watch_ms:
+            record = self._repaired(record)
+            self._journal.append(record)
+        if self._watch is not None and record.timestamp_ms >= self._next_watch_ms:
             self._next_watch_ms = now_ms() + WATCH_EVERY_MS
             self._watch()
 
@@ -113,11 +118,10 @@ class MLflowSink:
         self._warn(
             "a sample", "has a name or a time that can't be stored as it is; it is stored as text or as now"
         )
-        stamp = record.timestamp_ms
         prefix = record.prefix
         return MetricsRecord(
             0,
-            stamp if type(stamp) is int and 0 <= stamp < _STEP_LIMIT else now_ms(),
+            _milliseconds(record.timestamp_ms),
             record.step,
             record.epoch,
             None if prefix is None else _encodable(prefix),
@@ -125,5 +129,15 @@ class MLflowSink:
         )
 
 
+def _milliseconds(stamp: Any) -> int:
+    """``stamp`` as a time MLflow can store, or now."""
+    try:
+        whole = int(stamp)
+    except (TypeError, ValueError, OverflowError):
+        return now_ms()
+    return whole if 0 <= whole < _STEP_LIMIT else now_ms()
+
+
 def _encodable(name: Any) -> str:
-    return str(name).encode("utf-8", "backslashreplace").decode("utf-8")
+    text = str.__str__(name) if isinstance(name, str) else str(name)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
