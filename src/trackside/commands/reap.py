@@ -10,7 +10,7 @@ import click
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic since click 8.4
     """A length of time such as ``90s``, ``10m``, ``2h`` or ``1d``, in seconds."""
 
     name = "duration"

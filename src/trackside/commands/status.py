@@ -82,7 +82,8 @@ def _print_table(reports: list[JournalReport]) -> None:
 def format_age(seconds: float) -> str:
     """``90`` as ``1m 30s``: the two largest units."""
     units = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
-    parts, rest = [], int(seconds)
+    parts: list[str] = []
+    rest = int(seconds)
     for name, size in units:
         if rest >= size or (name == "s" and not parts):
             parts.append(f"{rest // size}{name}")

@@ -63,7 +63,14 @@ def _deliver(
     journals: list[JournalDirectory], tracking_uri: str | None, give_up_after: float
 ) -> list[Synced]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskID,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     from trackside.sync import sync_journal
 
@@ -72,12 +79,13 @@ def _deliver(
     with Progress(*columns, console=Console(stderr=True)) as bars:
         for journal in journals:
             task = bars.add_task(journal.name, total=None)
+
+            def show(done: int, total: int, task: TaskID = task) -> None:
+                bars.update(task, completed=done, total=total)
+
             results.append(
                 sync_journal(
-                    journal,
-                    tracking_uri=tracking_uri,
-                    give_up_after=give_up_after,
-                    on_progress=lambda done, total, task=task: bars.update(task, completed=done, total=total),
+                    journal, tracking_uri=tracking_uri, give_up_after=give_up_after, on_progress=show
                 )
             )
     return results
