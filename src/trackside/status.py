@@ -57,6 +57,8 @@ class Evidence:
     exit_message: str | None = None
     dead: bool = False
     died_ms: int = 0
+    ended_ms: int = 0
+    """When the process itself said that it is done; the server may hear of it much later."""
     killed_by: int | None = None
     oom: bool = False
 

@@ -42,6 +42,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("MLFLOW_HTTP", "MLFLOW_SUPPRESS")):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")  # set, so that it is taken back
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     monkeypatch.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -205,6 +206,11 @@ def test_a_shipper_killed_between_commit_and_acknowledgement(
     training.wait_until_delivered()
     check(client, tmp_path.name, 800)
     assert "died; starting another" in training.text
+    sent = [seen.request.body for seen in proxy.seen if seen.request.is_for("log-batch")]
+    first = next(body for body in sent if b'"loss"' in body)
+    steps = {(m["key"], m["step"]) for m in json.loads(first)["metrics"]}
+    again = [b for b in sent if steps <= {(m["key"], m["step"]) for m in json.loads(b).get("metrics", [])}]
+    assert len(again) >= 2, "the batch was not sent again: nothing was proved"
 
 
 def test_a_shipper_killed_while_the_run_is_made(

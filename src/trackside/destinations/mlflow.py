@@ -159,6 +159,8 @@ class MLflowDestination:
         os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_TIMEOUT))
         os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+        # MLflow 3.6 uploads to the server it finds here, not to the client's.
+        os.environ["MLFLOW_TRACKING_URI"] = self._tracking_uri
         from mlflow.entities import Metric, Param, RunTag
         from mlflow.tracking import MlflowClient
 
@@ -248,7 +250,7 @@ class MLflowDestination:
             raise
         except RejectedError as error:  # the status matters more than the reason
             self._progress.notice(f"the tags that tell how the run ended were refused: {error}")
-        ended = evidence.died_ms or time.time_ns() // 1_000_000
+        ended = evidence.ended_ms or evidence.died_ms or time.time_ns() // 1_000_000
         self._tell(self._client.set_terminated, status=verdict.status, end_time=ended)
         if self._created_blindly:
             opener = RunOpener(self._client, self._meta, translate=self._translate)

@@ -44,7 +44,7 @@ def probe_database(uri: str) -> None:
 
 
 def _make_folder(uri: str) -> None:
-    """MLflow before 3.10 does not make the folder of a new sqlite file."""
+    """MLflow 3.6 does not make the folder of a new sqlite file."""
     prefix, _, path = uri.partition("sqlite:///")
     folder = os.path.dirname(path)
     if prefix or not folder:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from trackside.journal.scoreboard import SignalSeen
     from trackside.rank_crash import CrashNote
 
+_ENDS = {"exited", "finished"}
+
 
 def gather(
     *,
@@ -55,6 +57,7 @@ def gather(
         exit_message=exited.message if exited is not None else None,
         dead=dead,
         died_ms=died_ms,
+        ended_ms=max((r.timestamp_ms for r in records if r.kind in _ENDS), default=0),
         killed_by=ending.killed_by,
         oom=oom,
     )

@@ -40,6 +40,9 @@ TICK = 0.1
 SYNC_EVERY = 0.5
 """Seconds: what a power cut may cost."""
 
+SIGN_EVERY = 30.0
+"""Seconds between two signs of life in ``state.json``."""
+
 LINGER = 3600.0
 """Seconds a shipper goes on trying after the trainer's death; then ``trackside sync`` has to finish."""
 
@@ -227,6 +230,8 @@ class Shipper:
             opened = all(lane.opened for lane in self.lanes)
             calm = "shipping" if opened else "starting"
             self._progress.update(error=failing, phase="retrying" if failing else calm)
+        elif time.time() - state.updated_ms / 1000 > SIGN_EVERY:
+            self._progress.touch()  # the lane may hang in a request, and others can't look us up
 
     def _should_leave(self) -> bool:
         if not self._died_ms:

@@ -1,0 +1,80 @@
+"""PostgreSQL behind MLflow, without a server in between: restarted midway, and away at the start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from tests.faults.delivery import delivery, once_each, steps_of
+from tests.faults.fake import until
+from tests.faults.postgres import PostgresServer, find_programs, postgres_server
+from tests.faults.training import Training
+
+pytestmark = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PostgresServer]:
+    """A server for this module."""
+    pytest.importorskip("psycopg2")
+    programs = find_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed")
+    with postgres_server(programs) as server:
+        yield server
+
+
+def test_a_database_restarted_midway(postgres: PostgresServer, journals: Path) -> None:
+    """All connections are cut in the midst of delivery: every point once, none set aside."""
+    with delivery(journals, postgres.uri) as rig:
+        rig.lane.start()
+        until(lambda: rig.lane.opened, 120)
+        rig.emit(5_000)
+        until(lambda: rig.lane.cursor.shipped >= 1000, 60)
+        postgres.stop()
+        until(lambda: rig.lane.failing is not None, 60)
+        rig.emit(5_000, start=5_000)
+        postgres.start()
+        rig.finish()
+    client = MlflowClient(postgres.uri)
+    assert steps_of(client, rig.run_id) == once_each(10_000)
+    assert not rig.journal.rejected.exists()
+    assert client.get_run(rig.run_id).data.tags["trackside.shipped"] == "10000"
+
+
+def test_a_database_that_is_away_at_the_start(
+    postgres: PostgresServer, tmp_path: Path
+) -> None:
+    """``start()`` warns in time though MLflow would try for 100 s; the password is shown nowhere."""
+    postgres.stop()
+    training = Training(
+        tmp_path,
+        postgres.uri,
+        """
+        run = trackside.start("away")
+        emit(300)
+        wait_for("database")
+        assert run.flush(60)
+        say(run_id=run.run_id)
+        """,
+        TRACKSIDE_START_TIMEOUT="8",
+    )
+    try:
+        training.wait_to_be_asked("database")
+        assert "is not reachable (OperationalError" in training.text
+        shown = training.log() + "".join(
+            path.read_text(errors="replace") for path in training.journal.path.rglob("*.json")
+        )
+        postgres.start()
+        training.go("database")
+        assert training.end() == 0, training.text
+        training.wait_until_delivered()
+    finally:
+        training.abandon()
+    assert postgres.password not in shown + training.text
+    client = MlflowClient(postgres.uri)
+    assert steps_of(client, training.said["run_id"]) == once_each(300)
+    assert client.get_run(training.said["run_id"]).info.status == "FINISHED"
