@@ -176,12 +176,12 @@ class Run:
         self._leave_fluent(wanted)
         self._bus.emit(LifecycleEvent("finished", status=wanted))
         self._disconnect()
-        self._close_sinks()
         if self._meta.mode == "online":
             self._delivered = self._wait_for_delivery()
         self._remember_run()
         self._final_counts = self._count()  # the journal goes once the shipper is released
         self._let_shipper_go()
+        self._close_sinks()  # last: a sink that takes its time must not outlast the shipper's patience
 
     def activate(self) -> Run:
         """Make this run MLflow's fluent active run here too: ``mlflow.log_artifact``, ``autolog``.
@@ -254,12 +254,13 @@ class Run:
         if state is not None and state.phase == "refused":
             msg = f"MLflow at {self.tracking_uri} refused the run: {state.error}"
             raise TrackingError(msg)
-        if state is None or state.run is None:
+        self._info = None if state is None else state.run
+        if self._info is None:
             state = self._shipper.state()
             reason = (state and state.error) or f"no answer in {self._settings.start_timeout:g} s"
             logger.warning(
-                "MLflow at %s is not reachable (%s); training goes on, metrics are kept in %s "
-                "and are delivered when it answers (see %s)",
+                "MLflow at %s has not answered yet (%s); training goes on, metrics are kept in %s "
+                "and are delivered when it does (see %s)",
                 self.tracking_uri,
                 reason,
                 self.journal.path,
@@ -284,11 +285,12 @@ class Run:
     # Going on
 
     def _watch_shipper(self) -> None:
-        """See that the shipper lives; called from ``emit`` every few seconds, by one thread at a time."""
+        """See that the shipper lives, and what it has to say; ``emit`` asks for it every few seconds."""
         if self._meta.mode != "online" or not self._watching.acquire(blocking=False):
             return
         try:
             self._shipper.ensure_running()
+            self._shipper.log_notices(self._shipper.state())
         finally:
             self._watching.release()
 

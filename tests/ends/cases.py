@@ -93,7 +93,14 @@ stop = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: stop.set())
 """
 WAIT_FOR_STOP = "ready()\nassert stop.wait(60)\nemit(5, start=20)\n"
-HOLD_THE_GIL = "import ctypes\nready()\nctypes.PyDLL(None).sleep(60)\n"
+# A lock taken twice: sleep() would return at the signal.
+HOLD_THE_GIL = """
+import ctypes
+lock, library = ctypes.create_string_buffer(64), ctypes.PyDLL(None)
+library.pthread_mutex_lock(lock)
+ready()
+library.pthread_mutex_lock(lock)
+"""
 
 
 def then(*acts):

@@ -5,13 +5,10 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlflow.entities import Run, ViewType
-from mlflow.tracking import MlflowClient
 
 from tests.faults.fake import QUICK, Rig
 from trackside.destinations.mlflow import MLflowDestination
@@ -22,9 +19,16 @@ from trackside.journal.outbox import Outbox
 from trackside.journal.progress import Progress
 from trackside.journal.writer import JournalWriter
 from trackside.masking import mask_uri
-from trackside.shipper.lane import Lane
-from trackside.shipper.retry import Policy
 from trackside.status import decide
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from mlflow.tracking import MlflowClient
+
+    from trackside.shipper.lane import Lane
+    from trackside.shipper.retry import Policy
 
 
 def new_meta(uri: str, **target: Any) -> Meta:
@@ -119,7 +123,9 @@ def once_each(count: int) -> Counter[int]:
 def runs_in(client: MlflowClient, experiment: str | None) -> list[Run]:
     """All runs of an experiment, deleted ones excepted."""
     found = client.get_experiment_by_name(experiment or "")
-    return list(client.search_runs([found.experiment_id], run_view_type=ViewType.ACTIVE_ONLY)) if found else []
+    return (
+        list(client.search_runs([found.experiment_id], run_view_type=ViewType.ACTIVE_ONLY)) if found else []
+    )
 
 
 def new_journal(root: Path) -> JournalWriter:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trackside.journal.directory import JournalDirectory, create_directory
 from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord
@@ -14,6 +12,10 @@ from trackside.journal.writer import JournalWriter
 from trackside.shipper.lane import Lane
 from trackside.shipper.retry import Policy
 from trackside.status import Evidence, Verdict, decide
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
 QUICK = Policy(base=0.002, cap=0.01, unauthorised_floor=0.05)
 
@@ -41,9 +43,7 @@ class FakeDestination:
 
     def write_metrics(self, batch: Sequence[MetricsRecord]) -> None:
         points = [
-            (name, record.step, value)
-            for record in batch
-            for name, value in record.named_values().items()
+            (name, record.step, value) for record in batch for name, value in record.named_values().items()
         ]
         self.batches.append(points)
         self.refuse("metrics", points)

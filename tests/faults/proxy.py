@@ -164,9 +164,7 @@ class FaultProxy:
 
     def count(self, *words: str, status: int | None = None) -> int:
         """How many requests passed whose path holds one of ``words``."""
-        return sum(
-            seen.request.is_for(*words) and status in {None, seen.status} for seen in list(self.seen)
-        )
+        return sum(seen.request.is_for(*words) and status in {None, seen.status} for seen in list(self.seen))
 
     def close(self) -> None:
         """Stop listening."""
@@ -276,5 +274,3 @@ def is_listening(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -22,9 +22,13 @@ from tests.faults.proxy import (
     cut_behind_commit,
     slow,
 )
-from tests.faults.servers import MlflowServer
 from trackside.shipper.retry import Policy
 from trackside.status import Evidence
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.faults.servers import MlflowServer
 
 
 @pytest.fixture
@@ -53,9 +57,7 @@ PASSING = {
 
 
 @pytest.mark.parametrize("fault", PASSING)
-def test_a_passing_fault(
-    proxy: FaultProxy, client: MlflowClient, journals: Path, fault: str
-) -> None:
+def test_a_passing_fault(proxy: FaultProxy, client: MlflowClient, journals: Path, fault: str) -> None:
     """However it shows: tried again until it works, nothing doubled, nothing set aside."""
     with delivery(journals, proxy.url) as rig:
         rig.lane.start()
@@ -86,9 +88,7 @@ def test_faults_while_the_run_is_made(
     assert not rig.progress.state.run.resumed if rig.progress.state.run else False
 
 
-def test_a_server_that_names_its_time(
-    proxy: FaultProxy, client: MlflowClient, journals: Path
-) -> None:
+def test_a_server_that_names_its_time(proxy: FaultProxy, client: MlflowClient, journals: Path) -> None:
     """429 with Retry-After: nothing is sent before, whoever nudges."""
     with delivery(journals, proxy.url) as rig:
         rig.lane.start()
@@ -127,9 +127,7 @@ def test_one_poisonous_metric_among_a_thousand(
     assert (tags["trackside.shipped"], tags["trackside.rejected"]) == ("1000", "1")
 
 
-def test_a_gateway_with_a_smaller_limit(
-    proxy: FaultProxy, client: MlflowClient, journals: Path
-) -> None:
+def test_a_gateway_with_a_smaller_limit(proxy: FaultProxy, client: MlflowClient, journals: Path) -> None:
     """413: the batch is halved until it fits; nothing is set aside."""
     proxy.add(answer(Reply(413, {}, b"too large")), lambda r: len(r.body) > 20_000)
     with delivery(journals, proxy.url) as rig:
@@ -140,9 +138,7 @@ def test_a_gateway_with_a_smaller_limit(
     assert not rig.journal.rejected.exists()
 
 
-def test_credentials_mended_meanwhile(
-    proxy: FaultProxy, client: MlflowClient, journals: Path
-) -> None:
+def test_credentials_mended_meanwhile(proxy: FaultProxy, client: MlflowClient, journals: Path) -> None:
     """Refused in the middle of the run: tried slowly, told once, and all arrives when it is mended."""
     with delivery(journals, proxy.url) as rig:
         rig.lane = rig.new_lane(Policy(base=0.002, cap=0.01, unauthorised_floor=0.5))
@@ -170,9 +166,7 @@ def test_bad_credentials_long_after_the_start_are_waited_for(
     assert steps_of(client, rig.run_id) == once_each(10)
 
 
-def test_a_slow_server_gets_large_batches(
-    proxy: FaultProxy, client: MlflowClient, journals: Path
-) -> None:
+def test_a_slow_server_gets_large_batches(proxy: FaultProxy, client: MlflowClient, journals: Path) -> None:
     """2 s a request: what is emitted meanwhile travels together."""
     with delivery(journals, proxy.url) as rig:
         rig.lane.start()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,6 +18,9 @@ from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecor
 from trackside.shipper.rejects import RejectedFile, halves
 from trackside.shipper.retry import Policy
 from trackside.status import Evidence
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -117,7 +119,8 @@ def test_halving_loses_and_doubles_nothing(
 ) -> None:
     """The parts of a record, down to single points, are its points."""
     record = MetricsRecord(1, 1, 1, epoch, prefix, metrics)
-    parts, whole = [[record]], []
+    parts = [[record]]
+    whole: list[tuple[str, float]] = []
     while parts:
         part = parts.pop()
         smaller = halves(part)

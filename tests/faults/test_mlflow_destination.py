@@ -221,9 +221,7 @@ def test_a_sidecars_run_that_is_gone_means_a_new_one(
     assert (sidecar / "mlflow_run_id").read_text().strip() == rig.run_id
 
 
-def test_a_run_deleted_midway_is_left_alone(
-    store: str, client: MlflowClient, journals: Path
-) -> None:
+def test_a_run_deleted_midway_is_left_alone(store: str, client: MlflowClient, journals: Path) -> None:
     """The lane ends with the remedy, and every point stays in the journal for ``trackside sync``."""
     with delivery(journals, store) as rig:
         rig.emit(10)
@@ -289,9 +287,7 @@ def test_the_status_of_a_run_taken_over_is_left_alone(
     assert client.get_run(rig.run_id).info.status == "RUNNING"
 
 
-def test_a_reaped_run_that_lives_is_running_again(
-    store: str, client: MlflowClient, journals: Path
-) -> None:
+def test_a_reaped_run_that_lives_is_running_again(store: str, client: MlflowClient, journals: Path) -> None:
     """The heartbeat takes back what was thought during an outage."""
     with delivery(journals, store) as rig:
         rig.lane.start()

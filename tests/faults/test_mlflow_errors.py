@@ -6,9 +6,7 @@ import email.utils
 import os
 import sqlite3
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from mlflow.entities import Metric, Param
@@ -20,6 +18,10 @@ from tests.faults.proxy import FaultProxy, Reply, answer, cut, cut_behind_commit
 from trackside.destinations.mlflow_address import check_address, probe_database
 from trackside.destinations.mlflow_errors import translate, translate_opening
 from trackside.errors import DeliveryError, RejectedError, RetryableError, UnauthorisedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 LATER, NEVER, LOGIN = RetryableError, RejectedError, UnauthorisedError
 

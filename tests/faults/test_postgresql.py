@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -12,6 +11,10 @@ from tests.faults.delivery import delivery, once_each, steps_of
 from tests.faults.fake import until
 from tests.faults.postgres import PostgresServer, find_programs, postgres_server
 from tests.faults.training import Training
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -45,9 +48,7 @@ def test_a_database_restarted_midway(postgres: PostgresServer, journals: Path) -
     assert client.get_run(rig.run_id).data.tags["trackside.shipped"] == "10000"
 
 
-def test_a_database_that_is_away_at_the_start(
-    postgres: PostgresServer, tmp_path: Path
-) -> None:
+def test_a_database_that_is_away_at_the_start(postgres: PostgresServer, tmp_path: Path) -> None:
     """``start()`` warns in time though MLflow would try for 100 s; the password is shown nowhere."""
     postgres.stop()
     training = Training(
@@ -64,7 +65,7 @@ def test_a_database_that_is_away_at_the_start(
     )
     try:
         training.wait_to_be_asked("database")
-        assert "is not reachable (OperationalError" in training.text
+        assert "has not answered yet (OperationalError" in training.text
         shown = training.log() + "".join(
             path.read_text(errors="replace") for path in training.journal.path.rglob("*.json")
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -13,6 +13,9 @@ from mlflow.tracking import MlflowClient
 from tests.ends.harness import new_database
 from tests.faults.delivery import delivery, once_each, steps_of
 from tests.faults.fake import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def hold_lock(path: Path, seconds: float, held: threading.Event) -> None:

@@ -9,14 +9,16 @@ import subprocess
 import sys
 import textwrap
 import time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from tests.faults.servers import wait_until
 from trackside.journal.directory import JournalDirectory, read_json
 from trackside.journal.meta import State
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PREAMBLE = """
 import json, logging, os, sys, time

@@ -12,6 +12,7 @@ from trackside.journal.directory import JournalDirectory, read_json
 from trackside.journal.meta import Meta
 from trackside.journal.outbox import Outbox
 from trackside.journal.progress import Progress
+from trackside.masking import mask_uri
 from trackside.shipper.lock import JournalLock
 from trackside.shipper.loop import EXIT_LOCKED, EXIT_REFUSED, LINGER, Shipper
 from trackside.shipper.masked import mask_output
@@ -61,12 +62,18 @@ def _lock(journal: JournalDirectory, lock: JournalLock) -> bool:
 
 def _ship_leftovers(meta: Meta) -> None:
     """Start a shipper for each journal that has to be delivered first; this one's lane waits for them."""
+    ours = os.environ.get(TRACKING_URI, "")
     for path in meta.after:
         earlier = JournalDirectory(path)
-        if earlier.meta.exists():
-            command = [sys.executable, "-m", "trackside.shipper", path]
-            uri = os.environ.get(TRACKING_URI) or meta.target.tracking_uri
-            spawn(command, log=earlier.log, tracking_uri=uri, working_directory=os.getcwd())
+        known = read_json(earlier.meta, Meta)
+        if known is not None:
+            address = known.target.tracking_uri  # without credentials: ours has them if it is the same
+            spawn(
+                [sys.executable, "-m", "trackside.shipper", path],
+                log=earlier.log,
+                tracking_uri=ours if mask_uri(ours) == address else address,
+                working_directory=known.working_directory,
+            )
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -80,7 +87,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 def _become_polite() -> None:
     """Let the training have the processor first, and see no GPU."""
     try:
-        os.nice(5)
+        os.nice(10)
+        if hasattr(os, "SCHED_BATCH"):  # never preempt the training on waking up
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     except OSError:
         logger.debug("could not lower the priority")
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
