@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.faults.fake import Rig
 from tests.faults.proxy import FaultProxy
 from tests.faults.servers import MlflowServer
 
@@ -55,3 +56,14 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def journals(tmp_path: Path) -> Path:
     """Where this test's journals lie."""
     return tmp_path / "journals"
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    """A journal and a lane that was not started yet."""
+    rig = Rig(tmp_path)
+    yield rig
+    rig.lane.stop()
+    if rig.lane.ident is not None:
+        rig.join()
+    rig.writer.close()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from trackside.errors import RejectedError, RetryableError
 from trackside.journal.directory import JournalDirectory, create_directory
 from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord
 from trackside.journal.writer import JournalWriter
@@ -134,3 +136,29 @@ class Gate:
     def __call__(self) -> None:
         self.reached.set()
         assert self.opened.wait(20)
+
+
+def rejected(rig: Rig) -> list[dict[str, Any]]:
+    """The lines of ``rejected.jsonl``."""
+    return [json.loads(line) for line in rig.journal.rejected.read_text().splitlines()]
+
+
+def refuse_poison(call: str, points: list[Point]) -> None:
+    """Reject each batch that holds a point named ``poison``."""
+    if any(name == "poison" for name, _, _ in points):
+        raise RejectedError("no poison here")
+
+
+def raise_if(failing: bool) -> None:
+    """Fail for the moment, if so."""
+    if failing:
+        raise RetryableError("down")
+
+
+def refuse_all(text: str, kind: type[Exception], only: str | None = None) -> Any:
+    """Refuse every call with ``kind``, or only those to one method."""
+    def refuse(call: str, points: list[Point]) -> None:
+        if only in {None, call}:
+            raise kind(text)
+
+    return refuse

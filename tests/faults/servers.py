@@ -66,7 +66,7 @@ class MlflowServer:
 
     def wait_until_up(self) -> None:
         """Wait until it answers."""
-        wait_until(self.is_up, START_TIMEOUT, lambda: (self.directory / "server.log").read_text())
+        wait_until(self.is_up, START_TIMEOUT, (self.directory / "server.log").read_text)
 
     def is_up(self) -> bool:
         """Whether it answers."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -102,7 +103,7 @@ def test_a_server_that_names_its_time(proxy: FaultProxy, client: MlflowClient, j
         rig.finish()
     times = [seen.at for seen in proxy.seen if of_metrics(seen.request)]
     assert len(times) == 3
-    assert all(later - earlier >= 2 for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later - earlier >= 2 for earlier, later in pairwise(times))
     assert steps_of(client, rig.run_id) == once_each(10)
 
 
@@ -148,7 +149,7 @@ def test_credentials_mended_meanwhile(proxy: FaultProxy, client: MlflowClient, j
         rig.emit(100)
         rig.finish()
     times = [seen.at for seen in proxy.seen if seen.status == 401]
-    assert all(later - earlier >= 0.5 for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later - earlier >= 0.5 for earlier, later in pairwise(times))
     assert steps_of(client, rig.run_id) == once_each(100)
     assert rig.notices.count("MLflow refuses the credentials") == 1
 

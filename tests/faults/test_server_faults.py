@@ -239,7 +239,8 @@ TRY_TO_START = """
     try:
         trackside.start()
     except trackside.errors.TrackingError as error:
-        say(error=str(error), left=os.listdir(os.environ["TRACKSIDE_DIR"]) if os.path.exists(os.environ["TRACKSIDE_DIR"]) else [])
+        folder = os.environ["TRACKSIDE_DIR"]
+        say(error=str(error), left=os.listdir(folder) if os.path.exists(folder) else [])
 """
 
 

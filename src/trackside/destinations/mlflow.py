@@ -13,33 +13,34 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trackside.destinations.mlflow_address import check_address, probe_database
 from trackside.destinations.mlflow_errors import translate, translate_opening
 from trackside.destinations.mlflow_params import MAX_KEY, ConfigWriter, artifact_name
-from trackside.destinations.mlflow_run import RunOpener
+from trackside.destinations.mlflow_run import RunOpener, wait_for_leftovers
 from trackside.destinations.mlflow_tags import end_tags
 from trackside.destinations.mlflow_upload import Uploader
 from trackside.errors import (
     DeliveryError,
     RefusedError,
     RejectedError,
-    RetryableError,
     UnauthorisedError,
 )
-from trackside.journal.directory import JournalDirectory, read_json
-from trackside.journal.format import ConfigRecord, MetricsRecord
-from trackside.journal.meta import Meta, RunInfo, State
-from trackside.journal.outbox import Outbox
-from trackside.journal.progress import Progress
 from trackside.names import valid_name
 from trackside.settings import read_environment
 from trackside.sidecar import write_sidecar
-from trackside.status import Evidence, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from trackside.journal.format import ConfigRecord, MetricsRecord
+    from trackside.journal.meta import Meta, RunInfo
+    from trackside.journal.outbox import Outbox
+    from trackside.journal.progress import Progress
+    from trackside.status import Evidence, Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ class MLflowDestination:
 
     def open(self) -> None:
         """Connect; create the run, or resume it, once the attempts before this one are delivered."""
-        self._wait_for_leftovers()
+        wait_for_leftovers(self._meta)
         try:
             if self._client is None:
                 self._client = self._call(self._connect)
@@ -81,10 +82,8 @@ class MLflowDestination:
         except UnauthorisedError as error:
             if not self._start_waits():
                 raise
-            msg = (
-                f"the credentials are refused ({error}): check MLFLOW_TRACKING_USERNAME and "
-                "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
-            )
+            names = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+            msg = f"the credentials are refused ({error}): check {names}"
             raise RejectedError(msg) from error
         self._heartbeat()
         self._progress.update(phase="shipping")
@@ -134,8 +133,8 @@ class MLflowDestination:
             logger.info("a newer attempt goes on with run %s: its status is left alone", self._run_id)
         else:
             self._set_end(verdict, evidence, counts)
-        known = {name: counts[name] for name in ("emitted", "shipped", "dropped", "rejected")}
-        self._progress.update(status=verdict.status, **known)
+        known = ("emitted", "shipped", "dropped", "rejected")
+        self._progress.update(status=verdict.status, **{name: counts[name] for name in known})
         if verdict.final:
             self._finish_uploads()
         else:
@@ -166,14 +165,6 @@ class MLflowDestination:
 
         self._metric, self._param, self._tag = Metric, Param, RunTag
         return MlflowClient(tracking_uri=self._tracking_uri)
-
-    def _wait_for_leftovers(self) -> None:
-        for path in self._meta.after:
-            earlier = JournalDirectory(path)
-            state = read_json(earlier.state, State)
-            if earlier.meta.exists() and not (state and state.phase in {"refused", "done"}):
-                msg = f"waiting until an earlier attempt is delivered ({earlier.path})"
-                raise RetryableError(msg)
 
     def _open_run(self, opener: RunOpener) -> None:
         """Find, resume or create the run; in this order, since one that was created has a sidecar too."""
@@ -227,7 +218,7 @@ class MLflowDestination:
         self.set_tag("trackside.heartbeat", f"{now} {socket.gethostname()}")
 
     def _stay_running(self) -> None:
-        """Take back what ``trackside reap`` may have thought after an outage in which no heartbeat got out."""
+        """Take back what ``trackside reap`` may have thought in an outage without heartbeats."""
         if self._progress.state.status is None:
             status = self._tell(self._client.get_run).info.status
             if status != "RUNNING":

@@ -16,12 +16,14 @@ from __future__ import annotations
 import re
 import time
 import traceback
-from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trackside.errors import DeliveryError, RejectedError, RetryableError, UnauthorisedError
 from trackside.masking import mask_uri
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 MAX_TEXT = 2000
 

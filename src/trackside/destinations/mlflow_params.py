@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from trackside.destinations.mlflow_tags import MAX_TAG_VALUE
 from trackside.errors import RefusedError, RejectedError
-from trackside.journal.format import ConfigRecord
-from trackside.journal.outbox import Outbox
 from trackside.params import truncate_params
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trackside.journal.format import ConfigRecord
+    from trackside.journal.outbox import Outbox
 
 MAX_PARAMS_PER_BATCH = 100
 MAX_PARAM_VALUE = 6000
@@ -82,9 +85,8 @@ class ConfigWriter:
     def _note_changed(self, changed: dict[str, str]) -> None:
         self._changed.update(changed)
         self._store.set_tag("trackside.params.changed", json.dumps(self._changed)[:MAX_TAG_VALUE])
-        self._notice(
-            f"params differ from those the run already has and were kept as they were: {_some(sorted(changed))}"
-        )
+        keys = _some(sorted(changed))
+        self._notice(f"params differ from those the run already has and were kept as they were: {keys}")
 
 
 def artifact_name(*, resumed: bool, started_ms: int) -> str:

@@ -14,8 +14,10 @@ import subprocess
 from typing import Any
 
 from trackside.destinations.mlflow_tags import MAX_TAG_VALUE
-from trackside.errors import DeliveryError, RejectedError
-from trackside.journal.meta import Meta, RunInfo
+from trackside.errors import DeliveryError, RejectedError, RetryableError
+from trackside.journal.directory import JournalDirectory
+from trackside.journal.files import read_json
+from trackside.journal.meta import Meta, RunInfo, State
 from trackside.sidecar import read_sidecar
 
 logger = logging.getLogger(__name__)
@@ -46,7 +48,8 @@ class RunOpener:
             return None
         if run.info.lifecycle_stage == "deleted":
             if self._target.required_run:
-                msg = f"run {run_id!r} is deleted; restore it (mlflow runs restore --run-id {run_id}) or start a new one"
+                remedy = f"restore it (mlflow runs restore --run-id {run_id}) or start a new one"
+                msg = f"run {run_id!r} is deleted; {remedy}"
                 raise RejectedError(msg)
             return None
         tags = {JOURNAL_TAG: self._meta.journal_id, **self._target.tags}
@@ -154,11 +157,21 @@ class RunOpener:
             raise self._translate(error) from error
 
 
+def wait_for_leftovers(meta: Meta) -> None:
+    """Raise :class:`RetryableError` while an attempt before this one is not delivered."""
+    for path in meta.after:
+        earlier = JournalDirectory(path)
+        state = read_json(earlier.state, State)
+        if earlier.meta.exists() and not (state and state.phase in {"refused", "done"}):
+            msg = f"waiting until an earlier attempt is delivered ({earlier.path})"
+            raise RetryableError(msg)
+
+
 def git_commit(source: str) -> str | None:
     """The commit checked out where the training script lies; None outside a checkout."""
     directory = os.path.dirname(os.path.abspath(source)) if source else os.getcwd()
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        done = subprocess.run(  # noqa: S603 - a fixed command
+        done = subprocess.run(
             ["git", "rev-parse", "HEAD"],  # noqa: S607 - whichever git the user has
             cwd=directory,
             capture_output=True,

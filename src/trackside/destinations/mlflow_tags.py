@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from trackside.status import Evidence, Verdict, signal_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MAX_TAG_VALUE = 8000
 """Characters; ``MAX_TAG_VAL_LENGTH`` in ``mlflow/utils/validation.py``."""

@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trackside.errors import DeliveryError
-from trackside.journal.outbox import Outbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from trackside.journal.outbox import Outbox
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +31,7 @@ class Uploader:
     All methods are called by one thread.
     """
 
-    def __init__(
-        self, outbox: Outbox, upload: Callable[[Path], None], notice: Callable[[str], None]
-    ) -> None:
+    def __init__(self, outbox: Outbox, upload: Callable[[Path], None], notice: Callable[[str], None]) -> None:
         self._outbox = outbox
         self._upload = upload
         self._notice = notice

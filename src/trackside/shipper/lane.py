@@ -16,17 +16,19 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trackside.errors import RefusedError, RejectedError, RetryableError, UnauthorisedError
 from trackside.journal.cursor import Cursor, load_cursor, save_cursor
-from trackside.journal.directory import JournalDirectory
 from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord
 from trackside.journal.reader import Entry, JournalReader
-from trackside.protocols import Destination
 from trackside.shipper import retry
 from trackside.shipper.rejects import RejectedFile, halves
 from trackside.status import Evidence, Verdict
+
+if TYPE_CHECKING:
+    from trackside.journal.directory import JournalDirectory
+    from trackside.protocols import Destination
 
 logger = logging.getLogger(__name__)
 
@@ -78,9 +80,7 @@ class Lane(threading.Thread):
         self._batch_shipped = self._batch_rejected = 0
         self.reader = JournalReader(journal, self.cursor.position)
         self._damage_before = (self.cursor.damaged, self.cursor.missing)
-        self._rejects = RejectedFile(
-            journal.rejected, destination.name, after_seq=self.cursor.position.seq
-        )
+        self._rejects = RejectedFile(journal.rejected, destination.name, after_seq=self.cursor.position.seq)
 
     def run(self) -> None:
         """Deliver until the run's end is settled, or until :meth:`stop`."""
@@ -227,9 +227,7 @@ class Lane(threading.Thread):
     def _wait_out(self, error: RetryableError | OSError, attempt: int) -> None:
         slow = isinstance(error, UnauthorisedError)
         wished = error.retry_after if isinstance(error, RetryableError) else None
-        wait = retry.delay(
-            attempt, uniform=self._uniform, retry_after=wished, slow=slow, policy=self._policy
-        )
+        wait = retry.delay(attempt, uniform=self._uniform, retry_after=wished, slow=slow, policy=self._policy)
         logger.warning("%s: %s; again in %.1f s", self.destination.name, error, wait)
         self.failing = str(error)
         self._wait(wait, whatever_comes=slow or wished is not None)

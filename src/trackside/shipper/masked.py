@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterable
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 from urllib.parse import unquote, urlsplit
 
 from trackside.masking import MASK, mask_uri
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 _SHORTEST = 4
@@ -66,8 +68,8 @@ def mask_output(tracking_uri: str) -> None:
     secrets = secrets_in(tracking_uri)
     secrets += [os.environ[name] for name in _SECRET_VARIABLES if os.environ.get(name)]
     kept = [secret for secret in secrets if len(secret) >= _SHORTEST]
-    sys.stdout = MaskedStream(sys.stdout, kept)  # type: ignore[assignment]
-    sys.stderr = MaskedStream(sys.stderr, kept)  # type: ignore[assignment]
+    sys.stdout = MaskedStream(sys.stdout, kept)
+    sys.stderr = MaskedStream(sys.stderr, kept)
 
 
 def secrets_in(uri: str) -> list[str]:

@@ -6,12 +6,14 @@ import json
 import math
 import os
 import time
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trackside.journal.directory import FILE_MODE
 from trackside.journal.format import ConfigRecord, MetricsRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 _LONGEST_REASON = 1000
 
