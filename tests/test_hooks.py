@@ -1,0 +1,518 @@
+"""Hooks: what happens to the process becomes events, and whoever was hooked in before still runs."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import signal
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from trackside.event_bus import Bus
+from trackside.events import LifecycleEvent, MetricsSample
+from trackside.hooks import ProcessHooks
+from trackside.shipper.wakeup import WakeupPipe, read_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+USR1 = int(signal.SIGUSR1)
+BOOM = ValueError("boom")
+
+
+class Heard:
+    """A bus, and the lifecycle events that came out of it."""
+
+    def __init__(self) -> None:
+        self.bus = Bus()
+        self.events: list[LifecycleEvent] = []
+        self.bus.attach(self)
+
+    def on_lifecycle(self, event: LifecycleEvent) -> None:
+        self.events.append(event)
+
+    @property
+    def kinds(self) -> list[str]:
+        return [event.kind for event in self.events]
+
+
+@pytest.fixture
+def heard() -> Heard:
+    """As above."""
+    return Heard()
+
+
+def wakeup_descriptor() -> int:
+    """Who has it now."""
+    current = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(current)
+    return current
+
+
+def everything_hooked() -> dict[str, object]:
+    """All that hooks touch, to compare."""
+    return {
+        "excepthook": sys.excepthook,
+        "threading": threading.excepthook,
+        "exit": sys.exit,
+        "SIGTERM": signal.getsignal(signal.SIGTERM),
+        "SIGUSR1": signal.getsignal(signal.SIGUSR1),
+        "SIGINT": signal.getsignal(signal.SIGINT),
+        "wakeup": wakeup_descriptor(),
+        "asyncio": list(logging.getLogger("asyncio").filters),
+    }
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    """Each test leaves the process as it found it."""
+    before = everything_hooked()
+    yield
+    assert everything_hooked() == before
+    assert ProcessHooks._installed == []
+
+
+@pytest.fixture
+def pipes() -> Iterator[list[WakeupPipe]]:
+    """Two wakeup pipes."""
+    made = [WakeupPipe(), WakeupPipe()]
+    yield made
+    for pipe in made:
+        pipe.close()
+
+
+@pytest.fixture
+def user_handler() -> Iterator[list[int]]:
+    """The user's own handler for SIGUSR1, and what it got."""
+    got: list[int] = []
+    previous = signal.signal(USR1, lambda number, _frame: got.append(number))
+    yield got
+    signal.signal(USR1, previous)
+
+
+def throw(kind: type[BaseException], error: BaseException) -> None:
+    """Do with an uncaught exception what the interpreter does."""
+    sys.excepthook(kind, error, None)
+
+
+# Hooking in and out
+
+
+@pytest.mark.wheel
+def test_uninstall_restores_everything(heard: Heard, pipes: list[WakeupPipe]) -> None:
+    """The excepthooks, ``sys.exit``, signal handlers, the wakeup descriptor, asyncio's filter."""
+    before = everything_hooked()
+    hooks = ProcessHooks(heard.bus, terminate_signals=(15, USR1), wakeup_descriptor=pipes[0].write_end)
+    hooks.install()
+    hooks.install()
+    changed = everything_hooked()
+    assert {name for name in before if changed[name] == before[name]} == {"SIGINT"}
+    hooks.uninstall()
+    hooks.uninstall()
+    assert everything_hooked() == before
+
+
+def test_a_block_restores(heard: Heard) -> None:
+    """``with ProcessHooks(bus):`` uninstalls however the block ends; the hooks can be used again."""
+    before = everything_hooked()
+    hooks = ProcessHooks(heard.bus)
+    for _ in range(2):
+        with pytest.raises(KeyError), hooks:
+            raise KeyError
+        assert everything_hooked() == before
+
+
+@pytest.mark.parametrize("order", [(1, 0), (0, 1)], ids=["last in, first out", "first in, first out"])
+def test_two_hooks_come_off_in_any_order(
+    order: tuple[int, int], user_handler: list[int], monkeypatch
+) -> None:
+    """The one that stays goes on working, the one that left hears nothing, and at last all is as it was."""
+    monkeypatch.setattr(sys, "excepthook", lambda *_: None)
+    before = everything_hooked()
+    both = [Heard(), Heard()]
+    hooks = [ProcessHooks(one.bus, terminate_signals=(USR1,)) for one in both]
+    for one in hooks:
+        one.install()
+    hooks[order[0]].uninstall()
+    signal.raise_signal(USR1)
+    throw(ValueError, BOOM)
+    gone, left = both[order[0]], both[order[1]]
+    assert left.kinds == ["terminating", "crashed"]
+    assert gone.kinds == []
+    assert user_handler == [USR1]
+    hooks[order[1]].uninstall()
+    assert everything_hooked() == before
+
+
+def test_hooks_on_top_of_ours_stay(heard: Heard, user_handler: list[int], monkeypatch) -> None:
+    """What the user installed after us is not torn out, and still reaches what was there before us."""
+    printed: list[str] = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, *_: printed.append(f"below {kind.__name__}"))
+    monkeypatch.setattr(threading, "excepthook", lambda arguments: printed.append("thread below"))
+    hooks = ProcessHooks(heard.bus, terminate_signals=(USR1,))
+    hooks.install()
+    ours, ours_in_threads, our_handler = sys.excepthook, threading.excepthook, signal.getsignal(USR1)
+
+    def on_top(kind, error, trace) -> None:
+        printed.append("on top")
+        ours(kind, error, trace)
+
+    def on_top_in_threads(arguments) -> None:
+        printed.append("thread on top")
+        ours_in_threads(arguments)
+
+    def handler_on_top(number, frame) -> None:
+        printed.append("signal on top")
+        our_handler(number, frame)  # type: ignore[operator, misc]
+
+    sys.excepthook, threading.excepthook = on_top, on_top_in_threads
+    signal.signal(USR1, handler_on_top)
+    hooks.uninstall()
+    assert sys.excepthook is on_top
+    assert threading.excepthook is on_top_in_threads
+    assert signal.getsignal(USR1) is handler_on_top
+    throw(ValueError, BOOM)
+    run_in_thread(raise_boom)
+    signal.raise_signal(USR1)
+    assert printed == ["on top", "below ValueError", "thread on top", "thread below", "signal on top"]
+    assert user_handler == [USR1]
+    assert heard.kinds == []
+    heard.bus.deliver_postponed()
+    assert heard.kinds == [], "an uninstalled hook is silent"
+
+
+def test_a_failed_install_can_be_undone(heard: Heard) -> None:
+    """A signal no process can handle is an error; nothing of ours stays once it is uninstalled."""
+    before = everything_hooked()
+    hooks = ProcessHooks(heard.bus, terminate_signals=(int(signal.SIGKILL),))
+    with pytest.raises(OSError, match="Invalid argument"):
+        hooks.install()
+    hooks.uninstall()
+    assert everything_hooked() == before
+
+
+# Exceptions
+
+
+def raise_boom() -> None:
+    """Raise."""
+    raise BOOM
+
+
+def run_in_thread(function: Any) -> None:
+    """Run it in a thread, and wait."""
+    thread = threading.Thread(target=function)
+    thread.start()
+    thread.join()
+
+
+def test_an_uncaught_exception(heard: Heard, monkeypatch) -> None:
+    """One event with type, message and traceback; then the hook before ours prints."""
+    printed: list[object] = []
+    monkeypatch.setattr(sys, "excepthook", lambda *arguments: printed.append(arguments))
+    with ProcessHooks(heard.bus):
+        throw(ValueError, BOOM)
+    (event,) = heard.events
+    assert (event.kind, event.error_type, event.message) == ("crashed", "ValueError", "boom")
+    assert (event.traceback or "").endswith("ValueError: boom\n")
+    assert printed == [(ValueError, BOOM, None)]
+
+
+def test_a_report_that_fails_hides_nothing(heard: Heard, monkeypatch) -> None:
+    """Whatever goes wrong in telling of it, the exception is printed."""
+    printed: list[object] = []
+    monkeypatch.setattr(sys, "excepthook", lambda _kind, error, _trace: printed.append(error))
+    monkeypatch.setattr("trackside.hooks.crash_event", lambda *_: 1 / 0)
+    with ProcessHooks(heard.bus):
+        throw(ValueError, BOOM)
+    assert printed == [BOOM]
+
+
+def test_an_exception_in_a_thread(heard: Heard, monkeypatch) -> None:
+    """An event of its own kind; ``sys.exit`` in a thread is none, as for Python itself."""
+    printed: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", lambda arguments: printed.append(arguments.exc_value))
+    with ProcessHooks(heard.bus):
+        run_in_thread(raise_boom)
+        run_in_thread(lambda: sys.exit(3))
+    assert [(event.kind, event.error_type) for event in heard.events] == [("thread_crashed", "ValueError")]
+    assert printed[0] is BOOM
+
+
+def test_an_asyncio_task_nobody_awaited(heard: Heard, caplog: pytest.LogCaptureFixture) -> None:
+    """Python tells of it in asyncio's log alone; the line there still appears."""
+
+    async def main() -> None:
+        async def bad() -> None:
+            raise ValueError("in a task")
+
+        task = asyncio.ensure_future(bad())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        del task
+
+    with ProcessHooks(heard.bus):
+        asyncio.run(main())
+        gc.collect()
+        logging.getLogger("asyncio").error("something else")
+    (event,) = heard.events
+    assert (event.kind, event.error_type, event.message) == ("task_crashed", "ValueError", "in a task")
+    assert "Task exception was never retrieved" in caplog.text
+    assert "something else" in caplog.text
+
+
+# Signals
+
+
+@pytest.mark.wheel
+def test_in_a_handler_only_the_slot_is_written(heard: Heard, user_handler: list[int]) -> None:
+    """The event waits for the next emit: a handler may have interrupted a sink that holds a lock."""
+    noted: list[tuple[int, int]] = []
+    hooks = ProcessHooks(
+        heard.bus, terminate_signals=(USR1,), note_signal=lambda *arguments: noted.append(arguments)
+    )
+    with hooks:
+        signal.raise_signal(USR1)
+        assert heard.events == []
+        assert user_handler == [USR1], "the handler before ours runs"
+        heard.bus.emit(MetricsSample(1))
+    (event,) = heard.events
+    assert (event.kind, event.signal) == ("terminating", USR1)
+    assert noted == [(USR1, event.timestamp_ms)]
+
+
+def test_an_ignored_signal_stays_ignored(heard: Heard) -> None:
+    """``nohup`` and launchers ignore signals for a reason."""
+    previous = signal.signal(USR1, signal.SIG_IGN)
+    try:
+        with ProcessHooks(heard.bus, terminate_signals=(USR1,)):
+            assert signal.getsignal(USR1) is signal.SIG_IGN
+            signal.raise_signal(USR1)
+    finally:
+        signal.signal(USR1, previous)
+    heard.bus.deliver_postponed()
+    assert heard.events == []
+
+
+def test_outside_the_main_thread_no_signals_are_hooked(heard: Heard, pipes: list[WakeupPipe]) -> None:
+    """Python allows it in the main thread only; all else is hooked, and restored from there."""
+    hooks = ProcessHooks(heard.bus, terminate_signals=(USR1,), wakeup_descriptor=pipes[0].write_end)
+    before = everything_hooked()
+    run_in_thread(hooks.install)
+    during = everything_hooked()
+    assert sys.excepthook == hooks._on_exception
+    assert {during[name] == before[name] for name in ("SIGUSR1", "SIGTERM", "wakeup")} == {True}
+    run_in_thread(hooks.uninstall)
+    assert everything_hooked() == before
+
+
+# The wakeup descriptor
+
+
+def test_signals_reach_the_wakeup_pipe(heard: Heard, pipes: list[WakeupPipe], user_handler) -> None:
+    """The C handler writes the number there, whatever the main thread is doing."""
+    hooks = ProcessHooks(heard.bus, terminate_signals=(USR1,), wakeup_descriptor=pipes[0].write_end)
+    with hooks:
+        assert hooks.holds_wakeup
+        signal.raise_signal(USR1)
+    assert not hooks.holds_wakeup
+    assert read_bytes(pipes[0].read_end) == bytes((USR1,))
+
+
+def test_anothers_wakeup_descriptor_is_left_alone(heard: Heard, pipes: list[WakeupPipe]) -> None:
+    """asyncio relies on its own, whether it was there first or came after us."""
+    asyncios, ours = pipes
+    hooks = ProcessHooks(heard.bus, wakeup_descriptor=ours.write_end)
+    previous = signal.set_wakeup_fd(asyncios.write_end)
+    try:
+        with hooks:
+            assert wakeup_descriptor() == asyncios.write_end
+            assert not hooks.holds_wakeup
+        assert wakeup_descriptor() == asyncios.write_end
+    finally:
+        signal.set_wakeup_fd(previous)
+    with hooks:
+        signal.set_wakeup_fd(asyncios.write_end)
+    assert wakeup_descriptor() == asyncios.write_end
+    signal.set_wakeup_fd(previous)
+
+
+def test_of_two_runs_the_older_has_it_and_passes_it_on(pipes: list[WakeupPipe]) -> None:
+    """There is one descriptor a process; the run that stays gets it from the one that ends."""
+    older, younger = (ProcessHooks(Bus(), wakeup_descriptor=pipe.write_end) for pipe in pipes)
+    older.install()
+    younger.install()
+    assert wakeup_descriptor() == pipes[0].write_end
+    older.uninstall()
+    assert wakeup_descriptor() == pipes[1].write_end
+    younger.uninstall()
+    assert wakeup_descriptor() == -1
+
+
+def test_uninstalled_in_another_thread_it_is_still_held(pipes: list[WakeupPipe], user_handler) -> None:
+    """The descriptor can't be taken back there, so it must not be closed; the next run takes it over."""
+    first, second = (
+        ProcessHooks(Bus(), terminate_signals=(USR1,), wakeup_descriptor=pipe.write_end) for pipe in pipes
+    )
+    first.install()
+    run_in_thread(first.uninstall)
+    assert first.holds_wakeup
+    second.install()
+    assert not first.holds_wakeup
+    assert wakeup_descriptor() == pipes[1].write_end
+    second.uninstall()
+    signal.signal(USR1, first._previous_handlers[USR1])  # what only the main thread could restore
+
+
+def test_a_stale_descriptor_is_replaced(heard: Heard, pipes: list[WakeupPipe]) -> None:
+    """Somebody closed the pipe that the system still writes to: nobody misses it."""
+    stale = WakeupPipe()
+    signal.set_wakeup_fd(stale.write_end, warn_on_full_buffer=False)
+    stale.close()
+    with ProcessHooks(heard.bus, wakeup_descriptor=pipes[0].write_end):
+        assert wakeup_descriptor() == pipes[0].write_end
+
+
+# Exits
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "text"),
+    [
+        (None, 0, None),
+        (0, 0, None),
+        (True, 1, None),
+        (3, 3, None),
+        (-1, 255, None),
+        (256, 0, None),
+        ("no data", 1, "no data"),
+        (BOOM, 1, "boom"),
+        ([1], 1, "[1]"),
+    ],
+)
+def test_the_exit_event_knows_the_argument_of_sys_exit(heard: Heard, status, code, text) -> None:
+    """As the shell will see it; ``sys.exit`` itself does what it does."""
+    at_exit: list[str] = []
+    hooks = ProcessHooks(heard.bus, at_exit=lambda: at_exit.append("after the event"))
+    with hooks:
+        with pytest.raises(SystemExit) as caught:
+            sys.exit(status)
+        hooks._on_exit()
+    assert caught.value.code == status
+    (event,) = heard.events
+    assert (event.kind, event.exit_code, event.message) == ("exited", code, text)
+    assert at_exit == ["after the event"]
+
+
+def test_an_argument_without_a_text(heard: Heard) -> None:
+    """An object whose ``__str__`` raises is the user's fault, and no other exception than SystemExit."""
+
+    class Broken:
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    hooks = ProcessHooks(heard.bus)
+    with hooks:
+        with pytest.raises(SystemExit):
+            sys.exit(Broken())  # type: ignore[arg-type]
+        hooks._on_exit()
+    assert heard.events[0].message == "<no text: RuntimeError>"
+
+
+def test_at_exit_what_waits_is_delivered_first(heard: Heard) -> None:
+    """A signal whose event waits for an emit that never came."""
+    hooks = ProcessHooks(heard.bus)
+    with hooks:
+        heard.bus.postpone(LifecycleEvent("terminating", signal=15))
+        hooks._on_exit()
+    assert heard.kinds == ["terminating", "exited"]
+    assert heard.events[1].exit_code is None, "nobody called sys.exit"
+
+
+def test_an_exception_our_hook_never_saw(heard: Heard, monkeypatch) -> None:
+    """Somebody replaced ``sys.excepthook`` and did not call ours: the interpreter remembers it."""
+    hooks = ProcessHooks(heard.bus)
+    with hooks:
+        monkeypatch.setattr(sys, "last_exc", BOOM, raising=False)
+        hooks._on_exit()
+    assert heard.kinds == ["crashed", "exited"]
+    again = Heard()
+    later = ProcessHooks(again.bus)
+    with later:
+        later._on_exit()
+    assert again.kinds == ["exited"], "it was there before these hooks"
+
+
+# A process that really ends
+
+SCRIPT = """
+import json, os, signal, sys
+from trackside.event_bus import Bus
+from trackside.hooks import ProcessHooks
+
+class Say:
+    def on_lifecycle(self, event):
+        say(event.kind, event.exit_code)
+
+def say(*what):
+    os.write(1, json.dumps(what).encode() + b"\\n")
+
+buses = [Bus(), Bus()]
+hooks = [
+    ProcessHooks(
+        bus,
+        note_signal=lambda number, at_ms, name=name: say(name, "noted", number),
+        before_death=lambda name=name: say(name, "before death"),
+        at_exit=lambda name=name: say(name, "at exit"),
+    )
+    for name, bus in zip("ab", buses)
+]
+for bus in buses:
+    bus.attach(Say())
+for one in hooks:
+    one.install()
+"""
+
+
+def play(script: str) -> tuple[int, list[list[Any]]]:
+    """Run the script; its exit code and what it said."""
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT + script], capture_output=True, timeout=60, check=False
+    )
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_a_terminate_signal_still_kills() -> None:
+    """By the default action, so the parent sees what it would have; each run has its moment before that."""
+    code, said = play("signal.raise_signal(signal.SIGTERM)\nsay('survived')")
+    assert code == -signal.SIGTERM
+    assert said == [["b", "noted", 15], ["a", "noted", 15], ["a", "before death"], ["b", "before death"]]
+
+
+def test_a_second_signal_does_not_wait() -> None:
+    """Whoever sends SIGTERM again while the first one is being told of means it."""
+    code, said = play(
+        "hooks[0]._before_death = lambda: [say('waiting'), signal.raise_signal(15), say('late')]\n"
+        "signal.raise_signal(signal.SIGTERM)"
+    )
+    assert code == -signal.SIGTERM
+    assert said.count(["waiting"]) == 1
+    assert ["late"] not in said
+
+
+def test_a_clean_end_tells_every_run() -> None:
+    """The youngest first, as atexit has it, each event before its at_exit."""
+    code, said = play("sys.exit(3)")
+    assert code == 3
+    assert said == [["exited", 3], ["b", "at exit"], ["exited", 3], ["a", "at exit"]]
+
+
+def test_an_uninstalled_hook_is_silent_at_the_exit() -> None:
+    """One of two: the other still tells."""
+    assert play("hooks[0].uninstall()") == (0, [["exited", None], ["b", "at exit"]])
