@@ -157,6 +157,7 @@ def raise_if(failing: bool) -> None:
 
 def refuse_all(text: str, kind: type[Exception], only: str | None = None) -> Any:
     """Refuse every call with ``kind``, or only those to one method."""
+
     def refuse(call: str, points: list[Point]) -> None:
         if only in {None, call}:
             raise kind(text)

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
+def shared_postgres() -> Iterator[PostgresServer]:
     """A server for this module."""
     pytest.importorskip("psycopg2")
     programs = find_programs()
@@ -28,6 +28,13 @@ def postgres() -> Iterator[PostgresServer]:
         pytest.skip("PostgreSQL is not installed")
     with postgres_server(programs) as server:
         yield server
+
+
+@pytest.fixture
+def postgres(shared_postgres: PostgresServer) -> PostgresServer:
+    """A running server, also after a test that stopped it."""
+    shared_postgres.start()
+    return shared_postgres
 
 
 def test_a_database_restarted_midway(postgres: PostgresServer, journals: Path) -> None:

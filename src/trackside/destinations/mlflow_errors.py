@@ -101,7 +101,8 @@ def translate_opening(error: BaseException) -> DeliveryError:
 
 
 def _text(error: BaseException) -> str:
-    return mask_uri(f"{type(error).__name__}: {error}"[:MAX_TEXT])
+    text = " ".join(f"{type(error).__name__}: {error}"[:MAX_TEXT].split())  # one line in the log
+    return mask_uri(text)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
