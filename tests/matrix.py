@@ -105,10 +105,10 @@ def _markdown(rows: list[tuple[str, ...]], took: float) -> str:
     lines = [
         "# The matrix of ends",
         "",
-        "Made by `make matrix`: each end is played with real processes against a real sqlite store, and the",
-        "run is read back from MLflow. `points` is what was found of what was emitted (for a process killed",
-        "while it emits: of what it had confirmed before the kill; one more may have got in). `seconds` is the",
-        "time from the end of the process to the final status.",
+        "Made by `make matrix ARGS='--write docs/matrix.md'`: each end is played with real processes against",
+        "a real sqlite store, and the run is read back from MLflow. `points` is what was found of what was",
+        "emitted (for a process killed while it emits: of what it had confirmed before the kill; one more may",
+        "have got in). `seconds` is the time from the end of the process to the final status.",
         "",
     ]
     for group in GROUPS:

@@ -10,11 +10,10 @@ import sys
 import types
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
 from decimal import Decimal
 from enum import Enum, IntEnum
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -28,6 +27,9 @@ from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distrib
 from trackside import coerce
 from trackside.coerce import to_float, to_float_metrics
 from trackside.errors import CoercionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 FLOAT_DTYPES = [
     torch.float16,
@@ -79,7 +81,7 @@ class Level(IntEnum):
     HIGH = 3
 
 
-class Key(str, Enum):  # noqa: UP042 (what code written for Python 3.10 holds)
+class Key(str, Enum):
     LOSS = "loss"
 
 
@@ -165,9 +167,7 @@ def test_what_is_no_float_is_refused_with_a_reason(value: object, expected: str)
     assert expected in reason(value)
 
 
-@pytest.mark.parametrize(
-    "error", [ValueError("boom"), RecursionError(), UnprintableError(), OSError()]
-)
+@pytest.mark.parametrize("error", [ValueError("boom"), RecursionError(), UnprintableError(), OSError()])
 def test_an_error_of_the_users_own_float_is_wrapped(error: Exception) -> None:
     """Whatever __float__ raises, the caller sees one kind of error, chained to the cause."""
     with pytest.raises(CoercionError, match=f"Angry cannot be read: {type(error).__name__}") as hit:
@@ -393,6 +393,7 @@ def test_dtypes_that_torch_cannot_read_are_refused() -> None:
 
 @pytest.fixture(scope="module")
 def mesh() -> Iterator[DeviceMesh]:
+    """A mesh of one real gloo process."""
     store = torch._C._distributed_c10d.HashStore()
     dist.init_process_group("gloo", store=store, rank=0, world_size=1)
     yield init_device_mesh("cpu", (1,))
@@ -420,9 +421,7 @@ def test_a_dtensor_spread_over_ranks_is_refused_without_a_collective(
     assert "call .full_tensor() on every rank" in reason(spread)
 
 
-def test_a_dtensor_of_other_ranks_is_refused(
-    mesh: DeviceMesh, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_dtensor_of_other_ranks_is_refused(mesh: DeviceMesh, monkeypatch: pytest.MonkeyPatch) -> None:
     """A rank outside the mesh holds nothing of it."""
     elsewhere = distribute_tensor(torch.ones(2), mesh, [Replicate()])
     monkeypatch.setattr(DeviceMesh, "get_coordinate", lambda _self: None)

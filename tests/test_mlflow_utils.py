@@ -227,9 +227,7 @@ class TestNewRun:
         text = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/config.yaml")
         assert yaml.safe_load(text) == values
 
-    @pytest.mark.parametrize(
-        ("depth", "key"), [(0, "a"), (1, "a.b"), (2, "a.b.c"), (None, "a.b.c.d")]
-    )
+    @pytest.mark.parametrize(("depth", "key"), [(0, "a"), (1, "a.b"), (2, "a.b.c"), (None, "a.b.c.d")])
     def test_flatten_depth_is_the_sections(self, depth: int | None, key: str, make: Make) -> None:
         """A depth of None (YAML's null) is a depth too, not a key left out."""
         run = start(make({"a": {"b": {"c": {"d": 1}}}}, flatten_depth=depth))
@@ -255,9 +253,7 @@ class TestNewRun:
         assert stored(run).data.params["lr"] == "1"
         assert (tmp_path / "mlflow_run_id").read_text() == run.info.run_id
 
-    def test_a_config_that_offers_no_values_still_gets_its_run(
-        self, uri: str, log: list[str]
-    ) -> None:
+    def test_a_config_that_offers_no_values_still_gets_its_run(self, uri: str, log: list[str]) -> None:
         """An object with get() alone logs no params, and says so."""
         run = start(GettableNodeOnly(mlflow={"tracking_uri": uri}))
         assert stored(run).data.params == {}
@@ -289,23 +285,17 @@ class GettableNodeOnly:
 class TestMLflowsLimits:
     """A config that MLflow would refuse must not cost the run."""
 
-    def test_many_long_params_are_cut_and_batched(
-        self, make: Make, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_many_long_params_are_cut_and_batched(self, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
         """At most 100 at a time and 1 MB a request, whatever the alphabet; none is left out."""
         sizes = []
         real = mlflow.log_params
 
         def spy(params: dict[str, str]) -> None:
-            sizes.append(
-                (len(params), sum(len(v.encode("unicode_escape")) for v in params.values()))
-            )
+            sizes.append((len(params), sum(len(v.encode("unicode_escape")) for v in params.values())))
             real(params)
 
         monkeypatch.setattr(mlflow, "log_params", spy)
-        values = {f"short{n}": "x" for n in range(210)} | {
-            f"long{n}": "語" * 7000 for n in range(60)
-        }
+        values = {f"short{n}": "x" for n in range(210)} | {f"long{n}": "語" * 7000 for n in range(60)}
         params = stored(start(make(values))).data.params
         assert {key: len(value) for key, value in params.items()} == {
             key: min(len(value), 6000) for key, value in values.items()
@@ -423,9 +413,7 @@ class TestResume:
         monkeypatch.setenv("MLFLOW_RUN_ID", first.info.run_id)
         assert start(make(checkpoints=None, resume=False)).info.run_id == (first.info.run_id)
 
-    def test_without_resume_a_new_run_takes_over_the_sidecar(
-        self, make: Make, tmp_path: Path
-    ) -> None:
+    def test_without_resume_a_new_run_takes_over_the_sidecar(self, make: Make, tmp_path: Path) -> None:
         """The next launch that does resume finds the latest run."""
         first = launch(make())
         second = launch(make(resume=False))
@@ -433,9 +421,7 @@ class TestResume:
         assert (tmp_path / "ckpt" / "mlflow_run_id").read_text() == second.info.run_id
         assert start(make()).info.run_id == second.info.run_id
 
-    def test_a_run_that_was_deleted_is_replaced(
-        self, make: Make, tmp_path: Path, log: list[str]
-    ) -> None:
+    def test_a_run_that_was_deleted_is_replaced(self, make: Make, tmp_path: Path, log: list[str]) -> None:
         """With a warning, with params of its own, and the sidecar names the new one."""
         first = launch(make())
         mlflow.delete_run(first.info.run_id)
@@ -443,9 +429,7 @@ class TestResume:
         assert second.info.run_id != first.info.run_id
         assert stored(second).data.params == {"lr": "0.1"}
         assert (tmp_path / "ckpt" / "mlflow_run_id").read_text() == second.info.run_id
-        assert f"run {first.info.run_id}, which the checkpoints belong to, is deleted" in "\n".join(
-            log
-        )
+        assert f"run {first.info.run_id}, which the checkpoints belong to, is deleted" in "\n".join(log)
 
     @pytest.mark.parametrize("content", ["0" * 32, "half an id\0", ""])
     def test_a_sidecar_that_names_no_run_is_replaced(
@@ -470,9 +454,7 @@ class TestResume:
 class TestRefusals:
     """What raises, and that it leaves no run behind."""
 
-    def test_an_unknown_run_in_the_environment(
-        self, make: Make, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_an_unknown_run_in_the_environment(self, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
         """It was asked for by name: no other run will do."""
         monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
         with pytest.raises(TrackingError, match="did not start a run"):
@@ -512,7 +494,7 @@ class TestRefusals:
 
 
 class TestKilled:
-    """end_mlflow_active_run_as_killed()"""
+    """end_mlflow_active_run_as_killed()."""
 
     def test_the_active_run_and_its_parents_end_killed(self, uri: str) -> None:
         """A parent left active would be shown as FINISHED later."""
@@ -560,7 +542,7 @@ def raiser(error: Exception) -> Callable[..., Any]:
 def crash(error: Exception) -> None:
     """Hand an exception to sys.excepthook the way the interpreter does."""
     try:
-        raise error
+        raise error  # noqa: TRY301 - raised to have a traceback
     except Exception:
         sys.excepthook(*sys.exc_info())
 
@@ -591,16 +573,14 @@ class TestFailureHook:
         crash(ValueError("boom"))
         assert seen == [(ValueError, "boom", "FAILED")]
 
-    def test_end_run_is_looked_up_when_it_fires(
-        self, uri: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_end_run_is_looked_up_when_it_fires(self, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """What replaces `mlflow.end_run` after the installation is what gets called, once."""
         mlflow.start_run()
         calls = []
         monkeypatch.setattr(sys, "excepthook", lambda *_: calls.append("previous"))
         _install_mlflow_failure_hook()
         with monkeypatch.context() as patched:
-            patched.setattr(mlflow, "end_run", lambda status: calls.append(status))
+            patched.setattr(mlflow, "end_run", calls.append)
             crash(ValueError())
         assert calls == ["FAILED", "previous"]
 
@@ -698,14 +678,12 @@ class TestRealProcesses:
             "m.to_float_metrics({'a': 1}); m.flatten_params_for_mlflow({})\n"
             "print({'mlflow', 'torch'} & set(sys.modules))"
         )
-        done = subprocess.run(
-            [sys.executable, "-c", script], check=False, capture_output=True, text=True
-        )
+        done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
         assert done.stdout.strip() == "set()", done.stderr
 
 
 class TestFlatten:
-    """flatten_params_for_mlflow()"""
+    """flatten_params_for_mlflow()."""
 
     @pytest.mark.parametrize(
         ("depth", "expected"),
@@ -761,7 +739,7 @@ class TestFlatten:
 
 
 class TestToFloatMetrics:
-    """to_float_metrics()"""
+    """to_float_metrics()."""
 
     @pytest.mark.parametrize(
         ("value", "expected"), [(7, 7.0), (1.25, 1.25), (True, 1.0), (float("inf"), float("inf"))]

@@ -8,12 +8,15 @@ import os
 import subprocess
 import sys
 import types
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from trackside import rank
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 ALL_VARIABLES = (*rank.RANK_VARIABLES, *rank.WORLD_SIZE_VARIABLES)
 
@@ -123,9 +126,7 @@ def test_a_torch_without_a_group_leaves_it_to_the_environment(
 def test_asking_does_not_import_torch() -> None:
     """A training loop in another framework pays nothing for torch."""
     script = "import sys, trackside.rank as r; r.get_rank(); print('torch' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "False", done.stderr
 
 

@@ -9,11 +9,14 @@ import stat
 import subprocess
 import sys
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from trackside.sidecar import SIDECAR_NAME, read_sidecar, write_sidecar
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RUN_ID = "0123456789abcdef0123456789abcdef"
 
@@ -55,9 +58,7 @@ def test_a_hand_edited_file_may_end_in_a_newline(tmp_path: Path) -> None:
     assert read_sidecar(tmp_path) == RUN_ID
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"\n", b"two words", b"\xff\xfe\x00", b"../x", b"a" * 999]
-)
+@pytest.mark.parametrize("content", [b"", b"\n", b"two words", b"\xff\xfe\x00", b"../x", b"a" * 999])
 def test_a_file_without_a_run_id_is_ignored_with_a_warning(
     content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -85,9 +86,7 @@ def test_what_is_no_run_id_is_not_written(bad: str, tmp_path: Path) -> None:
     assert read_sidecar(tmp_path) == RUN_ID
 
 
-def test_a_failed_write_leaves_the_old_file_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_leaves_the_old_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk raises, and neither the old id nor a temporary file is touched by it."""
     write_sidecar(tmp_path, RUN_ID)
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from trackside.event_bus import Bus
     from trackside.events import Event
     from trackside.run import Run
-    from trackside.session import start
     from trackside.session import default_bus as bus
+    from trackside.session import start
 
 __version__ = "0.1.0"
 

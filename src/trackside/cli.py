@@ -37,7 +37,7 @@ class _LineHandler(logging.Handler):
             level = record.levelname.lower()
             colour = {"warning": "yellow", "error": "red", "critical": "red"}.get(level)
             click.echo(f"{click.style(level, fg=colour)}: {self.format(record)}", err=True)
-        except Exception:  # noqa: BLE001 - what logging asks of every handler
+        except Exception:  # what logging asks of every handler
             self.handleError(record)
 
 

@@ -62,9 +62,7 @@ def to_float(value: object) -> float:
         return _read(value)
 
 
-def to_float_metrics(
-    metrics: Mapping[Any, object], on_drop: OnDrop | None = None
-) -> dict[str, float]:
+def to_float_metrics(metrics: Mapping[Any, object], on_drop: OnDrop | None = None) -> dict[str, float]:
     """Read every value of ``metrics`` with :func:`to_float`, dropping those that cannot be read.
 
     Keys that are not strings become ``str(key)``. For each dropped metric ``on_drop(key, reason)``
@@ -108,8 +106,7 @@ def _mapping(metrics: object) -> dict[Any, object]:
     except Exception as error:
         raise CoercionError(f"metrics: {_failure(type(metrics), error)}") from error
     raise CoercionError(
-        f"metrics must be a mapping of names to numbers, such as {{'loss': 0.1}}, "
-        f"not {_name(type(metrics))}"
+        f"metrics must be a mapping of names to numbers, such as {{'loss': 0.1}}, not {_name(type(metrics))}"
     )
 
 
@@ -168,7 +165,7 @@ def _learn(cls: type) -> Reader:
     return reader
 
 
-def _choose(cls: type) -> Reader:
+def _choose(cls: type) -> Reader:  # noqa: PLR0911 - one line a kind of value
     if issubclass(cls, (str, bytes, bytearray, memoryview)):
         return _refuser(cls, "is text, not a number")
     if _is(cls, "torch", "Tensor"):

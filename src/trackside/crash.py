@@ -38,5 +38,5 @@ def text_of(error: object) -> str:
     """The message of an exception, or of what was given to ``sys.exit``, even if its ``__str__`` raises."""
     try:
         return "" if error is None else str(error)
-    except Exception as second:  # noqa: BLE001 - a broken __str__ of the user's
+    except Exception as second:  # a broken __str__ of the user's
         return f"<no text: {type(second).__name__}>"

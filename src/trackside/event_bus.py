@@ -53,7 +53,7 @@ class EventSignal(NamedSignal):
         for receiver in self.receivers_for(sender):
             try:
                 results.append((receiver, receiver(sender, **kwargs)))
-            except Exception as error:  # noqa: BLE001 - one receiver's fault must not reach the training loop
+            except Exception as error:  # one receiver's fault must not reach the training loop
                 _report_receiver(self, receiver, error)
         return results
 
@@ -209,7 +209,7 @@ class Bus:
             for attachment, handler in routes[name]:
                 try:
                     handler(event)
-                except Exception as error:  # noqa: BLE001 - the isolation the module promises
+                except Exception as error:  # the isolation the module promises
                     self._fault(attachment, error)
                 else:
                     attachment.faults_in_a_row = 0

@@ -12,9 +12,11 @@ nothing, the value does: ``<|im_end|>``, a number and a short word are not secre
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["MASK", "mask_secrets", "mask_uri"]
 
@@ -69,9 +71,7 @@ _SHORTEST_SECRET = 8
 
 # Anchored at "://" and bounded, so that a long text costs time in proportion to its length. The
 # second form is a password with a slash in it, which SQLAlchemy takes; "host:80/a@b" is not that.
-_USERINFO = re.compile(
-    r"(?<=://)(?:[^\s/?#]{1,512}|[^\s/?#:@]{0,128}:(?!\d{1,5}[/?#])[^\s@]{0,512})@"
-)
+_USERINFO = re.compile(r"(?<=://)(?:[^\s/?#]{1,512}|[^\s/?#:@]{0,128}:(?!\d{1,5}[/?#])[^\s@]{0,512})@")
 _PARAMETER = re.compile(
     r"(?P<lead>(?:[?&;(,\s]|--|^)(?P<name>[A-Za-z][\w.\-]{0,99})=)(?!\*{3})"
     r"""(?:'[^']{0,999}'|"[^"]{0,999}"|[^&;#\s'"]+)"""

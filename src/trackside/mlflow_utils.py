@@ -14,14 +14,16 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trackside.coerce import to_float
 from trackside.errors import CoercionError, RunActiveError, TrackingError
 from trackside.params import mask_secrets, mask_uri, to_plain, truncate_params
 from trackside.rank import get_rank
 from trackside.sidecar import read_sidecar, write_sidecar
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +109,7 @@ def _install_mlflow_failure_hook() -> None:
         finally:
             previous(kind, error, trace)
 
-    hook._mlflow_failure_hook = True  # type: ignore[attr-defined]
+    hook._mlflow_failure_hook = True  # type: ignore[attr-defined]  # noqa: SLF001 - the seed's own mark
     sys.excepthook = hook
 
 
@@ -293,9 +295,7 @@ def _can_resume(mlflow: Any, run_id: str) -> bool:
         stage = "unknown to the server"
     if stage == "active":
         return True
-    logger.warning(
-        "run %s, which the checkpoints belong to, is %s: starting a new run", run_id, stage
-    )
+    logger.warning("run %s, which the checkpoints belong to, is %s: starting a new run", run_id, stage)
     return False
 
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping
 from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["MAX_KEY_LENGTH", "MAX_PARAM_VALUE_LENGTH", "truncate_params", "valid_name"]
 
@@ -64,7 +67,7 @@ def truncate_params(
     max_key: int = MAX_KEY_LENGTH,
     max_value: int = MAX_PARAM_VALUE_LENGTH,
 ) -> tuple[dict[str, str], list[str]]:
-    """Make params that MLflow takes; returns them and the original names of those changed.
+    r"""Make params that MLflow takes; returns them and the original names of those changed.
 
     Keys go through :func:`valid_name`; values longer than ``max_value`` characters are cut and
     end in ``...``. Distinct keys stay distinct. NUL characters, which PostgreSQL refuses, are spelt

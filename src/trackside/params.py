@@ -111,7 +111,7 @@ class _Converter:
         self._inside: set[int] = set()
         self._nodes = 0
 
-    def __call__(self, value: Any) -> Any:
+    def __call__(self, value: Any) -> Any:  # noqa: PLR0911 - one line a kind of value
         self._nodes += 1
         if value is None or type(value) in (bool, float):
             return value
@@ -133,7 +133,7 @@ class _Converter:
         finally:
             self._inside.discard(id(value))
 
-    def _convert(self, value: Any) -> Any:
+    def _convert(self, value: Any) -> Any:  # noqa: PLR0911 - one line a kind of value
         if isinstance(value, (str, int, float, Enum)):
             return _scalar(value)
         if isinstance(value, tuple):
