@@ -107,7 +107,7 @@ def _markdown(rows: list[tuple[str, ...]], took: float) -> str:
         "",
         "Made by `make matrix ARGS='--write docs/matrix.md'`: each end is played with real processes against",
         "a real sqlite store, and the run is read back from MLflow. `points` is what was found of what was",
-        "emitted (for a process killed while it emits: of what it had confirmed before the kill; one more may",
+        "emitted (of a process killed while it emits: of what it had confirmed before the kill; one more may",
         "have got in). `seconds` is the time from the end of the process to the final status.",
         "",
     ]
