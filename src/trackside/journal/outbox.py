@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trackside.journal.directory import DIRECTORY_MODE, write_atomically
+from trackside.journal.files import make_private_directory, write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ class Outbox:
 
     def put(self, name: str, text: str) -> None:
         """Keep ``text`` to be uploaded as ``name``, in place of an older one of that name."""
-        self._directory.mkdir(mode=DIRECTORY_MODE, exist_ok=True, parents=True)
+        make_private_directory(self._directory)
         write_atomically(self._directory / name, text.encode("utf-8", "backslashreplace"))
 
     def pending(self) -> list[Path]:

@@ -32,9 +32,6 @@ LIFECYCLE_RESERVE = 1 << 15
 """Bytes at the end of each segment that only lifecycle records may take (a quarter of a small
 one)."""
 
-UNALLOCATED_CAPACITY = 1 << 20
-"""Bytes a segment may grow to where none could be allocated beforehand."""
-
 _ALLOCATION_STEP = 1 << 22
 
 
@@ -79,19 +76,22 @@ def create_segment(path: Path, size: int) -> None:
             os.unlink(temporary)
 
 
-def open_segment(path: Path, number: int) -> Segment:
-    """Open segment ``number``, which exists; raises ``OSError``."""
+def open_segment(path: Path, number: int, grow_to: int) -> Segment:
+    """Open segment ``number``, which exists; raises ``OSError``.
+
+    ``grow_to``: its capacity where no blocks could be allocated, so that it is empty.
+    """
     descriptor = os.open(path, os.O_RDWR)
     try:
-        capacity = os.fstat(descriptor).st_size
-        return Segment(number, open_buffer(descriptor, capacity), capacity or UNALLOCATED_CAPACITY)
+        size = os.fstat(descriptor).st_size
+        return Segment(number, open_buffer(descriptor, size), size or grow_to)
     finally:
         os.close(descriptor)
 
 
 def _allocate(descriptor: int, size: int) -> None:
-    # In steps: a signal makes the kernel begin a call anew, and one that takes long would never end
-    # under a fast timer.
+    # In steps: a signal makes some kernels begin the call anew, and a long one would never end under
+    # a fast timer.
     for start in range(0, size, _ALLOCATION_STEP):
         length = min(_ALLOCATION_STEP, size - start)
         if not hasattr(os, "posix_fallocate"):  # macOS; zeros take the blocks just the same

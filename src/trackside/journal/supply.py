@@ -28,7 +28,6 @@ SMALLEST_SIZE = 1 << 17
 DEFAULT_CAP = 4 << 30
 """Bytes of segments on disk beyond which samples are dropped until the shipper has caught up."""
 
-_PAGE = 4096
 _SHARES = 4
 """A segment takes at most this part of the cap: one that is full and delivered is deleted only when
 the next one is begun, so there must be room for the next one."""
@@ -53,7 +52,7 @@ class SegmentSupply:
             path = self._directory.segment(number)
             if not os.path.exists(path):
                 self._create(number, needed)
-            segment = open_segment(path, number)
+            segment = open_segment(path, number, self._wanted(number, needed))
             if needed <= segment.usable:
                 return segment
             segment.buffer.close()  # too small for this one record: it stays empty
@@ -61,10 +60,10 @@ class SegmentSupply:
 
     def _create(self, number: int, needed: int) -> None:
         """Make segment ``number`` as large as usual or, where room is short, large enough."""
-        usual = size_of_segment(number, self._cap)
-        enough = max(min(SMALLEST_SIZE, usual), capacity_for(needed))
+        wanted = self._wanted(number, needed)
+        enough = max(min(SMALLEST_SIZE, wanted), capacity_for(needed))
         left = self._cap - self._directory.segment_bytes()
-        size = min(max(usual, enough), left)
+        size = min(wanted, left)
         if size < enough:
             raise OSError(errno.EDQUOT, f"the cap of {self._cap} bytes is reached")
         while True:
@@ -77,21 +76,22 @@ class SegmentSupply:
             else:
                 return
 
+    def _wanted(self, number: int, needed: int) -> int:
+        return max(size_of_segment(number, self._cap), capacity_for(needed))
+
 
 def size_of_segment(number: int, cap: int = DEFAULT_CAP) -> int:
     """Bytes segment ``number`` (from 1) is usually made with."""
     doubled = min(FIRST_SIZE << min(number - 1, 32), LARGEST_SIZE)
-    return min(doubled, cap // _SHARES & -_PAGE)
+    return min(doubled, cap // _SHARES)
 
 
-def segment_ready_after(
-    directory: JournalDirectory, number: int, *, cap: int = DEFAULT_CAP
-) -> None:
+def segment_ready_after(directory: JournalDirectory, number: int, *, cap: int = DEFAULT_CAP) -> None:
     """Make the segment after ``number``, if it is missing and the cap allows, for the writer.
 
     Raises ``OSError`` when the disk is full.
     """
     path = directory.segment(number + 1)
     size = size_of_segment(number + 1, cap)
-    if not os.path.exists(path) and directory.segment_bytes() + size <= cap:
+    if size and not os.path.exists(path) and directory.segment_bytes() + size <= cap:
         create_segment(path, size)

@@ -87,6 +87,7 @@ class JournalWriter:
         self._ready: Segment | None = None
         self._supply = SegmentSupply(directory, cap)
         self._full = False
+        self._told_too_large = False
         self._dropped_before = 0
         self._next_try = 0.0
         if directory.segment_numbers():
@@ -208,7 +209,7 @@ class JournalWriter:
                 segment.limit = segment.usable
                 return _Way(clear=True)
             if size > self._supply.largest_payload:
-                return self._drop(record, f"a record of {size} bytes is too large; it is dropped")
+                return self._drop(record, self._note_too_large(size))
             return self._rotate(record, segment, size)
         except OSError as error:
             return self._no_room(record, error)
@@ -261,6 +262,11 @@ class JournalWriter:
             f"the journal {self.directory.path} has no room ({reason}): "
             "samples are dropped and counted until it has",
         )
+
+    def _note_too_large(self, size: int) -> str | None:
+        told, self._told_too_large = self._told_too_large, True
+        text = f"a record of {size} bytes is too large for the journal: such are dropped and counted"
+        return None if told else text
 
     def _note_room(self) -> str | None:
         was_full, self._full = self._full, False
