@@ -23,7 +23,7 @@ from trackside.rank_crash import forget_notes, read_notes
 from trackside.shipper import evidence as evidence_
 from trackside.shipper.lane import Lane
 from trackside.shipper.wakeup import NUDGE, SEEN, read_bytes, signals_in
-from trackside.shipper.watch import DeathWatch, Ending, oom_kills
+from trackside.shipper.watch import UNKNOWN, DeathWatch, Ending, oom_kills
 from trackside.status import Evidence, Verdict, decide
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ class Shipper:
             self._oom_before is not None
             and oom_now is not None
             and oom_now > self._oom_before
-            and self._ending.killed_by in {None, int(signal.SIGKILL)}
+            and self._ending in {UNKNOWN, Ending(killed_by=int(signal.SIGKILL))}
         )
         self._dead_since = time.monotonic()
         self._died_ms = time.time_ns() // 1_000_000 if self._saw_alive else last_sign_ms(self._journal)

@@ -1,0 +1,265 @@
+"""The trainer's handle on its shipper: started apart, watched, replaced."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from trackside.journal.directory import JournalDirectory, create_directory, write_atomically
+from trackside.journal.meta import State
+from trackside.shipper import process as process_
+from trackside.shipper.process import MAX_RESTARTS, ShipperProcess, spawn
+from trackside.shipper.wakeup import NUDGE, SEEN, read_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SECRET = "http://user:hunter2@mlflow:5000"
+
+
+class Started:
+    """Stands in for a process; ``returncode`` is None while it lives."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> JournalDirectory:
+    """An empty journal."""
+    return create_directory(tmp_path / "journals", "x")
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Started]:
+    """The processes that were started, none of them real."""
+    made: list[Started] = []
+
+    def fake(command: list[str], **options: Any) -> Started:
+        made.append(Started(1000 + len(made)))
+        return made[-1]
+
+    monkeypatch.setattr(process_, "spawn", fake)
+    return made
+
+
+@pytest.fixture
+def shipper(journal: JournalDirectory) -> Iterator[ShipperProcess]:
+    """A handle; nothing is started yet."""
+    made = ShipperProcess(journal, tracking_uri=SECRET, working_directory="/")
+    yield made
+    made.pipe.close()
+
+
+def publish(journal: JournalDirectory, **fields: Any) -> None:
+    """Say something as the shipper would."""
+    write_atomically(journal.state, msgspec.json.encode(State(pid=1, **fields)))
+
+
+# A real process
+
+LOOK_AROUND = """
+import json, os, sys
+print(json.dumps({
+    "session": os.getsid(0) == os.getpid(),
+    "directory": os.getcwd(),
+    "stdin": sys.stdin.read(),
+    "uri": os.environ["TRACKSIDE_SHIPPER_TRACKING_URI"],
+    "path": os.environ["PYTHONPATH"].split(os.pathsep),
+    "safe_path": os.environ["PYTHONSAFEPATH"],
+    "arguments": open("/proc/self/cmdline").read() if os.path.exists("/proc/self/cmdline") else "",
+}))
+print("and an error", file=sys.stderr)
+"""
+
+
+def test_it_is_started_apart(journal: JournalDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a session of its own, with its output in the log, and credentials in its environment only."""
+    monkeypatch.setenv("PYTHONPATH", "/users/own")
+    child = spawn(
+        [sys.executable, "-c", LOOK_AROUND],
+        log=journal.log,
+        tracking_uri=SECRET,
+        working_directory=str(journal.path),
+    )
+    assert child.wait(60) == 0
+    line, error = sorted(journal.log.read_text().splitlines(), reverse=True)
+    seen = msgspec.json.decode(line)
+    assert error == "and an error"
+    assert "hunter2" not in seen.pop("arguments")
+    assert seen.pop("path")[0] == "/users/own"
+    assert seen == {
+        "session": True,
+        "directory": str(journal.path),
+        "stdin": "",
+        "uri": SECRET,
+        "safe_path": "1",
+    }
+    assert journal.log.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_working_directory_that_is_gone(journal: JournalDirectory) -> None:
+    """``trackside sync`` on another machine: it runs where it is."""
+    command = [sys.executable, "-c", "pass"]
+    child = spawn(command, log=journal.log, tracking_uri="", working_directory="/no/such/directory")
+    assert child.wait(60) == 0
+
+
+def test_a_shipper_may_outlive_the_run_object(journal: JournalDirectory) -> None:
+    """It is meant to go on: that is no ResourceWarning."""
+    command = [sys.executable, "-c", "import signal; signal.pause()"]
+    child = spawn(command, log=journal.log, tracking_uri="", working_directory="/")
+    number = child.pid
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        del child
+        gc.collect()
+    os.kill(number, signal.SIGKILL)
+    assert [warning for warning in caught if str(number) in str(warning.message)] == []
+
+
+# The handle
+
+
+def test_start_names_the_journal_and_the_pipe(
+    journal: JournalDirectory, shipper: ShipperProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The address goes by the environment, since anybody can read a command line."""
+    calls: list[tuple[list[str], dict[str, Any]]] = []
+
+    def fake(command: list[str], **options: Any) -> Started:
+        calls.append((command, options))
+        return Started(7)
+
+    monkeypatch.setattr(process_, "spawn", fake)
+    assert shipper.pid is None
+    assert shipper.start()
+    ((command, options),) = calls
+    end = shipper.pipe.read_end
+    assert command == [sys.executable, "-m", "trackside.shipper", str(journal.path), "--pipe", str(end)]
+    assert options["tracking_uri"] == SECRET
+    assert options["pass_fds"] == (end,)
+    assert shipper.pid == 7
+
+
+def test_no_process_to_be_had_is_one_warning(
+    shipper: ShipperProcess, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Training goes on, and ``trackside sync`` is named."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("too many processes")
+
+    monkeypatch.setattr(process_, "spawn", fail)
+    assert not shipper.start()
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "could not be started (too many processes)" in record.getMessage()
+    assert "trackside sync" in record.getMessage()
+    assert not shipper.is_running()
+    assert shipper.wait_for(lambda _: True, 10.0) is None, "there is nothing to wait for"
+
+
+@pytest.mark.parametrize(
+    ("returncode", "phase", "replaced"),
+    [
+        (None, "shipping", False),
+        (-9, "shipping", True),
+        (1, None, True),
+        (4, "stopped", True),
+        (3, "refused", False),
+        (0, "done", False),
+        (0, None, False),
+    ],
+)
+def test_only_a_shipper_that_died_too_early_is_replaced(  # noqa: PLR0917 - the fixtures come on top
+    journal: JournalDirectory, shipper: ShipperProcess, started: list[Started], returncode, phase, replaced
+) -> None:
+    """Not one that is done (its journal may be gone by now), nor one whose server refused."""
+    shipper.start()
+    started[0].returncode = returncode
+    if phase is not None:
+        publish(journal, phase=phase)
+    shipper.ensure_running()
+    assert len(started) == 1 + replaced
+    assert shipper.restarts == replaced
+
+
+def test_a_shipper_that_dies_each_time_is_not_replaced_for_ever(
+    shipper: ShipperProcess, started: list[Started]
+) -> None:
+    """Whatever kills it would kill the next one too; the journal waits for ``trackside sync``."""
+    shipper.start()
+    for _ in range(MAX_RESTARTS + 5):
+        started[-1].returncode = -11
+        shipper.ensure_running()
+    assert len(started) == 1 + MAX_RESTARTS
+
+
+def test_waiting_for_a_state(
+    journal: JournalDirectory, shipper: ShipperProcess, started: list[Started]
+) -> None:
+    """The first that fits; None when the time is up; a dead one's last word counts."""
+    shipper.start()
+    assert shipper.wait_for(lambda _: True, 0.0) is None
+    publish(journal, phase="shipping")
+    assert shipper.wait_for(lambda state: state.phase == "done", 0.0) is None
+    publish(journal, phase="done")
+    started[0].returncode = 0
+    state = shipper.wait_for(lambda state: state.phase == "done", 60.0)
+    assert state is not None
+    assert shipper.wait_for(lambda state: state.phase == "never", 60.0) is None, "it has left for good"
+    assert len(started) == 1
+
+
+def test_waiting_replaces_a_dead_shipper(
+    journal: JournalDirectory, shipper: ShipperProcess, started: list[Started]
+) -> None:
+    """At the end of a training there is no emit any more that would notice."""
+    shipper.start()
+    started[0].returncode = -9
+
+    def condition(state: State) -> bool:
+        return len(started) == 2
+
+    publish(journal, phase="shipping")
+    assert shipper.wait_for(condition, 60.0) is not None
+
+
+def test_notices_are_logged_once_each(shipper: ShipperProcess, caplog: pytest.LogCaptureFixture) -> None:
+    """What the shipper wants the user to know."""
+    shipper.log_notices(None)
+    shipper.log_notices(State(pid=1, notices=["one"]))
+    shipper.log_notices(State(pid=1, notices=["one", "two %s"]))
+    assert [record.getMessage() for record in caplog.records] == ["one", "two %s"]
+
+
+def test_nudging_and_releasing(shipper: ShipperProcess) -> None:
+    """One byte each, through the pipe."""
+    shipper.nudge()
+    shipper.release()
+    assert read_bytes(shipper.pipe.read_end) == bytes((NUDGE, SEEN))
+
+
+def test_abandoned_it_is_forgotten(shipper: ShipperProcess, started: list[Started]) -> None:
+    """In a forked child: it is the parent's, and the child must not reap, nudge or replace it."""
+    shipper.start()
+    started[0].returncode = -9
+    shipper.abandon()
+    shipper.ensure_running()
+    shipper.nudge()
+    assert shipper.pid is None
+    assert len(started) == 1
