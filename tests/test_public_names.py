@@ -1,0 +1,105 @@
+"""``trackside``'s public names: exactly these, each with a docstring, each where it says it is."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+
+import trackside
+
+NAMES = {"Bus", "ConfigEvent", "LifecycleEvent", "MetricsSample", "Run", "bus", "emit", "log", "start"}
+
+MODULES = {
+    "trackside.coerce": {"to_float", "to_float_metrics"},
+    "trackside.event_bus": {"Bus"},
+    "trackside.hooks": {"ProcessHooks"},
+    "trackside.lifecycle": {"LifecycleSubscriber"},
+    "trackside.mlflow_utils": {
+        "configure_mlflow",
+        "end_mlflow_active_run_as_killed",
+        "_install_mlflow_failure_hook",
+        "flatten_params_for_mlflow",
+        "to_float_metrics",
+    },
+    "trackside.params": {"flatten_params"},
+    "trackside.protocols": {"Sink", "Destination"},
+    "trackside.sinks": {"MLflowSink"},
+}
+
+
+@pytest.mark.wheel
+def test_all_is_exactly_what_is_public() -> None:
+    """A name is added or taken away on purpose, here and there."""
+    assert set(trackside.__all__) == NAMES
+    assert trackside.__all__ == sorted(trackside.__all__)
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_every_public_name_can_be_imported_and_is_documented(name: str) -> None:
+    """By attribute, by ``from trackside import``, and in ``dir``."""
+    value = getattr(trackside, name)
+    assert inspect.getdoc(value)
+    assert name in dir(trackside)
+    namespace: dict[str, object] = {}
+    exec(f"from trackside import {name}", namespace)
+    assert namespace[name] is value
+
+
+def test_from_trackside_import_star() -> None:
+    """Brings the public names and no others."""
+    namespace: dict[str, object] = {}
+    exec("from trackside import *", namespace)
+    assert namespace.keys() - {"__builtins__"} == NAMES
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    """As for any module, so that ``hasattr`` works."""
+    assert not hasattr(trackside, "nothing")
+    with pytest.raises(AttributeError, match="module 'trackside' has no attribute 'nothing'"):
+        trackside.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_what_start_composes_is_usable_by_hand(module: str) -> None:
+    """The parts are where the documentation says, with docstrings of their own."""
+    found = importlib.import_module(module)
+    for name in MODULES[module]:
+        assert inspect.getdoc(getattr(found, name)), name
+
+
+def test_the_default_bus_is_one() -> None:
+    """``trackside.bus`` is where ``log`` and ``emit`` go."""
+    seen: list[object] = []
+    with trackside.bus.attached(seen.append):
+        trackside.log({"loss": 0.5}, step=3, epoch=1, prefix="val")
+        trackside.emit(trackside.MetricsSample(4))
+    first, second = seen
+    assert isinstance(first, trackside.MetricsSample)
+    assert (first.step, first.epoch, first.metrics, first.prefix) == (3, 1, {"loss": 0.5}, "val")
+    assert second.step == 4  # type: ignore[attr-defined]
+
+
+def test_lazy_names_are_what_the_type_checker_sees() -> None:
+    """The imports for type checkers and the table for the interpreter say the same."""
+    tree = ast.parse(Path(trackside.__file__).read_text("utf-8"))
+    typed = {
+        (alias.asname or alias.name): (node.module, alias.name)
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert trackside._LAZY.items() <= typed.items()
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    """A docstring at the head of each."""
+    paths = list(Path(trackside.__file__).parent.rglob("*.py"))
+    assert len(paths) > 50
+    silent = [path for path in paths if not ast.get_docstring(ast.parse(path.read_text("utf-8")))]
+    assert silent == []
