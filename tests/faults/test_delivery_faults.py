@@ -168,13 +168,13 @@ def test_bad_credentials_long_after_the_start_are_waited_for(
 
 
 def test_a_slow_server_gets_large_batches(proxy: FaultProxy, client: MlflowClient, journals: Path) -> None:
-    """2 s a request: what is emitted meanwhile travels together."""
+    """A second a request: what is emitted meanwhile travels together."""
     with delivery(journals, proxy.url) as rig:
         rig.lane.start()
         until(lambda: rig.lane.opened, 60)
-        proxy.add(slow(2.0), of_metrics)
-        for start in range(0, 3000, 50):
-            rig.emit(50, start=start)
+        proxy.add(slow(1.0), of_metrics)
+        for start in range(0, 3000, 100):
+            rig.emit(100, start=start)
             time.sleep(0.05)
         until(lambda: rig.lane.cursor.shipped == 3000, 60)
         proxy.heal()

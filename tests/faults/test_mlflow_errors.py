@@ -15,7 +15,7 @@ from mlflow.tracking import MlflowClient
 
 from tests.ends.harness import new_database
 from tests.faults.proxy import FaultProxy, Reply, answer, cut, cut_behind_commit, free_port
-from trackside.destinations.mlflow_address import check_address, probe_database
+from trackside.destinations.mlflow_address import alone_with, check_address, probe_database
 from trackside.destinations.mlflow_errors import translate, translate_opening
 from trackside.errors import DeliveryError, RejectedError, RetryableError, UnauthorisedError
 
@@ -245,7 +245,8 @@ def test_addresses(uri: str, kind: type[DeliveryError], words: str) -> None:
 
     def connect() -> None:
         check_address(uri)
-        probe_database(uri)
+        with alone_with(uri):
+            probe_database(uri)
         MlflowClient(uri).get_experiment_by_name("x")
 
     started = time.monotonic()
@@ -268,8 +269,22 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 
 def test_the_folder_of_a_new_sqlite_file_is_made(tmp_path: Path) -> None:
     """MLflow 3.6 fails without it."""
-    probe_database(f"sqlite:///{tmp_path / 'new' / 'folder' / 'mlflow.db'}")
+    with alone_with(f"sqlite:///{tmp_path / 'new' / 'folder' / 'mlflow.db'}"):
+        pass
     assert (tmp_path / "new" / "folder").is_dir()
+
+
+def test_one_at_a_time_makes_the_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second waits; if the first takes for ever, it tells, and tries again later."""
+    monkeypatch.setattr("trackside.destinations.mlflow_address.LOCK_TIMEOUT", 0.3)
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    with alone_with(uri):
+        with pytest.raises(RetryableError, match="another job"), alone_with(uri):
+            pass
+        with alone_with(f"sqlite:///{tmp_path / 'elsewhere' / 'mlflow.db'}"):
+            pass
+    with alone_with(uri):
+        pass
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

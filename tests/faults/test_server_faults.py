@@ -357,3 +357,50 @@ def test_credentials_mended_meanwhile(
     assert training.end() == 0, training.text
     training.wait_until_delivered()
     check(client, tmp_path.name, 220)
+
+
+@pytest.mark.slow
+def test_artifacts_that_could_not_be_uploaded_are_left_to_sync(
+    play: Play, proxy: FaultProxy, client: MlflowClient, tmp_path: Path
+) -> None:
+    """The process ends promptly; the journal stays for their sake, and ``sync`` uploads them."""
+    proxy.add(answer(Reply(500)), lambda r: r.is_for("mlflow-artifacts"))
+    training = play("""
+        trackside.start(config={"lr": 0.1})
+        emit(50)
+        say(end=time.time())
+    """)
+    assert training.end() == 0, training.text
+    assert time.time() - training.said["end"] < 12
+    run_id = check(client, tmp_path.name, 50)
+    wait_until(lambda: training.state.phase == "done", 60, training.log)
+    proxy.heal()
+    wait_until(lambda: sync_journal(training.journal).result == "delivered", 60, training.log)
+    assert training.journals == []
+    assert [artifact.path for artifact in client.list_artifacts(run_id)] == ["config.yaml"]
+    assert client.get_run(run_id).info.end_time <= (training.said["end"] + 1) * 1000
+
+
+@pytest.mark.slow
+def test_two_jobs_and_a_new_sqlite_file(play: Play, tmp_path: Path) -> None:
+    """Both find no database, make it at the same moment, and both runs are in it."""
+    uri = f"sqlite:///{tmp_path / 'store' / 'new.db'}"
+    script = """
+        trackside.start()
+        emit(50)
+    """
+    folders = [tmp_path / "one", tmp_path / "other"]
+    for folder in folders:
+        folder.mkdir()
+    name = {"MLFLOW_EXPERIMENT_NAME": "race"}
+    jobs = [Training(folder, uri, script, **name) for folder in folders]
+    try:
+        for job in jobs:
+            assert job.end() == 0, job.text
+            job.wait_until_delivered()
+    finally:
+        for job in jobs:
+            job.abandon()
+    runs = runs_in(MlflowClient(uri), "race")
+    assert [run.info.status for run in runs] == ["FINISHED", "FINISHED"]
+    assert all(steps_of(MlflowClient(uri), run.info.run_id) == once_each(50) for run in runs)

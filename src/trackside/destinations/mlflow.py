@@ -16,7 +16,7 @@ import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from trackside.destinations.mlflow_address import check_address, probe_database
+from trackside.destinations.mlflow_address import alone_with, check_address, probe_database
 from trackside.destinations.mlflow_errors import translate, translate_opening
 from trackside.destinations.mlflow_params import MAX_KEY, ConfigWriter, artifact_name
 from trackside.destinations.mlflow_run import RunOpener, wait_for_leftovers
@@ -153,7 +153,6 @@ class MLflowDestination:
 
     def _connect(self) -> Any:
         check_address(self._tracking_uri)
-        probe_database(self._tracking_uri)
         # The shipper's policy rules, not MLflow's own (7 tries, 244 s in all).
         os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_TIMEOUT))
@@ -164,7 +163,9 @@ class MLflowDestination:
         from mlflow.tracking import MlflowClient
 
         self._metric, self._param, self._tag = Metric, Param, RunTag
-        return MlflowClient(tracking_uri=self._tracking_uri)
+        with alone_with(self._tracking_uri):
+            probe_database(self._tracking_uri)
+            return MlflowClient(tracking_uri=self._tracking_uri)
 
     def _open_run(self, opener: RunOpener) -> None:
         """Find, resume or create the run; in this order, since one that was created has a sidecar too."""
@@ -285,8 +286,7 @@ class MLflowDestination:
             raise self._translate(error) from error
 
     def _translate(self, error: BaseException) -> DeliveryError:
-        opening = self._progress.state.run is None
-        found = translate_opening(error) if opening else translate(error)
+        found = (translate if self._progress.state.run else translate_opening)(error)
         if isinstance(found, UnauthorisedError):
             self._progress.notice(
                 f"MLflow refuses the credentials; everything is kept until they are mended ({found})"

@@ -7,14 +7,24 @@ server named "api".
 
 from __future__ import annotations
 
+import fcntl
 import os
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from trackside.errors import RejectedError
+from trackside.errors import RejectedError, RetryableError
 from trackside.masking import mask_uri
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _DATABASES = {"sqlite", "postgresql", "mysql", "mssql"}
 """``DATABASE_ENGINES`` in ``mlflow/store/db/db_types.py``."""
+
+LOCK_TIMEOUT = 20.0
+LOCK_POLL = 0.1
 
 
 def check_address(uri: str) -> None:
@@ -37,18 +47,58 @@ def probe_database(uri: str) -> None:
         return
     import sqlalchemy  # MLflow brings it where it can use databases
 
-    _make_folder(uri)
     engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.pool.NullPool)
     with engine.connect() as connection:
         sqlalchemy.inspect(connection).has_table("alembic_version")
 
 
-def _make_folder(uri: str) -> None:
-    """MLflow 3.6 does not make the folder of a new sqlite file."""
-    prefix, _, path = uri.partition("sqlite:///")
-    folder = os.path.dirname(path)
-    if prefix or not folder:
+@contextmanager
+def alone_with(uri: str) -> Iterator[None]:
+    """Keep other shippers from the sqlite file of ``uri`` while its tables are made.
+
+    Two processes that make them at once leave a database behind that nobody can ever open (seen with
+    MLflow 3.17: "table _alembic_tmp_experiments already exists"), and two jobs started in a new
+    folder are nothing rare. The lock is on the folder, so that no file of ours stays in it.
+    """
+    folder = _folder_of(uri)
+    if folder is None:
+        yield
         return
+    _make_folder(uri, folder)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(descriptor, folder)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: str) -> None:
+    deadline = time.monotonic() + LOCK_TIMEOUT
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                msg = f"another job is opening the database in {folder}"
+                raise RetryableError(msg) from error
+            time.sleep(LOCK_POLL)
+        except OSError:  # a file system without locks (NFS knows none on folders)
+            return
+        else:
+            return
+
+
+def _folder_of(uri: str) -> str | None:
+    """The folder a sqlite file lies in; None for everything else."""
+    prefix, found, path = uri.partition("sqlite:///")
+    if prefix or not found or not path or path.startswith(":memory:"):
+        return None
+    return os.path.dirname(path) or "."
+
+
+def _make_folder(uri: str, folder: str) -> None:
+    """MLflow 3.6 does not make the folder of a new sqlite file."""
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
