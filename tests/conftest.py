@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import settings
+
+# A shell starts background jobs with SIGINT ignored, and an ignored signal stays ignored in every child:
+# the trainings under test are to be started as a terminal would.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The tests choose their own servers: never write to the one that the developer happens to use.
 for _name in list(os.environ):
