@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.hooked import everything_hooked, wakeup_descriptor
 from trackside.event_bus import Bus
 from trackside.events import LifecycleEvent, MetricsSample
 from trackside.hooks import ProcessHooks
@@ -46,27 +47,6 @@ class Heard:
 def heard() -> Heard:
     """As above."""
     return Heard()
-
-
-def wakeup_descriptor() -> int:
-    """Who has it now."""
-    current = signal.set_wakeup_fd(-1)
-    signal.set_wakeup_fd(current)
-    return current
-
-
-def everything_hooked() -> dict[str, object]:
-    """All that hooks touch, to compare."""
-    return {
-        "excepthook": sys.excepthook,
-        "threading": threading.excepthook,
-        "exit": sys.exit,
-        "SIGTERM": signal.getsignal(signal.SIGTERM),
-        "SIGUSR1": signal.getsignal(signal.SIGUSR1),
-        "SIGINT": signal.getsignal(signal.SIGINT),
-        "wakeup": wakeup_descriptor(),
-        "asyncio": list(logging.getLogger("asyncio").filters),
-    }
 
 
 @pytest.fixture(autouse=True)

@@ -47,7 +47,7 @@ def test_importing_trackside_loads_next_to_nothing() -> None:
 def test_the_public_modules_load_nothing_heavy() -> None:
     """What a training imports by name is as light."""
     script = (
-        "import trackside.sinks, trackside.hooks, trackside.lifecycle, trackside.event_bus, trackside.errors\n"
+        "import trackside.sinks, trackside.hooks, trackside.lifecycle, trackside.errors\n"
         "import trackside.coerce, trackside.params, trackside.mlflow_utils, trackside.protocols\n"
     )
     assert not packages_after(script) & HEAVY

@@ -29,7 +29,7 @@ def make_target(
     experiment_name: str | None,
     run_name: str | None,
     tracking_uri: str | os.PathLike[str] | None,
-    artifact_location: str | None,
+    artifact_location: str | os.PathLike[str] | None,
     tags: dict[str, str],
     resume: bool,
     checkpoint_dir: str | os.PathLike[str] | None,
@@ -80,6 +80,23 @@ def checked_signals(numbers: Iterable[int]) -> tuple[int, ...]:
         )
         raise ConfigurationError(msg)
     return found
+
+
+def checked_sinks(sinks: Iterable[Any]) -> tuple[Any, ...]:
+    """``sinks`` as a tuple; raises ``TypeError`` for a sink that stands alone, parentheses forgotten."""
+    try:
+        return tuple(sinks)
+    except TypeError as error:
+        msg = f"sinks must be several, such as (sink,), not {type(sinks).__name__}"
+        raise TypeError(msg) from error
+
+
+def checked_cap(cap: int) -> int:
+    """Bytes the journal may take; raises :class:`ConfigurationError` for what is no such number."""
+    if isinstance(cap, bool) or not isinstance(cap, int) or cap <= 0:
+        msg = f"journal_cap must be a number of bytes above 0, not {cap!r}"
+        raise ConfigurationError(msg)
+    return cap
 
 
 def _text(name: str, value: Any) -> str | None:

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trackside.errors import RunActiveError
+from trackside.errors import ConfigurationError, RunActiveError
 from trackside.event_bus import Bus
 from trackside.journal.writer import DEFAULT_CAP
-from trackside.plan import checked_signals, make_target, note_started, text_tags
+from trackside.plan import (
+    checked_cap,
+    checked_signals,
+    checked_sinks,
+    make_target,
+    note_started,
+    text_tags,
+)
 from trackside.rank import get_rank
 from trackside.rank_crash import CrashNoteHook, job_key
 from trackside.run import InertRun, Run, active_runs
@@ -25,7 +32,7 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     experiment_name: str | None = None,
     run_name: str | None = None,
     tracking_uri: str | os.PathLike[str] | None = None,
-    artifact_location: str | None = None,
+    artifact_location: str | os.PathLike[str] | None = None,
     config: Any = None,
     tags: Mapping[str, Any] | None = None,
     description: str | None = None,
@@ -58,7 +65,7 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     :class:`~trackside.errors.RunActiveError` (this bus has a run) and ``TypeError`` (a sink that is none).
     Nothing is left behind then.
     """
-    bus = default_bus if bus is None else bus
+    bus = _checked_bus(bus)
     settings = read_environment()
     rank = get_rank()
     if settings.mode == "disabled":
@@ -84,7 +91,17 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
         checkpoint_dir=checkpoint_dir,
         parent_run_id=parent_run_id,
     )
-    run = Run(bus, settings, target, terminate_signals=checked_signals(terminate_signals), cap=journal_cap)
-    run.begin(sinks, config, flatten_depth)
+    signals, cap, more = checked_signals(terminate_signals), checked_cap(journal_cap), checked_sinks(sinks)
+    run = Run(bus, settings, target, terminate_signals=signals, cap=cap)
+    run.begin(more, config, flatten_depth)
     note_started(target)
     return run
+
+
+def _checked_bus(bus: Bus | None) -> Bus:
+    if bus is None:
+        return default_bus
+    if not isinstance(bus, Bus):
+        msg = f"bus must be a trackside.Bus, not {type(bus).__name__}"
+        raise ConfigurationError(msg)
+    return bus

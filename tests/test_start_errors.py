@@ -1,0 +1,180 @@
+"""Bad input of ``start()``: a clear error at once, and then nothing is left of the attempt."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+import trackside
+from tests.ends.harness import new_database
+from tests.hooked import everything_hooked
+from trackside import plan
+from trackside import run as run_
+from trackside.errors import ConfigurationError, JournalError, TrackingError
+from trackside.event_bus import Bus
+from trackside.exit_code import ExitCodeNote
+from trackside.run import active_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory of the test's own, in which the journals' would be made."""
+    monkeypatch.setenv("TRACKSIDE_DIR", str(tmp_path / "journals"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plan, "_env_run_ids_used", set())
+    return tmp_path
+
+
+@pytest.fixture
+def refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
+    """Calls ``start()``, which must raise; returns the message once all is seen to be as before."""
+    bus = Bus()
+    descriptors = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    before = everything_hooked()
+
+    def start(kind: type[Exception], **arguments: Any) -> str:
+        with pytest.raises(kind) as caught:
+            trackside.start(**{"bus": bus, **arguments})
+        assert everything_hooked() == before
+        assert active_runs == {}
+        assert bus.sinks == ()
+        assert not any((place / "journals").glob("*")), "something is left on disk"
+        return str(caught.value)
+
+    yield start
+    if descriptors and ExitCodeNote._spare:  # the first note ever made keeps one descriptor, to be reused
+        assert len(os.listdir("/proc/self/fd")) <= descriptors + 1, "descriptors are left open"
+    monkeypatch.setenv("TRACKSIDE_DIR", str(place / "good"))
+    monkeypatch.setenv("TRACKSIDE_MODE", "offline")
+    with trackside.start(bus=bus) as run:
+        assert bus.sinks
+    assert run.status == "FINISHED"
+    assert everything_hooked() == before
+
+
+# Arguments
+
+
+def test_an_unknown_option(refused: Callable[..., str]) -> None:
+    """Python's own error names it."""
+    assert "unexpected keyword argument 'experiment'" in refused(TypeError, experiment="digits")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"tags": ["a"]}, "tags must be a mapping such as {'team': 'vision'}, not list"),
+        ({"tags": "a"}, "tags must be a mapping such as {'team': 'vision'}, not str"),
+        ({"tracking_uri": 5.0j}, "tracking_uri must be text, not complex"),
+        ({"tracking_uri": " "}, "tracking_uri is empty; give an address such as sqlite:///mlflow.db"),
+        ({"experiment_name": ["digits"]}, "experiment_name must be text, not list"),
+        ({"run_name": {}}, "run_name must be text, not dict"),
+        ({"description": b"x"}, "description must be text, not bytes"),
+        ({"checkpoint_dir": 1j}, "checkpoint_dir must be text, not complex"),
+        ({"terminate_signals": ("SIGTERM",)}, "terminate_signals must be signals that a process can handle"),
+        ({"terminate_signals": (9,)}, "terminate_signals must be signals that a process can handle"),
+        ({"journal_cap": "4GiB"}, "journal_cap must be a number of bytes above 0, not '4GiB'"),
+        ({"journal_cap": 0}, "journal_cap must be a number of bytes above 0, not 0"),
+        ({"bus": 5}, "bus must be a trackside.Bus, not int"),
+    ],
+    ids=str,
+)
+def test_arguments_of_a_wrong_type(refused: Callable[..., str], arguments: dict[str, Any], says: str) -> None:
+    """The error names the argument, what it is and what would do."""
+    assert says in refused(ConfigurationError, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("sinks", "says"),
+    [
+        ((object(),), "is no sink: it has none of on_metrics, on_config, on_lifecycle"),
+        ((print, 5), "5 is no sink"),
+        (print, "sinks must be several, such as (sink,), not builtin_function_or_method"),
+    ],
+)
+def test_sinks_that_are_none(refused: Callable[..., str], sinks: Any, says: str) -> None:
+    """Also those attached before the one at fault are gone again."""
+    assert says in refused(TypeError, sinks=sinks)
+
+
+# The environment
+
+
+def test_a_mode_there_is_none_of(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """On every rank alike, so that nobody waits for one that failed."""
+    monkeypatch.setenv("TRACKSIDE_MODE", "onlin")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        assert "TRACKSIDE_MODE='onlin' is not a mode; use one of online" in refused(ConfigurationError)
+    monkeypatch.delenv("RANK")
+
+
+def test_a_timeout_that_is_no_number(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names the variable."""
+    monkeypatch.setenv("TRACKSIDE_START_TIMEOUT", "soon")
+    assert "TRACKSIDE_START_TIMEOUT='soon' is not a number of seconds" in refused(ConfigurationError)
+    monkeypatch.delenv("TRACKSIDE_START_TIMEOUT")
+
+
+@pytest.mark.wheel
+@pytest.mark.parametrize("path", ["a-file", "a-file/below", "/proc/no/such", "/dev/null"])
+def test_a_place_that_cannot_be_written(
+    refused: Callable[..., str], place: Path, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the place and the variable to set."""
+    (place / "a-file").write_text("in the way")
+    monkeypatch.setenv("TRACKSIDE_DIR", path)
+    says = refused(JournalError)
+    assert f"cannot keep the journal in {place / path}: " in says
+    assert "set TRACKSIDE_DIR to a directory on a disk that can be written and has room" in says
+    assert (place / "a-file").read_text() == "in the way"
+
+
+def test_a_disk_that_fills_up_under_way(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal's directory can be made, and what belongs in it can't: the directory goes again."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_, "write_atomically", fail)
+        assert "No space left on device; set TRACKSIDE_DIR" in refused(JournalError)
+
+
+# The server
+
+
+@pytest.mark.parametrize("uri", ["http://", "http://:5000", "http://host:port", "https:///path"])
+def test_a_malformed_address(refused: Callable[..., str], uri: str) -> None:
+    """It names no server, and none is asked; the error shows one that would do."""
+    says = refused(TrackingError, tracking_uri=uri)
+    assert uri in says
+    assert "it should look like http://host:5000" in says
+
+
+def test_what_the_store_refuses(
+    refused: Callable[..., str], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deleted experiment, and a run that does not exist."""
+    uri = new_database(place)
+    client = MlflowClient(uri)
+    experiment = client.create_experiment("gone")
+    client.delete_experiment(experiment)
+    says = refused(TrackingError, experiment_name="gone", tracking_uri=uri)
+    assert "experiment 'gone' is deleted; restore it" in says
+    assert f"--experiment-id {experiment}" in says
+    assert uri in says
+    wrong = "0123456789abcdef0123456789abcdef"
+    monkeypatch.setenv("MLFLOW_RUN_ID", wrong)
+    says = refused(TrackingError, tracking_uri=uri)
+    assert f"run '{wrong}' does not exist" in says
+    assert plan._env_run_ids_used == set(), "it has not been gone on with"
+    monkeypatch.delenv("MLFLOW_RUN_ID")
+    assert client.search_runs(["0"]) == []
