@@ -25,7 +25,8 @@ class JournalReport(msgspec.Struct, frozen=True):
 
     ``condition``: ``running`` (the training process lives), ``shipping`` (it ended, a shipper is at work),
     ``waiting`` (nobody is at work: ``trackside sync`` delivers it), ``refused`` (the server will not take
-    it), ``rejected`` (delivered, but for the points in ``rejected.jsonl``).
+    it), ``rejected`` (delivered, but for the points in ``rejected.jsonl``), ``unreadable`` (``meta.json`` is
+    damaged, or of another version: nothing else is known of it).
     """
 
     journal: str
@@ -52,10 +53,10 @@ def journals_in(directory: Path) -> list[JournalDirectory]:
 
 
 def report(journal: JournalDirectory) -> JournalReport | None:
-    """How ``journal`` is doing; None when it is gone or of a version this one can't read."""
+    """How ``journal`` is doing; None when it is gone."""
     meta = read_json(journal.meta, Meta)
     if meta is None:
-        return None
+        return _unreadable(journal) if journal.meta.exists() else None
     state = read_json(journal.state, State)
     cursors = [load_cursor(path) for path in journal.cursors()]
     shipped = min((cursor.shipped for cursor in cursors), default=0)
@@ -81,6 +82,27 @@ def report(journal: JournalDirectory) -> JournalReport | None:
         rejected=rejected,
         age_seconds=max(0.0, time.time() - meta.started_ms / 1000),
         error=state.error if state is not None else None,
+    )
+
+
+def _unreadable(journal: JournalDirectory) -> JournalReport:
+    return JournalReport(
+        journal=str(journal.path),
+        condition="unreadable",
+        experiment=None,
+        run_name=None,
+        run_id=None,
+        tracking_uri="",
+        host="",
+        pid=0,
+        status=None,
+        emitted=0,
+        shipped=0,
+        pending=0,
+        dropped=0,
+        rejected=0,
+        age_seconds=max(0.0, time.time() - last_sign_ms(journal) / 1000),
+        error="meta.json is damaged, or of another version of trackside",
     )
 
 

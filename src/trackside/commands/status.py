@@ -27,7 +27,7 @@ def status(ctx: click.Context, *, as_json: bool, directory: Path | None) -> None
     """Show every journal here: run, condition, points, age.
 
     Counts are points (one metric at one step). Exit code 0 when there is nothing to do, 1 when a journal
-    waits for `trackside sync` or holds points that no server would take.
+    waits for `trackside sync`, can't be read or holds points that no server would take.
     """
     from trackside.settings import read_environment
     from trackside.survey import journals_in, report
@@ -42,7 +42,7 @@ def status(ctx: click.Context, *, as_json: bool, directory: Path | None) -> None
         _print_table(reports)
     else:
         click.echo(f"no journals in {where}: everything is delivered")
-    ctx.exit(int(any(r.condition in {"waiting", "refused", "rejected"} for r in reports)))
+    ctx.exit(int(any(r.condition not in {"running", "shipping"} for r in reports)))
 
 
 def _print_table(reports: list[JournalReport]) -> None:
