@@ -6,6 +6,7 @@ them at random.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -155,25 +156,28 @@ def test_handler_that_appends_at_any_place_is_kept_at_once(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", CROSSINGS)
-def test_handler_that_fills_segments_at_any_place(kind: str) -> None:
-    """So much that the segment of the interrupted append is used up and closed: still all there."""
+@pytest.mark.parametrize("many", [15, 40, 55, 100])
+def test_handler_that_fills_segments_at_any_place(kind: str, many: int) -> None:
+    """The segment of the interrupted append is used up, the next one prepared, begun, used up too."""
     filled = CROSSINGS[kind]
     for place in places():
         with SmallJournal(filled) as small:
 
             def handler(small: SmallJournal = small) -> None:
-                for step in range(2000, 2100):
+                for step in range(2000, 2000 + many):
                     assert small.writer.append(sample(step))
 
             interrupt = Interrupt(place, handler)
             with interrupt:
                 assert small.writer.append(sample(1000))
-            assert small.writer.append(sample(4000))
+            for step in range(4000, 4060):
+                assert small.writer.append(sample(step))
             if not interrupt.came:
                 return
             read = small.read()
-            assert sorted(read) == sorted([*range(filled), 1000, *range(2000, 2100), 4000])
-            assert [s for s in read if s != 1000] == [*range(filled), *range(2000, 2100), 4000]
+            others = [*range(filled), *range(2000, 2000 + many), *range(4000, 4060)]
+            assert [s for s in read if s != 1000] == others
+            assert read.count(1000) == 1
 
 
 def test_handler_that_closes_the_journal_at_any_place() -> None:
@@ -188,25 +192,102 @@ def test_handler_that_closes_the_journal_at_any_place() -> None:
                 return
 
 
-def test_handler_whose_append_is_itself_interrupted() -> None:
-    """Two deep, every pair of places: whatever said it was kept is kept, once."""
-    for place in range(1, 12):
-        for inner in range(1, 12):
-            with SmallJournal(3) as small:
+def pairs(kind: str, stride: int) -> Iterator[tuple[int, int]]:
+    """Places for an interrupt, and for another within it; every ``stride``-th pair."""
+    most = {"easy": 15, "prepares": 90, "rotates": 60}[kind]
+    every = ((outer, inner) for outer in range(1, most) for inner in range(1, most))
+    return itertools.islice(every, 0, None, stride)
 
-                def handler(small: SmallJournal = small, inner: int = inner) -> None:
-                    try:
-                        with Interrupt(inner, interrupted):
-                            small.writer.append(sample(2000))
-                    except KeyboardInterrupt:
-                        pass
 
-                with Interrupt(place, handler):
-                    assert small.writer.append(sample(1000))
-                assert small.writer.append(sample(4000))
-                read = small.read()
-                assert [s for s in read if s != 2000] == [0, 1, 2, 1000, 4000]
-                assert read.count(2000) <= 1
+def play_twice(kind: str, outer: int, inner: int) -> None:
+    """A handler whose own append is interrupted by an exception, which it catches."""
+    filled = CROSSINGS[kind]
+    with SmallJournal(filled) as small:
+
+        def handler() -> None:
+            with contextlib.suppress(KeyboardInterrupt), Interrupt(inner, interrupted):
+                small.writer.append(sample(2000))
+
+        with Interrupt(outer, handler):
+            assert small.writer.append(sample(1000))
+        for step in range(4000, 4040):
+            assert small.writer.append(sample(step))
+        read = small.read()
+        assert [s for s in read if s != 2000] == [*range(filled), 1000, *range(4000, 4040)]
+        assert read.count(2000) <= 1
+
+
+@pytest.mark.parametrize(("kind", "stride"), [("easy", 1), ("prepares", 67), ("rotates", 31)])
+def test_handler_whose_append_is_itself_interrupted(kind: str, stride: int) -> None:
+    """Two deep: whatever said that it was kept is kept, once."""
+    for outer, inner in pairs(kind, stride):
+        play_twice(kind, outer, inner)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["prepares", "rotates"])
+def test_handler_whose_append_is_itself_interrupted_at_every_pair(kind: str) -> None:
+    """The same at each pair of places."""
+    for outer, inner in pairs(kind, 1):
+        play_twice(kind, outer, inner)
+
+
+def test_exception_while_waiting_for_another_thread(tmp_path: Path) -> None:
+    """A Ctrl-C in an append that waits for its turn comes out as what it is, and costs no turn."""
+    journal = new_journal(tmp_path)
+    writer = JournalWriter(journal)
+    taken, let_go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with writer._lock:
+            taken.set()
+            let_go.wait(10)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    taken.wait(10)
+    with pytest.raises(KeyboardInterrupt), Timer(interrupted, 0.05):
+        writer.append(sample(1))
+    let_go.set()
+    holder.join()
+    assert writer.append(sample(2))
+    assert_not_locked(writer)
+    assert steps(read_all(journal)[0]) == [2, 3000]
+    writer.close()
+
+
+def test_handler_that_gets_room_for_the_interrupted_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk refuses a record; before it is given up a handler finds room and writes it."""
+    monkeypatch.setattr("trackside.journal.buffer.mmap.mmap", cannot_map)
+    real, full, asked = os.pwrite, False, 0
+
+    def pwrite(descriptor: int, data: memoryview, offset: int) -> int:
+        if full:
+            raise OSError(28, os.strerror(28))
+        return real(descriptor, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    for place in places():
+        with SmallJournal(3) as small:
+
+            def handler(small: SmallJournal = small) -> None:
+                nonlocal full
+                full = False
+                assert small.writer.append(sample(2000))
+
+            full, interrupt = True, Interrupt(place, handler)
+            with interrupt:
+                kept = small.writer.append(sample(1000))
+            full = False
+            asked += kept
+            assert small.writer.append(sample(4000))
+            expected = [0, 1, 2] + [1000] * kept + [2000] * interrupt.came + [4000]
+            assert sorted(small.read()) == expected
+        if not interrupt.came:
+            assert 0 < asked < place
+            return
 
 
 def test_written_journal_survives_interrupts_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,10 +350,16 @@ def test_signal_handler_appends_while_the_main_thread_does(tmp_path: Path) -> No
         handled: list[int] = []  # handlers interrupt each other too
         numbers = itertools.count(1_000_000)
 
+        depth = 0
+
         def handler() -> None:
-            number = next(numbers)
-            assert writer.append(sample(number))
-            handled.append(number)
+            nonlocal depth
+            if depth < 4:  # deeper, a slow machine would run into the recursion limit
+                depth += 1
+                number = next(numbers)
+                assert writer.append(sample(number))
+                handled.append(number)
+                depth -= 1
 
         main = 0
         deadline = time.monotonic() + 20

@@ -90,6 +90,25 @@ def test_reader_never_sees_a_number_in_the_making(tmp_path: Path) -> None:
     assert 0 not in seen
 
 
+def test_disk_that_refuses_is_nobodys_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noting raises nothing into training or a signal handler; what was refused is stored later."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(mmap, "mmap", refuse)
+    board = Scoreboard(tmp_path / "scoreboard")
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "pwrite", refuse)
+        board.note_dropped(2)
+        board.note_signal(15, 1000)
+    assert board.dropped_points == 2
+    board.note_dropped(3)
+    board.note_signal(15, 2000)
+    assert read_dropped(tmp_path / "scoreboard") == 5
+    assert read_signals(tmp_path / "scoreboard") == [SignalSeen(15, 1000, 2000, 2)]
+
+
 @pytest.mark.parametrize("data", [None, b"", b"\1\2\3", bytes(15)])
 def test_cut_or_missing_file_says_nothing(tmp_path: Path, data: bytes | None) -> None:
     """What can't be read counts as nothing noted."""

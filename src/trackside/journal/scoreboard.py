@@ -12,6 +12,7 @@ number 0..64 ``first seen ms u64 | last seen ms u64 | count u64``.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 from typing import TYPE_CHECKING, NamedTuple
@@ -75,7 +76,9 @@ class Scoreboard:
             self._store(_WORD, stored)
 
     def _store(self, offset: int, value: int) -> None:
-        self._buffer[offset : offset + _WORD] = value.to_bytes(_WORD, "little")
+        # Only a file that can't be mapped may fail; the number is kept in memory, and stored next time.
+        with contextlib.suppress(OSError):
+            self._buffer[offset : offset + _WORD] = value.to_bytes(_WORD, "little")
 
 
 def read_dropped(path: Path) -> int:

@@ -105,7 +105,7 @@ class JournalWriter:
         be encoded; nothing has happened then.
         """
         while True:
-            lock = self._lock
+            lock, refused = self._lock, None
             try:  # not `with`: that costs 150 ns more
                 lock.acquire()
                 seq = self.last_seq + 1
@@ -131,16 +131,17 @@ class JournalWriter:
                             segment.buffer[body:end] = payload
                             segment.buffer[start:body] = header
                         except (OSError, ValueError) as error:  # never with a mapping in use
-                            return self._give_up(record, mine, error)
+                            refused = self._take_back(mine, seq, error)
                         if self._unfinished is mine:
                             self._unfinished = None
-                        return True
+                        if refused is None:
+                            return True
             finally:
                 try:  # noqa: SIM105 - suppress() costs as much as the lock
                     lock.release()
                 except RuntimeError:  # an exception came while this thread still waited for it
                     pass
-            if not self._clear_the_way(record, size):
+            if not self._clear_the_way(record, size, refused):
                 return False
 
     def close(self) -> None:
@@ -170,27 +171,28 @@ class JournalWriter:
         if unfinished is not None:
             segment, start, header, payload = unfinished
             body = start + HEADER_SIZE
-            segment.buffer[body : body + len(payload)] = payload
-            segment.buffer[start:body] = header
+            try:
+                segment.buffer[body : body + len(payload)] = payload
+                segment.buffer[start:body] = header
+            except ValueError:  # closed: a signal handler has finished it, and used the segment up
+                if self._unfinished is unfinished:
+                    raise
             if self._unfinished is unfinished:
                 self._unfinished = None
 
-    def _give_up(self, record: Record, mine: _Reserved, error: OSError | ValueError) -> bool:
-        """Free the place again; True when a signal handler has got the record written meanwhile."""
+    def _take_back(self, mine: _Reserved, seq: int, error: Exception) -> Exception | None:
+        """Free the place again; None when a signal handler has got the record written meanwhile."""
         if self._unfinished is not mine:
-            return True
+            return None
         mine[0].offset = mine[1]
-        self.last_seq = record.seq - 1
+        self.last_seq = seq - 1
         self._unfinished = None
-        notice = self._no_room(record, error).notice
-        if notice:
-            logger.warning(notice)
-        return False
+        return error
 
-    def _clear_the_way(self, record: Record, size: int) -> bool:
+    def _clear_the_way(self, record: Record, size: int, refused: Exception | None) -> bool:
         """Do something about what keeps ``record`` out; False when it is dropped."""
         with self._lock:
-            way = self._find_way(record, size)
+            way = self._no_room(record, refused) if refused else self._find_way(record, size)
         if way.used_up is not None:
             way.used_up.buffer.close()  # gives 64 MiB of mapping back, which takes a while
         self._prepare()
@@ -216,14 +218,14 @@ class JournalWriter:
 
     def _rotate(self, record: Record, used_up: Segment, size: int) -> _Way:
         """Go on in the next segment; raises ``OSError`` when there is none to be had."""
-        following = self._ready
+        following, opened = self._ready, None
         if following is None or following.usable < frame_size(size):
             if self._full and time.monotonic() < self._next_try:
                 return self._drop(record)
-            following = self._supply.open(used_up.number + 1, size)
+            following = opened = self._supply.open(used_up.number + 1, size)
         if self._segment is not used_up:  # a signal handler was here meanwhile
-            if following is not self._segment:
-                following.buffer.close()
+            if opened is not None:
+                opened.buffer.close()
             return _Way(clear=True)
         self._segment = following
         self._ready = None
