@@ -12,12 +12,10 @@ from mlflow.entities import Run, ViewType
 
 from tests.faults.fake import QUICK, Rig
 from trackside.destinations.mlflow import MLflowDestination
-from trackside.journal.directory import create_directory
 from trackside.journal.format import ConfigRecord
 from trackside.journal.meta import Meta, Target, this_process
 from trackside.journal.outbox import Outbox
 from trackside.journal.progress import Progress
-from trackside.journal.writer import JournalWriter
 from trackside.masking import mask_uri
 from trackside.status import decide
 
@@ -120,14 +118,7 @@ def once_each(count: int) -> Counter[int]:
     return Counter(range(count))
 
 
-def runs_in(client: MlflowClient, experiment: str | None) -> list[Run]:
-    """All runs of an experiment, deleted ones excepted."""
+def runs_in(client: MlflowClient, experiment: str | None, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
+    """The runs of an experiment."""
     found = client.get_experiment_by_name(experiment or "")
-    return (
-        list(client.search_runs([found.experiment_id], run_view_type=ViewType.ACTIVE_ONLY)) if found else []
-    )
-
-
-def new_journal(root: Path) -> JournalWriter:
-    """A writer to a new journal."""
-    return JournalWriter(create_directory(root, "journal"))
+    return list(client.search_runs([found.experiment_id], run_view_type=view)) if found else []

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
+from mlflow.entities import ViewType
 from mlflow.tracking import MlflowClient
 
 from tests.faults.delivery import delivery, new_meta, once_each, runs_in, steps_of
@@ -83,7 +84,7 @@ def test_faults_while_the_run_is_made(
         rig.emit(5)
         rig.lane.start()
         rig.finish()
-    (run,) = runs_in(client, rig.meta.target.experiment_name)
+    (run,) = runs_in(client, rig.meta.target.experiment_name, ViewType.ALL)
     assert run.info.run_id == rig.run_id
     assert steps_of(client, rig.run_id) == once_each(5)
     assert not rig.progress.state.run.resumed if rig.progress.state.run else False

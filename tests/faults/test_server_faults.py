@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from mlflow.entities import ViewType
 from mlflow.tracking import MlflowClient
 
 from tests.faults.delivery import once_each, runs_in, steps_of
@@ -48,7 +49,7 @@ def play(proxy: FaultProxy, tmp_path: Path) -> Iterator[Play]:
 
 def check(client: MlflowClient, name: str, points: int, status: str = "FINISHED") -> str:
     """One run, its points each once, the counts in its tags, its status; the run's id."""
-    (run,) = runs_in(client, name)
+    (run,) = runs_in(client, name, ViewType.ALL)
     run_id = str(run.info.run_id)
     assert steps_of(client, run_id) == once_each(points)
     assert steps_of(client, run_id, "lr") == once_each(points)
