@@ -580,7 +580,7 @@ class TestFailureHook:
         monkeypatch.setattr(sys, "excepthook", lambda *_: calls.append("previous"))
         _install_mlflow_failure_hook()
         with monkeypatch.context() as patched:
-            patched.setattr(mlflow, "end_run", calls.append)
+            patched.setattr(mlflow, "end_run", lambda status: calls.append(status))  # noqa: PLW0108 - by name
             crash(ValueError())
         assert calls == ["FAILED", "previous"]
 

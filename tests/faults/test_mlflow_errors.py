@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import email.utils
-import os
 import sqlite3
 import time
 from typing import TYPE_CHECKING, Any
@@ -285,15 +284,6 @@ def test_one_at_a_time_makes_the_tables(tmp_path: Path, monkeypatch: pytest.Monk
             pass
     with alone_with(uri):
         pass
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_permission(tmp_path: Path) -> None:
-    """A refusal, with the folder's name."""
-    tmp_path.chmod(0o500)
-    found = translate_opening(error_of(lambda: probe_database(f"sqlite:///{tmp_path / 'mlflow.db'}")))
-    tmp_path.chmod(0o700)
-    assert type(found) is NEVER
 
 
 def test_hopeless_words_are_a_passing_fault_once_it_worked(tmp_path: Path) -> None:

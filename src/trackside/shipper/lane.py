@@ -127,11 +127,11 @@ class Lane(threading.Thread):
 
     def _ship(self) -> None:
         while not self.finished:
-            dead = self.reader.writer_dead  # before reading: what it wrote until then is then seen
+            complete = self._is_complete()  # before reading: what was written until then is then seen
             entries = self.reader.read(self.destination.batch_points)
             if entries:
                 self._deliver(entries)
-            self._settle(drained=not entries, dead=dead)
+            self._settle(at_end=complete and not entries)
             if not self.finished:
                 self._idle()
                 if not entries:
@@ -201,12 +201,16 @@ class Lane(threading.Thread):
         with self._saving:
             save_cursor(self._cursor_path, self.cursor, durable=durable)
 
-    def _settle(self, *, drained: bool, dead: bool) -> None:
+    def _is_complete(self) -> bool:
+        """Whether nothing can be added to the journal any more."""
+        return self.reader.writer_dead or self._judge()[1].finished is not None
+
+    def _settle(self, *, at_end: bool) -> None:
         """Deliver the verdict if it is new; a final one only behind everything that was emitted."""
         verdict, evidence = self._judge()
         if verdict.status == "RUNNING" or verdict == self.settled:
             return
-        if verdict.final and not (drained and (dead or evidence.finished is not None)):
+        if verdict.final and not at_end:
             return
         self._persist(self.destination.settle, verdict, evidence, self.counts())
         self.settled = verdict
