@@ -199,14 +199,14 @@ def pairs(kind: str, stride: int) -> Iterator[tuple[int, int]]:
     return itertools.islice(every, 0, None, stride)
 
 
-def play_twice(kind: str, outer: int, inner: int) -> None:
+def play_twice(kind: str, outer: int, inner: int, points: int = 1) -> None:
     """A handler whose own append is interrupted by an exception, which it catches."""
     filled = CROSSINGS[kind]
     with SmallJournal(filled) as small:
 
         def handler() -> None:
             with contextlib.suppress(KeyboardInterrupt), Interrupt(inner, interrupted):
-                small.writer.append(sample(2000))
+                small.writer.append(sample(2000, points))
 
         with Interrupt(outer, handler):
             assert small.writer.append(sample(1000))
@@ -224,12 +224,49 @@ def test_handler_whose_append_is_itself_interrupted(kind: str, stride: int) -> N
         play_twice(kind, outer, inner)
 
 
+def test_handler_that_rotates_for_a_large_record_is_interrupted() -> None:
+    """It leaves a new segment and nothing in it; the record it interrupted finds its way there."""
+    for outer in range(1, 12):
+        for inner in range(1, 90, 4):
+            play_twice("easy", outer, inner + outer % 4, points=60)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["prepares", "rotates"])
 def test_handler_whose_append_is_itself_interrupted_at_every_pair(kind: str) -> None:
     """The same at each pair of places."""
     for outer, inner in pairs(kind, 1):
         play_twice(kind, outer, inner)
+
+
+@pytest.mark.parametrize("error", [TimeoutError("too slow"), RuntimeError("stop"), ValueError("x")])
+@pytest.mark.parametrize("buffers", ["mapped", "written"])
+def test_exception_of_a_handler_comes_out(
+    error: Exception, buffers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a signal handler raises is the caller's: none is taken for a trouble of the disk."""
+    if buffers == "written":
+        monkeypatch.setattr("trackside.journal.buffer.mmap.mmap", cannot_map)
+
+    def handler() -> None:
+        raise error
+
+    for place in places():
+        with SmallJournal(CROSSINGS["rotates"]) as small:
+            interrupt = Interrupt(place, handler)
+            caught = None
+            try:
+                with interrupt:
+                    small.writer.append(sample(1000))
+            except type(error) as raised:
+                caught = raised
+            assert caught is (error if interrupt.came else None)
+            assert small.writer.scoreboard.dropped_samples == 0
+            assert small.writer.append(sample(4000))
+            assert_not_locked(small.writer)
+            assert [s for s in small.read() if s != 1000][CROSSINGS["rotates"] :] == [4000, 3000]
+        if not interrupt.came:
+            return
 
 
 def test_exception_while_waiting_for_another_thread(tmp_path: Path) -> None:
@@ -282,9 +319,10 @@ def test_handler_that_gets_room_for_the_interrupted_record(
                 kept = small.writer.append(sample(1000))
             full = False
             asked += kept
-            assert small.writer.append(sample(4000))
-            expected = [0, 1, 2] + [1000] * kept + [2000] * interrupt.came + [4000]
-            assert sorted(small.read()) == expected
+            assert small.writer.append(sample(4000, 3))
+            read = small.read()
+            assert [s for s in read if s != 1000] == [0, 1, 2] + [2000] * interrupt.came + [4000]
+            assert read.count(1000) == kept
         if not interrupt.came:
             assert 0 < asked < place
             return
@@ -316,6 +354,32 @@ def test_written_journal_survives_interrupts_too(monkeypatch: pytest.MonkeyPatch
             assert read.count(3000) <= 1
         if not interrupt.came:
             return
+
+
+def test_written_journal_survives_handlers_in_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second handler uses up the segment in which the first one is finishing a record."""
+    monkeypatch.setattr("trackside.journal.buffer.mmap.mmap", cannot_map)
+    for outer in range(10, 18):
+        for inner in range(1, 20):
+            with SmallJournal(3) as small:
+
+                def second(small: SmallJournal = small) -> None:
+                    for step in range(3000, 3040):
+                        assert small.writer.append(sample(step))
+
+                def first(small: SmallJournal = small, inner: int = inner) -> None:
+                    with Interrupt(inner, second):
+                        assert small.writer.append(sample(2000))
+
+                twice = Interrupt(outer, first)
+                with twice:
+                    assert small.writer.append(sample(1000))
+                assert small.writer.append(sample(4000))
+                read = small.read()
+                assert sorted(set(read)) == sorted(read)
+                assert {0, 1, 2, 1000, 4000} | ({2000} if twice.came else set()) <= set(read)
+                nested = [s for s in read if 3000 <= s < 4000]
+                assert nested in ([], list(range(3000, 3040)))
 
 
 def cannot_map(*_: object) -> None:

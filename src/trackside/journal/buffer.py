@@ -11,7 +11,7 @@ import mmap
 import os
 from typing import Protocol
 
-from trackside.journal.files import write_all
+from trackside.journal.files import is_of_the_system, write_all
 
 
 class Buffer(Protocol):
@@ -56,7 +56,11 @@ class NoBuffer:
 
 def open_buffer(descriptor: int, size: int) -> Buffer:
     """The first ``size`` bytes of an open file. The caller closes ``descriptor``."""
+    if not size:
+        return FileBuffer(descriptor)
     try:
         return mmap.mmap(descriptor, size)
-    except (OSError, ValueError):
+    except OSError as error:
+        if not is_of_the_system(error):
+            raise
         return FileBuffer(descriptor)

@@ -106,6 +106,11 @@ def is_disk_full(error: OSError) -> bool:
     return error.errno in _FULL
 
 
+def is_of_the_system(error: OSError) -> bool:
+    """Whether a system call failed; a ``TimeoutError("...")`` of somebody's signal handler is none."""
+    return error.errno is not None
+
+
 def _room_of(path: Path) -> int:
     """Bytes that fit into the blocks the file has; 0 without a file."""
     try:

@@ -20,6 +20,7 @@ from trackside.journal.buffer import Buffer, open_buffer
 from trackside.journal.files import (
     FILE_MODE,
     is_disk_full,
+    is_of_the_system,
     make_private_directory,
     temporary_beside,
     write_all,
@@ -100,7 +101,7 @@ def _allocate(descriptor: int, size: int) -> None:
         try:
             os.posix_fallocate(descriptor, start, length)
         except OSError as error:
-            if is_disk_full(error):
+            if is_disk_full(error) or not is_of_the_system(error):
                 raise
             return  # not supported here: an empty file, written with pwrite, cannot raise SIGBUS
 
@@ -110,7 +111,9 @@ def _link(temporary: Path, path: Path, size: int) -> None:
         os.link(temporary, path)
     except FileExistsError:
         return
-    except OSError:
+    except OSError as error:
+        if not is_of_the_system(error):
+            raise
         # No hard links here, and a rename could replace a segment that is in use. Whoever opens
         # this one before it has its length writes it with pwrite.
         with contextlib.suppress(FileExistsError):

@@ -50,7 +50,7 @@ class SegmentSupply:
         needed = frame_size(payload_size)
         while True:
             path = self._directory.segment(number)
-            if not os.path.exists(path):
+            if not os.access(path, os.F_OK):
                 self._create(number, needed)
             segment = open_segment(path, number, self._wanted(number, needed))
             if needed <= segment.usable:
@@ -93,5 +93,5 @@ def segment_ready_after(directory: JournalDirectory, number: int, *, cap: int = 
     """
     path = directory.segment(number + 1)
     size = size_of_segment(number + 1, cap)
-    if size and not os.path.exists(path) and directory.segment_bytes() + size <= cap:
+    if size and not os.access(path, os.F_OK) and directory.segment_bytes() + size <= cap:
         create_segment(path, size)

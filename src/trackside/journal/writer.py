@@ -33,6 +33,7 @@ from zlib import crc32
 from trackside.errors import JournalError
 from trackside.journal.buffer import NoBuffer
 from trackside.journal.directory import not_writable
+from trackside.journal.files import is_of_the_system
 from trackside.journal.format import (
     ALIGNMENT,
     FRAME_HEADER,
@@ -137,10 +138,12 @@ class JournalWriter:
                         if refused is None:
                             return True
             finally:
-                try:  # noqa: SIM105 - suppress() costs as much as the lock
+                try:
                     lock.release()
-                except RuntimeError:  # an exception came while this thread still waited for it
-                    pass
+                except RuntimeError as error:
+                    if "un-acquired" not in str(error):  # a signal handler's, as the lock was released
+                        raise
+                    # else an exception came while this thread still waited for the lock
             if not self._clear_the_way(record, size, refused):
                 return False
 
@@ -180,8 +183,13 @@ class JournalWriter:
             if self._unfinished is unfinished:
                 self._unfinished = None
 
-    def _take_back(self, mine: _Reserved, seq: int, error: Exception) -> Exception | None:
+    def _take_back(self, mine: _Reserved, seq: int, error: Exception) -> OSError | None:
         """Free the place again; None when a signal handler has got the record written meanwhile."""
+        if self._unfinished is not mine:
+            return None
+        if not isinstance(error, OSError) or not is_of_the_system(error):
+            raise error
+        # What follows has no call in it, so nothing can come between it and one last look.
         if self._unfinished is not mine:
             return None
         mine[0].offset = mine[1]
@@ -189,7 +197,7 @@ class JournalWriter:
         self._unfinished = None
         return error
 
-    def _clear_the_way(self, record: Record, size: int, refused: Exception | None) -> bool:
+    def _clear_the_way(self, record: Record, size: int, refused: OSError | None) -> bool:
         """Do something about what keeps ``record`` out; False when it is dropped."""
         with self._lock:
             way = self._no_room(record, refused) if refused else self._find_way(record, size)
@@ -239,7 +247,9 @@ class JournalWriter:
             return
         try:
             opened: Segment | None = self._supply.open(current.number + 1)
-        except OSError:  # no sample is lost yet: said, if it must be, at the moment of need
+        except OSError as error:  # no sample is lost yet: said, if it must be, at the moment of need
+            if not is_of_the_system(error):
+                raise
             self._next_try = time.monotonic() + RETRY_AFTER
             return
         with self._lock:
@@ -252,13 +262,15 @@ class JournalWriter:
         self.scoreboard.note_dropped(record.points)
         return _Way(clear=False, notice=notice)
 
-    def _no_room(self, record: Record, error: Exception) -> _Way:
+    def _no_room(self, record: Record, error: OSError) -> _Way:
+        if not is_of_the_system(error):
+            raise error
         self._next_try = time.monotonic() + RETRY_AFTER
         first, self._full = not self._full, True
         if not first:
             return self._drop(record)
         self._dropped_before = self.scoreboard.dropped_points
-        reason = getattr(error, "strerror", None) or error
+        reason = error.strerror or error
         return self._drop(
             record,
             f"the journal {self.directory.path} has no room ({reason}): "
