@@ -157,8 +157,13 @@ def test_handler_that_appends_at_any_place_is_kept_at_once(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", CROSSINGS)
 @pytest.mark.parametrize("many", [15, 40, 55, 100])
-def test_handler_that_fills_segments_at_any_place(kind: str, many: int) -> None:
+@pytest.mark.parametrize("buffers", ["mapped", "written"])
+def test_handler_that_fills_segments_at_any_place(
+    kind: str, many: int, buffers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The segment of the interrupted append is used up, the next one prepared, begun, used up too."""
+    if buffers == "written":
+        monkeypatch.setattr("trackside.journal.buffer.mmap.mmap", cannot_map)
     filled = CROSSINGS[kind]
     for place in places():
         with SmallJournal(filled) as small:

@@ -129,7 +129,7 @@ class Interrupt:
             if self._left == 0:
                 self.came = True
                 sys.setprofile(None)
-                self._handler()
+                sys.call_tracing(self._handler, ())  # so that it can be interrupted itself
 
 
 @contextlib.contextmanager

@@ -25,21 +25,37 @@ class Buffer(Protocol):
 
 
 class FileBuffer:
-    """Looks like a mapping and calls ``pwrite``, for file systems that cannot map or allocate."""
+    """Looks like a mapping and calls ``pwrite``, for file systems that cannot map or allocate.
+
+    The file is closed when nobody is writing to it any more: a signal handler may call ``close`` in the
+    midst of a store, and the file's number may then be another file's.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = os.dup(descriptor)
+        self._stores = 0
+        self._closed = False
 
     def __setitem__(self, place: slice, data: bytes, /) -> None:
         """Store ``data``; raises ``OSError`` on a full disk, ``ValueError`` after ``close``."""
-        if self._descriptor < 0:
-            raise ValueError("the segment is closed")
-        write_all(self._descriptor, data, place.start)
+        self._stores += 1
+        try:
+            if self._closed:
+                raise ValueError("the segment is closed")
+            write_all(self._descriptor, data, place.start)
+        finally:
+            self._stores -= 1
+            self._close_if_unused()
 
     def close(self) -> None:
-        """Close the file; a second call does nothing."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
+        """Let go of the file; a second call does nothing."""
+        self._closed = True
+        self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        descriptor = self._descriptor
+        if self._closed and not self._stores and descriptor >= 0:
+            self._descriptor = -1
             os.close(descriptor)
 
 
