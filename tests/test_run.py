@@ -23,11 +23,12 @@ from trackside import fluent, plan
 from trackside.errors import RunActiveError, TrackingError
 from trackside.event_bus import Bus
 from trackside.events import ConfigEvent, LifecycleEvent, MetricsSample
+from trackside.inert import InertRun
 from trackside.journal.cursor import Cursor
 from trackside.journal.directory import JournalDirectory, read_json
 from trackside.journal.meta import Meta
 from trackside.journal.reader import JournalReader, Position
-from trackside.run import Counts, InertRun, active_runs
+from trackside.run import Counts, active_runs
 from trackside.shipper import process as process_
 from trackside.shipper.process import ShipperProcess
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from trackside.journal.format import LifecycleRecord, encode
-from trackside.status import CRASHES, Crash, Evidence, RunStatus, checked_status, decide
+from trackside.status import RunStatus, checked_status, decide, evidence_from
+from trackside.text import encodable
 
 if TYPE_CHECKING:
     from trackside.events import LifecycleEvent
@@ -24,7 +25,7 @@ class LifecycleSubscriber:
 
     def __init__(self, journal: JournalWriter | None = None) -> None:
         self._journal = journal
-        self._events: list[LifecycleEvent] = []
+        self._records: list[LifecycleRecord] = []
 
     def on_lifecycle(self, event: LifecycleEvent) -> None:
         """Keep the event, in memory and in the journal.
@@ -35,38 +36,14 @@ class LifecycleSubscriber:
         msgspec.msgpack.decode(encode(record), type=LifecycleRecord)  # encoding checks no types
         if event.kind == "finished":
             checked_status(event.status or "FINISHED")
-        self._events.append(event)
+        self._records.append(record)
         if self._journal is not None:
             self._journal.append(record)
 
     @property
     def status(self) -> RunStatus:
         """The status as of now."""
-        return decide(self._evidence()).status
-
-    def _evidence(self) -> Evidence:
-        crash = next((e for e in self._events if e.kind in CRASHES), None)
-        stop = next((e for e in self._events if e.kind == "terminating"), None)
-        end = next((e for e in reversed(self._events) if e.kind == "finished"), None)
-        exited = next((e for e in self._events if e.kind == "exited"), None)
-        return Evidence(
-            terminating=None if stop is None else (stop.message or "asked to stop"),
-            terminating_ms=0 if stop is None else stop.timestamp_ms,
-            crash=None if crash is None else _crash(crash),
-            finished=None if end is None else checked_status(end.status or "FINISHED"),
-            exited=exited is not None,
-            exit_code=None if exited is None else exited.exit_code,
-        )
-
-
-def _crash(event: LifecycleEvent) -> Crash:
-    return Crash(
-        error_type=event.error_type or "Exception",
-        message=event.message or "",
-        traceback=event.traceback,
-        where=CRASHES[event.kind],
-        at_ms=event.timestamp_ms,
-    )
+        return decide(evidence_from(self._records)).status
 
 
 def _record(event: LifecycleEvent) -> LifecycleRecord:
@@ -84,5 +61,4 @@ def _record(event: LifecycleEvent) -> LifecycleRecord:
 
 
 def _encodable(text: object) -> str | None:
-    """``text`` without lone surrogates, which a traceback of a file with odd bytes may hold."""
-    return None if text is None else str(text).encode("utf-8", "backslashreplace").decode("utf-8")
+    return None if text is None else encodable(str(text))

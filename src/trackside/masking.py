@@ -111,6 +111,11 @@ def mask_uri(text: str) -> str:
     return _KNOWN_FORMAT.sub(MASK, text)
 
 
+def with_credentials(address: str, candidate: str) -> str:
+    """``candidate`` if it is the masked ``address`` with its credentials, otherwise ``address``."""
+    return candidate if candidate and mask_uri(candidate) == address else address
+
+
 def _mask_parameter(match: re.Match[str]) -> str:
     name = match["name"]
     secret = name.lower() in _SECRET_PARAMETERS and match["lead"][0] in "?&"

@@ -22,6 +22,7 @@ from typing import Any
 from trackside.errors import CoercionError
 from trackside.masking import mask_secrets, mask_uri
 from trackside.names import truncate_params, valid_name
+from trackside.text import encodable
 
 __all__ = [
     "flatten_params",
@@ -262,7 +263,7 @@ def _array(value: Any) -> Any:
 def _scalar(value: Any) -> Any:
     """A scalar of a plain type: whatever its subclass does with ``str``, it means its content."""
     if isinstance(value, str):
-        return _encodable(str.__str__(value))
+        return encodable(str.__str__(value))
     if isinstance(value, Enum):
         return f"{type(value).__name__}.{value.name}" if value.name else _text(value)
     if value is None or isinstance(value, bool):
@@ -288,22 +289,15 @@ def _text(value: Any) -> str:
     """Readable text of any object, the same in every process."""
     try:
         if isinstance(value, os.PathLike):
-            return _encodable(os.fsdecode(value))
+            return encodable(os.fsdecode(value))
         name = getattr(value, "__qualname__", None)
         if isinstance(name, str):  # a class or a function
             module = getattr(value, "__module__", None)
             return name if module in (None, "builtins") else f"{module}.{name}"
         text = repr(value) if isinstance(value, (bytes, bytearray)) else str(value)
-        return _encodable(_ADDRESS.sub("", text))
+        return encodable(_ADDRESS.sub("", text))
     except Exception as error:
         return f"<{_type_name(value)}: its text raised {type(error).__name__}>"
-
-
-def _encodable(text: str) -> str:
-    """``text`` with lone surrogates, which no encoder takes, spelt out."""
-    if text.isascii():
-        return text
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _type_name(value: object) -> str:

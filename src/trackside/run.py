@@ -15,7 +15,7 @@ from trackside.events import ConfigEvent, LifecycleEvent
 from trackside.exit_code import ExitCodeNote
 from trackside.fork import abandon_in_children, keep_in_children
 from trackside.hooks import ProcessHooks
-from trackside.journal.cursor import load_cursor
+from trackside.journal.cursor import delivered_points, load_cursor
 from trackside.journal.directory import (
     JournalDirectory,
     create_directory,
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     from trackside.event_bus import Bus
     from trackside.journal.meta import RunInfo, State, Target
-    from trackside.rank_crash import CrashNoteHook
     from trackside.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -299,12 +298,8 @@ class Run:
         return bool(cursors) and all(load_cursor(path).position.seq >= seq for path in cursors)
 
     def _count(self) -> Counts:
-        cursors = [load_cursor(path) for path in self.journal.cursors()]
-        return Counts(
-            shipped=min((cursor.shipped for cursor in cursors), default=0),
-            rejected=max((cursor.rejected for cursor in cursors), default=0),
-            dropped=self.dropped,
-        )
+        shipped, rejected = delivered_points([load_cursor(path) for path in self.journal.cursors()])
+        return Counts(shipped=shipped, rejected=rejected, dropped=self.dropped)
 
     # Ending
 
@@ -394,43 +389,3 @@ class Run:
         if self._fluent:
             self._fluent = False
             fluent.deactivate(status)
-
-
-class InertRun(Run):
-    """What ``start()`` returns on other ranks and in disabled mode: it costs nothing and does nothing."""
-
-    def __init__(self, bus: Bus, crash_notes: CrashNoteHook | None = None) -> None:
-        self._bus = bus
-        self._crash_notes = crash_notes
-        bus.silence()
-        if crash_notes is not None:
-            crash_notes.install()
-
-    run_id = None
-    url = None
-    status = "RUNNING"
-    tracking_uri = ""
-    dropped = 0
-    counts = Counts()
-
-    def flush(self, timeout: float = 30.0) -> bool:  # noqa: ARG002
-        """Nothing waits."""
-        return True
-
-    def finish(self, status: str = "FINISHED") -> None:
-        """Nothing to end; a status that is none is an error here too."""
-        checked_status(status)
-        if self._crash_notes is not None:
-            self._crash_notes.uninstall()
-
-    def activate(self) -> Run:
-        """There is no run to make active."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing to end, but rank 0 may have to know why this rank did."""
-        if kind is not None and issubclass(kind, Exception) and self._crash_notes is not None:
-            self._crash_notes.note(crash_event("crashed", kind, error, trace))
-        self.finish()

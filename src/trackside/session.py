@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from trackside.errors import ConfigurationError, RunActiveError
 from trackside.event_bus import Bus
+from trackside.inert import InertRun
 from trackside.journal.writer import DEFAULT_CAP
 from trackside.plan import (
     checked_cap,
@@ -17,7 +18,7 @@ from trackside.plan import (
 )
 from trackside.rank import get_rank
 from trackside.rank_crash import CrashNoteHook, job_key
-from trackside.run import InertRun, Run, active_runs
+from trackside.run import Run, active_runs
 from trackside.settings import DEFAULT_TERMINATE_SIGNALS, read_environment
 
 if TYPE_CHECKING:

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import signal
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 RunStatus: TypeAlias = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 """MLflow's names (``mlflow/entities/run_status.py``); SCHEDULED is not used."""
@@ -18,6 +21,8 @@ FINAL: frozenset[str] = frozenset({"FINISHED", "FAILED", "KILLED"})
 
 CRASHES = {"crashed": "", "thread_crashed": "in a thread", "task_crashed": "in an asyncio task"}
 """The kinds of lifecycle events that are crashes, and where each says it happened."""
+
+_ENDS = {"exited", "finished"}
 
 _SEVERITY = {"RUNNING": 0, "FINISHED": 1, "KILLED": 2, "FAILED": 2}
 
@@ -72,6 +77,60 @@ class Verdict:
     final: bool = False
 
 
+class Happening(Protocol):
+    """A lifecycle event or record, as far as the status is concerned."""
+
+    @property
+    def kind(self) -> str:
+        """What happened, as :data:`trackside.events.LifecycleKind` names it."""
+
+    @property
+    def timestamp_ms(self) -> int:
+        """When, in ms since the epoch."""
+
+    @property
+    def status(self) -> str | None:
+        """The status given to ``finish()``."""
+
+    @property
+    def message(self) -> str | None:
+        """A text about it."""
+
+    @property
+    def signal(self) -> int | None:
+        """The signal that asked to stop."""
+
+    @property
+    def exit_code(self) -> int | None:
+        """What the process was told to exit with."""
+
+    @property
+    def error_type(self) -> str | None:
+        """The exception's type."""
+
+    @property
+    def traceback(self) -> str | None:
+        """The exception's traceback."""
+
+
+def evidence_from(happenings: Sequence[Happening]) -> Evidence:
+    """What ``happenings``, in their order, tell by themselves."""
+    stop = next((h for h in happenings if h.kind == "terminating"), None)
+    exited = next((h for h in reversed(happenings) if h.kind == "exited"), None)
+    finished = next((h for h in reversed(happenings) if h.kind == "finished"), None)
+    crash = next((h for h in happenings if h.kind in CRASHES), None)
+    return Evidence(
+        terminating=None if stop is None else _describe_stop(stop),
+        terminating_ms=0 if stop is None else stop.timestamp_ms,
+        crash=None if crash is None else _crash(crash),
+        finished=None if finished is None else checked_status(finished.status or "FINISHED"),
+        exited=exited is not None,
+        exit_code=None if exited is None else exited.exit_code,
+        exit_message=None if exited is None else exited.message,
+        ended_ms=max((h.timestamp_ms for h in happenings if h.kind in _ENDS), default=0),
+    )
+
+
 def advance(old: RunStatus, new: RunStatus) -> RunStatus:
     """The status after ``new`` is proposed: a final one is never replaced by a milder one."""
     return new if _SEVERITY[new] > _SEVERITY[old] else old
@@ -109,6 +168,20 @@ def signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def _describe_stop(stop: Happening) -> str:
+    return signal_name(stop.signal) if stop.signal is not None else stop.message or "asked to stop"
+
+
+def _crash(crash: Happening) -> Crash:
+    return Crash(
+        error_type=crash.error_type or "Exception",
+        message=crash.message or "",
+        traceback=crash.traceback,
+        where=CRASHES[crash.kind],
+        at_ms=crash.timestamp_ms,
+    )
 
 
 def _stop_reason(evidence: Evidence) -> str | None:

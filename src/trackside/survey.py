@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from trackside.journal.cursor import load_cursor
+from trackside.journal.cursor import delivered_points, load_cursor
 from trackside.journal.directory import JournalDirectory, last_sign_ms, read_json
 from trackside.journal.meta import Meta, State
 from trackside.journal.reader import JournalReader, Position
@@ -59,8 +59,7 @@ def report(journal: JournalDirectory) -> JournalReport | None:
         return _unreadable(journal) if journal.meta.exists() else None
     state = read_json(journal.state, State)
     cursors = [load_cursor(path) for path in journal.cursors()]
-    shipped = min((cursor.shipped for cursor in cursors), default=0)
-    rejected = max((cursor.rejected for cursor in cursors), default=0)
+    shipped, rejected = delivered_points(cursors)
     start = min((cursor.position for cursor in cursors), key=lambda p: p.seq, default=Position())
     pending = sum(_pending_points(journal, start))
     dropped = read_dropped(journal.scoreboard)

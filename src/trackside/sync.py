@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -11,10 +10,10 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from trackside.journal.cursor import load_cursor
 from trackside.journal.directory import JournalDirectory, read_json
 from trackside.journal.meta import Meta, State
-from trackside.masking import mask_uri
+from trackside.masking import with_credentials
 from trackside.shipper.lock import is_locked
 from trackside.shipper.loop import EXIT_DONE, EXIT_LOCKED
-from trackside.shipper.process import spawn
+from trackside.shipper.process import command_for, spawn
 from trackside.survey import owner_has_ended, report
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def sync_journal(
     if is_locked(journal.lock):
         return _left_to_another(journal)
     process = spawn(
-        [sys.executable, "-m", "trackside.shipper", str(journal.path), "--linger", str(give_up_after)],
+        command_for(journal, "--linger", give_up_after),
         log=journal.log,
         tracking_uri=tracking_uri or address_of(meta),
         working_directory=meta.working_directory,
@@ -74,9 +73,7 @@ def sync_journal(
 
 def address_of(meta: Meta) -> str:
     """The journal's MLflow address, with credentials where the environment has them for it."""
-    known = meta.target.tracking_uri
-    given = os.environ.get("MLFLOW_TRACKING_URI", "")
-    return given if given and mask_uri(given) == known else known
+    return with_credentials(meta.target.tracking_uri, os.environ.get("MLFLOW_TRACKING_URI", ""))
 
 
 def _follow(

@@ -53,7 +53,7 @@ def demo(ctx: click.Context, steps: int, experiment: str, tracking_uri: str | No
     _require_extra()
     import trackside
     from trackside.demo import PointCounter, make_config, train
-    from trackside.run import InertRun
+    from trackside.inert import InertRun
 
     counter = PointCounter()
     config = make_config(steps)

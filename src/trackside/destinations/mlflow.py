@@ -28,6 +28,7 @@ from trackside.errors import (
     RejectedError,
     UnauthorisedError,
 )
+from trackside.events import now_ms
 from trackside.names import valid_name
 from trackside.settings import read_environment
 from trackside.sidecar import write_sidecar
@@ -242,7 +243,7 @@ class MLflowDestination:
             raise
         except RejectedError as error:  # the status matters more than the reason
             self._progress.notice(f"the tags that tell how the run ended were refused: {error}")
-        ended = evidence.ended_ms or evidence.died_ms or time.time_ns() // 1_000_000
+        ended = evidence.ended_ms or evidence.died_ms or now_ms()
         self._tell(self._client.set_terminated, status=verdict.status, end_time=ended)
         if self._created_blindly:
             opener = RunOpener(self._client, self._meta, translate=self._translate)

@@ -11,6 +11,7 @@ from trackside.journal.files import read_json, write_even_when_full
 from trackside.journal.reader import Position
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -30,6 +31,13 @@ class Cursor(msgspec.Struct):
     rejected: int = 0
     damaged: int = 0
     missing: int = 0
+
+
+def delivered_points(cursors: Sequence[Cursor]) -> tuple[int, int]:
+    """Points that every destination has, and points that some destination would not take."""
+    shipped = min((cursor.shipped for cursor in cursors), default=0)
+    rejected = max((cursor.rejected for cursor in cursors), default=0)
+    return shipped, rejected
 
 
 def load_cursor(path: Path) -> Cursor:

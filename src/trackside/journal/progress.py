@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from trackside.events import now_ms
 from trackside.journal.files import read_json, write_even_when_full
 from trackside.journal.meta import State
+from trackside.text import encodable
 
 if TYPE_CHECKING:
     from trackside.journal.directory import JournalDirectory
@@ -55,7 +56,7 @@ class Progress:
             self._publish()
 
     def _publish(self) -> None:
-        self.state.updated_ms = time.time_ns() // 1_000_000
+        self.state.updated_ms = now_ms()
         try:
             write_even_when_full(self._journal.state, msgspec.json.encode(self.state))
             self._failing = False
@@ -68,5 +69,5 @@ class Progress:
 def _encodable(value: Any) -> Any:
     """A text without lone surrogates, which an error that names an odd file may hold."""
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+        return encodable(value)
     return value

@@ -12,14 +12,11 @@ from trackside.journal.directory import JournalDirectory, read_json
 from trackside.journal.meta import Meta
 from trackside.journal.outbox import Outbox
 from trackside.journal.progress import Progress
-from trackside.masking import mask_uri
+from trackside.masking import with_credentials
 from trackside.shipper.lock import JournalLock
 from trackside.shipper.loop import EXIT_LOCKED, EXIT_REFUSED, LINGER, Shipper
 from trackside.shipper.masked import mask_output
-from trackside.shipper.process import spawn
-
-TRACKING_URI = "TRACKSIDE_SHIPPER_TRACKING_URI"
-"""The address with its credentials, which must not be seen in ``ps`` or on disk."""
+from trackside.shipper.process import TRACKING_URI, command_for, spawn
 
 LOCK_PATIENCE = 0.5
 """Seconds: for somebody who only asks whether there is a shipper."""
@@ -67,11 +64,10 @@ def _ship_leftovers(meta: Meta) -> None:
         earlier = JournalDirectory(path)
         known = read_json(earlier.meta, Meta)
         if known is not None:
-            address = known.target.tracking_uri  # without credentials: ours has them if it is the same
             spawn(
-                [sys.executable, "-m", "trackside.shipper", path],
+                command_for(earlier),
                 log=earlier.log,
-                tracking_uri=ours if mask_uri(ours) == address else address,
+                tracking_uri=with_credentials(known.target.tracking_uri, ours),
                 working_directory=known.working_directory,
             )
 

@@ -127,11 +127,14 @@ class Lane(threading.Thread):
 
     def _ship(self) -> None:
         while not self.finished:
-            complete = self._is_complete()  # before reading: what was written until then is then seen
+            # Both before reading: whatever was written until then is then seen.
+            dead = self.reader.writer_dead
+            verdict, evidence = self._judge()
             entries = self.reader.read(self.destination.batch_points)
             if entries:
                 self._deliver(entries)
-            self._settle(at_end=complete and not entries)
+            complete = dead or evidence.finished is not None
+            self._settle(verdict, evidence, at_end=complete and not entries)
             if not self.finished:
                 self._idle()
                 if not entries:
@@ -201,13 +204,8 @@ class Lane(threading.Thread):
         with self._saving:
             save_cursor(self._cursor_path, self.cursor, durable=durable)
 
-    def _is_complete(self) -> bool:
-        """Whether nothing can be added to the journal any more."""
-        return self.reader.writer_dead or self._judge()[1].finished is not None
-
-    def _settle(self, *, at_end: bool) -> None:
+    def _settle(self, verdict: Verdict, evidence: Evidence, *, at_end: bool) -> None:
         """Deliver the verdict if it is new; a final one only behind everything that was emitted."""
-        verdict, evidence = self._judge()
         if verdict.status == "RUNNING" or verdict == self.settled:
             return
         if verdict.final and not at_end:

@@ -15,6 +15,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
+from trackside.events import now_ms
 from trackside.journal.directory import JournalDirectory, last_sign_ms
 from trackside.journal.outbox import Outbox
 from trackside.journal.scoreboard import SignalSeen, read_dropped, read_signals
@@ -80,7 +81,7 @@ class Shipper:
         self._saw_alive = not self._watch.is_dead()
         self._died_ms = 0
         self._dead_since = 0.0
-        self._ending = Ending()
+        self._ending = UNKNOWN
         self._oom_before = oom_kills()
         self._oom = False
         self._asked_to_leave = False
@@ -157,7 +158,7 @@ class Shipper:
         self._seen = self._seen or SEEN in data
         numbers = signals_in(data)
         if numbers:
-            now = time.time_ns() // 1_000_000
+            now = now_ms()
             noted = [SignalSeen(number, now, now, 1) for number in numbers]
             self._progress.update(signals=[*self._progress.state.signals, *noted])
         if numbers or NUDGE in data:
@@ -182,7 +183,7 @@ class Shipper:
             and self._ending in {UNKNOWN, Ending(killed_by=int(signal.SIGKILL))}
         )
         self._dead_since = time.monotonic()
-        self._died_ms = time.time_ns() // 1_000_000 if self._saw_alive else last_sign_ms(self._journal)
+        self._died_ms = now_ms() if self._saw_alive else last_sign_ms(self._journal)
         logger.info("the training process is dead: %s", self._ending)
         for lane in self.lanes:
             lane.reader.writer_dead = True

@@ -25,7 +25,8 @@ logger = logging.getLogger(__name__)
 
 POLL = 0.01
 MAX_RESTARTS = 20
-_TRACKING_URI = "TRACKSIDE_SHIPPER_TRACKING_URI"
+TRACKING_URI = "TRACKSIDE_SHIPPER_TRACKING_URI"
+"""The address with its credentials, which must not be seen in ``ps`` or on disk."""
 
 
 class ShipperProcess:
@@ -42,11 +43,9 @@ class ShipperProcess:
 
     def start(self) -> bool:
         """Start it; False (and one warning) when no process can be started, and the journal has to wait."""
-        command = [sys.executable, "-m", "trackside.shipper", str(self._journal.path)]
-        command += ["--pipe", str(self.pipe.read_end)]
         try:
             self._process = spawn(
-                command,
+                command_for(self._journal, "--pipe", self.pipe.read_end),
                 log=self._journal.log,
                 tracking_uri=self._tracking_uri,
                 working_directory=self._working_directory,
@@ -137,6 +136,11 @@ def _say_nothing(*_: Any, **__: Any) -> None:
     """Stand in for ``warnings.warn``."""
 
 
+def command_for(journal: JournalDirectory, *options: object) -> list[str]:
+    """The command that ships ``journal``."""
+    return [sys.executable, "-m", "trackside.shipper", str(journal.path), *map(str, options)]
+
+
 def spawn(
     command: list[str],
     *,
@@ -147,7 +151,7 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Start ``command`` in a session of its own, with its output in ``log``. Raises ``OSError``."""
     environment = dict(os.environ)
-    environment[_TRACKING_URI] = tracking_uri
+    environment[TRACKING_URI] = tracking_uri
     environment["PYTHONPATH"] = _python_path(environment.get("PYTHONPATH"))
     environment["PYTHONSAFEPATH"] = "1"  # a user's own logging.py or mlflow.py must not be imported
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, FILE_MODE)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
-import time
 from typing import TYPE_CHECKING, Any
 
+from trackside.events import now_ms
 from trackside.journal.directory import FILE_MODE
 from trackside.journal.format import ConfigRecord, MetricsRecord
 
@@ -36,7 +36,7 @@ class RejectedFile:
         entry = {
             "destination": self._destination,
             "error": reason[:_LONGEST_REASON],
-            "at_ms": time.time_ns() // 1_000_000,
+            "at_ms": now_ms(),
             "seq": record.seq,
             "timestamp_ms": record.timestamp_ms,
             **_contents(record),

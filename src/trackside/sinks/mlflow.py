@@ -17,6 +17,7 @@ from trackside.events import ConfigEvent, MetricsSample, now_ms
 from trackside.journal.format import ConfigRecord, MetricsRecord
 from trackside.masking import mask_secrets
 from trackside.params import flatten_params, to_plain
+from trackside.text import encodable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,5 +140,4 @@ def _milliseconds(stamp: Any) -> int:
 
 
 def _encodable(name: Any) -> str:
-    text = str.__str__(name) if isinstance(name, str) else str(name)
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return encodable(str.__str__(name) if isinstance(name, str) else str(name))

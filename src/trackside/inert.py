@@ -1,0 +1,55 @@
+"""The run that is none: what ``start()`` returns on other ranks and in disabled mode."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trackside.crash import crash_event
+from trackside.run import Counts, Run
+from trackside.status import checked_status
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from trackside.event_bus import Bus
+    from trackside.rank_crash import CrashNoteHook
+
+
+class InertRun(Run):
+    """What ``start()`` returns on other ranks and in disabled mode: it costs nothing and does nothing."""
+
+    def __init__(self, bus: Bus, crash_notes: CrashNoteHook | None = None) -> None:
+        self._bus = bus
+        self._crash_notes = crash_notes
+        bus.silence()
+        if crash_notes is not None:
+            crash_notes.install()
+
+    run_id = None
+    url = None
+    status = "RUNNING"
+    tracking_uri = ""
+    dropped = 0
+    counts = Counts()
+
+    def flush(self, timeout: float = 30.0) -> bool:  # noqa: ARG002
+        """Nothing waits."""
+        return True
+
+    def finish(self, status: str = "FINISHED") -> None:
+        """Nothing to end; a status that is none is an error here too."""
+        checked_status(status)
+        if self._crash_notes is not None:
+            self._crash_notes.uninstall()
+
+    def activate(self) -> Run:
+        """There is no run to make active."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to end, but rank 0 may have to know why this rank did."""
+        if kind is not None and issubclass(kind, Exception) and self._crash_notes is not None:
+            self._crash_notes.note(crash_event("crashed", kind, error, trace))
+        self.finish()
