@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from trackside.journal.cursor import Cursor, save_cursor
 from trackside.journal.directory import JournalDirectory, create_directory, write_atomically
 from trackside.journal.meta import State
+from trackside.journal.reader import Position
 from trackside.shipper import process as process_
-from trackside.shipper.process import MAX_RESTARTS, ShipperProcess, spawn
+from trackside.shipper.process import MAX_RESTARTS, YOUNG, ShipperProcess, spawn
 from trackside.shipper.wakeup import NUDGE, SEEN, read_bytes
 
 if TYPE_CHECKING:
@@ -207,6 +209,32 @@ def test_a_shipper_that_dies_each_time_is_not_replaced_for_ever(
         started[-1].returncode = -11
         shipper.ensure_running()
     assert len(started) == 1 + MAX_RESTARTS
+
+
+def test_a_shipper_that_delivers_before_it_dies_is_replaced_for_ever(
+    journal: JournalDirectory, shipper: ShipperProcess, started: list[Started]
+) -> None:
+    """A training of weeks outlives any number of them, as long as each was of use."""
+    shipper.start()
+    for delivered in range(1, 3 * MAX_RESTARTS):
+        save_cursor(journal.cursor("mlflow"), Cursor(Position(seq=delivered)))
+        started[-1].returncode = -9
+        shipper.ensure_running()
+    assert len(started) == 3 * MAX_RESTARTS
+
+
+def test_a_shipper_that_has_lived_for_a_while_is_replaced_for_ever(
+    shipper: ShipperProcess, started: list[Started], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server may be away for days, so that none of them delivers anything."""
+    now = 0.0
+    monkeypatch.setattr("trackside.shipper.process.time.monotonic", lambda: now)
+    shipper.start()
+    for _ in range(3 * MAX_RESTARTS):
+        now += YOUNG + 1
+        started[-1].returncode = -9
+        shipper.ensure_running()
+    assert len(started) == 1 + 3 * MAX_RESTARTS
 
 
 def test_waiting_for_a_state(

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trackside.journal.cursor import load_cursor
 from trackside.journal.directory import FILE_MODE, JournalDirectory, read_json
 from trackside.journal.meta import State
 from trackside.shipper.wakeup import NUDGE, SEEN, WakeupPipe
@@ -25,6 +26,11 @@ logger = logging.getLogger(__name__)
 
 POLL = 0.01
 MAX_RESTARTS = 20
+"""Shippers in a row that died young and had delivered nothing: whatever kills them kills the next, too."""
+
+YOUNG = 60.0
+"""Seconds."""
+
 TRACKING_URI = "TRACKSIDE_SHIPPER_TRACKING_URI"
 """The address with its credentials, which must not be seen in ``ps`` or on disk."""
 
@@ -38,11 +44,15 @@ class ShipperProcess:
         self._working_directory = working_directory
         self._process: subprocess.Popen[bytes] | None = None
         self._notices_shown = 0
+        self._in_vain = 0
+        self._started_at = 0.0
+        self._delivered_before = 0
         self.restarts = 0
         self.pipe = WakeupPipe()
 
     def start(self) -> bool:
         """Start it; False (and one warning) when no process can be started, and the journal has to wait."""
+        self._started_at, self._delivered_before = time.monotonic(), self._delivered()
         try:
             self._process = spawn(
                 command_for(self._journal, "--pipe", self.pipe.read_end),
@@ -76,14 +86,26 @@ class ShipperProcess:
 
     def ensure_running(self) -> None:
         """Replace a shipper that died before its work was done."""
-        if self.is_running() or self._process is None or self.restarts >= MAX_RESTARTS or self.is_done():
+        if self.is_running() or self._process is None or self.is_done():
             return
         state = self.state()
         if state is not None and state.phase in {"refused", "done"}:
             return
+        if self._was_of_use():  # a training of weeks outlives more than a few, each for a reason of its own
+            self._in_vain = 0
+        if self._in_vain >= MAX_RESTARTS:
+            return
+        self._in_vain += 1
         self.restarts += 1
         logger.warning("the shipper (process %s) died; starting another", self._process.pid)
         self.start()
+
+    def _was_of_use(self) -> bool:
+        return time.monotonic() - self._started_at > YOUNG or self._delivered() > self._delivered_before
+
+    def _delivered(self) -> int:
+        """The number of the last record that any destination has."""
+        return max((load_cursor(path).position.seq for path in self._journal.cursors()), default=0)
 
     def state(self) -> State | None:
         """What the shipper last said of itself; None before its first word or once the journal is gone."""
