@@ -20,8 +20,10 @@ PURE = [
     "names",
     "params",
     "protocols",
+    "shaping",
     "shipper/retry",
     "status",
+    "suggest",
     "text",
 ]
 
