@@ -1,10 +1,13 @@
 # Every target does its own set-up: python3, make and pip's usual access to packages are all it needs.
 #   make test                       make test N=0 PYTEST_ARGS="-x -k journal"
 #   make demo ARGS="--steps 50"     make test PYTHON=python3.12
+#   make soak SOAK_SECONDS=60       make soak SOAK_SEED=7    (the kills of an earlier run)
 PYTHON ?= python3
 N ?= 2
 ARGS ?=
 PYTEST_ARGS ?=
+SOAK_SECONDS ?= 600
+SOAK_SEED ?=
 
 BIN := .venv/bin
 PYTEST = -m pytest -n $(N) --dist worksteal
@@ -53,6 +56,9 @@ test: .venv/test.stamp ## the tests, but for those marked slow, gpu or soak
 test-slow: .venv/test.stamp ## the tests marked slow
 	$(BIN)/python $(PYTEST) -m "slow and not gpu" --timeout 600 $(PYTEST_ARGS)
 
+soak: .venv/test.stamp ## minutes of emission while shipper and server are killed at random
+	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_SEED=$(SOAK_SEED) $(BIN)/python -m pytest -m soak -s $(PYTEST_ARGS) tests/test_soak.py
+
 test-oldest: .venv-oldest/test.stamp ## the same as `test`, with the oldest mlflow that is tested
 	.venv-oldest/bin/python $(PYTEST) $(FAST) $(PYTEST_ARGS)
 
@@ -84,4 +90,4 @@ clean: ## remove everything that this file makes
 	rm -rf .venv .venv-oldest .venv-bench dist build .*_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo test test-slow test-oldest lint types bench matrix docs build lock clean
+.PHONY: help demo test test-slow soak test-oldest lint types bench matrix docs build lock clean

@@ -84,6 +84,14 @@ class MlflowServer:
             self._process.wait()
             self._process = None
 
+    def terminate(self, patience: float = 15.0) -> None:
+        """SIGTERM for the server and its workers; SIGKILL for what is left of them after ``patience`` s."""
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(patience)
+            self.kill()
+
 
 def wait_until(
     condition: Callable[[], bool], timeout: float, explain: Callable[[], object] = lambda: ""

@@ -18,6 +18,7 @@ from trackside.journal.directory import JournalDirectory, read_json
 from trackside.journal.meta import State
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 PREAMBLE = """
@@ -86,10 +87,17 @@ class Training:
 
     def wait_to_be_asked(self, name: str) -> None:
         """Read on until the script waits for ``name``."""
+        self._read_until(lambda: self.said.get("waits") == name, f"it waited for {name}")
+
+    def wait_to_say(self, name: str) -> None:
+        """Read on until the script has said what ``name`` is."""
+        self._read_until(lambda: name in self.said, f"it said {name}")
+
+    def _read_until(self, condition: Callable[[], bool], what: str) -> None:
         assert self.process.stdout is not None
-        while self.said.get("waits") != name:
+        while not condition():
             line = self.process.stdout.readline()
-            assert line, f"it ended before it waited for {name}: {self.text}"
+            assert line, f"it ended before {what}: {self.text}"
             self._take(line)
 
     def go(self, name: str) -> None:
