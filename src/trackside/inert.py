@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trackside.crash import crash_event
 from trackside.run import Counts, Run
 from trackside.status import checked_status
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
 
     from trackside.event_bus import Bus
@@ -16,11 +17,15 @@ if TYPE_CHECKING:
 
 
 class InertRun(Run):
-    """What ``start()`` returns on other ranks and in disabled mode: it costs nothing and does nothing."""
+    """What ``start()`` returns on other ranks and in disabled mode: it costs nothing and does nothing.
 
-    def __init__(self, bus: Bus, crash_notes: CrashNoteHook | None = None) -> None:
+    But for the ``sinks`` that were asked for on this rank: they are attached, and closed at the end.
+    """
+
+    def __init__(self, bus: Bus, crash_notes: CrashNoteHook | None = None, sinks: Iterable[Any] = ()) -> None:
         self._bus = bus
         self._crash_notes = crash_notes
+        self._sinks = [bus.attach(sink) for sink in sinks]
         bus.silence()
         if crash_notes is not None:
             crash_notes.install()
@@ -37,8 +42,12 @@ class InertRun(Run):
         return True
 
     def finish(self, status: str = "FINISHED") -> None:
-        """Nothing to end; a status that is none is an error here too."""
+        """Nothing to end but the sinks; a status that is none is an error here too."""
         checked_status(status)
+        for sink in self._sinks:
+            self._bus.detach(sink)
+        self._close_sinks()
+        self._sinks = []
         if self._crash_notes is not None:
             self._crash_notes.uninstall()
 

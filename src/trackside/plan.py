@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trackside.destination_plan import RUN_ONLY
 from trackside.errors import ConfigurationError
 from trackside.events import now_ms
 from trackside.journal.meta import Meta, Target, source_tags, this_process
@@ -18,6 +19,11 @@ from trackside.survey import leftovers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from trackside.destination_plan import DestinationPlan
+
+SYSTEM_METRICS_INTERVAL = 10.0
+"""Seconds: the default of MLflow's own monitor."""
 
 _env_run_ids_used: set[str] = set()
 """``MLFLOW_RUN_ID`` names the run of one ``start()``; a later one in this process is a run of its own."""
@@ -91,6 +97,28 @@ def checked_sinks(sinks: Iterable[Any]) -> tuple[Any, ...]:
         raise TypeError(msg) from error
 
 
+def checked_interval(system_metrics: bool | float | None) -> float | None:
+    """Seconds between two samples of the machine's load; None for none.
+
+    None asks MLflow's own variables; True is their interval. Raises :class:`ConfigurationError`.
+    """
+    wanted: bool | float | str | None = system_metrics
+    if wanted is None:
+        wanted = os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "").lower() in {"1", "true"}
+    if wanted is False:
+        return None
+    if wanted is True:
+        wanted = os.environ.get("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL") or SYSTEM_METRICS_INTERVAL
+    try:
+        seconds = float(wanted)
+    except (TypeError, ValueError):
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        msg = f"system_metrics must be True, False or a number of seconds above 0, not {wanted!r}"
+        raise ConfigurationError(msg)
+    return seconds
+
+
 def checked_cap(cap: int) -> int:
     """Bytes the journal may take; raises :class:`ConfigurationError` for what is no such number."""
     if isinstance(cap, bool) or not isinstance(cap, int) or cap <= 0:
@@ -125,18 +153,31 @@ def text_tags(tags: Mapping[str, Any] | None, description: str | None) -> dict[s
     return texts
 
 
-def make_meta(target: Target, settings: Settings, *, terminate_signals: Iterable[int], cap: int) -> Meta:
+def make_meta(
+    target: Target,
+    settings: Settings,
+    *,
+    terminate_signals: Iterable[int],
+    cap: int,
+    rank: int = 0,
+    destinations: DestinationPlan = RUN_ONLY,
+    system_metrics: float | None = None,
+) -> Meta:
     """The meta record of a new journal of this process."""
     return Meta(
         journal_id=secrets.token_hex(16),
         owner=this_process(),
         target=target,
-        rank=0,
+        rank=rank,
         working_directory=os.getcwd(),
         started_ms=now_ms(),
         mode=settings.mode,
         cap=cap,
         terminate_signals=tuple(int(number) for number in terminate_signals),
         job=job_key(),
+        destinations=destinations.specs,
+        mlflow=destinations.mlflow,
+        mlflow_shape=destinations.mlflow_shape,
+        system_metrics=system_metrics,
         after=tuple(str(path) for path in leftovers_of(settings.directory, target.sidecar)),
     )

@@ -66,3 +66,18 @@ class Destination(Protocol):
 
     def close(self) -> None:
         """Release connections."""
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """What a destination has, too, if it can tell how far it got: a file that must not grow twice.
+
+    A shipper that was killed between a delivery and its acknowledgement delivers again. ``restore`` gives
+    the destination what it said at the last acknowledgement, and it undoes what it did after that.
+    """
+
+    def state(self) -> dict[str, Any]:
+        """Anything that JSON has; asked after each delivery, which must be with the system by then."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Called before ``open``, with what ``state`` said last; not at the first start."""

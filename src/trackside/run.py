@@ -10,6 +10,7 @@ import msgspec
 
 from trackside import fluent
 from trackside.crash import crash_event
+from trackside.destination_plan import RUN_ONLY
 from trackside.errors import JournalError, TrackingError
 from trackside.events import ConfigEvent, LifecycleEvent
 from trackside.exit_code import ExitCodeNote
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from trackside.destination_plan import DestinationPlan
     from trackside.event_bus import Bus
     from trackside.journal.meta import RunInfo, State, Target
     from trackside.settings import Settings
@@ -67,7 +69,16 @@ class Run:
     """
 
     def __init__(
-        self, bus: Bus, settings: Settings, target: Target, *, terminate_signals: tuple[int, ...], cap: int
+        self,
+        bus: Bus,
+        settings: Settings,
+        target: Target,
+        *,
+        terminate_signals: tuple[int, ...],
+        cap: int,
+        rank: int = 0,
+        destinations: DestinationPlan = RUN_ONLY,
+        system_metrics: float | None = None,
     ) -> None:
         self._settings = settings
         self._bus = bus
@@ -76,13 +87,22 @@ class Run:
         label = target.run_name or target.experiment_name or "run"
         self.journal: JournalDirectory = create_directory(settings.directory, label)
         try:
-            self._meta = make_meta(target, settings, terminate_signals=terminate_signals, cap=cap)
+            self._meta = make_meta(
+                target,
+                settings,
+                terminate_signals=terminate_signals,
+                cap=cap,
+                rank=rank,
+                destinations=destinations,
+                system_metrics=system_metrics,
+            )
             write_atomically(self.journal.meta, msgspec.json.encode(self._meta), durable=True)
             self._writer = JournalWriter(self.journal, cap=cap)
             self._shipper = ShipperProcess(
                 self.journal,
                 tracking_uri=self._tracking_uri,
                 working_directory=self._meta.working_directory,
+                secrets=destinations.secrets,
             )
             self._exit_code = ExitCodeNote.write_to(self.journal.exit_code)
         except BaseException as error:
@@ -148,16 +168,16 @@ class Run:
     def flush(self, timeout: float = 30.0) -> bool:
         """Wait until every destination has acknowledged all that was emitted so far.
 
-        True when they have; False after ``timeout`` seconds, offline, or when the server refused for good.
+        True when they have; False after ``timeout`` seconds, offline, or when one of them refused for good.
         After :meth:`finish` it is what that found.
         """
         if self._meta.mode != "online" or self._ended:
             return self._delivered
         wanted = self._writer.last_seq
         self._shipper.nudge()
-        state = self._shipper.wait_for(lambda _: self._acknowledged(wanted), timeout)
+        state = self._shipper.wait_for(lambda state: self._acknowledged(wanted, state), timeout)
         self._shipper.log_notices(self._shipper.state())
-        return state is not None
+        return state is not None and not any(lane.refused for lane in state.lanes.values())
 
     def finish(self, status: str = "FINISHED") -> None:
         """End the run as ``status`` (FINISHED, FAILED or KILLED) and wait for delivery; idempotent.
@@ -235,7 +255,7 @@ class Run:
             self._bus.emit(LifecycleEvent("started"))
             if config is not None:
                 self._bus.emit(ConfigEvent(config, flatten_depth))
-            if self._meta.mode == "online" and self._shipper.start():
+            if self._meta.mode == "online" and self._shipper.start() and self._meta.mlflow:
                 self._await_run()
         except BaseException as error:
             self._ended = True
@@ -275,7 +295,7 @@ class Run:
         return self._info
 
     def _wait_for_run(self, timeout: float) -> State | None:
-        if self._meta.mode != "online":
+        if self._meta.mode != "online" or not self._meta.mlflow:
             return None
         return self._shipper.wait_for(
             lambda state: state.run is not None or state.phase == "refused", timeout
@@ -293,9 +313,11 @@ class Run:
         finally:
             self._watching.release()
 
-    def _acknowledged(self, seq: int) -> bool:
-        cursors = self.journal.cursors()
-        return bool(cursors) and all(load_cursor(path).position.seq >= seq for path in cursors)
+    def _acknowledged(self, seq: int, state: State) -> bool:
+        """Whether every destination that still takes something has everything up to record ``seq``."""
+        refusing = {name for name, lane in state.lanes.items() if lane.refused}
+        names = [name for name in self._meta.destination_names if name not in refusing]
+        return all(load_cursor(self.journal.cursor(name)).position.seq >= seq for name in names)
 
     def _count(self) -> Counts:
         shipped, rejected = delivered_points([load_cursor(path) for path in self.journal.cursors()])
@@ -333,7 +355,7 @@ class Run:
         state = self._shipper.wait_for(
             lambda state: (
                 state.phase in {"done", "refused"}
-                or (state.status is not None and self._acknowledged(wanted))
+                or (state.status is not None and self._acknowledged(wanted, state))
             ),
             timeout,
         )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from trackside.destination_plan import plan_destinations
 from trackside.errors import ConfigurationError, RunActiveError
 from trackside.event_bus import Bus
 from trackside.inert import InertRun
 from trackside.journal.writer import DEFAULT_CAP
 from trackside.plan import (
     checked_cap,
+    checked_interval,
     checked_signals,
-    checked_sinks,
     make_target,
     note_started,
     text_tags,
@@ -20,6 +21,7 @@ from trackside.rank import get_rank
 from trackside.rank_crash import CrashNoteHook, job_key
 from trackside.run import Run, active_runs
 from trackside.settings import DEFAULT_TERMINATE_SIGNALS, read_environment
+from trackside.sink_plan import plan_sinks
 
 if TYPE_CHECKING:
     import os
@@ -45,6 +47,8 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     bus: Bus | None = None,
     terminate_signals: Iterable[int] = DEFAULT_TERMINATE_SIGNALS,
     journal_cap: int = DEFAULT_CAP,
+    destinations: Iterable[Any] = (),
+    system_metrics: bool | float | None = None,
 ) -> Run:
     """Start logging a run, and return it.
 
@@ -58,11 +62,17 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     it get params of their own (None: all), and the whole becomes ``config.yaml``.
     ``checkpoint_dir``: where ``mlflow_run_id`` is kept; with ``resume`` a run named there is gone on with.
     ``MLFLOW_RUN_ID`` beats it and counts even without ``resume``.
-    ``sinks``: more sinks for this run, detached and closed at its end.
+    ``sinks``: more sinks for this run, detached and closed at its end: objects, names (``"console"``) or
+    mappings (``{"type": "console", "shape": {...}}``).
+    ``destinations``: what the shipper delivers to beside MLflow: kinds (``"tensorboard"``) or mappings
+    (``{"type": "jsonl", "path": "metrics.jsonl", "shape": {...}}``).
+    ``system_metrics``: sample the machine's load into MLflow: True, or seconds between two samples (default
+    ``MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING``, and 10 s).
     ``terminate_signals``: signals that mean "stop"; ``journal_cap``: bytes the journal may take on disk.
 
     Raises :class:`~trackside.errors.ConfigurationError` (a malformed address, a deleted experiment, a run
-    id there is none of), :class:`~trackside.errors.JournalError` (``TRACKSIDE_DIR`` cannot be written),
+    id there is none of, an unknown sink, destination or option, a missing extra),
+    :class:`~trackside.errors.JournalError` (``TRACKSIDE_DIR`` cannot be written),
     :class:`~trackside.errors.RunActiveError` (this bus has a run) and ``TypeError`` (a sink that is none).
     Nothing is left behind then.
     """
@@ -71,9 +81,11 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     rank = get_rank()
     if settings.mode == "disabled":
         return InertRun(bus)
-    if rank != 0:
+    planned = plan_destinations(destinations, rank)
+    more = plan_sinks(sinks, rank)
+    if planned.empty:
         job = job_key()
-        return InertRun(bus, None if job is None else CrashNoteHook(settings.directory, job, rank))
+        return InertRun(bus, None if job is None else CrashNoteHook(settings.directory, job, rank), more)
     active = active_runs.get(id(bus))
     if active is not None:
         msg = (
@@ -92,8 +104,16 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
         checkpoint_dir=checkpoint_dir,
         parent_run_id=parent_run_id,
     )
-    signals, cap, more = checked_signals(terminate_signals), checked_cap(journal_cap), checked_sinks(sinks)
-    run = Run(bus, settings, target, terminate_signals=signals, cap=cap)
+    run = Run(
+        bus,
+        settings,
+        target,
+        terminate_signals=checked_signals(terminate_signals),
+        cap=checked_cap(journal_cap),
+        rank=rank,
+        destinations=planned,
+        system_metrics=checked_interval(system_metrics),
+    )
     run.begin(more, config, flatten_depth)
     note_started(target)
     return run

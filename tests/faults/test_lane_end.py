@@ -28,7 +28,7 @@ def test_everything_arrives_and_the_end_is_settled(rig: Rig) -> None:
     assert [record.kind for record in rig.lifecycle] == ["finished"]
     ((verdict, counts, seen),) = rig.destination.settled
     assert (verdict.status, verdict.final, seen) == ("FINISHED", True, 250)
-    assert counts == {"emitted": 250, "shipped": 250, "dropped": 0, "rejected": 0, "damaged": 0}
+    assert counts == {"emitted": 250, "shipped": 250, "shaped": 0, "dropped": 0, "rejected": 0, "damaged": 0}
     assert rig.destination.closed == 1
 
 

@@ -44,7 +44,7 @@ class StubShipper:
     def speak(self) -> None:
         """Leave state and cursor in the journal."""
         if self.cursor is not None:
-            save_cursor(self.started[-1].cursor("stub"), self.cursor)
+            save_cursor(self.started[-1].cursor("mlflow"), self.cursor)
         if self.state is not None:
             state = State(pid=self.pid, **self.state)
             write_atomically(self.started[-1].state, msgspec.json.encode(state))

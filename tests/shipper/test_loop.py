@@ -120,7 +120,7 @@ def test_a_finished_run_is_delivered_and_the_journal_goes(bench: Bench) -> None:
     (settled,) = bench.destination.settled
     verdict, counts, points_before = settled
     assert (verdict.status, verdict.final, points_before) == ("FINISHED", True, 250)
-    assert counts == {"emitted": 250, "shipped": 250, "dropped": 0, "rejected": 0, "damaged": 0}
+    assert counts == {"emitted": 250, "shipped": 250, "shaped": 0, "dropped": 0, "rejected": 0, "damaged": 0}
     assert not bench.journal.path.exists()
     assert not bench.journal.path.parent.exists(), "it was the last one"
 

@@ -87,7 +87,6 @@ class MLflowDestination:
             msg = f"the credentials are refused ({error}): check {names}"
             raise RejectedError(msg) from error
         self._heartbeat()
-        self._progress.update(phase="shipping")
 
     def write_metrics(self, batch: Sequence[MetricsRecord]) -> None:
         """Send all points of ``batch``, at most 1000 a request."""

@@ -28,5 +28,6 @@ def end_tags(verdict: Verdict, evidence: Evidence, counts: Mapping[str, int]) ->
         tags["trackside.end.exit_code"] = str(evidence.exit_code)
     if evidence.oom:
         tags["trackside.end.oom"] = "true"
-    tags.update({f"trackside.{name}": str(count) for name, count in counts.items()})
+    shown = {name: count for name, count in counts.items() if count or name != "shaped"}
+    tags.update({f"trackside.{name}": str(count) for name, count in shown.items()})
     return {key: value[:MAX_TAG_VALUE] for key, value in tags.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -22,8 +22,10 @@ _failed: set[Path] = set()
 class Cursor(msgspec.Struct):
     """Everything before ``position`` is delivered, or set aside and counted.
 
-    ``shipped`` and ``rejected`` count points; ``damaged`` and ``missing`` count records that could
-    not be read.
+    ``shipped``, ``rejected`` and ``shaped`` count points (``shaped``: left out or merged into others, as
+    the destination's shaping says); ``damaged`` and ``missing`` count records that could not be read.
+    What the destination and its shaping need to go on from here is kept with the position, so that
+    neither can be ahead of the other after a crash.
     """
 
     position: Position = msgspec.field(default_factory=Position)
@@ -31,11 +33,19 @@ class Cursor(msgspec.Struct):
     rejected: int = 0
     damaged: int = 0
     missing: int = 0
+    shaped: int = 0
+    destination: dict[str, Any] | None = None
+    """What the destination's ``state()`` said."""
+    shaping: dict[str, Any] | None = None
+    """What the shaper's ``state()`` said: its open windows."""
 
 
 def delivered_points(cursors: Sequence[Cursor]) -> tuple[int, int]:
-    """Points that every destination has, and points that some destination would not take."""
-    shipped = min((cursor.shipped for cursor in cursors), default=0)
+    """Points that every destination has, and points that some destination would not take.
+
+    A destination has what its shaping has made of a point, even if that is nothing.
+    """
+    shipped = min((cursor.shipped + cursor.shaped for cursor in cursors), default=0)
     rejected = max((cursor.rejected for cursor in cursors), default=0)
     return shipped, rejected
 

@@ -12,6 +12,7 @@ import psutil
 
 from trackside.journal.format import SCHEMA_VERSION, LifecycleRecord
 from trackside.journal.scoreboard import SignalSeen
+from trackside.shaping import Shaping
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -45,6 +46,17 @@ class Target(msgspec.Struct, frozen=True):
     """Whether the run named by the sidecar is gone on with."""
 
 
+class DestinationSpec(msgspec.Struct, frozen=True):
+    """A destination beside the MLflow run: what it is, and its options, without secrets."""
+
+    name: str
+    """Names its cursor; no other destination of the journal has it."""
+    kind: str
+    """A short name, or ``package.module:Class``."""
+    options: dict[str, Any] = {}
+    shape: Shaping | None = None
+
+
 class Meta(msgspec.Struct, frozen=True):
     """Everything the shipper, ``sync``, ``status`` and ``reap`` need to know of a run attempt."""
 
@@ -63,6 +75,17 @@ class Meta(msgspec.Struct, frozen=True):
     after: tuple[str, ...] = ()
     """Journals of earlier attempts with the same checkpoints, which have to be delivered before
     this one."""
+    destinations: tuple[DestinationSpec, ...] = ()
+    mlflow: bool = True
+    """Whether the MLflow run is a destination: not on other ranks."""
+    mlflow_shape: Shaping | None = None
+    system_metrics: float | None = None
+    """Seconds between two samples of the machine's load; None for none."""
+
+    @property
+    def destination_names(self) -> tuple[str, ...]:
+        """All destinations; the run's own is the first."""
+        return (*(["mlflow"] if self.mlflow else []), *(spec.name for spec in self.destinations))
 
 
 class RunInfo(msgspec.Struct, frozen=True):
@@ -74,6 +97,17 @@ class RunInfo(msgspec.Struct, frozen=True):
     url: str | None
     resumed: bool = False
     created_ms: int = 0
+
+
+class LaneState(msgspec.Struct, frozen=True):
+    """How one destination is doing."""
+
+    settled: str | None = None
+    """The status it was told last."""
+    refused: str | None = None
+    """Why it takes nothing any more."""
+    error: str | None = None
+    """What it failed with, while it is tried again."""
 
 
 class State(msgspec.Struct):
@@ -100,6 +134,8 @@ class State(msgspec.Struct):
     restarted."""
     signals: list[SignalSeen] = []
     """Signals that came through the wakeup pipe."""
+    lanes: dict[str, LaneState] = {}
+    """Each destination, by its name."""
     updated_ms: int = 0
 
 

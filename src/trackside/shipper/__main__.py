@@ -6,8 +6,14 @@ import argparse
 import logging
 import os
 import sys
+from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from trackside.destinations import registry
+from trackside.destinations.context import DestinationContext
 from trackside.destinations.mlflow import MLflowDestination
+from trackside.destinations.unusable import UnusableDestination
 from trackside.journal.directory import JournalDirectory, read_json
 from trackside.journal.meta import Meta
 from trackside.journal.outbox import Outbox
@@ -16,7 +22,10 @@ from trackside.masking import with_credentials
 from trackside.shipper.lock import JournalLock
 from trackside.shipper.loop import EXIT_LOCKED, EXIT_REFUSED, LINGER, Shipper
 from trackside.shipper.masked import mask_output
-from trackside.shipper.process import TRACKING_URI, command_for, spawn
+from trackside.shipper.process import SECRETS, TRACKING_URI, command_for, spawn
+
+if TYPE_CHECKING:
+    from trackside.protocols import Destination
 
 LOCK_PATIENCE = 0.5
 """Seconds: for somebody who only asks whether there is a shipper."""
@@ -41,12 +50,32 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_REFUSED
     _ship_leftovers(meta)
     progress = Progress(journal)
-    uri = os.environ.pop(TRACKING_URI, None) or meta.target.tracking_uri
-    destination = MLflowDestination(meta, uri, progress=progress, outbox=Outbox(journal.path))
+    destinations = make_destinations(journal, meta, progress)
     shipper = Shipper(
-        journal, meta, [destination], progress=progress, pipe=options.pipe, linger=options.linger
+        journal, meta, destinations, progress=progress, pipe=options.pipe, linger=options.linger
     )
     return shipper.run()
+
+
+def make_destinations(journal: JournalDirectory, meta: Meta, progress: Progress) -> list[Destination]:
+    """The run's own destination first, then those beside it."""
+    uri = os.environ.pop(TRACKING_URI, None) or meta.target.tracking_uri
+    secrets = msgspec.json.decode(os.environ.pop(SECRETS, "{}"))
+    made: list[Destination] = []
+    if meta.mlflow:
+        made.append(MLflowDestination(meta, uri, progress=progress, outbox=Outbox(journal.path)))
+    for spec in meta.destinations:
+        context = DestinationContext(spec.name, meta, journal.path, notice=progress.notice)
+        made.append(_make(spec.kind, context, secrets.get(spec.name, spec.options)))
+    return made
+
+
+def _make(kind: str, context: DestinationContext, options: dict[str, Any]) -> Destination:
+    try:
+        return registry.make(kind, context, options)
+    except Exception as error:  # start() has checked it, but `sync` may run in another environment
+        logger.exception("%s: it can't be used", context.name)
+        return UnusableDestination(context.name, f"{type(error).__name__}: {error}")
 
 
 def _lock(journal: JournalDirectory, lock: JournalLock) -> bool:

@@ -7,6 +7,7 @@ Invariants:
 * A transient error is retried for ever. A lasting one bisects the batch down to the single point that
   causes it, which goes to ``rejected.jsonl`` and is counted; nothing else is held up by it.
 * The final status is set when everything before it is delivered, and again only if it got worse.
+* What the destination and the shaping know of the past is saved with the cursor, in one piece.
 """
 
 from __future__ import annotations
@@ -18,17 +19,24 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from trackside.errors import RefusedError, RejectedError, RetryableError, UnauthorisedError
-from trackside.journal.cursor import Cursor, load_cursor, save_cursor
+from trackside.journal.cursor import load_cursor, save_cursor
 from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord
+from trackside.journal.meta import LaneState
 from trackside.journal.reader import Entry, JournalReader
+from trackside.protocols import Resumable
+from trackside.shaping import Shaper
 from trackside.shipper import retry
 from trackside.shipper.rejects import RejectedFile, halves
 from trackside.status import Evidence, Verdict
 
 if TYPE_CHECKING:
     from trackside.journal.directory import JournalDirectory
+    from trackside.journal.reader import Position
     from trackside.protocols import Destination
+    from trackside.shaping import Shaped, Shaping
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +65,7 @@ class Lane(threading.Thread):
         judge: Judge,
         on_lifecycle: Callable[[LifecycleRecord], None],
         dropped: Callable[[], int],
+        shape: Shaping | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
         policy: retry.Policy = retry.DEFAULT,
     ) -> None:
@@ -77,6 +86,7 @@ class Lane(threading.Thread):
         self._cursor_path = journal.cursor(destination.name)
         self.cursor = load_cursor(self._cursor_path)
         """Replaced whole by each acknowledgement: another thread may save it at any time."""
+        self._shaper = None if shape is None else Shaper(shape, self.cursor.shaping)
         self._batch_shipped = self._batch_rejected = 0
         self.reader = JournalReader(journal, self.cursor.position)
         self._damage_before = (self.cursor.damaged, self.cursor.missing)
@@ -85,8 +95,7 @@ class Lane(threading.Thread):
     def run(self) -> None:
         """Deliver until the run's end is settled, or until :meth:`stop`."""
         try:
-            self._persist(self.destination.open)
-            self.opened = True
+            self._open()
             self._ship()
         except Stopped:
             logger.info("%s: stopped", self.destination.name)
@@ -100,6 +109,12 @@ class Lane(threading.Thread):
             self.reader.close()
             self.destination.close()
 
+    def _open(self) -> None:
+        if isinstance(self.destination, Resumable) and self.cursor.destination is not None:
+            self._persist(self.destination.restore, self.cursor.destination)
+        self._persist(self.destination.open)
+        self.opened = True
+
     def stop(self) -> None:
         """Ask the lane to leave at the next wait."""
         self._stop_asked.set()
@@ -110,19 +125,30 @@ class Lane(threading.Thread):
         """Whether the final verdict was delivered."""
         return self.settled is not None and self.settled.final
 
+    @property
+    def refused_at_start(self) -> bool:
+        """Whether the destination could not be opened, and never will."""
+        return self.refused is not None and not self.opened
+
+    def state(self) -> LaneState:
+        """How it is doing, for the shipper's state."""
+        settled = None if self.settled is None else self.settled.status
+        return LaneState(settled=settled, refused=self.refused, error=self.failing)
+
     def save_durably(self) -> None:
         """Have the cursor on disk for good, so that segments behind it may be deleted."""
         self._save(durable=True)
 
     def counts(self) -> dict[str, int]:
-        """Points emitted, shipped, dropped and rejected, as of now."""
+        """Points by what became of them, and records that could not be read (damaged), as of now."""
         dropped, cursor = self._dropped(), self.cursor
         return {
-            "emitted": cursor.shipped + cursor.rejected + dropped,
+            "emitted": cursor.shipped + cursor.shaped + cursor.rejected + dropped,
             "shipped": cursor.shipped,
+            "shaped": cursor.shaped,
             "dropped": dropped,
             "rejected": cursor.rejected,
-            "damaged": cursor.damaged + cursor.missing,
+            "damaged": cursor.damaged + cursor.missing + self.reader.torn,
         }
 
     def _ship(self) -> None:
@@ -153,10 +179,27 @@ class Lane(threading.Thread):
         for kind, group in itertools.groupby(entries, key=lambda entry: type(entry.record)):
             batch: list[Any] = [entry.record for entry in group]
             if kind is MetricsRecord:
-                self._send_metrics(batch)
+                self._send_metrics(self._shape(batch))
             else:
                 self._send_others(batch)
-        self._acknowledge(entries[-1])
+        self._acknowledge(entries[-1].after)
+
+    def _shape(self, batch: list[MetricsRecord]) -> list[MetricsRecord]:
+        if self._shaper is None:
+            return batch
+        return [
+            _record_of(shaped, record.seq)
+            for record in batch
+            for shaped in self._shaper.feed(record.step, record.timestamp_ms, record.named_values())
+        ]
+
+    def _deliver_open_windows(self) -> None:
+        """Nothing more will come: what the shaping still holds back is delivered."""
+        held = [] if self._shaper is None else self._shaper.flush()
+        if held:
+            self._batch_shipped = self._batch_rejected = 0
+            self._send_metrics([_record_of(shaped, self.cursor.position.seq) for shaped in held])
+            self._acknowledge(self.cursor.position)
 
     def _send_others(self, records: Iterable[ConfigRecord | LifecycleRecord]) -> None:
         for record in records:
@@ -172,6 +215,8 @@ class Lane(threading.Thread):
 
     def _send_metrics(self, batch: Sequence[MetricsRecord]) -> None:
         """Deliver ``batch``; of a rejected one, deliver the halves, down to the point that is at fault."""
+        if not batch:
+            return
         try:
             self._persist(self.destination.write_metrics, batch)
         except RefusedError:
@@ -186,14 +231,19 @@ class Lane(threading.Thread):
         else:
             self._batch_shipped += sum(record.points for record in batch)
 
-    def _acknowledge(self, last: Entry) -> None:
+    def _acknowledge(self, position: Position) -> None:
         damaged, missing = self._damage_before
-        self.cursor = Cursor(
-            position=last.after,
+        destination, shaper = self.destination, self._shaper
+        self.cursor = msgspec.structs.replace(
+            self.cursor,
+            position=position,
             shipped=self.cursor.shipped + self._batch_shipped,
             rejected=self.cursor.rejected + self._batch_rejected,
             damaged=damaged + self.reader.damaged,
             missing=missing + self.reader.missing,
+            shaped=self.cursor.shaped if shaper is None else shaper.merged,
+            destination=destination.state() if isinstance(destination, Resumable) else None,
+            shaping=None if shaper is None else shaper.state(),
         )
         try:
             self._save()
@@ -210,6 +260,8 @@ class Lane(threading.Thread):
             return
         if verdict.final and not at_end:
             return
+        if verdict.final:
+            self._deliver_open_windows()
         self._persist(self.destination.settle, verdict, evidence, self.counts())
         self.settled = verdict
 
@@ -248,3 +300,8 @@ class Lane(threading.Thread):
         """Keep what nobody will take in ``rejected.jsonl``, with the reason."""
         logger.warning("%s: set aside: %s", self.destination.name, str(error)[:300])
         self._persist(self._rejects.add, record, str(error))
+
+
+def _record_of(shaped: Shaped, seq: int) -> MetricsRecord:
+    """What shaping made of a record; the names are whole by now, and the epoch is one of them."""
+    return MetricsRecord(seq, shaped.timestamp_ms, shaped.step, None, None, shaped.metrics)

@@ -3,6 +3,10 @@
 It watches the trainer, takes signals from the wakeup pipe, gets the journal onto the disk twice a second,
 makes the next segment ready, deletes segments every lane is done with, and leaves when the run is settled.
 The lanes send; a lane that hangs in a request delays none of this.
+
+The first lane is the run's own (MLflow's, on rank 0): what it meets is what ``start()`` and ``finish()``
+hear of. The others can't hold it up: they are started behind it, and one that takes nothing any more, or
+is so far behind that the disk's cap is near, no longer keeps segments from being deleted.
 """
 
 from __future__ import annotations
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from trackside.journal.meta import Meta
     from trackside.journal.progress import Progress
     from trackside.protocols import Destination
+    from trackside.shaping import Shaping
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +54,9 @@ LINGER = 3600.0
 
 SEEN_TIMEOUT = 2.0
 """Seconds a finished shipper waits for the trainer to have read the final state."""
+
+OTHERS_WAIT = 5.0
+"""Seconds the first lane has to open before the others may compete with it for the processor."""
 
 REAP_TIMEOUT = 0.3
 """Seconds a dead trainer's parent has to wait for it; then its end is judged without the kernel's word."""
@@ -88,21 +96,26 @@ class Shipper:
         self._seen = False
         self._next_sync = 0.0
         self._selector = selectors.DefaultSelector()
+        self._failed_once: set[str] = set()
+        self._shapes = shapes_of(meta)
         self.lanes = [self._make_lane(destination) for destination in destinations]
+        self._waiting = self.lanes[1:]
+        self._others_due = time.monotonic() + OTHERS_WAIT
 
     def run(self) -> int:
         """Work until everything is delivered and the status is set; the process's exit code."""
         self._listen()
-        for lane in self.lanes:
-            lane.start()
-        while any(lane.is_alive() for lane in self.lanes):
+        self.lanes[0].start()
+        while self._waiting or any(lane.is_alive() for lane in self.lanes):
             self._wait()
+            self._start_others()
             self._look_at_trainer()
             self._tend_journal()
             self._publish()
             if self._should_leave():
                 for lane in self.lanes:
                     lane.stop()
+                self._waiting = []
                 break
         return self._leave()
 
@@ -128,7 +141,15 @@ class Shipper:
             judge=self.judge,
             on_lifecycle=self._keep_lifecycle,
             dropped=lambda: read_dropped(self._journal.scoreboard),
+            shape=self._shapes.get(destination.name),
         )
+
+    def _start_others(self) -> None:
+        first = self.lanes[0]
+        if first.opened or first.failing or first.refused or time.monotonic() >= self._others_due:
+            for lane in self._waiting:
+                lane.start()
+            self._waiting = []
 
     def _keep_lifecycle(self, record: LifecycleRecord) -> None:
         known = self._progress.state.lifecycle
@@ -209,13 +230,19 @@ class Shipper:
                     _sync_file(self._journal, number)
 
     def _delete_acknowledged(self) -> None:
-        done_with = min((lane.cursor.position.segment for lane in self.lanes), default=1)
+        done_with = min(lane.cursor.position.segment for lane in self._keepers())
         old = [number for number in self._journal.segment_numbers() if number < done_with]
         if old:
             for lane in self.lanes:
                 lane.save_durably()
             for number in old:
                 self._journal.segment(number).unlink(missing_ok=True)
+
+    def _keepers(self) -> list[Lane]:
+        """The lanes that segments are kept for."""
+        crowded = self._journal.segment_bytes() > self._meta.cap // 2
+        others = [lane for lane in self.lanes[1:] if not (crowded or lane.refused)]
+        return [self.lanes[0], *others]
 
     def _newest_begun(self) -> int:
         for number in reversed(self._journal.segment_numbers()):
@@ -225,16 +252,33 @@ class Shipper:
         return 1
 
     def _publish(self) -> None:
+        self._publish_lanes()
         state = self._progress.state
-        failing = next((lane.failing for lane in self.lanes if lane.failing), None)
-        if failing != state.error:
-            opened = all(lane.opened for lane in self.lanes)
-            calm = "shipping" if opened else "starting"
-            self._progress.update(error=failing, phase="retrying" if failing else calm)
+        phase, error = _phase_of(self.lanes[0])
+        if (phase, error) != (state.phase, state.error):
+            self._progress.update(phase=phase, error=error)
         elif time.time() - state.updated_ms / 1000 > SIGN_EVERY:
             self._progress.touch()  # the lane may hang in a request, and others can't look us up
 
+    def _publish_lanes(self) -> None:
+        lanes = {lane.destination.name: lane.state() for lane in self.lanes}
+        if lanes == self._progress.state.lanes:
+            return
+        self._progress.update(lanes=lanes)
+        if not self._meta.mlflow:  # whose destination says itself what it has told the server
+            self._progress.update(status=self.lanes[0].state().settled)
+        for name, state in list(lanes.items())[1:]:
+            if state.refused:
+                self._progress.notice(
+                    f"destination {name} takes nothing any more: {state.refused} (see {self._journal.log})"
+                )
+            elif state.error and name not in self._failed_once:
+                self._failed_once.add(name)
+                self._progress.notice(f"destination {name} fails and is tried again: {state.error}")
+
     def _should_leave(self) -> bool:
+        if self._seen and self.lanes[0].refused_at_start:
+            return True  # start() has raised, nothing will come
         if not self._died_ms:
             return False
         failing = any(lane.failing for lane in self.lanes)
@@ -243,8 +287,14 @@ class Shipper:
 
     def _leave(self) -> int:
         for lane in self.lanes:
-            lane.join(timeout=SEEN_TIMEOUT)
-        refused = next((lane.refused for lane in self.lanes if lane.refused), None)
+            if lane.ident is not None:
+                lane.join(timeout=SEEN_TIMEOUT)
+        self._publish_lanes()
+        refused = next(
+            (f"{lane.destination.name}: {lane.refused}" for lane in self.lanes[1:] if lane.refused),
+            None,
+        )
+        refused = self.lanes[0].refused or refused
         if not all(lane.finished for lane in self.lanes):
             with contextlib.suppress(OSError):
                 self._sync_segments()  # what is left over must not hang on the machine's staying up
@@ -272,6 +322,19 @@ class Shipper:
             return
         for number in self._journal.segment_numbers():
             self._journal.segment(number).unlink(missing_ok=True)
+
+
+def _phase_of(lane: Lane) -> tuple[str, str | None]:
+    if lane.refused is not None:
+        return "refused", lane.refused
+    if lane.failing is not None:
+        return "retrying", lane.failing
+    return ("shipping" if lane.opened else "starting"), None
+
+
+def shapes_of(meta: Meta) -> dict[str, Shaping | None]:
+    """What each destination, by its name, wants made of the metrics; the run's own is ``mlflow``."""
+    return {"mlflow": meta.mlflow_shape, **{spec.name: spec.shape for spec in meta.destinations}}
 
 
 def _sync_file(journal: JournalDirectory, number: int) -> None:

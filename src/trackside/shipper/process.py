@@ -14,13 +14,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from trackside.journal.cursor import load_cursor
 from trackside.journal.directory import FILE_MODE, JournalDirectory, read_json
 from trackside.journal.meta import State
 from trackside.shipper.wakeup import NUDGE, SEEN, WakeupPipe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 logger = logging.getLogger(__name__)
 
@@ -34,13 +36,24 @@ YOUNG = 60.0
 TRACKING_URI = "TRACKSIDE_SHIPPER_TRACKING_URI"
 """The address with its credentials, which must not be seen in ``ps`` or on disk."""
 
+SECRETS = "TRACKSIDE_SHIPPER_OPTIONS"
+"""JSON: the options, by destination, of those whose options hold a secret, for the same reason."""
+
 
 class ShipperProcess:
     """The trainer's handle on its shipper. Not thread-safe but for :meth:`nudge`."""
 
-    def __init__(self, journal: JournalDirectory, *, tracking_uri: str, working_directory: str) -> None:
+    def __init__(
+        self,
+        journal: JournalDirectory,
+        *,
+        tracking_uri: str,
+        working_directory: str,
+        secrets: Mapping[str, Any] | None = None,
+    ) -> None:
         self._journal = journal
         self._tracking_uri = tracking_uri
+        self._secrets = secrets
         self._working_directory = working_directory
         self._process: subprocess.Popen[bytes] | None = None
         self._notices_shown = 0
@@ -60,6 +73,7 @@ class ShipperProcess:
                 tracking_uri=self._tracking_uri,
                 working_directory=self._working_directory,
                 pass_fds=(self.pipe.read_end,),
+                secrets=self._secrets,
             )
         except (OSError, subprocess.SubprocessError) as error:
             logger.warning(
@@ -170,10 +184,12 @@ def spawn(
     tracking_uri: str,
     working_directory: str,
     pass_fds: tuple[int, ...] = (),
+    secrets: Mapping[str, Any] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start ``command`` in a session of its own, with its output in ``log``. Raises ``OSError``."""
     environment = dict(os.environ)
     environment[TRACKING_URI] = tracking_uri
+    environment[SECRETS] = msgspec.json.encode(secrets or {}).decode()
     environment["PYTHONPATH"] = _python_path(environment.get("PYTHONPATH"))
     environment["PYTHONSAFEPATH"] = "1"  # a user's own logging.py or mlflow.py must not be imported
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, FILE_MODE)

@@ -1,0 +1,85 @@
+"""What the shipper tells a destination about the run it delivers for."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trackside.errors import ConfigurationError, RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trackside.journal.meta import Meta
+
+logger = logging.getLogger(__name__)
+
+PLACEHOLDERS = ("run_name", "experiment_name", "journal", "rank")
+"""What may stand in braces in a path."""
+
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_NOT_IN_A_NAME = re.compile(r'[/\\\0<>:"|?*\x01-\x1f]')
+
+
+@dataclass(frozen=True)
+class DestinationContext:
+    """One destination's place: its name, the run it belongs to, and the journal it is fed from."""
+
+    name: str
+    """Names the cursor; letters, digits and dashes."""
+    meta: Meta
+    journal: Path
+    """The journal's directory. What a destination keeps there goes when everything is delivered."""
+    notice: Callable[[str], None] = logger.warning
+    """Tells the user something, once: the training process logs it."""
+
+    def values(self) -> dict[str, str]:
+        """The :data:`PLACEHOLDERS`, as they may stand in the name of a file.
+
+        A run without a name is called by its journal, which no other run is called.
+        """
+        target = self.meta.target
+        return {
+            "run_name": file_name(target.run_name or self.journal.name),
+            "experiment_name": file_name(target.experiment_name or target.experiment_id or "Default"),
+            "journal": self.journal.name,
+            "rank": str(self.meta.rank),
+        }
+
+    def path(self, text: str | os.PathLike[str]) -> Path:
+        """``text`` with its placeholders filled in, relative to where the training was started.
+
+        Raises :class:`RefusedError` for a placeholder there is none of.
+        """
+        try:
+            template = check_template(text)
+        except ConfigurationError as error:
+            raise RefusedError(str(error)) from error
+        values = self.values()
+        filled = _PLACEHOLDER.sub(lambda match: values[match[1]], template)
+        return Path(self.meta.working_directory, os.path.expanduser(filled))
+
+
+def check_template(text: str | os.PathLike[str]) -> str:
+    """``text`` as a string; raises :class:`ConfigurationError` for a placeholder there is none of."""
+    if not isinstance(text, str | os.PathLike) or not isinstance(os.fspath(text), str) or not os.fspath(text):
+        raise ConfigurationError(f"{text!r} is not a path: give a text or a pathlib.Path")
+    template = os.fspath(text)
+    for name in _PLACEHOLDER.findall(template):
+        if name not in PLACEHOLDERS:
+            near = get_close_matches(name, PLACEHOLDERS, n=1)
+            meant = f" (did you mean {{{near[0]}}}?)" if near else ""
+            known = ", ".join(f"{{{known}}}" for known in PLACEHOLDERS)
+            raise ConfigurationError(f"{{{name}}} in {template!r} is unknown{meant}; there are {known}")
+    return template
+
+
+def file_name(text: str) -> str:
+    """``text`` as one part of a path: no separators, not hidden, not ``..``, and not too long."""
+    name = _NOT_IN_A_NAME.sub("_", text).strip().lstrip(".")
+    return name.encode("utf-8", "replace")[:200].decode("utf-8", "ignore") or "_"

@@ -1,0 +1,168 @@
+"""The kinds of destinations there are, checked without importing what they need.
+
+A kind is named by a short name of ours, by an entry point in the group ``trackside.destinations``, or
+by the class itself as ``package.module:Class``. The class is called in the shipper as
+``Class(context, **options)``. If it has a static method ``check_options(**options)``, that is called in
+the training process first: it raises :class:`ConfigurationError` for values that can't work, and must be
+quick. Our own modules import the libraries they need only in ``open()``; other people's modules are
+imported in the shipper only, so that they too cost the training nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from trackside.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from trackside.destinations.context import DestinationContext
+    from trackside.protocols import Destination
+
+GROUP = "trackside.destinations"
+"""The group of entry points that other packages name their destinations in."""
+
+
+class Kind(NamedTuple):
+    """Where a kind's class is, and what has to be installed for it."""
+
+    name: str
+    target: str
+    """``module:Class``."""
+    modules: tuple[str, ...] = ()
+    """Imported by the destination when it is opened."""
+    extra: str | None = None
+    """What to install: ``pip install 'trackside[extra]'``."""
+    ours: bool = False
+
+
+_OURS = (
+    Kind("jsonl", "trackside.destinations.jsonlines:JSONLinesDestination"),
+    Kind("parquet", "trackside.destinations.parquet:ParquetDestination", ("pyarrow",), "parquet"),
+    Kind(
+        "tensorboard",
+        "trackside.destinations.tensorboard:TensorBoardDestination",
+        ("tensorboard",),
+        "tensorboard",
+    ),
+    Kind("wandb", "trackside.destinations.wandb:WandbDestination", ("wandb",), "wandb"),
+    # The place for "mlflow", a second MLflow server.
+)
+
+KINDS: dict[str, Kind] = {kind.name: kind._replace(ours=True) for kind in _OURS}
+"""Our own, by their short names."""
+
+
+def find_kind(name: str) -> Kind:
+    """The kind of that name; raises :class:`ConfigurationError`, naming the known ones and the nearest."""
+    if not isinstance(name, str):
+        raise ConfigurationError(f"a destination's type is a text, not {name!r}")
+    kind = KINDS.get(name) or _by_entry_point(name) or _by_dotted_name(name)
+    if kind is None:
+        known = sorted({*KINDS, *_entry_points()})
+        raise ConfigurationError(
+            f"there is no destination {name!r}{_nearest(name, known)}; there are {', '.join(known)}, "
+            "and a class of your own as package.module:Class"
+        )
+    return kind
+
+
+def check(kind: str, options: Mapping[str, Any]) -> None:
+    """Raise :class:`ConfigurationError` for what can be known to fail before the shipper starts.
+
+    Quick, and without importing anything heavy: an unknown kind, a package that isn't installed and,
+    for our own kinds, options there are none of or whose values can't work.
+    """
+    found = find_kind(kind)
+    check_installed(found)
+    if found.ours:
+        _check_options(found, _load(found), options)
+
+
+def make(kind: str, context: DestinationContext, options: Mapping[str, Any]) -> Destination:
+    """The destination, not yet open; in the shipper. Raises :class:`ConfigurationError`."""
+    found = find_kind(kind)
+    check_installed(found)
+    factory = _load(found)
+    _check_options(found, factory, options)
+    return cast("Destination", factory(context, **options))
+
+
+def check_installed(kind: Kind) -> None:
+    """Raise :class:`ConfigurationError` when what ``kind`` needs is not installed."""
+    for module in (*kind.modules, kind.target.partition(":")[0].partition(".")[0]):
+        if not _is_there(module):
+            cure = f"pip install 'trackside[{kind.extra}]'" if kind.extra else f"install {module}"
+            raise ConfigurationError(
+                f"the destination {kind.name!r} needs the package {module}, which is not installed: {cure}"
+            )
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # ValueError: a module put into sys.modules by hand, without a spec
+        return False
+
+
+def _entry_points() -> dict[str, str]:
+    return {point.name: point.value for point in importlib.metadata.entry_points(group=GROUP)}
+
+
+def _by_entry_point(name: str) -> Kind | None:
+    value = _entry_points().get(name)
+    return None if value is None else Kind(name, value.partition("[")[0].strip())
+
+
+def _by_dotted_name(name: str) -> Kind | None:
+    """``package.module:Class``, or with a dot as YAML files often have it."""
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        module, _, attribute = name.rpartition(".")
+    parts = [*module.split("."), *attribute.split(".")]
+    return Kind(name, f"{module}:{attribute}") if all(part.isidentifier() for part in parts) else None
+
+
+def _load(kind: Kind) -> Any:
+    module, _, attribute = kind.target.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except Exception as error:  # other people's modules may raise anything when they are imported
+        raise ConfigurationError(
+            f"the destination {kind.name!r} cannot be imported from {kind.target}: {error}"
+        ) from error
+    if not callable(found):
+        raise ConfigurationError(f"the destination {kind.name!r}: {kind.target} is not a class")
+    return found
+
+
+def _check_options(kind: Kind, factory: Any, options: Mapping[str, Any]) -> None:
+    parameters = list(inspect.signature(factory).parameters.values())[1:]
+    named = [p.name for p in parameters if p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}]
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    for option in options:
+        if option not in named and not takes_any:
+            there_are = f"there are {', '.join(named)}" if named else "it has none"
+            meant = _nearest(option, named)
+            raise ConfigurationError(
+                f"the destination {kind.name!r} has no option {option!r}{meant}; {there_are}"
+            )
+    for parameter in parameters:
+        if parameter.name in named and parameter.default is parameter.empty and parameter.name not in options:
+            raise ConfigurationError(f"the destination {kind.name!r} needs the option {parameter.name!r}")
+    checker = getattr(factory, "check_options", None)
+    if checker is not None:
+        checker(**options)
+
+
+def _nearest(name: object, known: Iterable[str]) -> str:
+    near = get_close_matches(str(name), list(known), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
