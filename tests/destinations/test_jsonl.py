@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import json
+import math
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.destinations.tools import COUNTS, config, context, file_size_limit, metrics, run_and_kill
+from trackside.destinations.jsonlines import JSONLinesDestination
+from trackside.errors import RefusedError, RetryableError
+from trackside.status import Evidence, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from trackside.journal.format import MetricsRecord
+
+
+def opened(
+    directory: Path, state: dict[str, Any] | None = None, *, journal_id: str = "0" * 32, **options: Any
+) -> JSONLinesDestination:
+    """A destination as the shipper has it after a start, or a restart with ``state``."""
+    made = JSONLinesDestination(context(directory, journal_id=journal_id), **{"path": "m.jsonl", **options})
+    if state is not None:
+        made.restore(json.loads(json.dumps(state)))
+    made.open()
+    return made
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """What a user's two lines of Python read."""
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def steps(directory: Path) -> list[int]:
+    """The steps of all lines, in their order."""
+    return [line["step"] for line in lines(directory / "m.jsonl")]
+
+
+def records(*wanted: int) -> Sequence[MetricsRecord]:
+    """A record for each step."""
+    return [metrics(step) for step in wanted]
+
+
+def test_a_line_is_what_metric_logger_writes(tmp_path: Path):
+    """Step, epoch, timestamp, then the metrics; UTF-8, not escaped; epochs are counted in integers."""
+    made = opened(tmp_path)
+    made.write_config(config({"lr": 0.1}))
+    made.write_metrics(
+        [metrics(7, epoch=2.0, loss=0.5, größe=1e-7), metrics(8, epoch=2.5, prefix="val", a=1.0)]
+    )
+    made.settle(Verdict("FINISHED", "finished", final=True), Evidence(), COUNTS)
+    made.close()
+    first, second = (tmp_path / "m.jsonl").read_text("utf-8").splitlines()
+    assert first == (
+        '{"step": 7, "epoch": 2, "timestamp": "2023-11-14T22:13:20.070Z", "loss": 0.5, "größe": 1e-07}'
+    )
+    assert second == '{"step": 8, "epoch": 2.5, "timestamp": "2023-11-14T22:13:20.080Z", "val/a": 1.0}'
+
+
+def test_a_missing_epoch_is_null(tmp_path: Path):
+    """As in MetricsSample.to_dict(): every line has the three keys."""
+    opened(tmp_path).write_metrics([metrics(1, loss=1.0)])
+    assert lines(tmp_path / "m.jsonl")[0]["epoch"] is None
+
+
+def test_nan_and_infinities_are_read_back_by_python(tmp_path: Path):
+    """The literals Python's json writes, as MetricLogger's are."""
+    opened(tmp_path).write_metrics([metrics(1, a=math.nan, b=math.inf, c=-math.inf)])
+    (line,) = lines(tmp_path / "m.jsonl")
+    assert math.isnan(line["a"])
+    assert (line["b"], line["c"]) == (math.inf, -math.inf)
+
+
+def test_strict_lines_are_read_by_everyone(tmp_path: Path):
+    """JSON itself knows no NaN; null stands for it when asked for."""
+    opened(tmp_path, strict=True).write_metrics([metrics(1, a=math.nan, b=math.inf, c=2.0)])
+    assert "NaN" not in (tmp_path / "m.jsonl").read_text()
+    (line,) = lines(tmp_path / "m.jsonl")
+    assert (line["a"], line["b"], line["c"]) == (None, None, 2.0)
+
+
+def test_append_keeps_what_is_there(tmp_path: Path):
+    """The next attempt of a run goes on in the same file, behind a line somebody left unfinished too."""
+    (tmp_path / "m.jsonl").write_text('{"step": 0}\n{"step": 1}')
+    opened(tmp_path).write_metrics(records(2))
+    assert steps(tmp_path) == [0, 1, 2]
+
+
+def test_truncate_begins_anew_but_only_once(tmp_path: Path):
+    """A restarted shipper goes on, whether or not it had acknowledged anything."""
+    (tmp_path / "m.jsonl").write_text('{"step": 0}\n')
+    opened(tmp_path, mode="truncate").write_metrics(records(1))
+    made = opened(tmp_path, mode="truncate")
+    made.write_metrics(records(1))
+    state = made.state()
+    opened(tmp_path, state, mode="truncate").write_metrics(records(2))
+    assert steps(tmp_path) == [1, 2]
+
+
+def test_the_default_path_is_made(tmp_path: Path):
+    """One file a journal, in a directory of its own."""
+    made = JSONLinesDestination(context(tmp_path))
+    made.open()
+    made.write_metrics(records(1))
+    (path,) = (tmp_path / "metrics").iterdir()
+    assert path.name == f"{context(tmp_path).journal.name}.jsonl"
+
+
+def test_a_batch_that_was_not_acknowledged_is_not_doubled(tmp_path: Path):
+    """It arrives again after the restart, cut at other places, and is in the file once."""
+    made = opened(tmp_path)
+    made.write_metrics(records(1, 2))
+    state = made.state()
+    made.write_metrics(records(3, 4, 5))
+    again = opened(tmp_path, state)
+    again.write_metrics(records(3))
+    again.write_metrics(records(4, 5, 6))
+    again.write_metrics(records(7))
+    assert steps(tmp_path) == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_the_first_batch_is_not_doubled_either(tmp_path: Path):
+    """Nothing was acknowledged yet, and the file held other lines before."""
+    (tmp_path / "m.jsonl").write_text('{"step": 0}\n')
+    opened(tmp_path).write_metrics(records(1, 2))
+    opened(tmp_path).write_metrics(records(1, 2, 3))
+    assert steps(tmp_path) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("torn", [1, 30, 80])
+def test_an_unfinished_line_is_finished(tmp_path: Path, torn: int):
+    """Wherever the kill cut it."""
+    made = opened(tmp_path)
+    made.write_metrics(records(1))
+    state = made.state()
+    end = (tmp_path / "m.jsonl").stat().st_size
+    made.write_metrics(records(2, 3))
+    os.truncate(tmp_path / "m.jsonl", end + torn)
+    opened(tmp_path, state).write_metrics(records(2, 3))
+    assert steps(tmp_path) == [1, 2, 3]
+
+
+def test_somebody_elses_lines_are_left_alone(tmp_path: Path):
+    """An old attempt is delivered by `trackside sync` after a newer one has written to the same file."""
+    old = opened(tmp_path)
+    old.write_metrics(records(1))
+    state = old.state()
+    old.write_metrics(records(2))
+    opened(tmp_path, journal_id="f" * 32).write_metrics(records(10, 11))
+    again = opened(tmp_path, state)
+    again.write_metrics(records(2, 3))
+    again.write_metrics(records(4))
+    assert steps(tmp_path) == [1, 2, 10, 11, 3, 4]
+
+
+def test_two_writers_at_once(tmp_path: Path):
+    """Neither overwrites the other."""
+    one, two = opened(tmp_path), opened(tmp_path, journal_id="f" * 32)
+    for step in range(4):
+        (one, two)[step % 2].write_metrics(records(step))
+    assert steps(tmp_path) == [0, 1, 2, 3]
+
+
+def test_a_file_that_was_moved_away_is_made_anew(tmp_path: Path):
+    """As log rotation does, or a user who tidies up."""
+    made = opened(tmp_path)
+    made.write_metrics(records(1))
+    (tmp_path / "m.jsonl").rename(tmp_path / "old.jsonl")
+    made.write_metrics(records(2))
+    state = made.state()
+    assert steps(tmp_path) == [2]
+    (tmp_path / "m.jsonl").unlink()
+    opened(tmp_path, state).write_metrics(records(3))
+    assert steps(tmp_path) == [3]
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from tests.destinations.test_jsonl import opened, records
+made = opened(Path(sys.argv[1]))
+for first in range(0, 10_000_000, 50):
+    print(made.state()["end"], first)
+    made.write_metrics(records(*range(first, first + 50)))
+"""
+
+
+@pytest.mark.parametrize("then", [0.0, 0.05])
+def test_killed_in_the_middle(tmp_path: Path, then: float):
+    """Whatever the last acknowledged state is, what was sent since then is there once."""
+    said = run_and_kill(KILLED, tmp_path, lines=20, then=then)
+    for acknowledged in (said[-1], said[-2], said[len(said) // 2]):
+        end, first = map(int, acknowledged.split())
+        made = opened(tmp_path, {"end": end})
+        written = max(steps_in_whole_lines(tmp_path))
+        made.write_metrics(records(*range(first, written + 100)))
+        assert steps(tmp_path) == list(range(written + 100))
+
+
+def steps_in_whole_lines(directory: Path) -> list[int]:
+    """The steps, leaving out a line that was cut."""
+    text = (directory / "m.jsonl").read_text("utf-8")
+    return [json.loads(line)["step"] for line in text[: text.rfind("\n")].splitlines()]
+
+
+def test_a_full_disk_is_waited_for(tmp_path: Path):
+    """Nothing of the batch stays, nothing is acknowledged, and it is taken once there is room."""
+    made = opened(tmp_path)
+    made.write_metrics(records(1))
+    state = made.state()
+    with file_size_limit(200), pytest.raises(RetryableError, match=r"cannot be written: .*; make room"):
+        made.write_metrics(records(*range(2, 50)))
+    assert made.state() == state
+    assert steps(tmp_path) == [1]
+    made.write_metrics(records(2))
+    assert steps(tmp_path) == [1, 2]
+
+
+@pytest.mark.parametrize("path", ["file/below.jsonl", "directory", "x" * 300, "/proc/nothing/here.jsonl"])
+def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path, path: str):
+    """For good, and with a sentence that names it."""
+    (tmp_path / "file").write_text("")
+    (tmp_path / "directory").mkdir()
+    with pytest.raises(RefusedError, match=r"cannot be written: .*; choose another place, or mend this one"):
+        opened(tmp_path, path=path)
+
+
+def test_others_may_read_it(tmp_path: Path):
+    """Metrics are for people, unlike the journal: the umask decides."""
+    before = os.umask(0o022)
+    try:
+        opened(tmp_path, path="deep/down/m.jsonl")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "deep/down/m.jsonl").stat().st_mode & 0o777 == 0o644
