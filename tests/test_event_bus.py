@@ -410,6 +410,26 @@ def test_blinkers_other_ways_work(bus: Bus) -> None:
     assert len(heard) == 2
 
 
+def test_sinks_alone_are_as_good_as_receivers(bus: Bus) -> None:
+    """``emit`` calls them without blinker; muting, joining and leaving work as if it did not."""
+    sink, heard = bus.attach(Recorder()), []
+
+    def receiver(sender: object, event: object) -> None:
+        heard.append(event)
+
+    with bus.metrics.muted():
+        bus.emit(SAMPLE)
+    assert sink.seen == []
+    with bus.metrics.connected_to(receiver):
+        bus.emit(SAMPLE)
+    assert sink.seen == heard == [SAMPLE]
+    (dispatcher,) = bus.metrics.receivers_for(bus)
+    bus.metrics.disconnect(dispatcher)
+    bus.metrics.connect(receiver)
+    bus.emit(SAMPLE)
+    assert (len(sink.seen), len(heard)) == (1, 2)
+
+
 # Nobody listens
 
 

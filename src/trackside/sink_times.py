@@ -1,0 +1,105 @@
+"""Notices a sink that the training loop waits for, by timing a few emits of many.
+
+Timing every emit would cost each one two clock readings a sink. Instead the bus counts down, and only
+every 64th emit is timed (every fourth at first, so that a sink which takes seconds is found soon). The
+median over some of them decides, so one hiccup of the machine is no fault.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from statistics import median
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+SLOW_SECONDS = 200e-6
+"""A sink is slow when an event costs it more than this ..."""
+
+SLOW_SHARE = 0.01
+"""... and more than this part of the time from one emit to the next: a slow loop does not notice."""
+
+SAMPLES = 8
+"""Timed emits that are judged together."""
+
+_EARLY, _LATER = 4, 64
+"""Every how many emits one is timed: the first so many times, and from then on."""
+_EARLY_TIMES = 16
+
+Times = list[tuple[Any, float]]
+"""The sinks of one emit, in calling order, and the seconds each took."""
+
+
+class _Window:
+    """The emits that are judged together."""
+
+    def __init__(self) -> None:
+        self.timed: list[Times] = []
+        self.begun: float | None = None
+        """When the first of them was over."""
+        self.emits = 0
+        """How many emits there were since."""
+
+
+class SinkTimes:
+    """Says which emits to time, and judges their times."""
+
+    __slots__ = ("_early", "_interval", "_noting", "_reported", "_window", "left")
+
+    left: int
+    """The bus takes one off an emit; the one that finds none left is timed. Threads may miscount it."""
+
+    def __init__(self) -> None:
+        self._noting = threading.Lock()
+        self._reported: set[int] = set()
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin anew, because the sinks are others now."""
+        self._window = _Window()
+        self._early = _EARLY_TIMES
+        self.left = self._interval = _EARLY
+
+    def note(self, times: Times, now: float) -> None:
+        """Keep the times of one emit; ``now``: seconds of any clock."""
+        emits = self._interval
+        self._early -= 1
+        self.left = self._interval = _EARLY if self._early > 0 else _LATER
+        # Never wait: whoever emits in another thread at this moment has a sample as good as ours.
+        if not self._noting.acquire(blocking=False):
+            return
+        try:
+            window = self._window  # restart() puts another in its place, whole
+            window.timed.append(times)
+            if window.begun is None:
+                window.begun = now
+                return
+            window.emits += emits
+            if len(window.timed) == SAMPLES:
+                self._judge(window.timed, (now - window.begun) / window.emits)
+                self._window = _Window()
+        finally:
+            self._noting.release()
+
+    def _judge(self, timed: list[Times], period: float) -> None:
+        """Report the slow ones; ``period`` is the time from one emit to the next."""
+        by_sink: dict[int, list[float]] = {}
+        sinks: dict[int, Any] = {}
+        for times in timed:
+            for sink, seconds in times:
+                by_sink.setdefault(id(sink), []).append(seconds)
+                sinks[id(sink)] = sink
+        together = sum(map(sum, by_sink.values()))
+        for key, taken in by_sink.items():
+            usual = median(taken)
+            if usual > SLOW_SECONDS and usual > SLOW_SHARE * period and key not in self._reported:
+                self._reported.add(key)
+                logger.warning(
+                    "sink %r is slow: it takes %.2g ms an event, %.0f %% of what all sinks take and %.0f %% "
+                    "of the time from one event to the next; the training loop waits for it (said once)",
+                    sinks[key],
+                    usual * 1e3,
+                    100 * sum(taken) / together,
+                    100 * usual / max(period, usual),
+                )
