@@ -23,6 +23,7 @@ PURE = [
     "shaping",
     "shipper/retry",
     "status",
+    "steps",
     "suggest",
     "text",
 ]

@@ -82,7 +82,7 @@ class _Attachment:
         self.sink = sink
         self.faults = 0
         self.faults_in_a_row = 0
-        self.handlers = _handlers_of(sink)
+        self.handlers = handlers_of(sink)
 
 
 _Route: TypeAlias = tuple[tuple[_Attachment, Callable[[Any], Any]], ...]
@@ -283,8 +283,11 @@ class Bus:
             logger.warning("metrics were emitted, but no run is started and no sink attached")
 
 
-def _handlers_of(sink: Any) -> dict[str, Callable[[Any], Any]]:
-    """The methods a sink answers events with, by signal name."""
+def handlers_of(sink: Any) -> dict[str, Callable[[Any], Any]]:
+    """The methods a sink answers events with, by signal: ``metrics``, ``config``, ``lifecycle``.
+
+    Raises ``TypeError`` for what is no sink.
+    """
     found = {name: getattr(sink, f"on_{name}", None) for name in _SIGNALS}
     if isinstance(sink, type):  # forgotten parentheses: only its class methods could be called
         found = {name: handler for name, handler in found.items() if isinstance(handler, MethodType)}

@@ -7,8 +7,6 @@ are the shipper's business. Whatever cannot be kept as it is gets a second, slow
 from __future__ import annotations
 
 import logging
-import math
-import operator
 from typing import TYPE_CHECKING, Any
 
 from trackside.coerce import to_float, to_float_metrics
@@ -17,6 +15,7 @@ from trackside.events import ConfigEvent, MetricsSample, now_ms
 from trackside.journal.format import ConfigRecord, MetricsRecord
 from trackside.masking import mask_secrets
 from trackside.params import flatten_params, to_plain
+from trackside.steps import read_step
 from trackside.text import encodable
 
 if TYPE_CHECKING:
@@ -91,21 +90,11 @@ class MLflowSink:
 
     def _step(self, step: Any) -> int:
         """An int for what is given as a step; the step after the last where it has no meaning as one."""
-        try:
-            number = operator.index(step)
-        except TypeError:
-            number = self._rounded(step)
-        if -_STEP_LIMIT <= number < _STEP_LIMIT:
+        number = read_step(step)
+        if number is not None:
             return number
         self._warn("a step", f"is {step!r}, which is no step: counted on from {self._last_step}")
         return self._last_step + 1
-
-    def _rounded(self, step: Any) -> int:
-        try:
-            value = to_float(step)
-        except CoercionError:
-            return _STEP_LIMIT
-        return int(value) if math.isfinite(value) else _STEP_LIMIT
 
     def _epoch(self, epoch: Any) -> float | None:
         try:

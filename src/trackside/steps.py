@@ -1,0 +1,32 @@
+"""Anything a training loop calls a step to ``int``. Pure."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+from trackside.coerce import to_float
+from trackside.errors import CoercionError
+
+__all__ = ["read_step"]
+
+_LIMIT = 2**63
+
+
+def read_step(step: Any) -> int | None:
+    """``step`` as a signed 64-bit int; None for what has no meaning as one (``None``, text, NaN).
+
+    Floats, tensors and arrays are read as :func:`trackside.coerce.to_float` reads them, and cut.
+    """
+    try:
+        number = operator.index(step)
+    except TypeError:
+        try:
+            value = to_float(step)
+        except CoercionError:
+            return None
+        if not math.isfinite(value):
+            return None
+        number = int(value)
+    return number if -_LIMIT <= number < _LIMIT else None
