@@ -11,14 +11,30 @@ import msgspec
 import pytest
 
 from trackside.journal.cursor import Cursor, save_cursor
-from trackside.journal.directory import JournalDirectory, create_directory, write_atomically
+from trackside.journal.directory import JournalDirectory, create_directory, read_json, write_atomically
 from trackside.journal.format import ConfigRecord, MetricsRecord
-from trackside.journal.meta import Meta, Owner, RunInfo, State, Target, this_process
+from trackside.journal.meta import (
+    DestinationSpec,
+    LaneState,
+    Meta,
+    Owner,
+    RunInfo,
+    State,
+    Target,
+    this_process,
+)
 from trackside.journal.reader import JournalReader
 from trackside.journal.writer import JournalWriter
 from trackside.shipper.lock import JournalLock
 from trackside.shipper.watch import SILENCE
-from trackside.survey import journals_in, leftovers_of, living_runs, owner_has_ended, report
+from trackside.survey import (
+    DestinationReport,
+    journals_in,
+    leftovers_of,
+    living_runs,
+    owner_has_ended,
+    report,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,23 +101,32 @@ def test_a_journal_that_waits(tmp_path: Path) -> None:
         "dropped": 0,
         "rejected": 0,
         "error": None,
+        "destinations": [DestinationReport("mlflow", 0, 0, 0, None, None)],
     }
 
 
 def test_a_journal_half_way(tmp_path: Path) -> None:
     """What each destination has, the slowest counting; the run's id as soon as there is one."""
     journal = make(tmp_path, ALIVE, points=10)
+    meta = read_json(journal.meta, Meta)
+    assert meta is not None
+    meta = msgspec.structs.replace(meta, destinations=(DestinationSpec("slow", "jsonl"),))
+    write_atomically(journal.meta, msgspec.json.encode(meta))
     reader = JournalReader(journal)
     entries = reader.read(4)
     reader.close()
     fast, slow = entries[-1].after, entries[-2].after
-    save_cursor(journal.cursor("fast"), Cursor(fast, shipped=4, rejected=0))
+    save_cursor(journal.cursor("mlflow"), Cursor(fast, shipped=4, rejected=0))
     save_cursor(journal.cursor("slow"), Cursor(slow, shipped=1, rejected=1))
-    say(journal, phase="retrying", error="down", status="KILLED", run=RunInfo("abc", "1", "/", None))
+    run = RunInfo("abc", "1", "/", None)
+    lanes = {"slow": LaneState(error="no room")}
+    say(journal, phase="retrying", error="down", status="KILLED", run=run, lanes=lanes)
     found = report(journal)
     assert found is not None
     assert (found.condition, found.run_id, found.status, found.error) == ("running", "abc", "KILLED", "down")
     assert (found.shipped, found.rejected, found.pending, found.emitted) == (1, 1, 8, 10)
+    each = [(d.name, d.shipped, d.rejected, d.error) for d in found.destinations]
+    assert each == [("mlflow", 4, 0, None), ("slow", 1, 1, "no room")]
 
 
 def test_conditions(tmp_path: Path) -> None:

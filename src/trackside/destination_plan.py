@@ -42,8 +42,8 @@ def plan_destinations(given: Iterable[Any], rank: int) -> DestinationPlan:
 
     Each is a kind (``"tensorboard"``) or a mapping with its ``type``, its options, and if wanted a ``name``
     and a ``shape``. ``{"type": "mlflow", "shape": ...}`` without a ``tracking_uri`` shapes what the run
-    itself gets. Raises :class:`ConfigurationError`, also for what another rank would deliver to: all ranks stop at
-    a mistake, not one of them.
+    itself gets. Raises :class:`ConfigurationError`, also for what another rank would deliver to: at a
+    mistake all ranks stop, not one of them.
     """
     if isinstance(given, (str, Mapping)):
         raise ConfigurationError("destinations must be a list, such as ['tensorboard'], even for one")

@@ -320,7 +320,8 @@ class Run:
         return all(load_cursor(self.journal.cursor(name)).position.seq >= seq for name in names)
 
     def _count(self) -> Counts:
-        shipped, rejected = delivered_points([load_cursor(path) for path in self.journal.cursors()])
+        cursors = [load_cursor(self.journal.cursor(name)) for name in self._meta.destination_names]
+        shipped, rejected = delivered_points(cursors)
         return Counts(shipped=shipped, rejected=rejected, dropped=self.dropped)
 
     # Ending

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from trackside.journal.cursor import delivered_points, load_cursor
+from trackside.journal.cursor import Cursor, delivered_points, load_cursor
 from trackside.journal.directory import JournalDirectory, last_sign_ms, read_json
-from trackside.journal.meta import Meta, State
+from trackside.journal.meta import LaneState, Meta, State
 from trackside.journal.reader import JournalReader, Position
 from trackside.journal.scoreboard import read_dropped
 from trackside.shipper.lock import is_locked
@@ -18,6 +18,17 @@ from trackside.shipper.watch import has_ended
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+class DestinationReport(msgspec.Struct, frozen=True):
+    """How one destination of a journal is doing. ``shaped``: points its shaping left out or merged."""
+
+    name: str
+    shipped: int
+    shaped: int
+    rejected: int
+    status: str | None
+    error: str | None
 
 
 class JournalReport(msgspec.Struct, frozen=True):
@@ -45,6 +56,7 @@ class JournalReport(msgspec.Struct, frozen=True):
     rejected: int
     age_seconds: float
     error: str | None
+    destinations: list[DestinationReport] = []
 
 
 def journals_in(directory: Path) -> list[JournalDirectory]:
@@ -58,9 +70,9 @@ def report(journal: JournalDirectory) -> JournalReport | None:
     if meta is None:
         return _unreadable(journal) if journal.meta.exists() else None
     state = read_json(journal.state, State)
-    cursors = [load_cursor(path) for path in journal.cursors()]
-    shipped, rejected = delivered_points(cursors)
-    start = min((cursor.position for cursor in cursors), key=lambda p: p.seq, default=Position())
+    cursors = {name: load_cursor(journal.cursor(name)) for name in meta.destination_names}
+    shipped, rejected = delivered_points([*cursors.values()])
+    start = min((cursor.position for cursor in cursors.values()), key=lambda p: p.seq, default=Position())
     pending = sum(_pending_points(journal, start))
     dropped = read_dropped(journal.scoreboard)
     run = state.run if state is not None else None
@@ -81,6 +93,14 @@ def report(journal: JournalDirectory) -> JournalReport | None:
         rejected=rejected,
         age_seconds=max(0.0, time.time() - meta.started_ms / 1000),
         error=state.error if state is not None else None,
+        destinations=[_destination(name, cursor, state) for name, cursor in cursors.items()],
+    )
+
+
+def _destination(name: str, cursor: Cursor, state: State | None) -> DestinationReport:
+    lane = LaneState() if state is None else state.lanes.get(name, LaneState())
+    return DestinationReport(
+        name, cursor.shipped, cursor.shaped, cursor.rejected, lane.settled, lane.refused or lane.error
     )
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from trackside.shaping import Shaping
+
 QUICK = Policy(base=0.002, cap=0.01, unauthorised_floor=0.05)
 
 Point = tuple[str, int, float]
@@ -84,7 +86,7 @@ class Rig:
         """Have the destination that lanes get."""
         self.destination = destination or FakeDestination()
 
-    def new_lane(self, policy: Policy = QUICK) -> Lane:
+    def new_lane(self, policy: Policy = QUICK, shape: Shaping | None = None) -> Lane:
         """A lane as a new shipper would make it."""
         return Lane(
             self.destination,
@@ -92,6 +94,7 @@ class Rig:
             judge=lambda: (decide(self.evidence), self.evidence),
             on_lifecycle=self.lifecycle.append,
             dropped=lambda: 0,
+            shape=shape,
             policy=policy,
         )
 

@@ -75,8 +75,13 @@ def _print_table(reports: list[JournalReport]) -> None:
     console = Console(width=None if sys.stdout.isatty() else 200)  # a pipe must not cut the names short
     console.print(table)
     for item in reports:
+        name = Path(item.journal).name
         if item.error:
-            console.print(f"{Path(item.journal).name}: {item.error}", style="yellow", markup=False)
+            console.print(f"{name}: {item.error}", style="yellow", markup=False)
+        for other in item.destinations[1:]:
+            told = f"{other.shipped:,} shipped, {other.shaped:,} shaped, {other.rejected:,} rejected"
+            text = f"{name}: {other.name}: {told}" + (f"; {other.error}" if other.error else "")
+            console.print(text, style="yellow" if other.error else None, markup=False)
 
 
 def format_age(seconds: float) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import threading
 import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,9 @@ HEARTBEAT_SECONDS = 30.0
 LAST_UPLOAD_SECONDS = 15.0
 REQUEST_TIMEOUT = 30
 """Seconds. MLflow's default of 120, seven times over, keeps a caller waiting for minutes."""
+
+
+_uploading = threading.Lock()
 
 
 class MLflowDestination:
@@ -157,8 +161,6 @@ class MLflowDestination:
         os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_TIMEOUT))
         os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
-        # MLflow 3.6 uploads to the server it finds here, not to the client's.
-        os.environ["MLFLOW_TRACKING_URI"] = self._tracking_uri
         from mlflow.entities import Metric, Param, RunTag
         from mlflow.tracking import MlflowClient
 
@@ -226,7 +228,9 @@ class MLflowDestination:
                 self._tell(self._client.update_run, "RUNNING")
 
     def _upload(self, path: Path) -> None:
-        self._call(self._client.log_text, self._run_id, path.read_text("utf-8"), path.name)
+        with _uploading:  # MLflow 3.6 uploads to the server it finds here, not to the client's
+            os.environ["MLFLOW_TRACKING_URI"] = self._tracking_uri
+            self._call(self._client.log_text, self._run_id, path.read_text("utf-8"), path.name)
 
     # Ending
 

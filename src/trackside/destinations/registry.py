@@ -52,7 +52,7 @@ _OURS = (
         "tensorboard",
     ),
     Kind("wandb", "trackside.destinations.wandb:WandbDestination", ("wandb",), "wandb"),
-    # The place for "mlflow", a second MLflow server.
+    Kind("mlflow", "trackside.destinations.mlflow_mirror:MLflowMirror"),
 )
 
 KINDS: dict[str, Kind] = {kind.name: kind._replace(ours=True) for kind in _OURS}

@@ -15,6 +15,8 @@ from trackside.journal.meta import State
 from trackside.text import encodable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trackside.journal.directory import JournalDirectory
 
 logger = logging.getLogger(__name__)
@@ -28,8 +30,9 @@ class Progress:
     Nothing here raises because of the disk: delivering matters more than telling of it.
     """
 
-    def __init__(self, journal: JournalDirectory) -> None:
+    def __init__(self, journal: JournalDirectory, *, notice: Callable[[str], None] | None = None) -> None:
         self._journal = journal
+        self._pass_on = notice
         self._lock = threading.Lock()
         self._failing = False
         self.state = read_json(journal.state, State) or State(pid=os.getpid())
@@ -43,8 +46,11 @@ class Progress:
             self._publish()
 
     def notice(self, text: str) -> None:
-        """Tell the user once; the trainer logs it when it next looks."""
+        """Tell the user once; the trainer logs it when it next looks, or ``notice`` passes it on."""
         text = _encodable(text)
+        if self._pass_on is not None:
+            self._pass_on(text)
+            return
         with self._lock:
             if text not in self.state.notices and len(self.state.notices) < MAX_NOTICES:
                 self.state.notices.append(text)

@@ -277,8 +277,8 @@ class Shipper:
                 self._progress.notice(f"destination {name} fails and is tried again: {state.error}")
 
     def _should_leave(self) -> bool:
-        if self._seen and self.lanes[0].refused_at_start:
-            return True  # start() has raised, nothing will come
+        if self.lanes[0].refused_at_start and not self._journal.meta.exists():
+            return True  # start() has raised, and removed the journal
         if not self._died_ms:
             return False
         failing = any(lane.failing for lane in self.lanes)
@@ -317,7 +317,8 @@ class Shipper:
     def _clean_up(self) -> None:
         """Remove the journal; what nobody took stays behind, to be looked at."""
         forget_notes(self._journal.path.parent, self._meta.job)
-        if not self._journal.rejected.exists() and not Outbox(self._journal.path).pending():
+        places = [self._journal.path, *(self._journal.path / spec.name for spec in self._meta.destinations)]
+        if not self._journal.rejected.exists() and not any(Outbox(place).pending() for place in places):
             self._journal.remove()
             return
         for number in self._journal.segment_numbers():
