@@ -1,0 +1,100 @@
+"""Records to Parquet files and back. The one file that imports pyarrow."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from trackside.journal.files import sync_directory, temporary_beside
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from trackside.journal.format import MetricsRecord
+
+GROUP_ROWS = 1_000_000
+"""Rows in a row group, as many as readers like best: DuckDB asks for 100,000 to 1,000,000."""
+
+_TEXT = pa.dictionary(pa.int32(), pa.string())
+SCHEMA = pa.schema(
+    [
+        ("run", _TEXT),
+        ("step", pa.int64()),
+        ("epoch", pa.float64()),
+        ("name", _TEXT),
+        ("value", pa.float64()),
+        ("timestamp", pa.timestamp("ms", tz="UTC")),
+    ]
+)
+
+
+def table_of(records: Sequence[MetricsRecord], run: str) -> Any:
+    """A row for each point, in the order of the records."""
+    columns: tuple[list[Any], ...] = ([], [], [], [], [])
+    steps, epochs, names, values, times = columns
+    for record in records:
+        points = record.named_values()
+        count = len(points)
+        steps += [record.step] * count
+        epochs += [points.get("epoch")] * count
+        names += points.keys()
+        values += points.values()
+        times += [record.timestamp_ms] * count
+    runs = pa.array([run] * len(steps), pa.string())
+    typed = (pa.array(column, SCHEMA.field(i).type) for i, column in ((1, steps), (2, epochs)))
+    arrays = [runs.dictionary_encode(), *typed, pa.array(names, pa.string()).dictionary_encode()]
+    arrays += [pa.array(values, pa.float64()), pa.array(times, SCHEMA.field("timestamp").type)]
+    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+
+
+def write(path: Path, tables: Iterable[Any], metadata: Mapping[str, str]) -> None:
+    """Make ``path`` of ``tables``, in one step and durably; raises ``OSError``, and it is then not there."""
+    schema = SCHEMA.with_metadata(dict(metadata))
+    temporary = temporary_beside(path)
+    try:
+        with open(temporary, "xb") as file:
+            with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+                for table in tables:
+                    writer.write_table(
+                        table.replace_schema_metadata(dict(metadata)), row_group_size=2 * GROUP_ROWS
+                    )
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    sync_directory(path.parent)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What :func:`write` was given as ``metadata``."""
+    found = parquet.read_schema(path).metadata or {}
+    return {key.decode(): value.decode() for key, value in found.items() if key.startswith(b"trackside.")}
+
+
+def first_rows(path: Path, count: int) -> Iterator[Any]:
+    """The first ``count`` rows of a file, as tables."""
+    with parquet.ParquetFile(path, read_dictionary=["run", "name"]) as file:
+        for group in range(file.num_row_groups):
+            table = file.read_row_group(group).cast(SCHEMA)
+            yield table.slice(0, count)
+            count -= min(count, table.num_rows)
+
+
+def in_groups(tables: Iterable[Any]) -> Iterator[Any]:
+    """The rows of small ``tables`` in as few larger ones as sensible."""
+    waiting: list[Any] = []
+    for table in tables:
+        waiting.append(table)
+        if sum(each.num_rows for each in waiting) >= GROUP_ROWS:
+            yield pa.concat_tables(waiting).unify_dictionaries()
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting).unify_dictionaries()
