@@ -11,7 +11,18 @@ import pytest
 
 import trackside
 
-NAMES = {"Bus", "ConfigEvent", "LifecycleEvent", "MetricsSample", "Run", "bus", "emit", "log", "start"}
+NAMES = {
+    "Bus",
+    "ConfigEvent",
+    "LifecycleEvent",
+    "MetricsSample",
+    "Run",
+    "bus",
+    "emit",
+    "log",
+    "start",
+    "start_from_config",
+}
 
 MODULES = {
     "trackside.coerce": {"to_float", "to_float_metrics"},
@@ -26,7 +37,7 @@ MODULES = {
         "to_float_metrics",
     },
     "trackside.params": {"flatten_params"},
-    "trackside.protocols": {"Sink", "Destination"},
+    "trackside.protocols": {"Sink", "Destination", "Resumable"},
     "trackside.sinks": {"MLflowSink"},
 }
 

@@ -12,6 +12,7 @@ from trackside.events import ConfigEvent, LifecycleEvent, MetricsSample
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from trackside.configuration import start_from_config
     from trackside.event_bus import Bus
     from trackside.events import Event
     from trackside.run import Run
@@ -30,6 +31,7 @@ __all__ = [
     "emit",
     "log",
     "start",
+    "start_from_config",
 ]
 
 _LAZY = {
@@ -37,6 +39,7 @@ _LAZY = {
     "Run": ("trackside.run", "Run"),
     "bus": ("trackside.session", "default_bus"),
     "start": ("trackside.session", "start"),
+    "start_from_config": ("trackside.configuration", "start_from_config"),
 }
 
 
