@@ -1,0 +1,76 @@
+"""Keeps everything in lists: for tests of code that logs, and for a look in a notebook."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trackside.params import to_plain
+from trackside.sinks.values import floats, named_values
+
+if TYPE_CHECKING:
+    from trackside.events import ConfigEvent, LifecycleEvent, MetricsSample
+
+
+class MemorySink:
+    """What was emitted, in order. Values are read as they come, so later changes to a tensor don't show.
+
+    It grows with every event: not for a long training.
+    """
+
+    def __init__(self) -> None:
+        self.samples: list[MetricsSample] = []
+        """The samples as they were emitted."""
+        self.configs: list[dict[str, Any]] = []
+        """Each configuration as nested plain dicts."""
+        self.lifecycle: list[LifecycleEvent] = []
+        """Starts, crashes, signals and ends."""
+        self.closed = False
+        self._points: dict[str, list[tuple[Any, float]]] = {}
+
+    def __repr__(self) -> str:
+        return f"MemorySink({len(self.samples)} samples of {', '.join(self._points) or 'nothing'})"
+
+    @property
+    def names(self) -> set[str]:
+        """The metrics seen, by delivered name: ``val/loss``."""
+        return set(self._points)
+
+    def metrics(self, name: str) -> list[tuple[Any, float]]:
+        """``(step, value)`` of each point of a metric, in the order logged; empty for one never seen."""
+        return list(self._points.get(name, ()))
+
+    def values(self, name: str) -> list[float]:
+        """The values of a metric, in the order logged."""
+        return [value for _, value in self.metrics(name)]
+
+    def last(self, name: str) -> float:
+        """The latest value of a metric. Raises ``KeyError`` for one never seen."""
+        return self._points[name][-1][1]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """All configurations together, the later ones on top, by their outermost keys."""
+        return {key: value for config in self.configs for key, value in config.items()}
+
+    def clear(self) -> None:
+        """Forget everything."""
+        for kept in (self.samples, self.configs, self.lifecycle, self._points):
+            kept.clear()
+
+    def on_metrics(self, sample: MetricsSample) -> None:
+        """Keep a sample and its points."""
+        self.samples.append(sample)
+        for name, value in floats(named_values(sample)).items():
+            self._points.setdefault(name, []).append((sample.step, value))
+
+    def on_config(self, event: ConfigEvent) -> None:
+        """Keep a configuration."""
+        self.configs.append(to_plain(event.config))
+
+    def on_lifecycle(self, event: LifecycleEvent) -> None:
+        """Keep what happened."""
+        self.lifecycle.append(event)
+
+    def close(self) -> None:
+        """Remember that the run closed this sink."""
+        self.closed = True

@@ -1,0 +1,137 @@
+"""Finds a sink by name and makes it: from a config file, where nobody can write ``MySink()``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from trackside.errors import ConfigurationError
+from trackside.event_bus import handlers_of
+from trackside.shaping import Shaping, make_shaping
+from trackside.sinks.shaped import ShapedSink
+from trackside.suggest import unknown_name
+
+__all__ = ["ENTRY_POINT_GROUP", "known_sinks", "make_sink"]
+
+ENTRY_POINT_GROUP = "trackside.sinks"
+"""Where other distributions name their sinks: classes, or functions that return a sink."""
+
+_BUILT_IN = {
+    "console": "trackside.sinks.console:ConsoleSink",
+    "memory": "trackside.sinks.memory:MemorySink",
+    "prometheus": "trackside.sinks.prometheus:PrometheusSink",
+}
+
+
+def make_sink(spec: Any, rank: int | None = None) -> Any:
+    """The sink that ``spec`` means.
+
+    ``spec`` is a name or a mapping ``{"type": name, **options}``. The name is one of :func:`known_sinks` or
+    dotted, ``my_package.module:MySink``; the options go to the class or function found. With ``"shape"``
+    among them (see :class:`trackside.shaping.Shaping`) the sink is put behind that shaping. Anything but a
+    text or a mapping is taken to be a sink.
+
+    With a ``rank`` that is not to have the sink (its shape's ``ranks``; otherwise 0) everything is checked
+    and nothing made, because making one may take a port: the result is None.
+
+    Raises:
+        ConfigurationError: no such sink, a package that is missing, options it does not take or can't work
+            with, or what was found is no sink.
+    """
+    if isinstance(spec, str):
+        spec = {"type": spec}
+    if not isinstance(spec, Mapping):
+        return _checked(spec, repr(spec))
+    options = {str(key): value for key, value in spec.items()}
+    name = options.pop("type", None)
+    if not isinstance(name, str):
+        raise ConfigurationError(f"a sink needs a type, such as {{'type': 'console'}}, not {dict(spec)!r}")
+    shaping = make_shaping(options.pop("shape", None))
+    found = _find(name)
+    _check_options(name, found, options)
+    if rank is not None and not (shaping or Shaping()).wants_rank(rank):
+        return None
+    sink = _checked(_make(name, found, options), name)
+    return sink if shaping is None else ShapedSink(sink, shaping)
+
+
+def known_sinks() -> list[str]:
+    """The names that need no dots: those built in, and those that installed distributions bring."""
+    return sorted({*_BUILT_IN, *_installed()})
+
+
+def _installed() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def _find(name: str) -> Any:
+    """What ``name`` stands for: nearly always a class. Ours come first, so that nobody can replace them."""
+    if name in _BUILT_IN:
+        return _load(name, _BUILT_IN[name])
+    installed = _installed()
+    if name in installed:
+        return _load(name, installed[name].value)
+    if "." not in name and ":" not in name:
+        raise ConfigurationError(
+            unknown_name("sink", name, known_sinks()) + "; or give the class's dotted name, my_package.MySink"
+        )
+    return _load(name, name)
+
+
+def _load(name: str, path: str) -> Any:
+    """The object at ``module:attribute`` or ``module.attribute``."""
+    module_name, colon, attributes = path.partition(":")
+    if not colon:
+        module_name, _, attributes = path.rpartition(".")
+    try:
+        found: Any = import_module(module_name)
+        for attribute in attributes.split("."):
+            found = getattr(found, attribute)
+    except Exception as error:  # whatever the module does when it is imported
+        raise ConfigurationError(
+            f"sink {name!r} can't be loaded from {path!r}: {type(error).__name__}: {error}"
+        ) from error
+    return found
+
+
+def _check_options(name: str, found: Any, options: Mapping[str, Any]) -> None:
+    """Refuse options of names that ``found`` does not take, with the nearest that it does."""
+    if not callable(found):
+        if options:
+            raise ConfigurationError(f"sink {name!r} is an object already made: it takes no options")
+        return
+    try:
+        parameters = inspect.signature(found).parameters.values()
+    except (TypeError, ValueError):  # written in C: it will say so itself
+        return
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    taken = [p.name for p in parameters if p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}]
+    for key in options:
+        if key not in taken:
+            raise ConfigurationError(unknown_name(f"option of the sink {name!r}:", key, [*taken, "shape"]))
+
+
+def _make(name: str, found: Any, options: dict[str, Any]) -> Any:
+    """Call what was found with the options; an object that is a sink already is taken as it is."""
+    if not callable(found):
+        return found
+    try:
+        return found(**options)
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        raise ConfigurationError(
+            f"sink {name!r} can't be made with the options {sorted(options)}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _checked(sink: Any, name: str) -> Any:
+    try:
+        handlers_of(sink)
+    except TypeError as error:
+        raise ConfigurationError(f"{name}: {error}") from error
+    return sink

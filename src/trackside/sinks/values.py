@@ -1,0 +1,70 @@
+"""What a sample delivers, by the names it is delivered under; and the latest of it all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trackside.coerce import to_float, to_float_metrics
+from trackside.errors import CoercionError
+
+if TYPE_CHECKING:
+    from trackside.events import MetricsSample
+
+
+def named_values(sample: MetricsSample) -> dict[str, Any]:
+    """The metrics under their delivered names, ``epoch`` among them, values as they were emitted.
+
+    The same names as :meth:`trackside.journal.format.MetricsRecord.named_values` gives the destinations.
+    Raises :class:`CoercionError` where ``metrics`` is no mapping.
+    """
+    metrics = sample.metrics
+    try:
+        items = metrics.items()
+    except AttributeError:
+        raise CoercionError(f"metrics must be a mapping, not {type(metrics).__name__}") from None
+    prefix = sample.prefix
+    named = {f"{prefix}/{name}": value for name, value in items} if prefix else dict(items)
+    if sample.epoch is not None:
+        named.setdefault("epoch", sample.epoch)
+    return named
+
+
+def floats(named: dict[str, Any]) -> dict[str, float]:
+    """Each value as a float; what is none is left out, with one warning a name."""
+    return to_float_metrics(named)
+
+
+class LatestValues:
+    """The latest value of every metric, cheap to keep.
+
+    Values on an accelerator are kept as they are and read when somebody looks: reading one waits for all
+    the work queued there. The autograd graph behind them is let go.
+    """
+
+    __slots__ = ("_values", "sample")
+
+    def __init__(self) -> None:
+        self._values: dict[str, Any] = {}
+        self.sample: MetricsSample | None = None
+        """The sample that came last, without its metrics' values being safe to read."""
+
+    def update(self, sample: MetricsSample) -> None:
+        """Remember what ``sample`` brings."""
+        for name, value in named_values(sample).items():
+            self._values[name] = value if type(value) is float else _kept(value)
+        self.sample = sample
+
+    def floats(self) -> dict[str, float]:
+        """Every metric's latest value, in the order they first came. From any thread."""
+        return floats(dict(self._values))
+
+
+def _kept(value: Any) -> Any:
+    """``value``, read now if that costs nothing."""
+    device = getattr(value, "device", None)
+    if device is not None and getattr(device, "type", "cpu") != "cpu":
+        return value.detach()
+    try:
+        return to_float(value)
+    except CoercionError:
+        return value  # named in a warning when it is looked at
