@@ -146,7 +146,7 @@ def test_a_run_from_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert run.flush(60)
         run_id = run.run_id
     assert run_id is not None
-    found = MlflowClient("sqlite:///mlflow.db").get_run(run_id)
+    found = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_run(run_id)
     assert found.info.run_name == "from-recipe"
     assert found.data.tags["team"] == "vision"
     assert found.data.params["optimizer.lr"] == "0.1"

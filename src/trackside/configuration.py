@@ -61,10 +61,10 @@ _LISTS = ("sinks", "destinations")
 def start_from_config(cfg: Any, **overrides: Any) -> Run:
     """Start a run as ``cfg`` says, with ``cfg`` as its configuration.
 
-    ``overrides`` are arguments of ``start()`` and come first. ``cfg`` is a mapping, OmegaConf, pydantic or dataclass object, or has ``get(key)`` and
-    ``to_yaml_dict()`` as NeMo's has. ``trackside.checkpoint_dir`` or else ``checkpoint.checkpoint_dir`` is
-    where the run's id is kept. A key left empty (``run_name:``) counts as left out. Signals may be given by
-    name (``SIGUSR1``).
+    ``overrides`` are arguments of ``start()`` and come first. ``cfg`` is a mapping, OmegaConf, pydantic or
+    dataclass object, or has ``get(key)`` and ``to_yaml_dict()`` as NeMo's has. ``trackside.checkpoint_dir``
+    or else ``checkpoint.checkpoint_dir`` is where the run's id is kept. A key left empty (``run_name:``)
+    counts as left out. Signals may be given by name (``SIGUSR1``).
 
     Raises what ``start()`` raises, and :class:`~trackside.errors.ConfigurationError` for an unknown key.
     """

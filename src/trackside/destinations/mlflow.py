@@ -21,6 +21,7 @@ from trackside.destinations.mlflow_address import alone_with, check_address, pro
 from trackside.destinations.mlflow_errors import translate, translate_opening
 from trackside.destinations.mlflow_params import MAX_KEY, ConfigWriter, artifact_name
 from trackside.destinations.mlflow_run import RunOpener, wait_for_leftovers
+from trackside.destinations.mlflow_system import SystemMetrics
 from trackside.destinations.mlflow_tags import end_tags
 from trackside.destinations.mlflow_upload import Uploader
 from trackside.errors import (
@@ -48,6 +49,9 @@ logger = logging.getLogger(__name__)
 
 MAX_METRICS_PER_BATCH = 1000
 
+LOAD_SAMPLES = 50
+"""Sent at a time: some ten numbers each, more with GPUs."""
+
 HEARTBEAT_SECONDS = 30.0
 LAST_UPLOAD_SECONDS = 15.0
 REQUEST_TIMEOUT = 30
@@ -63,7 +67,15 @@ class MLflowDestination:
     name = "mlflow"
     batch_points = MAX_METRICS_PER_BATCH
 
-    def __init__(self, meta: Meta, tracking_uri: str, *, progress: Progress, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        meta: Meta,
+        tracking_uri: str,
+        *,
+        progress: Progress,
+        outbox: Outbox,
+        sample_load_every: float | None = None,
+    ) -> None:
         self._meta = meta
         self._tracking_uri = tracking_uri
         self._progress = progress
@@ -75,6 +87,8 @@ class MLflowDestination:
         self._config: ConfigWriter | None = None
         self._uploader = Uploader(outbox, self._upload, progress.notice)
         self._created_blindly = False
+        self._sample_load_every = sample_load_every
+        self._load: SystemMetrics | None = None
 
     def open(self) -> None:
         """Connect; create the run, or resume it, once the attempts before this one are delivered."""
@@ -91,6 +105,7 @@ class MLflowDestination:
             msg = f"the credentials are refused ({error}): check {names}"
             raise RejectedError(msg) from error
         self._heartbeat()
+        self._start_sampling()
 
     def write_metrics(self, batch: Sequence[MetricsRecord]) -> None:
         """Send all points of ``batch``, at most 1000 a request."""
@@ -124,13 +139,15 @@ class MLflowDestination:
         self._tell(self._client.set_tag, key, value)
 
     def idle(self) -> None:
-        """Heartbeat and uploads, each when it is due."""
+        """Heartbeat, load and uploads, each when it is due."""
         if time.monotonic() >= self._next_heartbeat:
             self._heartbeat()
+        self._send_load()
         self._uploader.kick()
 
     def settle(self, verdict: Verdict, evidence: Evidence, counts: dict[str, int]) -> None:
         """Set the tags that say why, then the status, unless a newer attempt has taken the run over."""
+        self._send_load(until_ms=evidence.ended_ms or evidence.died_ms or None)
         if evidence.crash is not None and evidence.crash.traceback:
             self._outbox.put("traceback.txt", evidence.crash.traceback)
         if not self._is_ours():
@@ -145,7 +162,9 @@ class MLflowDestination:
             self._uploader.kick()
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Stop sampling; nothing is held open."""
+        if self._load is not None:
+            self._load.stop()
 
     @property
     def _run_id(self) -> str:
@@ -212,6 +231,38 @@ class MLflowDestination:
                     f"metric {name!r} is not a name MLflow takes; it is logged as {valid!r}"
                 )
         return valid
+
+    def _start_sampling(self) -> None:
+        if self._sample_load_every is None or self._load is not None:
+            return
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        make: Callable[..., Any] = SystemMetricsMonitor
+        try:  # made for its monitors: which GPUs there are, and how to ask them, it knows
+            monitors = make(self._run_id, tracking_uri=self._tracking_uri).monitors
+        except Exception as error:
+            self._progress.notice(f"no system metrics: MLflow's monitor can't be made ({error})")
+            self._sample_load_every = None
+            return
+        started = self._tell(self._client.get_run).info.start_time
+        self._load = SystemMetrics(monitors, interval=self._sample_load_every, since_ms=started)
+        self._load.start()
+
+    def _send_load(self, *, until_ms: int | None = None) -> None:
+        while self._load is not None and (samples := self._load.waiting(LOAD_SAMPLES, until_ms=until_ms)):
+            metrics = [
+                self._metric(self._valid(name), value, sample.timestamp_ms, sample.step)
+                for sample in samples
+                for name, value in sample.metrics.items()
+            ]
+            try:
+                for chunk in _chunks(metrics, MAX_METRICS_PER_BATCH):
+                    self._tell(self._client.log_batch, metrics=chunk)
+            except RefusedError:
+                raise
+            except RejectedError as error:
+                logger.warning("system metrics were refused: %s", error)
+            self._load.sent(samples)
 
     def _heartbeat(self) -> None:
         self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS

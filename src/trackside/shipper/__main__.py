@@ -23,6 +23,7 @@ from trackside.shipper.lock import JournalLock
 from trackside.shipper.loop import EXIT_LOCKED, EXIT_REFUSED, LINGER, Shipper
 from trackside.shipper.masked import mask_output
 from trackside.shipper.process import SECRETS, TRACKING_URI, command_for, spawn
+from trackside.shipper.watch import DeathWatch
 
 if TYPE_CHECKING:
     from trackside.protocols import Destination
@@ -63,7 +64,16 @@ def make_destinations(journal: JournalDirectory, meta: Meta, progress: Progress)
     secrets = msgspec.json.decode(os.environ.pop(SECRETS, "{}"))
     made: list[Destination] = []
     if meta.mlflow:
-        made.append(MLflowDestination(meta, uri, progress=progress, outbox=Outbox(journal.path)))
+        made.append(
+            MLflowDestination(
+                meta,
+                uri,
+                progress=progress,
+                outbox=Outbox(journal.path),
+                # A later `sync` may be on another machine, and is at another time.
+                sample_load_every=None if DeathWatch(meta.owner).is_dead() else meta.system_metrics,
+            )
+        )
     for spec in meta.destinations:
         context = DestinationContext(spec.name, meta, journal.path, notice=progress.notice)
         made.append(_make(spec.kind, context, secrets.get(spec.name, spec.options)))
