@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from trackside.destinations.mlflow_address import alone_with, check_address, probe_database
 from trackside.destinations.mlflow_errors import translate, translate_opening
+from trackside.destinations.mlflow_pace import Pace
 from trackside.destinations.mlflow_params import MAX_KEY, ConfigWriter, artifact_name
 from trackside.destinations.mlflow_run import RunOpener, wait_for_leftovers
 from trackside.destinations.mlflow_system import SystemMetrics
@@ -87,6 +88,7 @@ class MLflowDestination:
         self._config: ConfigWriter | None = None
         self._uploader = Uploader(outbox, self._upload, progress.notice)
         self._created_blindly = False
+        self._pace = Pace(MAX_METRICS_PER_BATCH, patience=REQUEST_TIMEOUT)
         self._sample_load_every = sample_load_every
         self._load: SystemMetrics | None = None
 
@@ -114,8 +116,7 @@ class MLflowDestination:
             for record in batch
             for name, value in record.named_values().items()
         ]
-        for chunk in _chunks(metrics, MAX_METRICS_PER_BATCH):
-            self._tell(self._client.log_batch, metrics=chunk)
+        self._pace.send(batch, metrics, lambda chunk: self._tell(self._client.log_batch, metrics=chunk))
 
     def write_config(self, record: ConfigRecord) -> None:
         """Log params that are new, keep those that changed, and the whole document as an artifact."""
@@ -185,6 +186,9 @@ class MLflowDestination:
 
         self._metric, self._param, self._tag = Metric, Param, RunTag
         with alone_with(self._tracking_uri):
+            self._pace = Pace(
+                MAX_METRICS_PER_BATCH, patience=float(os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"])
+            )
             probe_database(self._tracking_uri)
             return MlflowClient(tracking_uri=self._tracking_uri)
 
