@@ -26,6 +26,21 @@ def trackside() -> Iterator[Log]:
 
 
 @contextmanager
+def trackside_fan_out() -> Iterator[Log]:
+    """The same, with four more destinations: TensorBoard, W&B (offline), JSON Lines and Parquet."""
+    import trackside
+
+    destinations = ["tensorboard", "jsonl", "parquet", {"type": "wandb", "mode": "offline"}]
+    run = trackside.start("bench", tracking_uri="sqlite:///mlflow.db", destinations=destinations)
+
+    def log(metrics: dict[str, float], step: int) -> None:
+        trackside.log(metrics, step=step)
+
+    yield log
+    run.finish()
+
+
+@contextmanager
 def mlflow_sync() -> Iterator[Log]:
     """``mlflow.log_metrics`` into a sqlite store, as most training code does."""
     import mlflow
@@ -61,10 +76,17 @@ def trackio() -> Iterator[Log]:
 
 LOGGERS: dict[str, Callable[[], AbstractContextManager[Log]]] = {
     "trackside": trackside,
+    "trackside, five destinations": trackside_fan_out,
     "mlflow": mlflow_sync,
     "mlflow async": mlflow_async,
     "trackio": trackio,
 }
 
-CALLS = {"trackside": 5_000, "mlflow": 150, "mlflow async": 1_000, "trackio": 5_000}
+CALLS = {
+    "trackside": 5_000,
+    "trackside, five destinations": 5_000,
+    "mlflow": 150,
+    "mlflow async": 1_000,
+    "trackio": 5_000,
+}
 """Calls timed: enough for the tail of a fast one, and no more than a slow one can do in a few seconds."""

@@ -28,7 +28,7 @@ EXAMPLES = [
     for number, block in enumerate(BLOCK.findall(page.read_text("utf-8")), start=1)
 ]
 PATIENCE = {"TRACKSIDE_START_TIMEOUT": "60", "TRACKSIDE_EXIT_TIMEOUT": "60"}
-INTERNAL = {"TRACKSIDE_SHIPPER_TRACKING_URI"}
+INTERNAL = {"TRACKSIDE_SHIPPER_TRACKING_URI", "TRACKSIDE_SHIPPER_OPTIONS"}
 
 
 def run_example(block: str, directory: Path) -> str:

@@ -44,7 +44,7 @@ MLFLOW_KEYS = (
 )
 """What a section ``mlflow`` may have: the keys of ``mlflow_utils.configure_mlflow``."""
 
-TRACKSIDE_KEYS = (
+OWN_KEYS = (
     "sinks",
     "destinations",
     "system_metrics",
@@ -76,7 +76,7 @@ def start_from_config(cfg: Any, **overrides: Any) -> Run:
 def arguments_from(cfg: Any) -> dict[str, Any]:
     """The arguments of ``start()`` that ``cfg`` stands for. Raises as :func:`start_from_config`."""
     arguments = _checked("mlflow", cfg, MLFLOW_KEYS)
-    arguments.update(_checked("trackside", cfg, TRACKSIDE_KEYS))
+    arguments.update(_checked("trackside", cfg, OWN_KEYS))
     if "checkpoint_dir" not in arguments:
         arguments["checkpoint_dir"] = _items(_section(cfg, "checkpoint")).get("checkpoint_dir")
     if "terminate_signals" in arguments:
