@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HEAVY = {"torch", "mlflow", "numpy", "pandas", "sqlalchemy", "requests", "yaml", "rich", "click"}
+HEAVY |= {"prometheus_client"}
 
 
 def packages_after(script: str, **environment: str) -> set[str]:
@@ -51,6 +52,15 @@ def test_the_public_modules_load_nothing_heavy() -> None:
         "import trackside.coerce, trackside.params, trackside.mlflow_utils, trackside.protocols\n"
     )
     assert not packages_after(script) & HEAVY
+
+
+def test_a_sink_loads_what_it_needs_when_it_is_used() -> None:
+    """Naming all of them loads neither rich nor prometheus_client; making them loads one of these."""
+    script = "from trackside.sinks import *\nConsoleSink(), MemorySink(), EarlyStopping('val/loss')"
+    assert not packages_after(script) & HEAVY
+    found = packages_after("from trackside.sinks import *\nPrometheusSink()")
+    assert "prometheus_client" in found
+    assert "rich" not in found
 
 
 RUN = """

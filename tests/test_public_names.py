@@ -38,7 +38,18 @@ MODULES = {
     },
     "trackside.params": {"flatten_params"},
     "trackside.protocols": {"Sink", "Destination", "Resumable"},
-    "trackside.sinks": {"MLflowSink"},
+    "trackside.shaping": {"Shaped", "Shaper", "Shaping", "make_shaping"},
+    "trackside.sinks": {
+        "CallbackSink",
+        "ConsoleSink",
+        "EarlyStopping",
+        "MLflowSink",
+        "MemorySink",
+        "PrometheusSink",
+        "ShapedSink",
+        "make_sink",
+    },
+    "trackside.testing": {"MemorySink", "capture"},
 }
 
 
@@ -72,6 +83,15 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
     assert not hasattr(trackside, "nothing")
     with pytest.raises(AttributeError, match="module 'trackside' has no attribute 'nothing'"):
         trackside.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("module", ["trackside.shaping", "trackside.sinks", "trackside.testing"])
+def test_all_of_a_module_is_exactly_what_is_public(module: str) -> None:
+    """Lazy or not, each name is in ``__all__`` and in ``dir``, and no other is."""
+    found = importlib.import_module(module)
+    assert set(found.__all__) == MODULES[module]
+    assert set(dir(found)) >= MODULES[module]
+    assert not hasattr(found, "nothing")
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))

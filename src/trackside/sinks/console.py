@@ -46,7 +46,8 @@ class ConsoleSink:
             raise ConfigurationError(f"per_second must be above 0, not {per_second}")
         self.every_seconds = every_seconds
         self.per_second = per_second
-        self._console = console
+        self._given = console
+        self._stderr: Console | None = None
         self._latest = LatestValues()
         self._next = 0.0
         self._next_line = 0.0
@@ -115,9 +116,7 @@ class ConsoleSink:
 
     def _print(self, console: Console) -> None:
         """A whole line; whatever progress bar is there moves out of its way."""
-        if self._has_live_line:  # a bar has begun since
-            self._write(console, "\n")
-            self._has_live_line = False
+        self._has_live_line = False  # a bar that began since has taken its row
         text = self._text(console)
         tqdm = _tqdm_at_work()
         if tqdm is None:
@@ -136,11 +135,13 @@ class ConsoleSink:
         import rich
         from rich.console import Console
 
-        if self._console is None:
-            if _has_rich_progress(rich.get_console()):
-                return rich.get_console()
-            self._console = Console(stderr=True)
-        return self._console
+        if self._given is not None:
+            return self._given
+        if _has_rich_progress(rich.get_console()):
+            return rich.get_console()
+        if self._stderr is None:
+            self._stderr = Console(stderr=True)
+        return self._stderr
 
     def _text(self, console: Console) -> Text:
         from rich.text import Text
