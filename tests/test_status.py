@@ -32,6 +32,27 @@ TABLE = {
     "returns": (Evidence(exited=True, exit_code=0, dead=True), "FINISHED", "exit code 0"),
     "returns, the code unknown": (Evidence(exited=True, dead=True), "FINISHED", "exited"),
     "finish()": (Evidence(finished="FINISHED"), "FINISHED", "finished"),
+    "finish() while an exception passes": (Evidence(finishing=True), "FINISHED", "finished"),
+    "finish() while an exception passes, which is handled": (
+        Evidence(finishing=True, finished="FINISHED", dead=True, killed_by=KILL),
+        "FINISHED",
+        "finished",
+    ),
+    "finish() while an exception passes, which crashes": (
+        Evidence(finishing=True, crash=BOOM, exited=True, exit_code=1, dead=True),
+        "FAILED",
+        "ValueError: boom",
+    ),
+    "finish() while an exception passes, exit code 1": (
+        Evidence(finishing=True, exited=True, exit_code=1, dead=True),
+        "FAILED",
+        "exit code 1",
+    ),
+    "finish() while an exception passes, then killed": (
+        Evidence(finishing=True, dead=True, killed_by=KILL),
+        "FAILED",
+        "died without a word (SIGKILL)",
+    ),
     "finish('FAILED')": (Evidence(finished="FAILED"), "FAILED", "finished"),
     "finish('KILLED')": (Evidence(finished="KILLED", dead=True), "KILLED", "finished"),
     "uncaught exception": (

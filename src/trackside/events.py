@@ -20,6 +20,7 @@ LifecycleKind: TypeAlias = Literal[
     "thread_crashed",
     "task_crashed",
     "exited",
+    "finishing",
     "finished",
 ]
 """What happened to the process or the run.
@@ -27,7 +28,8 @@ LifecycleKind: TypeAlias = Literal[
 ``started``: a run began. ``terminating``: somebody asked the process to stop (SIGTERM, a scheduler's
 notice). ``crashed``: an exception nobody caught left the main thread; ``thread_crashed``: the same in
 another thread; ``task_crashed``: in an asyncio task nobody awaited. ``exited``: the interpreter is on
-its way out. ``finished``: the program said so.
+its way out. ``finished``: the program said so. ``finishing``: it said so while an exception was on its
+way, or on its way out: what becomes of that decides.
 """
 
 

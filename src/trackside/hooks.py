@@ -45,6 +45,11 @@ def _nothing(*_: Any) -> None:
     """Stand in for a callback nobody gave."""
 
 
+def _everything(_: object) -> bool:
+    """Stand in for a choice nobody made."""
+    return True
+
+
 class ProcessHooks:
     """The hooks of one bus.
 
@@ -78,6 +83,7 @@ class ProcessHooks:
         self._crash_seen: BaseException | None = None
         self._last_before = _last_exception()
         self._exit_argument: tuple[int, str | None] | None = None
+        self._concerns: Callable[[BaseException | None], bool] = _everything
 
     def install(self) -> None:
         """Hook in; a second call changes nothing."""
@@ -111,6 +117,20 @@ class ProcessHooks:
         self._restore("exit", sys, "exit", self._on_sys_exit)
         if threading.current_thread() is threading.main_thread():
             self._unhook_signals()
+
+    def heed_only(self, concerns: Callable[[BaseException | None], bool]) -> None:
+        """Report an exception from now on only if ``concerns(error)``."""
+        self._concerns = concerns
+
+    def report_uncaught(self) -> None:
+        """Report the uncaught exception that did not come by our hook.
+
+        Somebody has replaced ``sys.excepthook`` and does not call ours, or it is a notebook, which has its
+        own way; the interpreter remembers all the same.
+        """
+        last = _last_exception()
+        if last is not None and last is not self._last_before and last is not self._crash_seen:
+            self._report_crash("crashed", type(last), last, last.__traceback__)
 
     def abandon(self) -> None:
         """Give a forked child back what its parent had before."""
@@ -182,6 +202,8 @@ class ProcessHooks:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if not self._concerns(error):
+            return
         if kind == "crashed":
             self._crash_seen = error
         self._bus.emit(crash_event(kind, error_type, error, trace))
@@ -195,10 +217,7 @@ class ProcessHooks:
 
     def _on_exit(self) -> None:
         """Run by ``atexit``, after the threads that Python waits for have ended."""
-        last = _last_exception()
-        if last is not None and last is not self._last_before and last is not self._crash_seen:
-            # Somebody replaced sys.excepthook and did not call ours; the interpreter remembers all the same.
-            self._report_crash("crashed", type(last), last, last.__traceback__)
+        self.report_uncaught()
         self._bus.deliver_postponed()
         code, text = self._exit_argument or (None, None)
         self._bus.emit(LifecycleEvent("exited", exit_code=code, message=text))

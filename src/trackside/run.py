@@ -26,6 +26,9 @@ from trackside.journal.directory import (
 from trackside.journal.writer import JournalWriter
 from trackside.lifecycle import LifecycleSubscriber
 from trackside.masking import mask_uri
+from trackside.open_end import OpenEnd, conclude_earlier
+from trackside.open_end import forget as forget_open_ends
+from trackside.passing import Passing, interpreter_is_leaving, passing_exception
 from trackside.plan import make_meta
 from trackside.shipper.process import ShipperProcess
 from trackside.sinks.mlflow import MLflowSink
@@ -46,6 +49,9 @@ logger = logging.getLogger(__name__)
 
 active_runs: dict[int, Run] = {}
 """The run of each bus that has one, by the bus's id."""
+
+CONCLUDE_TIMEOUT = 5.0
+"""Seconds ``start()`` waits for the run before it to be settled, where that was left open."""
 
 
 class Counts(NamedTuple):
@@ -80,6 +86,7 @@ class Run:
         destinations: DestinationPlan = RUN_ONLY,
         system_metrics: float | None = None,
     ) -> None:
+        conclude_earlier(bus)
         self._settings = settings
         self._bus = bus
         self._tracking_uri = target.tracking_uri
@@ -116,6 +123,9 @@ class Run:
         self._watching = threading.Lock()
         self._finishing = threading.Lock()
         self._ended = False
+        self._open_end: OpenEnd | None = None
+        handled = passing_exception()
+        self._handled_before = None if handled is None else Passing(handled)
         self._delivered = False
         self._info: RunInfo | None = None
         self._final_counts: Counts | None = None
@@ -185,6 +195,9 @@ class Run:
         A crash or a terminate signal seen before is not covered up by FINISHED. Waits up to 30 s
         (``TRACKSIDE_EXIT_TIMEOUT``); the shipper goes on after that. Raises ``ValueError`` for a status
         that is none.
+
+        Called while an exception is on its way (in a ``finally``), FINISHED is what the run shows until
+        that has ended the program, or is handled, which makes it final.
         """
         wanted = checked_status(status)
         with self._finishing:
@@ -193,13 +206,18 @@ class Run:
             self._ended = True
         self._bus.deliver_postponed()
         self._leave_fluent(wanted)
-        self._bus.emit(LifecycleEvent("finished", status=wanted))
-        self._disconnect()
+        self._open_end = self._what_is_open() if wanted == "FINISHED" else None
+        if self._open_end is None:
+            self._bus.emit(LifecycleEvent("finished", status=wanted))
+            self._disconnect()
+        else:
+            self._stay(self._open_end)
         if self._meta.mode == "online":
             self._delivered = self._wait_for_delivery()
         self._remember_run()
         self._final_counts = self._count()  # the journal goes once the shipper is released
-        self._let_shipper_go()
+        if self._open_end is None:
+            self._let_shipper_go()
         self._close_sinks()  # last: a sink that takes its time must not outlast the shipper's patience
 
     def activate(self) -> Run:
@@ -236,6 +254,8 @@ class Run:
     def abandon(self) -> None:
         """In a forked child: be inert."""
         self._ended = True
+        self._open_end = None
+        forget_open_ends()
         self._writer.abandon()
         self._shipper.abandon()
         self._bus.forget_all()
@@ -341,7 +361,7 @@ class Run:
 
     def _at_exit(self) -> None:
         """The interpreter leaves and nobody called ``finish()``: wait for delivery, then let it go."""
-        if self._ended:
+        if self._ended and (self._open_end is None or self._open_end.conclude_if_handled()):
             return
         self._leave_fluent(self.status if self.status != "RUNNING" else "FINISHED")
         if self._meta.mode != "online":
@@ -383,6 +403,42 @@ class Run:
                 self._settings.terminate_timeout,
             )
 
+    def _what_is_open(self) -> OpenEnd | None:
+        """What may still show that the program has crashed, where there is such."""
+        error = passing_exception()
+        if self._handled_before is not None and self._handled_before.is_behind(error):
+            error = None
+        if error is None and not interpreter_is_leaving():
+            return None
+        return OpenEnd(
+            self._bus, error, settle=self._settle, wait=self._wait_until_settled, tidy_up=self._tidy_up
+        )
+
+    def _stay(self, open_end: OpenEnd) -> None:
+        """Take nothing more, but go on listening for the program's end."""
+        self._hooks.heed_only(open_end.concerns)
+        self._bus.emit(LifecycleEvent("finishing", status="FINISHED", error_type=open_end.error_type))
+        for sink in self._sinks:
+            if sink is not self._lifecycle:
+                self._bus.detach(sink)
+        active_runs.pop(id(self._bus), None)
+
+    def _settle(self) -> None:
+        """Have the journal say that this is the end."""
+        self._hooks.report_uncaught()
+        self._bus.detach(self._lifecycle)
+        self._lifecycle.on_lifecycle(LifecycleEvent("finished", status="FINISHED"))
+        self._shipper.nudge()
+        self._shipper.release()
+
+    def _wait_until_settled(self) -> None:
+        if self._meta.mode == "online":
+            self._shipper.wait_for(lambda state: state.phase in {"done", "refused"}, CONCLUDE_TIMEOUT)
+
+    def _tidy_up(self) -> None:
+        self._disconnect()
+        self._let_shipper_go()
+
     def _disconnect(self) -> None:
         self._hooks.uninstall()
         for sink in self._sinks:
@@ -391,7 +447,8 @@ class Run:
         if self._exit_code is not None:
             self._exit_code.release()
         keep_in_children(self)
-        active_runs.pop(id(self._bus), None)
+        if active_runs.get(id(self._bus)) is self:
+            del active_runs[id(self._bus)]
 
     def _let_shipper_go(self) -> None:
         self._shipper.release()

@@ -22,7 +22,7 @@ FINAL: frozenset[str] = frozenset({"FINISHED", "FAILED", "KILLED"})
 CRASHES = {"crashed": "", "thread_crashed": "in a thread", "task_crashed": "in an asyncio task"}
 """The kinds of lifecycle events that are crashes, and where each says it happened."""
 
-_ENDS = {"exited", "finished"}
+_ENDS = {"exited", "finishing", "finished"}
 
 _SEVERITY = {"RUNNING": 0, "FINISHED": 1, "KILLED": 2, "FAILED": 2}
 
@@ -57,6 +57,8 @@ class Evidence:
     terminating_ms: int = 0
     crash: Crash | None = None
     finished: RunStatus | None = None
+    finishing: bool = False
+    """It said that it is done, but an exception was on its way."""
     exited: bool = False
     exit_code: int | None = None
     exit_message: str | None = None
@@ -124,6 +126,7 @@ def evidence_from(happenings: Sequence[Happening]) -> Evidence:
         terminating_ms=0 if stop is None else stop.timestamp_ms,
         crash=None if crash is None else _crash(crash),
         finished=None if finished is None else checked_status(finished.status or "FINISHED"),
+        finishing=any(h.kind == "finishing" for h in happenings),
         exited=exited is not None,
         exit_code=None if exited is None else exited.exit_code,
         exit_message=None if exited is None else exited.message,
@@ -159,7 +162,7 @@ def decide(evidence: Evidence) -> Verdict:
         return _exit_verdict(evidence, final=final)
     if evidence.dead:
         return _silent_death(evidence)
-    return Verdict()
+    return Verdict("FINISHED", "finished") if evidence.finishing else Verdict()
 
 
 def signal_name(number: int) -> str:

@@ -437,6 +437,14 @@ NOTEBOOKS = [
         reason="ValueError: boom",
         command=IPYTHON,
     ),
+    Case(
+        "IPython: finally: finish()",
+        START + "try:\n    raise ValueError('boom')\nfinally:\n    run.finish()\n",
+        "FAILED",
+        1,
+        reason="ValueError: boom",
+        command=IPYTHON,
+    ),
     Case("IPython: clean", START, "FINISHED", 0, command=IPYTHON),
 ]
 
@@ -483,8 +491,156 @@ SILENT = [
     ),
 ]
 
+FINALLY = "try:\n    {what}\nfinally:\n    run.finish()\n"
+OUTER = "def train():\n    try:\n        raise ValueError('boom')\n    finally:\n        run.finish()\ntry:\n    train()\n"
+HANDLED = "try:\n    raise StopIteration\nexcept StopIteration:\n    run.finish()\n"
+SETTLED = (
+    "import glob\nwhile glob.glob(os.environ['TRACKSIDE_DIR'] + '/*/meta.json'):\n    time.sleep(0.01)\n"
+)
+
+FINISHES = [
+    Case(
+        "finally: finish(), uncaught exception",
+        START + FINALLY.format(what="raise ValueError('boom')"),
+        "FAILED",
+        1,
+        reason="ValueError: boom",
+        stderr="ValueError: boom",
+    ),
+    Case(
+        "finally: finish(), exception in a thread",
+        START
+        + "def work():\n    try:\n        1 / 0\n    finally:\n        run.finish()\n"
+        + "t = threading.Thread(target=work)\nt.start()\nt.join()",
+        "FAILED",
+        0,
+        reason="ZeroDivisionError in a thread",
+        stderr="ZeroDivisionError",
+    ),
+    Case(
+        "finally: finish(), exception out of asyncio.run",
+        START
+        + "import asyncio\nasync def main():\n    try:\n        raise ValueError('boom')\n    finally:\n        run.finish()\nasyncio.run(main())",
+        "FAILED",
+        1,
+        reason="ValueError: boom",
+        stderr="ValueError: boom",
+    ),
+    Case(
+        "finally: finish(), Ctrl-C",
+        START + FINALLY.format(what="ready(); time.sleep(60)"),
+        "KILLED",
+        -signal.SIGINT,
+        act=send(signal.SIGINT),
+        reason="Ctrl-C",
+        stderr="KeyboardInterrupt",
+    ),
+    Case(
+        "finally: finish(), raise SystemExit(3)",
+        START + FINALLY.format(what="raise SystemExit(3)"),
+        "FAILED",
+        3,
+        reason="exit code 3",
+    ),
+    Case("finally: finish(), sys.exit(0)", START + FINALLY.format(what="sys.exit(0)"), "FINISHED", 0),
+    Case(
+        "finally: finish(), the exception becomes another",
+        START + OUTER + "except ValueError as error:\n    raise RuntimeError('worse') from error",
+        "FAILED",
+        1,
+        reason="RuntimeError: worse",
+        stderr="RuntimeError: worse",
+    ),
+    Case(
+        "finally: finish(), the exception becomes sys.exit(1)",
+        START + OUTER + "except ValueError:\n    sys.exit(1)",
+        "FAILED",
+        1,
+        reason="exit code 1",
+    ),
+    Case(
+        "finally: finish(), the exception becomes SystemExit(2)",
+        START + OUTER + "except ValueError:\n    raise SystemExit(2)",
+        "FAILED",
+        2,
+        reason="exit code 2",
+    ),
+    Case(
+        "finally: finish(), SIGKILL while the exception is on its way",
+        START
+        + "try:\n"
+        + "    "
+        + "try:\n        1 / 0\n    finally:\n        run.finish()\nfinally:\n    ready()\n    time.sleep(60)",
+        "FAILED",
+        -signal.SIGKILL,
+        act=send(signal.SIGKILL),
+        reason="died without a word",
+    ),
+    Case(
+        "finally: finish(), the exception is handled",
+        START + OUTER + "except ValueError:\n    pass",
+        "FINISHED",
+        0,
+        reason="finished",
+    ),
+    Case("except: finish()", START + HANDLED, "FINISHED", 0, reason="finished"),
+    Case(
+        "except: finish(), then SIGKILL",
+        START + HANDLED + SETTLED + SLEEP,
+        "FINISHED",
+        -signal.SIGKILL,
+        act=send(signal.SIGKILL),
+        reason="finished",
+    ),
+    Case(
+        "except: finish(), then another exception",
+        START + HANDLED + "raise ValueError('later')",
+        "FINISHED",
+        1,
+        reason="finished",
+        stderr="ValueError: later",
+    ),
+    Case(
+        "except: finish(), then sys.exit(1)",
+        START + HANDLED + "sys.exit(1)",
+        "FINISHED",
+        1,
+        reason="finished",
+    ),
+    Case(
+        "atexit: finish(), sys.exit(1)",
+        START + "import atexit\natexit.register(run.finish)\nsys.exit(1)",
+        "FAILED",
+        1,
+        reason="exit code 1",
+    ),
+    Case(
+        "atexit: finish(), raise SystemExit(3)",
+        START + "import atexit\natexit.register(run.finish)\nraise SystemExit(3)",
+        "FAILED",
+        3,
+        reason="exit code 3",
+    ),
+    Case(
+        "atexit: finish(), uncaught exception",
+        START + "import atexit\natexit.register(run.finish)\nraise ValueError('boom')",
+        "FAILED",
+        1,
+        reason="ValueError: boom",
+        stderr="ValueError: boom",
+    ),
+    Case(
+        "atexit: finish(), clean return",
+        START + "import atexit\natexit.register(run.finish)",
+        "FINISHED",
+        0,
+        reason="exit code 0",
+    ),
+]
+
 GROUPS = {
     "clean and raising": BASIC,
+    "finish() on the way out": FINISHES,
     "exceptions": EXCEPTIONS,
     "ranks": RANKS,
     "signals": SIGNALS,

@@ -1,0 +1,100 @@
+"""An end that is not certain yet: ``finish()`` was called while an exception was on its way.
+
+In ``finally: run.finish()`` nobody can know whether the exception will be handled. So the run shows
+FINISHED, and hooks and shipper stay, until one of these tells:
+
+* the exception, or one that came of it, comes out on top: a crash like any other;
+* it is gone, so it was handled: FINISHED for good;
+* the program starts its next run: FINISHED for good, unless the exception was last seen uncaught;
+* the process ends: its exit code decides, as it does where nobody calls ``finish()``.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import threading
+from typing import TYPE_CHECKING
+
+from trackside.passing import Passing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_open: dict[int, OpenEnd] = {}
+"""By the id of the bus."""
+
+
+class OpenEnd:
+    """Waits to see what becomes of ``error``, or, without one, of the exit the interpreter is at.
+
+    ``settle()`` makes the end final, on any thread; ``wait()`` waits for the shipper to have heard;
+    ``tidy_up()`` takes the hooks out, and is called on the main thread, which alone can.
+    """
+
+    def __init__(
+        self,
+        bus: object,
+        error: BaseException | None,
+        *,
+        settle: Callable[[], None],
+        wait: Callable[[], None],
+        tidy_up: Callable[[], None],
+    ) -> None:
+        self._bus = id(bus)
+        self._settle, self._wait, self._tidy_up = settle, wait, tidy_up
+        self._lock = threading.Lock()
+        self._handled = self.settled = self._tidy = False
+        self._passing = None if error is None else Passing(error, self._on_gone)
+        _open[self._bus] = self
+
+    @property
+    def error_type(self) -> str | None:
+        """The exception's name."""
+        return None if self._passing is None else self._passing.error_type
+
+    def concerns(self, error: BaseException | None) -> bool:
+        """Whether ``error``, which nobody caught, tells something of this end."""
+        if self.settled:
+            return False
+        return self._passing is None or self._passing.is_behind(error)
+
+    def conclude(self, *, wait: bool = False) -> None:
+        """What ``finish()`` said, or the crash seen since, is final."""
+        with self._lock:
+            if not self.settled:
+                self._settle()
+                self.settled = True
+            if wait:
+                self._wait()
+            if not self._tidy and threading.current_thread() is threading.main_thread():
+                self._tidy = True
+                self._tidy_up()
+                forget(self._bus)
+
+    def conclude_if_handled(self) -> bool:
+        """Whether the end is known by now."""
+        if self._handled and not self.settled:
+            self.conclude()
+        return self.settled
+
+    def _on_gone(self) -> None:
+        """Called by whoever drops the last reference, say the garbage collector: wait for no lock here."""
+        self._handled = True
+        with contextlib.suppress(RuntimeError):  # no more threads: the exit sees to it
+            _thread.start_new_thread(self.conclude, ())
+
+
+def conclude_earlier(bus: object) -> None:
+    """The program goes on with another run, so it did not end with the one before."""
+    earlier = _open.get(id(bus))
+    if earlier is not None:
+        earlier.conclude(wait=True)
+
+
+def forget(bus: int | None = None) -> None:
+    """Drop the end of ``bus`` (its id); all, in a forked child."""
+    if bus is None:
+        _open.clear()
+    else:
+        _open.pop(bus, None)

@@ -1,0 +1,73 @@
+"""Exceptions on their way through the caller: known again when they come out on top, or told to be gone.
+
+Whoever is called in a ``finally`` or an ``except`` sees the exception in :func:`sys.exc_info`, but not what
+will become of it. It can't be referred to weakly, and a strong reference would keep alive all that its
+frames hold, a batch on the GPU say. So an exception of interest gets a mark among its attributes; the mark
+is referred to weakly, and dies with it.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_KEY = "_trackside_mark"
+
+
+class _Mark:
+    __slots__ = ("__weakref__",)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return bool, ()  # an exception pickled for another process takes its attributes along
+
+
+class Passing:
+    """Knows one exception without keeping it alive. ``gone()`` is called when it is handled and forgotten.
+
+    Not when it is dropped by the interpreter itself: so ends a ``SystemExit``, with what it was raised
+    from, after the program's last frame.
+    """
+
+    def __init__(self, error: BaseException, gone: Callable[[], None] | None = None) -> None:
+        self.error_type = type(error).__qualname__
+        self._gone = gone
+        mark = vars(error).setdefault(_KEY, _Mark())
+        self._mark = weakref.ref(mark, self._on_gone)
+
+    def is_behind(self, error: BaseException | None) -> bool:
+        """Whether ``error`` is the one or came of it: raised from it or while it was handled, or a group."""
+        mark = self._mark()
+        return mark is not None and any(vars(e).get(_KEY) is mark for e in _family(error))
+
+    def _on_gone(self, _: object) -> None:
+        """Called wherever the last reference is dropped, locks held or not."""
+        in_main = threading.get_ident() == threading.main_thread().ident
+        if self._gone is not None and not (in_main and sys._getframe().f_back is None):  # noqa: SLF001
+            self._gone()
+
+
+def passing_exception() -> BaseException | None:
+    """The exception being handled, or on its way, where this is called; None for one that is no failure."""
+    error = sys.exc_info()[1]
+    clean_exit = isinstance(error, SystemExit) and error.code in {None, 0}
+    return None if isinstance(error, GeneratorExit) or clean_exit else error
+
+
+def interpreter_is_leaving() -> bool:
+    """Whether this is called by an ``atexit`` function, or later: the exit code is settled by then."""
+    return not threading.main_thread().is_alive()
+
+
+def _family(error: BaseException | None) -> Iterator[BaseException]:
+    waiting, seen = [error], set()
+    while waiting:
+        one = waiting.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            waiting += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]
