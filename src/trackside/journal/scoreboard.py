@@ -75,9 +75,14 @@ class Scoreboard:
             self._store(0, self.dropped_points)
             self._store(_WORD, stored)
 
+    def close(self) -> None:
+        """Let go of the file; what is noted from now on is kept in memory only."""
+        self._buffer.close()
+
     def _store(self, offset: int, value: int) -> None:
-        # Only a file that can't be mapped may fail; the number is kept in memory, and stored next time.
-        with contextlib.suppress(OSError):
+        # OSError: a file that can't be mapped; the number is kept in memory, and stored next time.
+        # ValueError: it is closed; a signal that comes now is nobody's any more.
+        with contextlib.suppress(OSError, ValueError):
             self._buffer[offset : offset + _WORD] = value.to_bytes(_WORD, "little")
 
 

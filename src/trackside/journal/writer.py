@@ -157,11 +157,13 @@ class JournalWriter:
                 self._become_closed()
                 for segment in open_ones:
                     segment.buffer.close()
+                self.scoreboard.close()
 
     def abandon(self) -> None:
         """Make this copy inert, in a forked child: the parent goes on, the child writes nothing."""
         self._lock = threading.RLock()  # the old one may be held by a thread that is not here
         self._become_closed()
+        self.scoreboard.close()
 
     def _become_closed(self) -> None:
         self._closed = True
