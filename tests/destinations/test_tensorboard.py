@@ -157,6 +157,9 @@ def test_the_default_directory_names_the_run(tmp_path: Path):
     made.open()
     (path,) = (tmp_path / "runs" / "digits" / "a run").iterdir()
     assert path.name.startswith("events.out.tfevents.1700000000.test-host.")
+    other = TensorBoardDestination(context(tmp_path, rank=1))
+    other.open()
+    assert (tmp_path / "runs" / "digits" / "a run" / "rank-1").is_dir()
 
 
 def test_a_batch_that_was_not_acknowledged_is_not_doubled(tmp_path: Path):

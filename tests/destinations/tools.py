@@ -29,7 +29,7 @@ def context(
     *,
     journal_id: str = "0123456789abcdef0123456789abcdef",
     run_name: str | None = "a run",
-    **options: Any,
+    rank: int = 0,
 ) -> DestinationContext:
     """A destination's context whose training was started in ``directory``."""
     journal = directory / ".trackside" / f"journal-{journal_id[:6]}"
@@ -38,10 +38,9 @@ def context(
         journal_id=journal_id,
         owner=Owner(host="test-host", pid=1, started=0.0, boot_id="boot"),
         target=Target("sqlite:///mlflow.db", experiment_name="digits", run_name=run_name),
-        rank=0,
+        rank=rank,
         working_directory=str(directory),
         started_ms=START_MS,
-        **options,
     )
     return DestinationContext(name, meta, journal)
 

@@ -6,11 +6,11 @@ import logging
 import os
 import re
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trackside.errors import ConfigurationError, RefusedError
+from trackside.suggest import unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,10 +72,7 @@ def check_template(text: str | os.PathLike[str]) -> str:
     template = os.fspath(text)
     for name in _PLACEHOLDER.findall(template):
         if name not in PLACEHOLDERS:
-            near = get_close_matches(name, PLACEHOLDERS, n=1)
-            meant = f" (did you mean {{{near[0]}}}?)" if near else ""
-            known = ", ".join(f"{{{known}}}" for known in PLACEHOLDERS)
-            raise ConfigurationError(f"{{{name}}} in {template!r} is unknown{meant}; there are {known}")
+            raise ConfigurationError(unknown_name(f"placeholder in {template!r}:", name, PLACEHOLDERS))
     return template
 
 

@@ -14,13 +14,13 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from trackside.errors import ConfigurationError
+from trackside.suggest import unknown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from trackside.destinations.context import DestinationContext
     from trackside.protocols import Destination
@@ -65,11 +65,9 @@ def find_kind(name: str) -> Kind:
         raise ConfigurationError(f"a destination's type is a text, not {name!r}")
     kind = KINDS.get(name) or _by_entry_point(name) or _by_dotted_name(name)
     if kind is None:
-        known = sorted({*KINDS, *_entry_points()})
-        raise ConfigurationError(
-            f"there is no destination {name!r}{_nearest(name, known)}; there are {', '.join(known)}, "
-            "and a class of your own as package.module:Class"
-        )
+        known = {*KINDS, *_entry_points()}
+        own = "or a class of your own as package.module:Class"
+        raise ConfigurationError(f"{unknown_name('destination', name, known)}; {own}")
     return kind
 
 
@@ -150,19 +148,10 @@ def _check_options(kind: Kind, factory: Any, options: Mapping[str, Any]) -> None
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
     for option in options:
         if option not in named and not takes_any:
-            there_are = f"there are {', '.join(named)}" if named else "it has none"
-            meant = _nearest(option, named)
-            raise ConfigurationError(
-                f"the destination {kind.name!r} has no option {option!r}{meant}; {there_are}"
-            )
+            raise ConfigurationError(unknown_name(f"option of destination {kind.name!r}:", option, named))
     for parameter in parameters:
         if parameter.name in named and parameter.default is parameter.empty and parameter.name not in options:
             raise ConfigurationError(f"the destination {kind.name!r} needs the option {parameter.name!r}")
     checker = getattr(factory, "check_options", None)
     if checker is not None:
         checker(**options)
-
-
-def _nearest(name: object, known: Iterable[str]) -> str:
-    near = get_close_matches(str(name), list(known), n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""

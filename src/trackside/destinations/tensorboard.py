@@ -137,7 +137,12 @@ class TensorBoardDestination:
         # As EventFileWriter names them; the journal's id makes it ours alone.
         begin = f"events.out.tfevents.{meta.started_ms // 1000:010d}.{file_name(meta.owner.host)}"
         name = f"{begin}.{meta.journal_id}.{self.name}.{self._number}"
-        return OwnFile(self._context.path(self._template) / name, self._end)
+        directory = self._context.path(self._template)
+        if (
+            meta.rank and self._template == DEFAULT_LOG_DIR
+        ):  # a run of its own: its scalars have the same names
+            directory /= f"rank-{meta.rank}"
+        return OwnFile(directory / name, self._end)
 
     def _append(self, events: list[bytes]) -> None:
         self._opened.append(b"".join(events))

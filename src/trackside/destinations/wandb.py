@@ -68,10 +68,10 @@ POLL = 0.01
 class WandbDestination:
     """A run in W&B.
 
-    ``project``: the experiment's name by default; ``entity``: your default one; ``name``: the run's name;
-    ``mode``: ``online`` or ``offline``, by default as ``WANDB_MODE`` says; ``dir``: where W&B makes its
-    directory ``wandb``; ``id``: the W&B run to create or go on with, the journal's by default; ``tags``,
-    ``notes``, ``group``, ``job_type``: as in ``wandb.init``.
+    ``project``: the experiment's name by default; ``entity``: your default one; ``run_name``: the run's
+    name by default; ``mode``: ``online`` or ``offline``, by default as ``WANDB_MODE`` says; ``dir``: where
+    W&B makes its directory ``wandb``; ``id``: the W&B run to create or go on with, the journal's by
+    default; ``tags``, ``notes``, ``group``, ``job_type``: as in ``wandb.init``.
     """
 
     batch_points = 10_000
@@ -82,7 +82,7 @@ class WandbDestination:
         *,
         project: str | None = None,
         entity: str | None = None,
-        name: str | None = None,
+        run_name: str | None = None,
         mode: Mode | None = None,
         dir: str | os.PathLike[str] = ".",  # noqa: A002 - wandb.init's name for it
         id: str | None = None,  # noqa: A002 - wandb.init's name for it
@@ -99,7 +99,7 @@ class WandbDestination:
         self._init = {
             "project": project or file_name(target.experiment_name or "trackside").translate(_NOT_IN_PROJECT),
             "entity": entity,
-            "name": name or target.run_name,
+            "name": run_name or target.run_name,
             "id": id or context.meta.journal_id,
             "tags": list(tags) or None,
             "notes": notes,
