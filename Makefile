@@ -76,6 +76,9 @@ bench: .venv-bench/bench.stamp ## what a log call costs, here and elsewhere
 matrix: .venv/test.stamp ## every way for a process to end, and the status MLflow shows for it
 	$(BIN)/python -m tests.matrix $(ARGS)
 
+fan-out: .venv/test.stamp ## one run into five destinations, read back from each
+	$(BIN)/python -m tests.fan_out $(ARGS)
+
 docs: .venv/test.stamp ## regenerate the pages made from the code
 	$(BIN)/python docs/generate.py $(ARGS)
 
@@ -90,4 +93,4 @@ clean: ## remove everything that this file makes
 	rm -rf .venv .venv-oldest .venv-bench dist build .*_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo test test-slow soak test-oldest lint types bench matrix docs build lock clean
+.PHONY: help demo test test-slow soak test-oldest lint types bench matrix fan-out docs build lock clean

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 Point = tuple[str, int, float]
 """Name, step, value."""
 
+NAMES = ("train/loss", "train/acc", "val/loss")
+
 SCRIPT = """
 import sys, time
 import trackside
@@ -101,10 +103,15 @@ def from_tensorboard(directory: Path) -> Counter[Point]:
 
 
 def from_wandb(directory: Path) -> Counter[Point]:
-    """The records of W&B's offline files, by W&B's own reader."""
-    from tests.destinations.wandb_files import points_in
+    """W&B's own records in what `wandb sync` would upload; wandb has no reader of the file around them."""
+    from trackside.destinations.wandb_log import TransactionLog
 
-    return points_in(directory / "wandb")
+    points = Counter[Point]()
+    for path in directory.glob("wandb/**/*.wandb"):
+        for row in TransactionLog(path).new_rows():
+            step = row.values["trainer/global_step"]
+            points.update((name, step, value) for name, value in row.values.items() if name in NAMES)
+    return points
 
 
 def from_jsonl(directory: Path) -> Counter[Point]:
