@@ -10,13 +10,12 @@ import pytest
 from tests.destinations.tools import COUNTS, config, context, file_size_limit, metrics, run_and_kill
 from trackside.destinations.jsonlines import JSONLinesDestination
 from trackside.errors import RefusedError, RetryableError
+from trackside.journal.format import MetricsRecord
 from trackside.status import Evidence, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-    from trackside.journal.format import MetricsRecord
 
 
 def opened(
@@ -65,6 +64,15 @@ def test_a_missing_epoch_is_null(tmp_path: Path):
     """As in MetricsSample.to_dict(): every line has the three keys."""
     opened(tmp_path).write_metrics([metrics(1, loss=1.0)])
     assert lines(tmp_path / "m.jsonl")[0]["epoch"] is None
+
+
+def test_the_epoch_is_in_its_place_after_shaping_too(tmp_path: Path):
+    """Shaping makes it one of the metrics, and a metric may be called so."""
+    opened(tmp_path).write_metrics(
+        [metrics(1, loss=1.0, epoch=3.0), MetricsRecord(1, 0, 2, None, None, {"epoch": 4.0})]
+    )
+    assert [line["epoch"] for line in lines(tmp_path / "m.jsonl")] == [3, 4]
+    assert '"epoch": 4,' in (tmp_path / "m.jsonl").read_text()
 
 
 def test_nan_and_infinities_are_read_back_by_python(tmp_path: Path):

@@ -165,19 +165,17 @@ class JSONLinesDestination:
         self._end, self._leftover = end + len(new), left
 
     def _line(self, record: MetricsRecord) -> bytes:
-        sample = MetricsSample(
-            step=record.step,
-            epoch=_whole(record.epoch),
-            metrics=self._values(record),
-            timestamp_ms=record.timestamp_ms,
-        )
+        values: dict[str, float | None] = {**record.named_values()}
+        if self._strict:
+            values = {name: value if _is_finite(value) else None for name, value in values.items()}
+        # Shaping has the epoch among the metrics; in a line it has a place of its own either way.
+        epoch = _whole(values.pop("epoch", None))
+        sample = MetricsSample(record.step, epoch, values, timestamp_ms=record.timestamp_ms)
         return json.dumps(sample.to_dict(), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
-    def _values(self, record: MetricsRecord) -> dict[str, float | None]:
-        values = record.full_names()
-        if not self._strict:
-            return {**values}
-        return {name: value if math.isfinite(value) else None for name, value in values.items()}
+
+def _is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
 
 
 def _whole(epoch: float | None) -> float | None:
