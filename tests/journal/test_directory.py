@@ -98,6 +98,23 @@ def test_removed_journal_takes_an_empty_root_with_it(tmp_path: Path) -> None:
     assert two.segment_bytes() == 0
 
 
+def test_a_journal_somebody_just_writes_to_is_removed_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refused shipper's last word comes after its directory was listed, and before it is removed."""
+    journal = new_journal(tmp_path / "root")
+    late, real = [journal.state], os.rmdir
+
+    def rmdir(path, **options) -> None:
+        while late:
+            late.pop().write_text("{}")
+        real(path, **options)
+
+    monkeypatch.setattr(os, "rmdir", rmdir)
+    journal.remove()
+    assert not (tmp_path / "root").exists()
+
+
 def test_cursors_are_found_by_destination(tmp_path: Path) -> None:
     """One file a destination."""
     journal = new_journal(tmp_path)

@@ -82,7 +82,10 @@ class JournalDirectory:
 
     def remove(self) -> None:
         """Delete the journal: everything in it has been delivered."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        for _ in range(_TRIES):  # a shipper that was refused may just be writing its last word into it
+            shutil.rmtree(self.path, ignore_errors=True)
+            if not self.path.exists():
+                break
         try:
             self.path.parent.rmdir()  # only when this was the last journal
         except OSError:
