@@ -99,14 +99,15 @@ def test_the_load_is_on_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """MLflow's own names, on the run, from the shipper; the training's counts know nothing of them."""
     monkeypatch.chdir(tmp_path)
     with trackside.start("load", system_metrics=0.2) as run:
-        assert run.run_id is not None
+        run_id = run.run_id
+        assert run_id is not None
         client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
         trackside.log({"loss": 1.0}, step=0)
         name = "system/cpu_utilization_percentage"
-        until(lambda: len(client.get_metric_history(run.run_id, name)) >= 3, 60)
-    found = client.get_run(run.run_id)
+        until(lambda: len(client.get_metric_history(run_id, name)) >= 3, 60)
+    found = client.get_run(run_id)
     assert {"system/system_memory_usage_megabytes", "system/disk_usage_percentage"} <= set(found.data.metrics)
-    steps = [metric.step for metric in client.get_metric_history(run.run_id, name)]
+    steps = [metric.step for metric in client.get_metric_history(run_id, name)]
     assert steps == sorted(set(steps))
     assert found.data.tags["trackside.emitted"] == "1"
     assert run.counts.shipped == 1

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from trackside.event_bus import Bus
+    from trackside.events import ConfigEvent
     from trackside.rank_crash import CrashNoteHook
 
 
@@ -22,13 +23,21 @@ class InertRun(Run):
     But for the ``sinks`` that were asked for on this rank: they are attached, and closed at the end.
     """
 
-    def __init__(self, bus: Bus, crash_notes: CrashNoteHook | None = None, sinks: Iterable[Any] = ()) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        crash_notes: CrashNoteHook | None = None,
+        sinks: Iterable[Any] = (),
+        config: ConfigEvent | None = None,
+    ) -> None:
         self._bus = bus
         self._crash_notes = crash_notes
         self._sinks = [bus.attach(sink) for sink in sinks]
         bus.silence()
         if crash_notes is not None:
             crash_notes.install()
+        if config is not None:
+            bus.emit(config)  # for whoever listens here
 
     run_id = None
     url = None

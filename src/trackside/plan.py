@@ -174,7 +174,7 @@ def make_meta(
         mode=settings.mode,
         cap=cap,
         terminate_signals=tuple(int(number) for number in terminate_signals),
-        job=job_key(),
+        job=job_key() if rank == 0 else None,  # the notes of a job's ranks are for its run, and its to clear
         destinations=destinations.specs,
         mlflow=destinations.mlflow,
         mlflow_shape=destinations.mlflow_shape,

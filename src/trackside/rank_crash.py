@@ -79,6 +79,19 @@ def forget_notes(root: Path, job: str | None) -> None:
             empty.rmdir()
 
 
+class CrashNoteSink:
+    """Leaves the note from the bus, on a rank that has a run, and with it hooks, of its own."""
+
+    def __init__(self, notes: CrashNoteHook) -> None:
+        self._notes = notes
+
+    def on_lifecycle(self, event: LifecycleEvent) -> None:
+        """Note an exception nobody caught, in whatever thread, and an exit that says failure."""
+        failed_exit = event.kind == "exited" and event.exit_code not in {None, 0}
+        if failed_exit or event.kind in {"crashed", "thread_crashed"}:
+            self._notes.note(event)
+
+
 class CrashNoteHook:
     """Chains ``sys.excepthook`` on a rank that logs nothing itself."""
 

@@ -225,7 +225,7 @@ class Run:
 
         Raises :class:`TrackingError` when the run has no id yet, or has ended. The status stays ours to set.
         """
-        if self._fluent:
+        if self._fluent or not self._meta.mlflow:
             return self
         if self._ended:
             msg = "the run has ended: making it active again would set it back to RUNNING"

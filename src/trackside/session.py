@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from trackside.destination_plan import plan_destinations
 from trackside.errors import ConfigurationError, RunActiveError
 from trackside.event_bus import Bus
+from trackside.events import ConfigEvent
 from trackside.inert import InertRun
 from trackside.journal.writer import DEFAULT_CAP
 from trackside.plan import (
@@ -18,7 +19,7 @@ from trackside.plan import (
     text_tags,
 )
 from trackside.rank import get_rank
-from trackside.rank_crash import CrashNoteHook, job_key
+from trackside.rank_crash import CrashNoteHook, CrashNoteSink, job_key
 from trackside.run import Run, active_runs
 from trackside.settings import DEFAULT_TERMINATE_SIGNALS, read_environment
 from trackside.sink_plan import plan_sinks
@@ -26,6 +27,8 @@ from trackside.sink_plan import plan_sinks
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Mapping
+
+    from trackside.settings import Settings
 
 default_bus = Bus()
 """The bus that ``trackside.log``, ``trackside.emit`` and ``trackside.bus`` mean."""
@@ -80,19 +83,13 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     settings = read_environment()
     rank = get_rank()
     if settings.mode == "disabled":
-        return InertRun(bus)
+        return InertRun(bus, config=_event_of(config, flatten_depth))
     planned = plan_destinations(destinations, rank)
-    more = plan_sinks(sinks, rank)
+    notes = _crash_notes(settings, rank)
     if planned.empty:
-        job = job_key()
-        return InertRun(bus, None if job is None else CrashNoteHook(settings.directory, job, rank), more)
-    active = active_runs.get(id(bus))
-    if active is not None:
-        msg = (
-            f"this bus already has a run ({active.journal.name}): finish() it first, "
-            "or give start() a bus=Bus() of its own"
-        )
-        raise RunActiveError(msg)
+        more = plan_sinks(sinks, rank).sinks
+        return InertRun(bus, notes, more, config=_event_of(config, flatten_depth))
+    _refuse_second_run(bus)
     target = make_target(
         settings,
         experiment_name=experiment_name,
@@ -101,22 +98,49 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
         artifact_location=artifact_location,
         tags=text_tags(tags, description),
         resume=resume,
-        checkpoint_dir=checkpoint_dir,
+        checkpoint_dir=checkpoint_dir if rank == 0 else None,
         parent_run_id=parent_run_id,
     )
-    run = Run(
-        bus,
-        settings,
-        target,
-        terminate_signals=checked_signals(terminate_signals),
-        cap=checked_cap(journal_cap),
-        rank=rank,
-        destinations=planned,
-        system_metrics=checked_interval(system_metrics),
-    )
-    run.begin(more, config, flatten_depth)
+    signals, cap = checked_signals(terminate_signals), checked_cap(journal_cap)
+    interval = checked_interval(system_metrics)
+    chosen = plan_sinks(sinks, rank)
+    try:
+        run = Run(
+            bus,
+            settings,
+            target,
+            terminate_signals=signals,
+            cap=cap,
+            rank=rank,
+            destinations=planned,
+            system_metrics=interval,
+        )
+        run.begin([*chosen.sinks, *([] if notes is None else [CrashNoteSink(notes)])], config, flatten_depth)
+    except BaseException:
+        chosen.close_made()
+        raise
     note_started(target)
     return run
+
+
+def _event_of(config: Any, flatten_depth: int | None) -> ConfigEvent | None:
+    return None if config is None else ConfigEvent(config, flatten_depth)
+
+
+def _refuse_second_run(bus: Bus) -> None:
+    active = active_runs.get(id(bus))
+    if active is not None:
+        msg = (
+            f"this bus already has a run ({active.journal.name}): finish() it first, "
+            "or give start() a bus=Bus() of its own"
+        )
+        raise RunActiveError(msg)
+
+
+def _crash_notes(settings: Settings, rank: int) -> CrashNoteHook | None:
+    """What tells rank 0 of a crash of this rank, where there is a job they are ranks of."""
+    job = job_key()
+    return None if job is None or rank == 0 else CrashNoteHook(settings.directory, job, rank)
 
 
 def _checked_bus(bus: Bus | None) -> Bus:

@@ -2,31 +2,60 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from trackside.plan import checked_sinks
 from trackside.shaping import Shaping
 
+logger = logging.getLogger(__name__)
 
-def plan_sinks(given: Iterable[Any], rank: int) -> tuple[Any, ...]:
+
+class SinkPlan(NamedTuple):
+    """The sinks to attach; those among them that were ``made`` here are nobody else's to close."""
+
+    sinks: tuple[Any, ...]
+    made: tuple[Any, ...]
+
+    def close_made(self) -> None:
+        """The start failed: give back the ports and files that sinks took."""
+        for sink in self.made:
+            close = getattr(sink, "close", None)
+            if close is not None:
+                try:
+                    close()
+                except Exception:
+                    logger.exception("closing sink %r failed", sink)
+
+
+def plan_sinks(given: Iterable[Any], rank: int) -> SinkPlan:
     """``given`` with names and mappings made into sinks, without those that this rank is not to have.
 
     A sink is attached on rank 0, or on the ranks its shape names. Raises :class:`ConfigurationError` for an
-    unknown name or option and a missing extra, ``TypeError`` for what can be no list of sinks.
+    unknown name or option and a missing extra, on every rank; ``TypeError`` for what can be no list of sinks.
     """
     if isinstance(given, (str, Mapping)):
         given = (given,)
-    made = (_made(one) for one in checked_sinks(given))
-    return tuple(sink for sink in made if _wants_rank(sink, rank))
+    sinks: list[Any] = []
+    plan = SinkPlan((), ())
+    try:
+        for one in checked_sinks(given):
+            described = isinstance(one, (str, Mapping))
+            sink = _made(one, rank) if described else one
+            if sink is not None and (described or _wants_rank(sink, rank)):
+                sinks.append(sink)
+                plan = SinkPlan((*sinks,), (*plan.made, *([sink] if described else [])))
+    except BaseException:
+        plan.close_made()
+        raise
+    return plan
 
 
-def _made(one: Any) -> Any:
-    if not isinstance(one, (str, Mapping)):
-        return one
+def _made(one: Any, rank: int) -> Any:
     from trackside.sinks.registry import make_sink
 
-    return make_sink(one)
+    return make_sink(one, rank)
 
 
 def _wants_rank(sink: Any, rank: int) -> bool:
