@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ALIVE = this_process()
-DEAD = msgspec.structs.replace(ALIVE, started=0.0)
+DEAD = msgspec.structs.replace(ALIVE, started=0.0, start_ticks=None)
 ELSEWHERE = Owner("elsewhere", 1, 0.0, "another-boot another-namespace")
 
 

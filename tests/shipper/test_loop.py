@@ -41,7 +41,7 @@ class Bench:
 
     def __init__(self, root: Path, *, alive: bool) -> None:
         me = this_process()
-        self.owner = me if alive else msgspec.structs.replace(me, started=0.0)
+        self.owner = me if alive else msgspec.structs.replace(me, started=0.0, start_ticks=None)
         self.journal = create_directory(root / "journals", "bench")
         self.meta = Meta("id", self.owner, Target("sqlite://"), 0, "/", 1, terminate_signals=(15,), job="job")
         write_atomically(self.journal.meta, msgspec.json.encode(self.meta))

@@ -13,7 +13,7 @@ import msgspec
 import psutil
 import pytest
 
-from trackside.journal.meta import Owner, boot_id, this_process
+from trackside.journal.meta import Owner, boot_id, start_ticks, this_process
 from trackside.shipper import watch
 from trackside.shipper.watch import SILENCE, UNKNOWN, DeathWatch, Ending, has_ended, is_alive, is_local
 
@@ -30,7 +30,13 @@ def child():
 
 def owner_of(process: subprocess.Popen[str]) -> Owner:
     """``process`` as an owner."""
-    return Owner(socket.gethostname(), process.pid, psutil.Process(process.pid).create_time(), boot_id())
+    started = psutil.Process(process.pid).create_time()
+    return Owner(socket.gethostname(), process.pid, started, boot_id(), start_ticks(process.pid))
+
+
+def as_older_versions_had_it(owner: Owner) -> Owner:
+    """Without the kernel's word for when it was started; other systems than Linux have none either."""
+    return msgspec.structs.replace(owner, start_ticks=None)
 
 
 def become_zombie(process: subprocess.Popen[str]) -> None:
@@ -83,10 +89,51 @@ def test_a_stopped_process_is_alive(child) -> None:
     assert is_alive(owner)
 
 
-def test_a_reused_number_is_not_the_process(child) -> None:
+@pytest.mark.skipif(start_ticks(1) is None, reason="needs Linux")
+def test_setting_the_clock_confuses_nobody(child) -> None:
+    """Nor a shipper that is started after it: the kernel's ticks count, not the time of day."""
+    owner = owner_of(child)
+    assert is_alive(msgspec.structs.replace(owner, started=owner.started - 3600))
+    assert owner.start_ticks is not None
+    assert not is_alive(msgspec.structs.replace(owner, start_ticks=owner.start_ticks - 1))
+    kept = msgspec.json.decode(msgspec.json.encode(owner), type=Owner)
+    assert kept == owner
+
+
+def test_a_journal_of_an_older_version_is_understood(child) -> None:
+    """It has the time of day only."""
+    owner = as_older_versions_had_it(owner_of(child))
+    old = {name: getattr(owner, name) for name in ("host", "pid", "started", "boot_id")}
+    assert msgspec.convert(old, Owner) == owner
+    assert is_alive(owner)
+    assert not is_alive(msgspec.structs.replace(owner, started=owner.started - 100))
+
+
+def test_a_name_full_of_brackets(tmp_path) -> None:
+    """The kernel puts the process's name, whatever it holds, in the midst of the numbers."""
+    odd = tmp_path / "a) R 1 (b"
+    odd.symlink_to(sys.executable)
+    if start_ticks(os.getpid()) is None:
+        pytest.skip("needs Linux")
+    with subprocess.Popen([str(odd), "-c", CHILD], stdin=subprocess.PIPE, text=True) as process:
+        seen = start_ticks(process.pid)
+        assert seen is not None
+        wall = seen / os.sysconf("SC_CLK_TCK") + psutil.boot_time()
+        assert abs(wall - psutil.Process(process.pid).create_time()) < 2
+        process.kill()
+
+
+def test_ticks_of_nobody() -> None:
+    """A process that is gone has none."""
+    assert start_ticks(2**22 + 1) is None
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_reused_number_is_not_the_process(child, older: bool) -> None:
     """The same number with another start time is somebody else, whose end is not ours to report."""
     owner = owner_of(child)
-    other = msgspec.structs.replace(owner, started=owner.started - 100)
+    ticks = None if older or owner.start_ticks is None else owner.start_ticks - 10_000
+    other = msgspec.structs.replace(owner, started=owner.started - 100, start_ticks=ticks)
     seen = DeathWatch(other)
     assert seen.is_dead()
     assert seen.fileno() is None

@@ -24,6 +24,9 @@ class Owner(msgspec.Struct, frozen=True):
     """Seconds since the epoch, as psutil's ``create_time`` has it."""
     boot_id: str
     """Differs between two boots, and between two process namespaces (containers) of one."""
+    start_ticks: int | None = None
+    """When the kernel says it was started (Linux), in ticks since the boot: ``started``, which is counted
+    from the wall clock, moves when somebody sets that. None on other systems, and in older journals."""
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -146,7 +149,18 @@ def this_process() -> Owner:
         pid=os.getpid(),
         started=psutil.Process().create_time(),
         boot_id=boot_id(),
+        start_ticks=start_ticks(os.getpid()),
     )
+
+
+def start_ticks(pid: int) -> int | None:
+    """When the process was started, in the kernel's ticks since the boot; None where that can't be read."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            after_name = file.read().rpartition(b")")[2]  # the name may hold anything, brackets too
+        return int(after_name.split()[19])  # proc_pid_stat(5): field 22, the name being the second
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def boot_id() -> str:

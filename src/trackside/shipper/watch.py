@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import psutil
 
-from trackside.journal.meta import Owner, boot_id
+from trackside.journal.meta import Owner, boot_id, start_ticks
 
 SILENCE = 300.0
 """Seconds without a sign of life after which a process elsewhere counts as gone; live shippers give one
@@ -48,8 +48,7 @@ UNKNOWN = Ending()
 class DeathWatch:
     """Watches the process ``owner``, which must be of this machine.
 
-    The start time identifies the process once; from then on the descriptor does, where there are such:
-    psutil counts start times from a boot time that moves when somebody sets the clock.
+    The start time identifies the process once; from then on the descriptor does, where there are such.
     """
 
     def __init__(self, owner: Owner) -> None:
@@ -117,12 +116,18 @@ def is_alive(owner: Owner) -> bool:
         return False
     try:
         process = psutil.Process(owner.pid)
-        same = abs(process.create_time() - owner.started) < _START_TOLERANCE
-        return same and process.status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
+        return _is_same(process, owner) and process.status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
     except psutil.AccessDenied:
         return True
     except psutil.Error:
         return False
+
+
+def _is_same(process: psutil.Process, owner: Owner) -> bool:
+    """Whether ``process``, which has the owner's number, is it, and no later one."""
+    if owner.start_ticks is not None:
+        return start_ticks(owner.pid) == owner.start_ticks
+    return bool(abs(process.create_time() - owner.started) < _START_TOLERANCE)
 
 
 def oom_kills() -> int | None:
