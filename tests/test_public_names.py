@@ -37,7 +37,7 @@ MODULES = {
         "to_float_metrics",
     },
     "trackside.params": {"flatten_params"},
-    "trackside.protocols": {"Sink", "Destination", "Resumable"},
+    "trackside.protocols": {"Sink", "Destination", "Resumable", "Durable"},
     "trackside.shaping": {"Shaped", "Shaper", "Shaping", "make_shaping"},
     "trackside.sinks": {
         "CallbackSink",

@@ -81,3 +81,14 @@ class Resumable(Protocol):
 
     def restore(self, state: dict[str, Any]) -> None:
         """Called before ``open``, with what ``state`` said last; not at the first start."""
+
+
+@runtime_checkable
+class Durable(Protocol):
+    """What a destination has, too, that writes to a disk of ours.
+
+    There a power cut may take what was acknowledged, so the journal must be kept as long.
+    """
+
+    def sync(self) -> None:
+        """Have everything on the disk for good; called before a segment of the journal is deleted."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.faults.fake import FakeDestination, Point, Rig, raise_if, until
+from tests.journal.tools import small_segments
 from trackside.errors import RejectedError
 from trackside.journal.cursor import load_cursor
 from trackside.shaping import Shaping
 from trackside.shipper.retry import Policy
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def steps(rig: Rig) -> list[int]:
@@ -124,3 +128,33 @@ def test_a_destination_takes_back_what_was_not_acknowledged(rig: Rig) -> None:
     rig.finish()
     assert ledger.restored == [{"lines": 20}]
     assert ledger.lines == list(range(40))
+
+
+class Disk(FakeDestination):
+    """Has what it got for good only after ``sync``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.synced: list[int] = []
+        self.failures = 2
+
+    def sync(self) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise OSError("no room")
+        self.synced.append(len(self.points))
+
+
+def test_segments_are_let_go_when_the_destination_has_them_for_good(tmp_path: Path) -> None:
+    """Acknowledged is not yet safe from a power cut; a sync that fails is tried again."""
+    disk = Disk()
+    with small_segments():
+        rig = Rig(tmp_path, disk)
+        rig.emit(200)
+        rig.lane = rig.new_lane()
+        assert rig.lane.released == 1
+        rig.lane.start()
+        until(lambda: rig.lane.released == rig.lane.cursor.position.segment > 1)
+        rig.finish()
+    assert disk.synced
+    assert disk.failures == 0

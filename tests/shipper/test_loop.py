@@ -266,6 +266,7 @@ def test_acknowledged_segments_are_deleted(many_segments: Bench) -> None:
     assert journal.segment_numbers()[: len(numbers)] == numbers, "nothing is acknowledged yet"
     (lane,) = shipper.lanes
     lane.cursor = msgspec.structs.replace(lane.cursor, position=Position(3, 0, 99), shipped=99)
+    lane.released = 3
     tend(shipper)
     assert journal.segment_numbers()[0] == 3
     assert load_cursor(journal.cursor("fake")).position == Position(3, 0, 99)

@@ -37,7 +37,9 @@ NO_RANK = {"RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "CI", "NO
 
 def environment(**more: str) -> dict[str, str]:
     """The environment of a user at a terminal."""
-    kept = {name: value for name, value in os.environ.items() if name not in NO_RANK}
+    # The size: pytest-xdist sets it for its workers, and it comes before the terminal's own.
+    unwanted = {*NO_RANK, "COLUMNS", "LINES"}
+    kept = {name: value for name, value in os.environ.items() if name not in unwanted}
     return {**kept, "TERM": "xterm-256color", "PYTHONUTF8": "1", **more}
 
 

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from trackside.errors import RefusedError, RejectedError, RetryableError, UnauthorisedError
+from trackside.errors import DeliveryError, RefusedError, RejectedError, RetryableError, UnauthorisedError
 from trackside.journal.cursor import load_cursor, save_cursor
 from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord
 from trackside.journal.meta import LaneState
 from trackside.journal.reader import Entry, JournalReader
-from trackside.protocols import Resumable
+from trackside.protocols import Durable, Resumable
 from trackside.shaping import Shaper
 from trackside.shipper import retry
 from trackside.shipper.rejects import RejectedFile, halves
@@ -76,6 +76,8 @@ class Lane(threading.Thread):
         self.failing: str | None = None
         self.opened = False
         self.settled: Verdict | None = None
+        self.released = 1
+        """Segments before this one are needed no more, not even after a power cut."""
         self._judge = judge
         self._on_lifecycle = on_lifecycle
         self._dropped = dropped
@@ -166,7 +168,20 @@ class Lane(threading.Thread):
                 if not entries:
                     self._wait(POLL)
 
+    def _release(self) -> None:
+        """Let the segments go that everything is acknowledged of, once the destination has it for good."""
+        segment = self.cursor.position.segment
+        if segment > self.released:
+            try:
+                if isinstance(self.destination, Durable):
+                    self.destination.sync()
+            except (DeliveryError, OSError) as error:
+                logger.warning("%s: nothing is let go yet: %s", self.destination.name, error)
+            else:
+                self.released = segment
+
     def _idle(self) -> None:
+        self._release()
         try:
             self._persist(self.destination.idle)
         except RefusedError:

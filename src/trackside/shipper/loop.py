@@ -230,7 +230,7 @@ class Shipper:
                     _sync_file(self._journal, number)
 
     def _delete_acknowledged(self) -> None:
-        done_with = min(lane.cursor.position.segment for lane in self._keepers())
+        done_with = min(lane.released for lane in self._keepers())
         old = [number for number in self._journal.segment_numbers() if number < done_with]
         if old:
             for lane in self.lanes:
