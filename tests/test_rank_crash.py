@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from trackside.crash import crash_event
-from trackside.rank_crash import CrashNoteHook, forget_notes, job_key, notes_directory, read_notes
+from trackside.exit_code import _load_library
+from trackside.rank_crash import (
+    CrashNote,
+    CrashNoteHook,
+    expect_notes,
+    forget_notes,
+    job_key,
+    notes_directory,
+    read_notes,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 BOOM = ValueError("boom")
+
+needs_on_exit = pytest.mark.skipif(_load_library() is None, reason="no on_exit in this C library")
 
 
 @pytest.fixture
@@ -92,6 +104,58 @@ def test_forgetting_removes_what_is_empty(tmp_path: Path) -> None:
     forget_notes(root, None)
     forget_notes(root, "two")
     assert not root.exists()
+
+
+EXITING = """
+import os, pathlib, sys
+from trackside.rank_crash import CrashNoteHook, expect_notes
+root = pathlib.Path(sys.argv[1])
+hook = CrashNoteHook(root, "job", 2)
+hook.install()
+{script}
+"""
+
+
+def left_by(root: Path, script: str) -> list[CrashNote]:
+    """The notes that a process leaves in which ``script`` runs on rank 2."""
+    subprocess.run([sys.executable, "-c", EXITING.format(script=script), str(root)], check=False)
+    return read_notes(root, "job", since_ms=0)
+
+
+@needs_on_exit
+@pytest.mark.parametrize(
+    ("script", "messages"),
+    [
+        ("raise SystemExit(3)", ["exit code 3"]),
+        ("sys.exit('no data')", ["exit code 1"]),
+        ("sys.exit(0)", []),
+        ("try:\n    sys.exit(3)\nexcept SystemExit:\n    pass", []),
+        ("hook.finish()\nsys.exit(3)", []),
+        ("try:\n    sys.exit(3)\nfinally:\n    hook.finish()", ["exit code 3"]),
+        ("try:\n    1 / 0\nexcept Exception:\n    hook.finish()\nsys.exit(3)", []),
+        ("if os.fork() == 0:\n    sys.exit(3)\nos.wait()", []),
+    ],
+)
+def test_an_exit_code_is_noted(tmp_path: Path, script: str, messages: list[str]) -> None:
+    """One that is not 0, of the process itself, unless the program had said that it is done."""
+    expect_notes(tmp_path, "job")
+    notes = left_by(tmp_path, script)
+    assert [note.message for note in notes] == messages
+    assert all((note.rank, note.error_type) == (2, "SystemExit") for note in notes)
+
+
+@needs_on_exit
+def test_an_exception_is_noted_before_its_exit_code(tmp_path: Path) -> None:
+    """It says more, and is the cause; also when it passed a ``finish()``."""
+    expect_notes(tmp_path, "job")
+    notes = left_by(tmp_path, "try:\n    1 / 0\nfinally:\n    hook.finish()")
+    assert [note.error_type for note in notes] == ["ZeroDivisionError"]
+
+
+def test_no_exit_code_is_left_where_nobody_reads_it(tmp_path: Path) -> None:
+    """Rank 0's run is settled, or there is none: no directory, no file."""
+    assert left_by(tmp_path / "journals", "sys.exit(3)") == []
+    assert not (tmp_path / "journals").exists()
 
 
 def test_a_damaged_note_is_passed_over(tmp_path: Path) -> None:

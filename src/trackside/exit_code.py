@@ -71,6 +71,15 @@ class ExitCodeNote:
             os.close(descriptor)
 
 
+def read_exit_code(path: Path) -> int | None:
+    """The exit code Python left with, as noted by the C library; None when it did not get that far."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    return int.from_bytes(data[:4], "little", signed=True) & 0xFF if len(data) >= 4 else None  # noqa: PLR2004
+
+
 def _address(function: Any) -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 

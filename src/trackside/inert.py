@@ -58,7 +58,7 @@ class InertRun(Run):
         self._close_sinks()
         self._sinks = []
         if self._crash_notes is not None:
-            self._crash_notes.uninstall()
+            self._crash_notes.finish()
 
     def activate(self) -> Run:
         """There is no run to make active."""

@@ -2,12 +2,15 @@
 
 torchrun answers the crash of one rank with SIGTERM to the others, so by its own lights rank 0 was killed.
 The true status is FAILED, with the other rank's exception: a rank other than 0 leaves a small file under
-``TRACKSIDE_DIR`` before it goes down, and the shipper of rank 0 reads it. Ranks that share no directory
-with rank 0 (other nodes without a shared file system) can't tell, and the run shows KILLED.
+``TRACKSIDE_DIR`` before it goes down, and the shipper of rank 0 reads it. An exception is noted by
+``sys.excepthook``; the exit code, which Python tells nobody, by the C library (:mod:`trackside.exit_code`).
+Ranks that share no directory with rank 0 (other nodes without a shared file system) can't tell, and the run
+shows KILLED.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import os
@@ -17,7 +20,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from trackside.crash import crash_event
+from trackside.exit_code import ExitCodeNote, read_exit_code
 from trackside.journal.directory import DIRECTORY_MODE, read_json, write_atomically
+from trackside.passing import Passing, passing_exception
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,11 +65,22 @@ def notes_directory(root: Path, job: str) -> Path:
 
 
 def read_notes(root: Path, job: str | None, *, since_ms: int) -> list[CrashNote]:
-    """The job's notes written since ``since_ms``, the earliest first."""
+    """The job's notes written since ``since_ms``, the earliest first; of each rank the first."""
     if job is None:
         return []
-    found = [read_json(path, CrashNote) for path in notes_directory(root, job).glob("*.json")]
-    return sorted((n for n in found if n is not None and n.at_ms >= since_ms), key=lambda n: n.at_ms)
+    directory = notes_directory(root, job)
+    found = [read_json(path, CrashNote) for path in directory.glob("*.json")]
+    found += [_exit_note(path) for path in directory.glob("*.exit")]
+    notes = sorted((n for n in found if n is not None and n.at_ms >= since_ms), key=lambda n: n.at_ms)
+    first = {note.rank: note for note in reversed(notes)}
+    return [note for note in notes if first[note.rank] is note]
+
+
+def expect_notes(root: Path, job: str | None) -> None:
+    """Make the directory in which ranks leave their exit codes: they leave none where nobody reads them."""
+    if job is not None:
+        with contextlib.suppress(OSError):  # another rank's may be there already
+            notes_directory(root, job).mkdir(mode=DIRECTORY_MODE, parents=True)
 
 
 def forget_notes(root: Path, job: str | None) -> None:
@@ -72,11 +88,22 @@ def forget_notes(root: Path, job: str | None) -> None:
     if job is None:
         return
     directory = notes_directory(root, job)
-    for path in directory.glob("*.json"):
+    for path in directory.glob("*"):
         path.unlink(missing_ok=True)
     for empty in (directory, directory.parent, root):
         with contextlib.suppress(OSError):  # other jobs' notes, other journals
             empty.rmdir()
+
+
+def _exit_note(path: Path) -> CrashNote | None:
+    """The note that an exit code amounts to; None for a clean one, or one that is not written yet."""
+    code = read_exit_code(path)
+    try:
+        rank = int(path.stem.removeprefix("rank-"))
+        at_ms = path.stat().st_mtime_ns // 1_000_000
+    except (OSError, ValueError):  # gone meanwhile, or nobody's
+        return None
+    return CrashNote(rank, at_ms, "SystemExit", f"exit code {code}", None) if code else None
 
 
 class CrashNoteSink:
@@ -86,29 +113,45 @@ class CrashNoteSink:
         self._notes = notes
 
     def on_lifecycle(self, event: LifecycleEvent) -> None:
-        """Note an exception nobody caught, in whatever thread, and an exit that says failure."""
-        failed_exit = event.kind == "exited" and event.exit_code not in {None, 0}
-        if failed_exit or event.kind in {"crashed", "thread_crashed"}:
+        """Note an exception nobody caught, in whatever thread, and an exit code that says failure."""
+        if event.kind in {"crashed", "thread_crashed"}:
             self._notes.note(event)
+        elif event.kind == "exited":
+            self._notes.note_exit_code()
+        elif event.kind == "finishing":  # the run's hooks tell nobody but the run from here on
+            self._notes.install()
+            self._notes.finish()
 
 
 class CrashNoteHook:
-    """Chains ``sys.excepthook`` on a rank that logs nothing itself."""
+    """Chains ``sys.excepthook`` on a rank that logs nothing itself, and notes its exit code."""
 
     def __init__(self, root: Path, job: str, rank: int) -> None:
         self._root = root
         self._job = job
         self._rank = rank
         self._previous = sys.excepthook
+        self._process = os.getpid()
+        self._passing: Passing | None = None
 
     def install(self) -> None:
         """Hook in."""
         self._previous = sys.excepthook
         sys.excepthook = self._on_exception
+        atexit.register(self.note_exit_code)
+
+    def finish(self) -> None:
+        """The program says that it is done: unhook, unless an exception is on its way and may yet end it."""
+        error = passing_exception()
+        if error is None:
+            self.uninstall()
+        else:
+            self._passing = Passing(error, self._forget_exit)
 
     def uninstall(self) -> None:
         """Unhook, unless somebody hooked in on top of us; then only note nothing more."""
         self._job = ""
+        atexit.unregister(self.note_exit_code)
         if sys.excepthook == self._on_exception:
             sys.excepthook = self._previous
 
@@ -131,6 +174,17 @@ class CrashNoteHook:
     def _on_exception(
         self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
     ) -> None:
-        with contextlib.suppress(Exception):
-            self.note(crash_event("crashed", kind, error, trace))
+        if self._passing is None or self._passing.is_behind(error):
+            with contextlib.suppress(Exception):
+                self.note(crash_event("crashed", kind, error, trace))
         self._previous(kind, error, trace)
+
+    def _forget_exit(self) -> None:
+        """The exception was handled: how the process ends is none of the run's business any more."""
+        self._job = ""
+
+    def note_exit_code(self) -> None:
+        """Have the exit code noted, which is settled only after all of Python is gone."""
+        if self._job and os.getpid() == self._process:  # a forked child's exit is its own
+            with contextlib.suppress(OSError):  # no such directory: rank 0's run is settled
+                ExitCodeNote.write_to(notes_directory(self._root, self._job) / f"rank-{self._rank}.exit")

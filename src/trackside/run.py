@@ -30,6 +30,7 @@ from trackside.open_end import OpenEnd, conclude_earlier
 from trackside.open_end import forget as forget_open_ends
 from trackside.passing import Passing, interpreter_is_leaving, passing_exception
 from trackside.plan import make_meta
+from trackside.rank_crash import expect_notes, forget_notes
 from trackside.shipper.process import ShipperProcess
 from trackside.sinks.mlflow import MLflowSink
 from trackside.status import RunStatus, checked_status
@@ -275,6 +276,7 @@ class Run:
             self._bus.emit(LifecycleEvent("started"))
             if config is not None:
                 self._bus.emit(ConfigEvent(config, flatten_depth))
+            expect_notes(self._settings.directory, self._meta.job)
             if self._meta.mode == "online" and self._shipper.start() and self._meta.mlflow:
                 self._await_run()
         except BaseException as error:
@@ -286,6 +288,7 @@ class Run:
             self._let_shipper_go()
             if not (interrupted and self._shipper.pid is not None):
                 self.journal.remove()
+                forget_notes(self._settings.directory, self._meta.job)
             raise
 
     def _await_run(self) -> None:

@@ -197,8 +197,8 @@ if dist.get_rank() == 0:
     emit(20)
 dist.barrier()
 if dist.get_rank() == {rank}:
-    raise ValueError("boom")
-time.sleep(30)
+    {what}
+time.sleep({seconds})
 """
 TORCHRUN_COMMAND = (
     sys.executable,
@@ -214,7 +214,7 @@ TORCHRUN_COMMAND = (
 RANKS = [
     Case(
         "torchrun: rank 0 raises",
-        TORCHRUN.format(rank=0),
+        TORCHRUN.format(rank=0, what="raise ValueError('boom')", seconds=30),
         "FAILED",
         1,
         reason="ValueError: boom",
@@ -223,11 +223,39 @@ RANKS = [
     ),
     Case(
         "torchrun: rank 1 raises",
-        TORCHRUN.format(rank=1),
+        TORCHRUN.format(rank=1, what="raise ValueError('boom')", seconds=30),
         "FAILED",
         1,
         reason="ValueError on rank 1: boom",
         stderr="ValueError: boom",
+        command=TORCHRUN_COMMAND,
+    ),
+    Case(
+        "torchrun: rank 1 calls sys.exit(3)",
+        TORCHRUN.format(rank=1, what="sys.exit(3)", seconds=30),
+        "FAILED",
+        1,
+        reason="SystemExit on rank 1: exit code 3",
+        command=TORCHRUN_COMMAND,
+    ),
+    Case(
+        "torchrun: rank 1, finally: finish(), SystemExit(4)",
+        TORCHRUN.format(
+            rank=1,
+            what="try:\n        raise SystemExit(4)\n    finally:\n        run.finish()",
+            seconds=30,
+        ),
+        "FAILED",
+        1,
+        reason="SystemExit on rank 1: exit code 4",
+        command=TORCHRUN_COMMAND,
+    ),
+    Case(
+        "torchrun: clean return",
+        TORCHRUN.format(rank=0, what="time.sleep(0)", seconds=0),
+        "FINISHED",
+        0,
+        reason="exit code 0",
         command=TORCHRUN_COMMAND,
     ),
 ]

@@ -6,16 +6,18 @@ import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from trackside.exit_code import read_exit_code
 from trackside.shipper.watch import UNKNOWN, Ending
 from trackside.status import Crash, Evidence, evidence_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     from trackside.journal.format import LifecycleRecord
     from trackside.journal.scoreboard import SignalSeen
     from trackside.rank_crash import CrashNote
+
+__all__ = ["gather", "read_exit_code"]
 
 
 def gather(
@@ -53,15 +55,6 @@ def gather(
         killed_by=ending.killed_by,
         oom=oom,
     )
-
-
-def read_exit_code(path: Path) -> int | None:
-    """The exit code Python left with, as noted by the C library; None when it did not get that far."""
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return None
-    return int.from_bytes(data[:4], "little", signed=True) & 0xFF if len(data) >= 4 else None  # noqa: PLR2004
 
 
 def _crash_of_rank(note: CrashNote) -> Crash:
