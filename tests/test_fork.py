@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.ends.harness import new_database, wait_until_settled
 from trackside import fork
 from trackside.fork import abandon_in_children, keep_in_children
 
@@ -157,3 +158,42 @@ def test_one_that_fails_keeps_no_other_from_being_abandoned(monkeypatch: pytest.
     fork._after_fork()
     fork._after_fork()
     assert [thing.abandoned for thing in (broken, *others, out)] == [1, 1, 1, 0]
+
+
+ACTIVATED = """
+import os, sys
+import mlflow
+import trackside
+
+def status():
+    return mlflow.MlflowClient().get_run(run.run_id).info.status
+
+run = trackside.start("x").activate()
+for way in (lambda: sys.exit(0), lambda: 1 / 0, mlflow.end_run):
+    pid = os.fork()
+    if pid == 0:
+        way()
+        sys.exit(0)
+    os.waitpid(pid, 0)
+    print(status(), mlflow.active_run().info.run_id == run.run_id, flush=True)
+"""
+
+
+def test_a_child_does_not_end_an_activated_run(tmp_path: Path) -> None:
+    """It inherits MLflow's exit hook, which ends the process's active run as FINISHED."""
+    uri = new_database(tmp_path)
+    environment = {**os.environ, "TRACKSIDE_DIR": str(tmp_path / "journals"), "MLFLOW_TRACKING_URI": uri}
+    done = subprocess.run(
+        [sys.executable, "-c", ACTIVATED],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-3:] == ["RUNNING True"] * 3, done.stdout
+    run = wait_until_settled(uri, tmp_path / "journals")
+    assert run is not None
+    assert run.info.status == "FINISHED"
