@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 
-from trackside.shipper.masked import MaskedStream, secrets_in
+from trackside.shipper.masked import MaskedStream, secrets_among, secrets_in
 
 SCRIPT = """
 import logging, sys, warnings
@@ -55,3 +55,13 @@ def test_what_is_secret_in_an_address() -> None:
     """The password, as spelt and as meant; an address that can't be parsed has none."""
     assert secrets_in("http://u:a%2Fb@h") == ["a%2Fb", "a/b"]
     assert secrets_in("sqlite:///x.db") == secrets_in("http://[::1") == []
+
+
+def test_secrets_among_options() -> None:
+    """Of a destination's options: what a mask is put on, and the password in an address."""
+    options = {
+        "second": {"tracking_uri": "http://me:hunter%202@host:5000", "experiment_name": "digits"},
+        "mine": {"api_key": "k-123456", "hosts": ["a", "postgresql://u:sesame@b/c"]},
+    }
+    assert secrets_among(options) == ["hunter%202", "hunter 2", "k-123456", "sesame", "sesame"]
+    assert secrets_among(None) == []

@@ -182,6 +182,8 @@ def test_a_refusing_or_crowding_destination_keeps_no_segments(
     bench.thread.start()
     bench.emit(2000)
     until(lambda: arrived(bench.own) == 2000)
+    own = bench.shipper.lanes[0]
+    until(lambda: own.cursor.position.seq == 2000 and own.released == own.cursor.position.segment)
     first = bench.journal.segment_numbers()[0]
     assert first == 1, "the third has not read them, and there is room"
     bench.shipper._meta = msgspec.structs.replace(bench.meta, cap=1)

@@ -38,7 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Ship; return the process's exit code."""
     options = _parse(arguments)
     _become_polite()
-    mask_output(os.environ.get(TRACKING_URI, ""))
+    secrets = msgspec.json.decode(os.environ.pop(SECRETS, "{}"))
+    mask_output(os.environ.get(TRACKING_URI, ""), secrets)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     journal = JournalDirectory(options.journal)
     lock = JournalLock(journal.lock)
@@ -51,17 +52,18 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_REFUSED
     _ship_leftovers(meta)
     progress = Progress(journal)
-    destinations = make_destinations(journal, meta, progress)
+    destinations = make_destinations(journal, meta, progress, secrets)
     shipper = Shipper(
         journal, meta, destinations, progress=progress, pipe=options.pipe, linger=options.linger
     )
     return shipper.run()
 
 
-def make_destinations(journal: JournalDirectory, meta: Meta, progress: Progress) -> list[Destination]:
-    """The run's own destination first, then those beside it."""
+def make_destinations(
+    journal: JournalDirectory, meta: Meta, progress: Progress, secrets: dict[str, dict[str, Any]]
+) -> list[Destination]:
+    """The run's own destination first, then those beside it; ``secrets``: whole options, where masked."""
     uri = os.environ.pop(TRACKING_URI, None) or meta.target.tracking_uri
-    secrets = msgspec.json.decode(os.environ.pop(SECRETS, "{}"))
     made: list[Destination] = []
     if meta.mlflow:
         made.append(

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 from urllib.parse import unquote, urlsplit
 
-from trackside.masking import MASK, mask_uri
+from trackside.masking import MASK, mask_secrets, mask_uri
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+_SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "WANDB_API_KEY")
 _SHORTEST = 4
 """Characters below which a password is not looked for by itself: the log would be full of stars."""
 
@@ -63,13 +63,31 @@ class MaskedStream:
         return mask_uri(line)
 
 
-def mask_output(tracking_uri: str) -> None:
-    """From now on nothing written to stdout or stderr shows the credentials in use."""
-    secrets = secrets_in(tracking_uri)
+def mask_output(tracking_uri: str, options: Any = None) -> None:
+    """From now on nothing written to stdout or stderr shows the credentials in use.
+
+    ``options``: those of the destinations, of which secrets are left out that look like ones.
+    """
+    secrets = secrets_in(tracking_uri) + secrets_among(options)
     secrets += [os.environ[name] for name in _SECRET_VARIABLES if os.environ.get(name)]
     kept = [secret for secret in secrets if len(secret) >= _SHORTEST]
     sys.stdout = MaskedStream(sys.stdout, kept)
     sys.stderr = MaskedStream(sys.stderr, kept)
+
+
+def secrets_among(options: Any) -> list[str]:
+    """The texts in nested ``options`` that a mask is put on, or the passwords in them."""
+    return _differences(options, mask_secrets(options))
+
+
+def _differences(whole: Any, masked: Any) -> list[str]:
+    if isinstance(whole, dict) and isinstance(masked, dict):
+        return [secret for key in whole for secret in _differences(whole[key], masked[key])]
+    if isinstance(whole, list) and isinstance(masked, list):
+        return [s for one, other in zip(whole, masked, strict=True) for s in _differences(one, other)]
+    if not isinstance(whole, str) or whole == masked:
+        return []
+    return [whole] if masked == MASK else secrets_in(whole)
 
 
 def secrets_in(uri: str) -> list[str]:
