@@ -89,7 +89,8 @@ def forget_notes(root: Path, job: str | None) -> None:
         return
     directory = notes_directory(root, job)
     for path in directory.glob("*"):
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a disk that has become read-only is no reason to fail at the end
+            path.unlink()
     for empty in (directory, directory.parent, root):
         with contextlib.suppress(OSError):  # other jobs' notes, other journals
             empty.rmdir()

@@ -150,7 +150,7 @@ class MLflowDestination:
         """Set the tags that say why, then the status, unless a newer attempt has taken the run over."""
         self._send_load(until_ms=evidence.ended_ms or evidence.died_ms or None)
         if evidence.crash is not None and evidence.crash.traceback:
-            self._outbox.put("traceback.txt", evidence.crash.traceback)
+            self._keep_traceback(evidence.crash.traceback)
         if not self._is_ours():
             logger.info("a newer attempt goes on with run %s: its status is left alone", self._run_id)
         else:
@@ -306,6 +306,12 @@ class MLflowDestination:
         if self._created_blindly:
             opener = RunOpener(self._client, self._meta, translate=self._translate)
             opener.delete_twins(self._run_id)
+
+    def _keep_traceback(self, text: str) -> None:
+        try:
+            self._outbox.put("traceback.txt", text)
+        except OSError as error:  # a full disk may be why it crashed; the status matters more
+            self._progress.notice(f"the traceback could not be kept to be uploaded: {error}")
 
     def _finish_uploads(self) -> None:
         if not self._uploader.finish(LAST_UPLOAD_SECONDS):

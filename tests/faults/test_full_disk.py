@@ -1,0 +1,116 @@
+"""The journal's disk is full when the training ends, which is often why it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from tests.ends.harness import new_database
+from tests.faults.delivery import once_each, steps_of
+from tests.faults.servers import wait_until
+from tests.faults.training import Training
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SCRIPT = """
+run = trackside.start("full")
+emit(200)
+assert run.flush()
+say(run_id=run.run_id)
+wait_for("full")
+emit(200, start=200)
+{end}
+"""
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 6 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("this process may not mount a disk")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def fill(disk: Path) -> None:
+    """To the last byte."""
+    with open(disk / "ballast", "ab", buffering=0) as ballast:
+        for size in (65536, 4096, 512, 1):
+            with contextlib.suppress(OSError):
+                while True:
+                    ballast.write(bytes(size))
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "reason"),
+    [
+        (
+            "raise OSError(28, 'No space left on device')",
+            "FAILED",
+            "OSError: [Errno 28] No space left on device",
+        ),
+        ("os.kill(os.getpid(), 9)", "FAILED", "died without a word"),
+        ("run.finish()", "FINISHED", "finished"),
+    ],
+)
+def test_a_full_disk_at_the_end(tmp_path: Path, disk: Path, end: str, status: str, reason: str) -> None:
+    """The status is set and every point is there, though the shipper can write nothing down any more."""
+    uri = new_database(tmp_path)
+    training = Training(tmp_path, uri, SCRIPT.format(end=end), TRACKSIDE_DIR=str(disk / "journals"))
+    client = MlflowClient(uri)
+    try:
+        training.wait_to_be_asked("full")
+        fill(disk)
+        training.go("full")
+        training.end()
+        run_id = training.said["run_id"]
+        wait_until(lambda: client.get_run(run_id).info.status == status, 30, lambda: log_of(disk))
+        wait_until(lambda: not list((disk / "journals").glob("*/meta.json")), 30, lambda: log_of(disk))
+    finally:
+        training.abandon()
+    assert reason in client.get_run(run_id).data.tags["trackside.end.reason"]
+    assert steps_of(client, run_id) == once_each(400)
+
+
+def room_for(disk: Path, size: int) -> None:
+    """Let ``size`` more bytes onto a full disk."""
+    ballast = disk / "ballast"
+    os.truncate(ballast, ballast.stat().st_size - size)
+
+
+@pytest.mark.parametrize("room", [0, 4096, 12288, 65536])
+def test_a_full_disk_at_the_start(tmp_path: Path, disk: Path, room: int) -> None:
+    """One clear error that says what to do, however far it gets; and nothing is left of the attempt."""
+    fill(disk)
+    room_for(disk, room)
+    script = "trackside.start('full')"
+    training = Training(tmp_path, new_database(tmp_path), script, TRACKSIDE_DIR=str(disk / "journals"))
+    try:
+        assert training.end() == 1
+    finally:
+        training.abandon()
+    assert "JournalError: cannot keep the journal in" in training.text
+    assert "No space left on device; set TRACKSIDE_DIR to a directory" in training.text
+        ["ballast"],
+        ["journals", "ballast"],
+        ["ballast", "journals"],
+    )
+    assert not list(disk.glob("journals/*"))
+
+
+def log_of(disk: Path) -> str:
+    """What the shipper wrote, as long as it could."""
+    return "\n".join(
+        path.read_text() for path in disk.glob("journals/*/*.*") if path.suffix in {".log", ".json"}
+    )
