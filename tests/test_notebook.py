@@ -1,0 +1,86 @@
+"""A real Jupyter kernel: a cell that raises ends no run, and ``sys.excepthook`` is never called.
+
+Skips itself where there is no ipykernel; scripts in IPython are among ``tests/ends``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from tests.ends.harness import new_database, wait_until_settled
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlflow.entities import Run
+
+missing = [name for name in ("ipykernel", "jupyter_client") if importlib.util.find_spec(name) is None]
+pytestmark = pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
+
+# In a process of its own: what it warns of is not ours to mend.
+DRIVER = """
+import json, sys
+from jupyter_client.manager import start_new_kernel
+manager, client = start_new_kernel(startup_timeout=60)
+statuses = []
+for cell in json.loads(sys.argv[1]):
+    statuses.append(client.execute_interactive(cell, timeout=60)["content"]["status"])
+client.stop_channels()
+manager.shutdown_kernel()
+print(json.dumps(statuses))
+"""
+
+START = "import trackside\nrun = trackside.start('notebook')"
+EMIT = "for step in range(20):\n    trackside.log({'loss': 1.0}, step=step)"
+RAISE = "raise ValueError('boom')"
+FINALLY = "try:\n    raise ValueError('boom')\nfinally:\n    run.finish()"
+
+
+def play(directory: Path, cells: list[str]) -> tuple[Run, list[str]]:
+    """The run after ``cells`` were executed and the kernel was shut down, and how each cell ended."""
+    uri = new_database(directory)
+    environment = {
+        **os.environ,
+        "MLFLOW_TRACKING_URI": uri,
+        "TRACKSIDE_DIR": str(directory / "journals"),
+        "IPYTHONDIR": str(directory / "ipython"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER, json.dumps(cells)],
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    run = wait_until_settled(uri, directory / "journals")
+    assert run is not None
+    assert len(MlflowClient(uri).get_metric_history(run.info.run_id, "loss")) == 20
+    return run, json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    ("cells", "statuses", "status", "reason"),
+    [
+        ([START, EMIT], ["ok", "ok"], "FINISHED", ""),
+        ([START, RAISE, EMIT, "run.finish()"], ["ok", "error", "ok", "ok"], "FINISHED", "finished"),
+        ([START, EMIT, RAISE], ["ok", "ok", "error"], "FAILED", "ValueError: boom"),
+        ([START, EMIT, FINALLY], ["ok", "ok", "error"], "FAILED", "ValueError: boom"),
+    ],
+)
+def test_a_notebook(tmp_path: Path, cells: list[str], statuses: list[str], status: str, reason: str) -> None:
+    """Going on after an error is usual there; what the kernel's end leaves uncaught has failed."""
+    run, seen = play(tmp_path, cells)
+    assert seen == statuses
+    assert run.info.status == status
+    assert reason in run.data.tags["trackside.end.reason"]
