@@ -7,9 +7,11 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.ends.harness import Case
+from tests.ends.memory import can_limit_memory
 
 if TYPE_CHECKING:
     import subprocess
@@ -666,6 +668,22 @@ FINISHES = [
     ),
 ]
 
+ENTER_GROUP = """
+sys.path.insert(0, os.environ["CASE_ROOT"])
+from tests.ends.memory import enter_limited_group
+enter_limited_group(900 << 20)
+"""
+OUT_OF_MEMORY = [
+    Case(
+        "OOM killer, in a memory cgroup",
+        ENTER_GROUP + START + "hog = []\nwhile True:\n    hog.append(b'x' * (10 << 20))",
+        "FAILED",
+        -signal.SIGKILL,
+        reason="out of memory",
+        environment={"CASE_ROOT": str(Path(__file__).parents[2])},
+    ),
+]
+
 GROUPS = {
     "clean and raising": BASIC,
     "finish() on the way out": FINISHES,
@@ -676,5 +694,6 @@ GROUPS = {
     "forks": FORKS,
     "not a death": ALIVE,
     "notebooks": NOTEBOOKS,
+    **({"out of memory": OUT_OF_MEMORY} if can_limit_memory() else {}),
 }
 ALL = [case for group in GROUPS.values() for case in group]

@@ -132,12 +132,19 @@ def _is_same(process: psutil.Process, owner: Owner) -> bool:
 
 def oom_kills() -> int | None:
     """The OOM kills of this process's memory cgroup so far; None where it can't be read."""
-    with contextlib.suppress(OSError, ValueError, StopIteration):
-        with open("/proc/self/cgroup", encoding="ascii") as file:
-            group = next(line.split("::", 1)[1].strip() for line in file if line.startswith("0::"))
-        with open(f"/sys/fs/cgroup{group}/memory.events", encoding="ascii") as file:
-            return sum(int(line.split()[1]) for line in file if line.startswith("oom_kill "))
+    with contextlib.suppress(OSError, ValueError, StopIteration), open(_memory_events()) as file:
+        return sum(int(line.split()[1]) for line in file if line.startswith("oom_kill "))
     return None
+
+
+def _memory_events() -> str:
+    """The file that counts them: cgroups of version 1 where the memory controller is there, else of 2."""
+    with open("/proc/self/cgroup", encoding="utf-8") as file:
+        groups = [line.rstrip("\n").split(":", 2) for line in file]
+    for _, controllers, path in groups:
+        if "memory" in controllers.split(","):
+            return f"/sys/fs/cgroup/memory{path}/memory.oom_control"
+    return f"/sys/fs/cgroup{next(path for number, _, path in groups if number == '0')}/memory.events"
 
 
 def _open_pidfd(pid: int) -> int | None:
