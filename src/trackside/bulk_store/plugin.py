@@ -1,0 +1,44 @@
+"""What MLflow's entry points name: makers of stores for ``trackside+sqlite`` and ``trackside+postgresql``.
+
+The groups ``mlflow.tracking_store`` and ``mlflow.model_registry_store``, a name for each spelling of the
+scheme (``pyproject.toml``). The model registry's tables are none of our business: it gets MLflow's store.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from trackside.bulk_store.uri import plain_uri
+
+logger = logging.getLogger(__name__)
+
+
+def tracking_store(store_uri: str, artifact_uri: str | None = None) -> Any:
+    """The store for ``store_uri``; MLflow's own when workspaces are on, which are its business."""
+    from trackside.bulk_store import stock
+    from trackside.bulk_store.store import BulkStore
+
+    root = stock.artifact_root(artifact_uri)
+    if stock.has_workspaces():
+        from mlflow.store.tracking.sqlalchemy_workspace_store import WorkspaceAwareSqlAlchemyStore
+
+        logger.warning("metrics go MLflow's own, slower way into the database: workspaces are on")
+        workspaces: Any = WorkspaceAwareSqlAlchemyStore
+        return workspaces(plain_uri(store_uri), root, **stock.read_replica())
+    return BulkStore(store_uri, root, **stock.read_replica())
+
+
+def model_registry_store(store_uri: str, tracking_uri: str | None = None) -> Any:  # noqa: ARG001 - MLflow's
+    """MLflow's own store for the model registry in the same database."""
+    from trackside.bulk_store import stock
+
+    if stock.has_workspaces():
+        from mlflow.store.model_registry.sqlalchemy_workspace_store import WorkspaceAwareSqlAlchemyStore
+
+        workspaces: Any = WorkspaceAwareSqlAlchemyStore
+        return workspaces(plain_uri(store_uri), **stock.read_replica())
+    from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
+
+    plain: Any = SqlAlchemyStore
+    return plain(plain_uri(store_uri), **stock.read_replica())

@@ -1,0 +1,87 @@
+"""What the bulk store leans on in MLflow beyond its public names, and the check that it is as it was.
+
+The only file with such names. What was found there when it was written, in MLflow 3.6 and 3.17:
+
+- ``store.ManagedSessionMaker()``: a session that commits at the end, sets sqlite's pragmas and turns
+  SQLAlchemy's errors into MLflow's (``mlflow/store/db/utils.py``); since 3.9 or so it must be told that
+  it is to write.
+- the tables ``runs``, ``metrics`` and ``latest_metrics`` and nothing else are touched by ``log_batch``
+  where metrics have no ``model_id`` (``mlflow/store/tracking/sqlalchemy_store.py``).
+- its own default for artifacts, which a server passes on in an environment variable.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from typing import TYPE_CHECKING, Any
+
+import mlflow
+import sqlalchemy
+from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
+from packaging.version import InvalidVersion, Version
+
+from trackside.bulk_store.points import COLUMNS
+from trackside.bulk_store.tables import TABLES
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+OLDEST, TOO_NEW = Version("3.6"), Version("3.18.dev0")
+"""Tried with both ends. A newer one may do more in ``log_batch`` than we know of."""
+
+_PRIMARY_KEYS = {
+    "metrics": {"key", "timestamp", "step", "run_uuid", "value", "is_nan"},
+    "latest_metrics": {"key", "run_uuid"},
+}
+_RUN_COLUMNS = {"run_uuid", "lifecycle_stage"}
+
+
+def why_not(store: Any) -> str | None:
+    """Why ``store`` (a ``SqlAlchemyStore``) can't be written in bulk; None when it can."""
+    version = mlflow.__version__
+    try:
+        if not OLDEST <= Version(version) < TOO_NEW:
+            return f"MLflow {version} has not been tried with it"
+        return _wrong_schema(store.engine)
+    except InvalidVersion:
+        return f"MLflow's version is not known ({version})"
+    except (AttributeError, sqlalchemy.exc.SQLAlchemyError) as error:
+        return f"the database can't be looked at ({type(error).__name__})"
+
+
+def writing_session(store: Any) -> AbstractContextManager[Any]:
+    """A session of ``store`` that commits at the end, with MLflow's translation of errors."""
+    make = store.ManagedSessionMaker
+    options = {"read_only": False} if "read_only" in inspect.signature(make).parameters else {}
+    session: AbstractContextManager[Any] = make(**options)
+    return session
+
+
+def artifact_root(given: str | None) -> str:
+    """Where artifacts of new experiments go when nobody says, as in MLflow's ``_get_sqlalchemy_store``."""
+    return given or os.environ.get("_MLFLOW_SERVER_ARTIFACT_ROOT") or DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
+
+
+def read_replica() -> dict[str, str]:
+    """The option that ``mlflow server --read-replica-backend-store-uri`` means for the stores."""
+    uri = os.environ.get("_MLFLOW_SERVER_READ_REPLICA_BACKEND_STORE")
+    return {"read_db_uri": uri} if uri else {}
+
+
+def has_workspaces() -> bool:
+    """Whether MLflow's stores are to keep workspaces apart, which this one does not."""
+    return os.environ.get("MLFLOW_ENABLE_WORKSPACES", "").lower() in {"true", "1"}
+
+
+def _wrong_schema(engine: sqlalchemy.Engine) -> str | None:
+    if engine.dialect.name not in TABLES:
+        return f"it knows no {engine.dialect.name}"
+    tables = sqlalchemy.inspect(engine)
+    for table, key in _PRIMARY_KEYS.items():
+        names = {column["name"] for column in tables.get_columns(table)}
+        if names != set(COLUMNS) or set(tables.get_pk_constraint(table)["constrained_columns"]) != key:
+            return f"the table {table} is not the one it knows"
+    if not {column["name"] for column in tables.get_columns("runs")} >= _RUN_COLUMNS:
+        return "the table runs is not the one it knows"
+    return None

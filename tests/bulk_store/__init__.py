@@ -1,0 +1,1 @@
+"""The bulk store, beside the one it stands in for."""
