@@ -25,6 +25,7 @@ def test_an_empty_environment_gives_the_defaults(monkeypatch: pytest.MonkeyPatch
         start_timeout=15.0,
         exit_timeout=30.0,
         terminate_timeout=5.0,
+        bulk_store=True,
     )
 
 
@@ -38,6 +39,7 @@ def test_every_variable_is_read() -> None:
             "TRACKSIDE_START_TIMEOUT": "1.5",
             "TRACKSIDE_EXIT_TIMEOUT": "0",
             "TRACKSIDE_TERMINATE_TIMEOUT": "2",
+            "TRACKSIDE_BULK_STORE": "Off",
             "MLFLOW_TRACKING_URI": "http://mlflow:5000",
             "MLFLOW_EXPERIMENT_NAME": "digits",
             "MLFLOW_EXPERIMENT_ID": "7",
@@ -54,6 +56,7 @@ def test_every_variable_is_read() -> None:
         1.5,
         0.0,
         2.0,
+        False,
     )
 
 
@@ -96,12 +99,21 @@ def test_a_timeout_that_is_no_number(name: str, text: str) -> None:
         read_environment({f"TRACKSIDE_{name}_TIMEOUT": text})
 
 
+def test_a_switch_that_is_neither_on_nor_off() -> None:
+    """Not guessed at."""
+    with pytest.raises(
+        ConfigurationError, match="TRACKSIDE_BULK_STORE='maybe' is not a switch; use on or off"
+    ):
+        read_environment({"TRACKSIDE_BULK_STORE": "maybe"})
+
+
 @pytest.mark.parametrize(
     ("given", "absolute"),
     [
         ("sqlite:///mlflow.db", "sqlite:///{here}/mlflow.db"),
         ("sqlite:///sub/mlflow.db", "sqlite:///{here}/sub/mlflow.db"),
         ("sqlite:////abs/mlflow.db", "sqlite:////abs/mlflow.db"),
+        ("trackside+sqlite:///mlflow.db", "trackside+sqlite:///{here}/mlflow.db"),
         ("sqlite:///:memory:", "sqlite:///:memory:"),
         ("mlruns", "{here}/mlruns"),
         ("./mlruns", "{here}/mlruns"),

@@ -20,6 +20,10 @@ DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
 DEFAULT_DIRECTORY = ".trackside"
 DEFAULT_TERMINATE_SIGNALS = (int(signal.SIGTERM),)
 _MODES = ("online", "offline", "disabled")
+_SWITCHES = {
+    **dict.fromkeys(("on", "true", "yes", "1"), True),
+    **dict.fromkeys(("off", "false", "no", "0"), False),
+}
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,15 @@ class Settings:
     """Seconds the end of the process waits for delivery; the shipper goes on after it."""
     terminate_timeout: float = 5.0
     """Seconds a SIGTERM waits for the status to be set: in a container the shipper dies with process 1."""
+    bulk_store: bool = True
+    """Whether metrics are written to a database in bulk, rather than through MLflow's own store."""
 
 
 def read_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     """Settings from ``TRACKSIDE_*`` and MLflow's variables.
 
-    Raises :class:`ConfigurationError` for a mode there is none of, and for a timeout that is no number.
+    Raises :class:`ConfigurationError` for a mode there is none of, a timeout that is no number, and a switch
+    that is neither on nor off.
     """
     mode = environment.get("TRACKSIDE_MODE", "").strip().lower() or "online"
     if mode not in _MODES:
@@ -59,6 +66,7 @@ def read_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         start_timeout=_seconds(environment, "TRACKSIDE_START_TIMEOUT", 15.0),
         exit_timeout=_seconds(environment, "TRACKSIDE_EXIT_TIMEOUT", 30.0),
         terminate_timeout=_seconds(environment, "TRACKSIDE_TERMINATE_TIMEOUT", 5.0),
+        bulk_store=_switch(environment, "TRACKSIDE_BULK_STORE", default=True),
     )
 
 
@@ -66,11 +74,21 @@ def absolute_tracking_uri(uri: str | os.PathLike[str]) -> str:
     """``uri`` with a relative sqlite or directory path made absolute: ``sync`` may run elsewhere."""
     text = os.fspath(uri)
     prefix, separator, path = text.partition("sqlite:///")
-    if separator and not prefix and path and not path.startswith(("/", ":memory:")):
-        return f"sqlite:///{Path(path).absolute()}"
+    if separator and prefix in {"", "trackside+"} and path and not path.startswith(("/", ":memory:")):
+        return f"{prefix}sqlite:///{Path(path).absolute()}"
     if text and "://" not in text and not text.startswith(("databricks", "uc", "file:")):
         return str(Path(text).expanduser().absolute())
     return text
+
+
+def _switch(environment: Mapping[str, str], name: str, *, default: bool) -> bool:
+    text = environment.get(name, "").strip().lower()
+    if not text:
+        return default
+    if text not in _SWITCHES:
+        msg = f"{name}={text!r} is not a switch; use on or off"
+        raise ConfigurationError(msg)
+    return _SWITCHES[text]
 
 
 def _seconds(environment: Mapping[str, str], name: str, default: float) -> float:

@@ -74,6 +74,11 @@ def has_workspaces() -> bool:
     return os.environ.get("MLFLOW_ENABLE_WORKSPACES", "").lower() in {"true", "1"}
 
 
+def links_metrics_to_a_model() -> bool:
+    """Whether MLflow's client links all metrics of this thread to a model (``MLFLOW_ACTIVE_MODEL_ID``)."""
+    return mlflow.get_active_model_id() is not None
+
+
 def _wrong_schema(engine: sqlalchemy.Engine) -> str | None:
     if engine.dialect.name not in TABLES:
         return f"it knows no {engine.dialect.name}"

@@ -1,6 +1,6 @@
 """Delivering to MLflow: metrics in batches, params apart from them, tags, artifacts and the status.
 
-One of the two files that import mlflow. Limits, with their source: ``mlflow/utils/validation.py``.
+One of the files that import mlflow. Limits, with their source: ``mlflow/utils/validation.py``.
 
 MLflow's SQL stores key a metric by (run, key, timestamp, step, value, is_nan), so a batch that is sent
 twice is stored once. ``log_batch`` writes params before metrics and fails as a whole on a changed param;
@@ -17,6 +17,7 @@ import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from trackside.destinations import mlflow_bulk
 from trackside.destinations.mlflow_address import alone_with, check_address, probe_database
 from trackside.destinations.mlflow_errors import translate, translate_opening
 from trackside.destinations.mlflow_pace import Pace
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from trackside.bulk_store.points import Point
+    from trackside.bulk_store.store import BulkStore
     from trackside.journal.format import ConfigRecord, MetricsRecord
     from trackside.journal.meta import Meta, RunInfo
     from trackside.journal.outbox import Outbox
@@ -66,7 +69,6 @@ class MLflowDestination:
     """A run in MLflow. Made in the shipper, used by one lane."""
 
     name = "mlflow"
-    batch_points = MAX_METRICS_PER_BATCH
 
     def __init__(
         self,
@@ -88,7 +90,10 @@ class MLflowDestination:
         self._config: ConfigWriter | None = None
         self._uploader = Uploader(outbox, self._upload, progress.notice)
         self._created_blindly = False
-        self._pace = Pace(MAX_METRICS_PER_BATCH, patience=REQUEST_TIMEOUT)
+        self._patience = float(REQUEST_TIMEOUT)
+        self._wants_bulk = mlflow_bulk.is_wanted(tracking_uri)
+        self._bulk: BulkStore | None = None
+        self._set_batch(mlflow_bulk.POINTS_PER_WRITE if self._wants_bulk else MAX_METRICS_PER_BATCH)
         self._sample_load_every = sample_load_every
         self._load: SystemMetrics | None = None
 
@@ -110,13 +115,15 @@ class MLflowDestination:
         self._start_sampling()
 
     def write_metrics(self, batch: Sequence[MetricsRecord]) -> None:
-        """Send all points of ``batch``, at most 1000 a request."""
-        metrics = [
-            self._metric(self._valid(name), value, record.timestamp_ms, record.step)
+        """Send all points of ``batch``: in bulk to a database, else at most 1000 a request."""
+        if self._wants_bulk and self._bulk is None:
+            self._open_bulk()
+        points = [
+            (self._valid(name), value, record.timestamp_ms, record.step)
             for record in batch
             for name, value in record.named_values().items()
         ]
-        self._pace.send(batch, metrics, lambda chunk: self._tell(self._client.log_batch, metrics=chunk))
+        self._pace.send(batch, points, self._send_points)
 
     def write_config(self, record: ConfigRecord) -> None:
         """Log params that are new, keep those that changed, and the whole document as an artifact."""
@@ -185,10 +192,9 @@ class MLflowDestination:
         from mlflow.tracking import MlflowClient
 
         self._metric, self._param, self._tag = Metric, Param, RunTag
+        self._patience = float(os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"])
+        self._set_batch(self.batch_points)
         with alone_with(self._tracking_uri):
-            self._pace = Pace(
-                MAX_METRICS_PER_BATCH, patience=float(os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"])
-            )
             probe_database(self._tracking_uri)
             return MlflowClient(tracking_uri=self._tracking_uri)
 
@@ -225,6 +231,23 @@ class MLflowDestination:
         return self._progress.state.run is None and waited < read_environment().start_timeout
 
     # Going on
+
+    def _open_bulk(self) -> None:
+        """Once there are metrics to send: ``start()`` waits for the run, not for this."""
+        self._bulk = self._call(mlflow_bulk.open_store, self._tracking_uri)
+        if self._bulk is None:
+            self._wants_bulk = False
+            self._set_batch(MAX_METRICS_PER_BATCH)
+
+    def _set_batch(self, points: int) -> None:
+        self.batch_points = points
+        self._pace = Pace(points, patience=self._patience)
+
+    def _send_points(self, points: Sequence[Point]) -> None:
+        if self._bulk is not None:
+            self._tell(self._bulk.log_points, points)
+        else:
+            self._tell(self._client.log_batch, metrics=[self._metric(*point) for point in points])
 
     def _valid(self, name: str) -> str:
         valid = self._names.get(name)

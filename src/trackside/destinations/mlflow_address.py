@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from trackside.bulk_store.uri import plain_uri
 from trackside.errors import RejectedError, RetryableError
 from trackside.masking import mask_uri
 
@@ -43,6 +44,7 @@ def check_address(uri: str) -> None:
 
 def probe_database(uri: str) -> None:
     """Connect once to the database of ``uri``, if it is one. Raises what SQLAlchemy raises."""
+    uri = plain_uri(uri)
     if uri.partition("://")[0].partition("+")[0] not in _DATABASES:
         return
     import sqlalchemy  # MLflow brings it where it can use databases
@@ -91,7 +93,7 @@ def _lock(descriptor: int, folder: str) -> None:
 
 def _folder_of(uri: str) -> str | None:
     """The folder a sqlite file lies in; None for everything else."""
-    prefix, found, path = uri.partition("sqlite:///")
+    prefix, found, path = plain_uri(uri).partition("sqlite:///")
     if prefix or not found or not path or path.startswith(":memory:"):
         return None
     return os.path.dirname(path) or "."
