@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from trackside.events import ConfigEvent, LifecycleEvent, MetricsSample
@@ -59,7 +60,9 @@ def log(
     Values are numbers, arrays or tensors. Without ``step`` the step after the last is taken, with one
     warning. ``prefix="val"`` logs ``loss`` as ``val/loss``.
     """
-    (_bus or _default_bus()).emit(MetricsSample(step, epoch, metrics, prefix))
+    # The time is given, not left to the default: calling a Python function from C costs more than reading it.
+    sample = MetricsSample(step, epoch, metrics, prefix, time_ns() // 1_000_000)
+    (_bus or _default_bus()).emit(sample)
 
 
 _bus: Bus | None = None

@@ -176,3 +176,32 @@ def test_large_segment_is_allocated_in_steps(tmp_path: Path, monkeypatch: pytest
 def test_least_capacity_takes_the_frame(frame: int) -> None:
     """A segment made for one frame has room for it beside the reserve."""
     assert Segment(1, NoBuffer(), capacity_for(frame)).usable >= frame
+
+
+def test_pages_behind_are_let_go_and_keep_what_is_in_them(tmp_path: Path) -> None:
+    """Letting go takes nothing from the file, may be done twice, and is nothing to a closed segment."""
+    path = tmp_path / "00000001.seg"
+    create_segment(path, 1 << 20)
+    opened = open_segment(path, 1, 0)
+    filled = bytes(range(256)) * 2048
+    for start in range(0, len(filled), 1 << 16):
+        opened.buffer[start : start + (1 << 16)] = filled[start : start + (1 << 16)]
+        opened.offset = start + (1 << 16)
+        opened.let_go_behind()
+    opened.buffer[8:16] = b"too late"  # an append that was interrupted is finished where it was
+    opened.let_go_behind()
+    opened.buffer.close()
+    opened.offset = 1 << 20
+    opened.let_go_behind()
+    assert path.read_bytes()[: len(filled)] == filled[:8] + b"too late" + filled[16:]
+
+
+def test_limit_moves_on_by_stretches_to_the_end() -> None:
+    """Never beyond what is usable, never short of the frame that asks, past the middle on the way."""
+    segment = Segment(1, NoBuffer(), 1 << 20)
+    assert not segment.half_used
+    while segment.limit < segment.usable:
+        before = segment.limit
+        segment.extend_limit(before + 8)
+        assert before + 8 <= segment.limit <= segment.usable
+    assert segment.half_used

@@ -304,11 +304,26 @@ def test_the_next_segment_is_made_ready(bench: Bench) -> None:
     assert bench.journal.segment_numbers() == [1]
     bench.emit(1)
     shipper._died_ms = 1
-    tend(shipper)
+    shipper._make_segment_ready()
     assert bench.journal.segment_numbers() == [1]
     shipper._died_ms = 0
-    tend(shipper)
+    shipper._make_segment_ready()
     assert bench.journal.segment_numbers() == [1, 2]
+
+
+def test_a_disk_without_room_for_it_is_asked_again_later(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not ten times a second, with a line in the log each time."""
+    shipper = bench.shipper()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("full")
+
+    monkeypatch.setattr(loop, "segment_ready_after", refuse)
+    for _ in range(5):
+        shipper._make_segment_ready()
+    assert caplog.text.count("making a segment ready: ") == 1
 
 
 def test_a_disk_error_stops_no_tending(bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch) -> None:

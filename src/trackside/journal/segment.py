@@ -13,6 +13,7 @@ Where the file system cannot allocate, a segment is made empty and grows as it i
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 from typing import TYPE_CHECKING
 
@@ -35,24 +36,46 @@ one)."""
 
 _ALLOCATION_STEP = 1 << 22
 
+STRETCH = 1 << 18
+"""Bytes of a segment after which the pages behind are let go, a little each time: all 64 MiB at once take
+2 ms. Also where the writer looks whether it is time to make the next segment ready."""
+
 
 class Segment:
     """A file that takes frames, and all the writer knows of it: one store swaps the whole.
 
-    ``offset`` is where the next frame goes. Up to ``limit`` frames go in without a further look:
-    half of the segment at first (then it is time to make the next one ready), then ``usable``, all
-    but the reserve.
+    ``offset`` is where the next frame goes. Up to ``limit`` frames go in without a further look; it
+    moves on by a stretch at a time, up to ``usable``, all but the reserve.
     """
 
-    __slots__ = ("buffer", "capacity", "limit", "number", "offset", "usable")
+    __slots__ = ("_let_go", "buffer", "capacity", "limit", "number", "offset", "usable")
 
     def __init__(self, number: int, buffer: Buffer, capacity: int) -> None:
         self.number = number
         self.buffer = buffer
         self.capacity = capacity
         self.usable = capacity - min(LIFECYCLE_RESERVE, capacity // 4)
-        self.limit = self.usable // 2
+        self.limit = min(STRETCH, self.usable // 2)
         self.offset = 0
+        self._let_go = 0
+
+    @property
+    def half_used(self) -> bool:
+        """Whether it is time to make the next one ready."""
+        return self.limit > self.usable // 2
+
+    def extend_limit(self, following: int) -> None:
+        """Let frames go in up to ``following``, and a stretch further."""
+        self.limit = min(self.usable, max(self.limit + STRETCH, following))
+
+    def let_go_behind(self) -> None:
+        """Give back the pages that are full; what is in them is in the file, and stays mapped."""
+        start, end = self._let_go, self.offset & -mmap.PAGESIZE
+        advise, advice = getattr(self.buffer, "madvise", None), getattr(mmap, "MADV_DONTNEED", None)
+        if advise is not None and advice is not None and end - start >= STRETCH // 2:
+            self._let_go = end
+            with contextlib.suppress(ValueError, OSError):  # closed meanwhile; locked into memory
+                advise(advice, start, end - start)
 
 
 def capacity_for(frame: int) -> int:

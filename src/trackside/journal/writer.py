@@ -204,7 +204,8 @@ class JournalWriter:
         with self._lock:
             way = self._no_room(record, refused) if refused else self._find_way(record, size)
         if way.used_up is not None:
-            way.used_up.buffer.close()  # gives 64 MiB of mapping back, which takes a while
+            way.used_up.buffer.close()  # takes a while, where its pages are not yet let go
+        self._segment.let_go_behind()
         self._prepare()
         if way.notice:
             logger.warning(way.notice)
@@ -218,7 +219,7 @@ class JournalWriter:
             segment = self._segment
             following = segment.offset + frame_size(size)
             if following <= segment.usable or _fits_reserve(record, following, segment):
-                segment.limit = segment.usable
+                segment.extend_limit(following)
                 return _Way(clear=True)
             if size > self._supply.largest_payload:
                 return self._drop(record, self._note_too_large(size))
@@ -244,8 +245,8 @@ class JournalWriter:
     def _prepare(self) -> None:
         """Open the next segment at the middle of this one, without the lock."""
         current = self._segment
-        early = current.limit < current.usable
-        if early or self._closed or self._ready is not None or time.monotonic() < self._next_try:
+        done = self._closed or self._ready is not None
+        if done or not current.half_used or time.monotonic() < self._next_try:
             return
         try:
             opened: Segment | None = self._supply.open(current.number + 1)

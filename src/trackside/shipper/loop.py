@@ -94,7 +94,7 @@ class Shipper:
         self._oom = False
         self._asked_to_leave = False
         self._seen = False
-        self._next_sync = 0.0
+        self._next_sync = self._next_ready = 0.0
         self._selector = selectors.DefaultSelector()
         self._failed_once: set[str] = set()
         self._shapes = shapes_of(meta)
@@ -111,6 +111,7 @@ class Shipper:
             self._start_others()
             self._look_at_trainer()
             self._tend_journal()
+            self._make_segment_ready()
             self._publish()
             if self._should_leave():
                 for lane in self.lanes:
@@ -217,10 +218,18 @@ class Shipper:
         try:
             self._sync_segments()
             self._delete_acknowledged()
-            if not self._died_ms:
-                segment_ready_after(self._journal, self._newest_begun(), cap=self._meta.cap)
         except OSError as error:
             logger.warning("tending the journal: %s", error)
+
+    def _make_segment_ready(self) -> None:
+        """At every turn: a trainer that needs the next segment sooner has to make it itself, in its loop."""
+        if self._died_ms or time.monotonic() < self._next_ready:
+            return
+        try:
+            segment_ready_after(self._journal, self._newest_begun(), cap=self._meta.cap)
+        except OSError as error:
+            self._next_ready = time.monotonic() + SYNC_EVERY
+            logger.warning("making a segment ready: %s", error)
 
     def _sync_segments(self) -> None:
         oldest = min((lane.reader.position.segment for lane in self.lanes), default=1)

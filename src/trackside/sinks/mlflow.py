@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 WATCH_EVERY_MS = 5_000
 _STEP_LIMIT = 2**63
+_STEP_MIN = -(2**63)
 _MAX_WARNINGS = 1000
 
 
@@ -43,7 +44,7 @@ class MLflowSink:
     def on_metrics(self, sample: MetricsSample) -> None:
         """Keep one sample."""
         step = sample.step
-        if type(step) is not int or not -_STEP_LIMIT <= step < _STEP_LIMIT:
+        if type(step) is not int or not _STEP_MIN <= step < _STEP_LIMIT:
             step = self._step(step)
         self._last_step = step
         epoch = sample.epoch
@@ -57,7 +58,7 @@ class MLflowSink:
         stamp, prefix = sample.timestamp_ms, sample.prefix
         record = MetricsRecord(0, stamp, step, epoch, prefix, values)
         # Encoding checks no types: what is of another one could be written, and not be read again.
-        if type(stamp) is not int or not (prefix is None or isinstance(prefix, str)):
+        if type(stamp) is not int or (prefix is not None and not isinstance(prefix, str)):
             record = self._repaired(record)
         try:
             self._journal.append(record)
