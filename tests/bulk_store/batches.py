@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import mlflow
 from hypothesis import strategies as st
 from mlflow.entities import Metric, Param, RunTag
+from packaging.version import Version
 
 from tests.bulk_store.pair import Batch
 
@@ -11,7 +13,12 @@ NAN = float("nan")
 INF = float("inf")
 
 KEYS = st.sampled_from(["loss", "train/loss", "val loss", "é.1", "a-b_c", "with:colon"])
+OLD = Version(mlflow.__version__) < Version("3.17")
+"""Earlier MLflow refuses a NaN that is there already, and an infinity beside the largest double."""
+
 VALUES = st.sampled_from([0.0, -0.0, 1.0, 1, NAN, INF, -INF, 1.7976931348623157e308, 5e-324]) | st.floats()
+if OLD:
+    VALUES = st.sampled_from([0.0, -0.0, 1.0, 1]) | st.floats(-1e9, 1e9)
 SMALL = st.integers(0, 3)
 STEPS = st.integers(-2, 3) | st.sampled_from([2**62, -(2**63)])
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-from tests.bulk_store.batches import INF, NAN, batches
+from tests.bulk_store.batches import INF, NAN, OLD, batches
 from tests.bulk_store.pair import Batch, Pair
 from tests.ends.harness import new_database
 
@@ -68,6 +68,7 @@ def test_plain_metrics_do_not_take_mlflows_way(pair: Pair, monkeypatch: pytest.M
         ours.log_batch(run_id, [Metric("loss", 1.0, 1, 1)], [Param("lr", "1")], [])
 
 
+@pytest.mark.skipif(OLD, reason="earlier MLflow refuses a NaN that is there already")
 def test_nan_and_infinities_are_stored_as_mlflow_stores_them(pair: Pair) -> None:
     """NaN as 0 with a mark, infinities as the largest double; each once."""
     points = [Metric("loss", value, 1, 1) for value in (NAN, float("nan"), 0.0, INF, 1.7976931348623157e308)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import sys
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -31,7 +32,7 @@ _MAX_BIGINT = 2**63 - 1
 _MAX_EXACT_INT = 2**53
 _MAX_DOUBLE = 1.7976931348623157e308
 _RUN_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,255}")
-_KEY = re.compile(r"[/\w.\- ]+")  # without the colon, which MLflow refuses on Windows
+_KEY = re.compile(r"[/\w.\- ]+" if sys.platform == "win32" else r"[/\w.\- :]+")
 
 
 def rows_of(run_id: str, points: Iterable[Point]) -> list[Row] | None:
