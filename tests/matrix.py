@@ -36,15 +36,14 @@ def main(only: str, fast: bool, repeat: int, jobs: int, write: Path | None) -> N
     """Play the matrix and print it; exit code 1 when a case did not end as it should."""
     wanted = [(group, case) for group, case in _all() if only in case.name and not (fast and case.slow)]
     started = time.monotonic()
+    console, total = Console(stderr=True), len(wanted) * repeat
+    rows: list[tuple[str, ...]] = []
     with ThreadPoolExecutor(jobs) as pool:
-        rows = list(
-            track(
-                pool.map(lambda item: _play(*item), wanted * repeat),
-                total=len(wanted) * repeat,
-                description="playing",
-                console=Console(stderr=True),
-            )
-        )
+        played = pool.map(lambda item: _play(*item), wanted * repeat)
+        for row in track(played, total=total, description="playing", console=console):
+            rows.append(row)
+            if row[-1] or (not console.is_terminal and len(rows) % 50 == 0):  # hours may be ahead
+                console.print(f"{len(rows)} of {total}: {row[1]}: {row[-1] or 'as it should be'}")
     took = time.monotonic() - started
     _print(rows, took)
     if write is not None:
