@@ -556,3 +556,33 @@ def test_importing_coerce_pulls_in_no_heavy_library() -> None:
     )
     loaded = set(json.loads(done.stdout))
     assert loaded.isdisjoint({"torch", "numpy", "mlflow", "omegaconf", "pydantic"})
+
+
+def test_tensors_on_an_accelerator_are_left_to_whoever_fetches_them_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On the host a tensor is read at once, whatever torch was built for; nothing is dropped beside one."""
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(coerce, "_has_accelerators", lambda _torch: True)
+    monkeypatch.setattr(coerce, "_QUICK", {})
+    monkeypatch.setattr(coerce, "_READERS", {})
+    here, elsewhere = torch.tensor(2.0), torch.empty((), device="meta")
+    dropped: list[str] = []
+
+    def on_drop(key: str, _reason: str) -> None:
+        dropped.append(key)
+
+    def elsewhere_only(value: object) -> bool:
+        return value is elsewhere
+
+    for _ in range(2):
+        assert to_float(here) == 2.0
+        assert to_float_metrics({"a": here, "b": torch.tensor([1.0, 2.0])}, on_drop, elsewhere_only) == {
+            "a": 2.0,
+            "b": 1.5,
+        }
+        with pytest.raises(coerce.OnDeviceError):
+            to_float_metrics({"note": "text", "a": here, "b": elsewhere}, on_drop, elsewhere_only)
+    assert dropped == []
+    assert to_float_metrics({"a": here, "b": elsewhere}, on_drop) == {"a": 2.0}
+    assert dropped == ["b"]

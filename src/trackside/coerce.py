@@ -62,14 +62,24 @@ def to_float(value: object) -> float:
         return _read(value)
 
 
-def to_float_metrics(metrics: Mapping[Any, object], on_drop: OnDrop | None = None) -> dict[str, float]:
+class OnDeviceError(Exception):
+    """A value is on an accelerator, and is to be fetched later; nothing was dropped or counted."""
+
+
+def to_float_metrics(
+    metrics: Mapping[Any, object],
+    on_drop: OnDrop | None = None,
+    fetched_later: Callable[[object], bool] | None = None,
+) -> dict[str, float]:
     """Read every value of ``metrics`` with :func:`to_float`, dropping those that cannot be read.
 
     Keys that are not strings become ``str(key)``. For each dropped metric ``on_drop(key, reason)``
     is called; without it, a key is warned about the first time only, in this process.
+    ``fetched_later`` is asked of values that have no quick reader, those on an accelerator among them.
 
     Raises:
         CoercionError: ``metrics`` is not a mapping.
+        OnDeviceError: ``fetched_later`` said so of one of the values.
     """
     global _known_keys  # noqa: PLW0603 - a cache of one
     if type(metrics) is not dict:
@@ -79,7 +89,7 @@ def to_float_metrics(metrics: Mapping[Any, object], on_drop: OnDrop | None = Non
     floats: dict[Any, Any] = metrics.copy()
     for value in floats.values():
         if type(value) is not float:
-            _read_in_place(floats, on_drop)
+            _read_in_place(floats, on_drop, fetched_later)
             break
     keys = tuple(floats)
     if keys != _known_keys:
@@ -93,7 +103,9 @@ _known_keys: tuple[str, ...] = ()
 """The names of the last sample, which are text: comparing them again takes a tenth of looking at each."""
 
 
-def _read_in_place(floats: dict[Any, Any], on_drop: OnDrop | None) -> None:
+def _read_in_place(
+    floats: dict[Any, Any], on_drop: OnDrop | None, fetched_later: Callable[[object], bool] | None
+) -> None:
     """Replace each value of ``floats`` by its float, and take out those that have none."""
     quick = _QUICK
     dropped = []
@@ -105,13 +117,15 @@ def _read_in_place(floats: dict[Any, Any], on_drop: OnDrop | None) -> None:
                 number = quick[kind](value)
                 floats[key] = number if type(number) is float else float(number)
             except Exception:
+                if fetched_later is not None and fetched_later(value):
+                    raise OnDeviceError from None
                 try:
                     floats[key] = _read(value)
                 except CoercionError as error:
-                    _drop(key, str(error), on_drop)
-                    dropped.append(key)
-    for key in dropped:
+                    dropped.append((key, str(error)))
+    for key, reason in dropped:
         del floats[key]
+        _drop(key, reason, on_drop)
 
 
 def _with_names(
@@ -222,8 +236,21 @@ def _choose_for_tensor(cls: type) -> Reader:
         return _read_dtensor
     torch = sys.modules["torch"]
     if cls is torch.Tensor or cls is torch.nn.Parameter:
-        _QUICK[cls] = torch.Tensor.item
+        _QUICK[cls] = _read_on_host if _has_accelerators(torch) else torch.Tensor.item
     return _read_tensor
+
+
+def _has_accelerators(torch: Any) -> bool:
+    """Whether this torch was built for any. Asking for devices would start the driver, and break forks."""
+    built_for = (getattr(torch.version, name, None) for name in ("cuda", "hip", "xpu"))
+    return any(built_for) or torch.backends.mps.is_built()
+
+
+def _read_on_host(tensor: Any) -> float:
+    """``.item()``, but for what is on an accelerator: there it would wait for all that is queued."""
+    if not tensor.is_cpu:
+        raise OnDeviceError
+    return tensor.item()  # type: ignore[no-any-return]
 
 
 def _choose_for_numpy_scalar(cls: type) -> Reader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -184,11 +185,14 @@ class Run:
         """
         if self._meta.mode != "online" or self._ended:
             return self._delivered
+        before = time.monotonic()
+        arrived = self._sink.settle(timeout)
+        timeout -= time.monotonic() - before
         wanted = self._writer.last_seq
         self._shipper.nudge()
         state = self._shipper.wait_for(lambda state: self._acknowledged(wanted, state), timeout)
         self._shipper.log_notices(self._shipper.state())
-        return state is not None and not any(lane.refused for lane in state.lanes.values())
+        return arrived and state is not None and not any(lane.refused for lane in state.lanes.values())
 
     def finish(self, status: str = "FINISHED") -> None:
         """End the run as ``status`` (FINISHED, FAILED or KILLED) and wait for delivery; idempotent.

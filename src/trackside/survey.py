@@ -11,7 +11,7 @@ from trackside.journal.cursor import Cursor, delivered_points, load_cursor
 from trackside.journal.directory import JournalDirectory, last_sign_ms, read_json
 from trackside.journal.meta import LaneState, Meta, State
 from trackside.journal.reader import JournalReader, Position
-from trackside.journal.scoreboard import read_dropped
+from trackside.journal.scoreboard import read_dropped, read_on_device
 from trackside.shipper.lock import is_locked
 from trackside.shipper.watch import has_ended
 
@@ -75,6 +75,8 @@ def report(journal: JournalDirectory) -> JournalReport | None:
     start = min((cursor.position for cursor in cursors.values()), key=lambda p: p.seq, default=Position())
     pending = sum(_pending_points(journal, start))
     dropped = read_dropped(journal.scoreboard)
+    if owner_has_ended(journal, meta):
+        dropped += read_on_device(journal.scoreboard)
     run = state.run if state is not None else None
     return JournalReport(
         journal=str(journal.path),

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from trackside.journal.scoreboard import Scoreboard, SignalSeen, read_dropped, read_signals
+from trackside.journal.scoreboard import (
+    Scoreboard,
+    SignalSeen,
+    read_dropped,
+    read_on_device,
+    read_signals,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,3 +123,16 @@ def test_cut_or_missing_file_says_nothing(tmp_path: Path, data: bytes | None) ->
         path.write_bytes(data)
     assert read_dropped(path) == 0
     assert read_signals(path) == []
+
+
+def test_points_on_a_device_are_the_last_number_noted(board: Scoreboard, tmp_path: Path) -> None:
+    """They come and go, beside the drops, which only grow; none without a file."""
+    path = tmp_path / "scoreboard"
+    assert read_on_device(path) == 0
+    for points in (7, 12, 5):
+        board.note_on_device(points)
+        board.note_dropped(1)
+        assert read_on_device(path) == points
+    assert read_dropped(path) == 3
+    path.unlink()
+    assert read_on_device(path) == 0

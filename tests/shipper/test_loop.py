@@ -326,6 +326,16 @@ def test_a_disk_without_room_for_it_is_asked_again_later(
     assert caplog.text.count("making a segment ready: ") == 1
 
 
+def test_what_was_on_a_device_at_the_death_is_lost(bench: Bench) -> None:
+    """And so it is counted; while the trainer lives it may still come."""
+    shipper = bench.shipper()
+    bench.writer.scoreboard.note_dropped(2)
+    bench.writer.scoreboard.note_on_device(5)
+    assert shipper.lanes[0].counts()["dropped"] == 2
+    shipper._died_ms = 1
+    assert shipper.lanes[0].counts()["dropped"] == 7
+
+
 def test_a_disk_error_stops_no_tending(bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch) -> None:
     """It is said, and the next time may be better."""
 

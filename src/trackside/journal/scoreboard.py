@@ -6,8 +6,8 @@ shared mapping: what was stored survives the death of the process. Each number i
 piece (a copy of 8 aligned bytes; ``pack_into`` would store zeros first), so neither a reader nor a
 death in the midst of it finds half of one, or none where there was one before.
 
-Layout, little-endian: ``dropped points u64 | dropped samples u64``, then at byte 64 for each signal
-number 0..64 ``first seen ms u64 | last seen ms u64 | count u64``.
+Layout, little-endian: ``dropped points u64 | dropped samples u64 | points on a device u64``, then at
+byte 64 for each signal number 0..64 ``first seen ms u64 | last seen ms u64 | count u64``.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _SIZE = 4096
 _DROPS = struct.Struct("<QQ")
 _SLOT = struct.Struct("<QQQ")
 _WORD = 8
+_ON_DEVICE_AT = 2 * _WORD
 _SLOTS_AT = 64
 _SIGNALS = 65
 
@@ -75,6 +76,10 @@ class Scoreboard:
             self._store(0, self.dropped_points)
             self._store(_WORD, stored)
 
+    def note_on_device(self, points: int) -> None:
+        """Say how many points wait for an accelerator: after a death in this moment they are lost."""
+        self._store(_ON_DEVICE_AT, points)
+
     def close(self) -> None:
         """Let go of the file; what is noted from now on is kept in memory only."""
         self._buffer.close()
@@ -90,6 +95,12 @@ def read_dropped(path: Path) -> int:
     """Points the training process could not keep; 0 when the file is gone."""
     data = _read(path)
     return int(_DROPS.unpack_from(data, 0)[0]) if len(data) >= _DROPS.size else 0
+
+
+def read_on_device(path: Path) -> int:
+    """Points that waited for an accelerator; they are lost when the training process is dead."""
+    data = _read(path)
+    return int.from_bytes(data[_ON_DEVICE_AT : _ON_DEVICE_AT + _WORD], "little")
 
 
 def read_signals(path: Path) -> list[SignalSeen]:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from trackside.events import now_ms
 from trackside.journal.directory import JournalDirectory, last_sign_ms
 from trackside.journal.outbox import Outbox
-from trackside.journal.scoreboard import SignalSeen, read_dropped, read_signals
+from trackside.journal.scoreboard import SignalSeen, read_dropped, read_on_device, read_signals
 from trackside.journal.writer import segment_ready_after
 from trackside.rank_crash import forget_notes, read_notes
 from trackside.shipper import evidence as evidence_
@@ -141,9 +141,14 @@ class Shipper:
             self._journal,
             judge=self.judge,
             on_lifecycle=self._keep_lifecycle,
-            dropped=lambda: read_dropped(self._journal.scoreboard),
+            dropped=self._dropped,
             shape=self._shapes.get(destination.name),
         )
+
+    def _dropped(self) -> int:
+        """Points that are not in the journal and never will be."""
+        board = self._journal.scoreboard
+        return read_dropped(board) + (read_on_device(board) if self._died_ms else 0)
 
     def _start_others(self) -> None:
         first = self.lanes[0]

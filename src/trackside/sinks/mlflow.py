@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from trackside.coerce import to_float, to_float_metrics
+from trackside.coerce import OnDeviceError, to_float, to_float_metrics
+from trackside.device import DeviceQueue, TorchDevices
 from trackside.errors import CoercionError
 from trackside.events import ConfigEvent, MetricsSample, now_ms
 from trackside.journal.format import ConfigRecord, MetricsRecord
@@ -21,11 +22,17 @@ from trackside.text import encodable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trackside.device import Devices
+    from trackside.events import LifecycleEvent
     from trackside.journal.writer import JournalWriter
 
 logger = logging.getLogger(__name__)
 
 WATCH_EVERY_MS = 5_000
+DEVICE_TIMEOUT = 5.0
+"""Seconds a run's end waits for numbers that are still on an accelerator."""
+
+_ENDS = {"finished", "finishing", "exited", "crashed"}
 _STEP_LIMIT = 2**63
 _STEP_MIN = -(2**63)
 _MAX_WARNINGS = 1000
@@ -34,8 +41,17 @@ _MAX_WARNINGS = 1000
 class MLflowSink:
     """Coerces and journals. ``watch`` is called every few seconds, on whichever thread emits then."""
 
-    def __init__(self, journal: JournalWriter, *, watch: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        journal: JournalWriter,
+        *,
+        watch: Callable[[], None] | None = None,
+        devices: Devices | None = None,
+    ) -> None:
         self._journal = journal
+        self._devices = devices or TorchDevices()
+        self._fetched_later = self._devices.takes
+        self._on_device: DeviceQueue | None = None
         self._watch = watch
         self._next_watch_ms = now_ms() + WATCH_EVERY_MS
         self._last_step = -1
@@ -51,7 +67,10 @@ class MLflowSink:
         if epoch is not None and type(epoch) is not float:
             epoch = self._epoch(epoch)
         try:
-            values = to_float_metrics(sample.metrics, self._drop)
+            values = to_float_metrics(sample.metrics, self._drop, self._fetched_later)
+        except OnDeviceError:
+            self._fetch(sample, step, epoch)
+            return
         except CoercionError as error:  # no mapping: the run goes on, and so does this sink
             self._drop("(a whole sample)", str(error))
             return
@@ -68,6 +87,18 @@ class MLflowSink:
         if self._watch is not None and record.timestamp_ms >= self._next_watch_ms:
             self._next_watch_ms = now_ms() + WATCH_EVERY_MS
             self._watch()
+        if self._on_device is not None:
+            self._on_device.collect()
+
+    def on_lifecycle(self, event: LifecycleEvent) -> None:
+        """At an end, wait a little for what is on an accelerator: the end record goes behind it."""
+        queue = self._on_device
+        if queue is not None and event.kind in _ENDS and not queue.settle(DEVICE_TIMEOUT):
+            queue.give_up(f"the accelerator has not delivered it within {DEVICE_TIMEOUT:g} s of the end")
+
+    def settle(self, timeout: float) -> bool:
+        """Wait up to ``timeout`` seconds until nothing is on an accelerator any more."""
+        return self._on_device is None or self._on_device.settle(timeout)
 
     def on_config(self, event: ConfigEvent) -> None:
         """Keep a configuration: masked, plain, and flat as well."""
@@ -78,6 +109,40 @@ class MLflowSink:
             return
         params = flatten_params(event.config, max_depth=event.flatten_depth)
         self._journal.append(ConfigRecord(0, event.timestamp_ms, params, document))
+
+    def _fetch(self, sample: MetricsSample, step: int, epoch: float | None) -> None:
+        """Keep a sample with values on an accelerator, once they have arrived."""
+        metrics = dict(sample.metrics.items())
+        takes = self._devices.takes
+        later = {key: value for key, value in metrics.items() if type(key) is str and takes(value)}
+        here = {key: value for key, value in metrics.items() if key not in later}
+        read = to_float_metrics(here, self._drop)
+        values = {key: read.get(key, 0.0) for key in metrics if key in later or key in read} | read
+        record = MetricsRecord(0, sample.timestamp_ms, step, epoch, sample.prefix, values)
+        if not later:  # names that are no text: read the slow way
+            self._keep(record)
+            return
+
+        def deliver(numbers: list[float]) -> None:
+            values.update(zip(later, numbers, strict=True))
+            self._keep(record)
+
+        def lose(reason: str) -> None:
+            self._journal.scoreboard.note_dropped(record.points)
+            self._warn(f"a sample with values on an accelerator is dropped: {reason};", "such are counted")
+
+        if self._on_device is None:
+            self._on_device = DeviceQueue(self._devices, note_points=self._journal.scoreboard.note_on_device)
+        self._on_device.add([*later.values()], record.points, deliver, lose)
+
+    def _keep(self, record: MetricsRecord) -> None:
+        prefix = record.prefix
+        if type(record.timestamp_ms) is not int or (prefix is not None and not isinstance(prefix, str)):
+            record = self._repaired(record)
+        try:
+            self._journal.append(record)
+        except (TypeError, ValueError, OverflowError):
+            self._journal.append(self._repaired(record))
 
     def _drop(self, key: Any, reason: str) -> None:
         """Count a value that is no number; say so once a key."""
