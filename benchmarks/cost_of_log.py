@@ -1,4 +1,4 @@
-"""What one call to log ten metrics costs the training thread: ``python -m benchmarks.cost_of_log``.
+"""What one call to log some metrics costs the training thread: ``python -m benchmarks.cost_of_log``.
 
 Every library logs in a process of its own; rounds are interleaved, so a machine whose speed drifts treats
 them alike; what counts is the ratio. Each call is timed by itself. ``busy`` repeats it beside a Python
@@ -7,6 +7,7 @@ thread that never waits, as a data loader's or a progress bar's may.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import platform
@@ -34,34 +35,49 @@ FIGURES = ("median", "mean", "p99", "p99.9", "max")
     "--rounds", default=5, show_default=True, help="Interleaved rounds; medians over them are shown."
 )
 @click.option("--only", multiple=True, type=click.Choice(sorted(LOGGERS)), help="Measure only these.")
-@click.option("--metrics", default=10, show_default=True, help="Metrics a call.")
+@click.option("--metrics", default="10", show_default=True, help="Metrics a call: numbers with commas.")
+@click.option(
+    "--values",
+    default="floats",
+    show_default=True,
+    type=click.Choice(["floats", "torch", "cuda"]),
+    help="Kind.",
+)
+@click.option("--threads", default=1, show_default=True, help="Threads that log at once.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write all results here.")
-def main(rounds: int, only: tuple[str, ...], metrics: int, json_path: Path | None) -> None:
+def main(  # noqa: PLR0917 - one argument an option
+    rounds: int, only: tuple[str, ...], metrics: str, values: str, threads: int, json_path: Path | None
+) -> None:
     """Measure, and print the cost of a call and how many times trackside's it is."""
     names = [name for name in LOGGERS if not only or name in only]
+    counts = [int(part) for part in metrics.split(",")]
     console = Console(width=130)
     results: dict[str, list[dict[str, Any]]] = {}
     for number in range(rounds):
-        for busy in (False, True):
-            for name in names:
-                console.print(f"round {number + 1}/{rounds}: {name}{' beside a busy thread' if busy else ''}")
-                found = _measure(name, metrics=metrics, busy=busy)
-                results.setdefault(_key(name, busy=busy), []).append(found)
+        for count, busy, name in itertools.product(counts, (False, True), names):
+            key = _key(name, count, busy=busy)
+            console.print(f"round {number + 1}/{rounds}: {key}")
+            found = _measure(name, metrics=count, values=values, threads=threads, busy=busy)
+            results.setdefault(key, []).append(found)
     for line in _machine():
         console.print(line)
-    for busy in (False, True):
-        console.print(_table(names, results, metrics=metrics, busy=busy))
+    what = values if threads == 1 else f"{values}, from each of {threads} threads"
+    for count, busy in itertools.product(counts, (False, True)):
+        console.print(_table(names, results, count, what, busy=busy))
     if json_path is not None:
-        json_path.write_text(json.dumps({"machine": list(_machine()), "results": results}, indent=1))
+        options = {"values": values, "threads": threads}
+        found = {"machine": list(_machine()), "options": options, "results": results}
+        json_path.write_text(json.dumps(found, indent=1))
 
 
-def _key(name: str, *, busy: bool) -> str:
-    return f"{name}, busy" if busy else name
+def _key(name: str, metrics: int, *, busy: bool) -> str:
+    return f"{name}, {metrics} metrics{', busy' if busy else ''}"
 
 
-def _measure(name: str, *, metrics: int, busy: bool) -> dict[str, Any]:
+def _measure(name: str, *, metrics: int, values: str, threads: int, busy: bool) -> dict[str, Any]:
     """Run one worker in an empty directory; its figures in microseconds, or why there are none."""
-    command = [sys.executable, "-m", "benchmarks.log_worker", name, "--metrics", str(metrics)]
+    options = ["--metrics", str(metrics), "--values", values, "--threads", str(threads)]
+    command = [sys.executable, "-m", "benchmarks.log_worker", name, *options]
     root = str(Path(__file__).parents[1])
     with tempfile.TemporaryDirectory(prefix="trackside-bench-", ignore_cleanup_errors=True) as directory:
         environment = {
@@ -82,12 +98,14 @@ def _measure(name: str, *, metrics: int, busy: bool) -> dict[str, Any]:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def _table(names: list[str], results: dict[str, list[dict[str, Any]]], *, metrics: int, busy: bool) -> Table:
-    title = f"one call with {metrics} floats, µs{', beside a busy Python thread' if busy else ''}"
+def _table(
+    names: list[str], results: dict[str, list[dict[str, Any]]], metrics: int, what: str, *, busy: bool
+) -> Table:
+    title = f"one call with {metrics} {what}, µs{', beside a busy Python thread' if busy else ''}"
     table = Table("logger", *FIGURES, "median: times trackside's", "mean: times trackside's", title=title)
-    ours = results.get(_key("trackside", busy=busy), [])
+    ours = results.get(_key("trackside", metrics, busy=busy), [])
     for name in names:
-        rounds = results[_key(name, busy=busy)]
+        rounds = results[_key(name, metrics, busy=busy)]
         if any("error" in item for item in rounds):
             table.add_row(name, str(rounds[0].get("error")))
             continue

@@ -8,20 +8,54 @@ import statistics
 import sys
 import threading
 import time
-from typing import TextIO
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from benchmarks.loggers import CALLS, LOGGERS, Log
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 WARM_UP = 50
+
+Metrics = dict[str, Any]
+
+
+def _names(count: int) -> list[str]:
+    return [f"train/metric_{i}" for i in range(count)]
+
+
+def _floats(count: int) -> Callable[[int], Metrics]:
+    names = _names(count)
+    return lambda step: dict.fromkeys(names, step + 0.5)
+
+
+def _tensors(device: str) -> Callable[[int], Callable[[int], Metrics]]:
+    """Scalars on ``device``; on an accelerator each comes fresh out of a kernel, as a loss does."""
+
+    def prepare(count: int) -> Callable[[int], Metrics]:
+        import torch
+
+        names, values = _names(count), [torch.tensor(i + 0.5, device=device) for i in range(count)]
+        if device == "cpu":
+            return lambda _step: dict(zip(names, values, strict=True))
+        return lambda step: {name: value + step for name, value in zip(names, values, strict=True)}
+
+    return prepare
+
+
+VALUES = {"floats": _floats, "torch": _tensors("cpu"), "cuda": _tensors("cuda")}
 
 
 @click.command()
 @click.argument("name", type=click.Choice(sorted(LOGGERS)))
 @click.option("--metrics", default=10)
+@click.option("--values", default="floats", type=click.Choice(list(VALUES)))
+@click.option("--threads", default=1)
 @click.option("--busy", is_flag=True)
-def main(name: str, metrics: int, busy: bool) -> None:
+def main(name: str, metrics: int, values: str, threads: int, busy: bool) -> None:
     """Log with NAME and print the figures, in microseconds."""
     out = _own_stdout()
     calls = CALLS[name] // 10 if busy else CALLS[name]
@@ -29,7 +63,8 @@ def main(name: str, metrics: int, busy: bool) -> None:
     with LOGGERS[name]() as log:
         if busy:
             threading.Thread(target=_spin, args=(stop,), daemon=True).start()
-        times = _time_calls(log, metrics, max(calls, WARM_UP))
+        make = VALUES[values](metrics)
+        times = _time_threads(threads, lambda: _time_calls(log, make, max(calls // threads, WARM_UP)))
         stop.set()
     print(json.dumps(_figures(times)), file=out, flush=True)
     os._exit(0)  # whatever a library still wants to do at exit is not asked here
@@ -48,11 +83,19 @@ def _spin(stop: threading.Event) -> None:
         sum(range(100))
 
 
-def _time_calls(log: Log, count: int, calls: int) -> list[int]:
-    names = [f"train/metric_{i}" for i in range(count)]
+def _time_threads(count: int, work: Callable[[], list[int]]) -> list[int]:
+    """The times of all calls, from ``count`` threads that log at once."""
+    if count == 1:
+        return work()
+    with ThreadPoolExecutor(count) as pool:
+        running = [pool.submit(work) for _ in range(count)]
+        return [one for each in running for one in each.result()]
+
+
+def _time_calls(log: Log, make: Callable[[int], Metrics], calls: int) -> list[int]:
     clock, times = time.perf_counter_ns, []
     for step in range(WARM_UP + calls):
-        metrics = dict.fromkeys(names, step + 0.5)
+        metrics = make(step)
         before = clock()
         log(metrics, step)
         times.append(clock() - before)

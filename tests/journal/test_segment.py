@@ -181,9 +181,9 @@ def test_least_capacity_takes_the_frame(frame: int) -> None:
 def test_pages_behind_are_let_go_and_keep_what_is_in_them(tmp_path: Path) -> None:
     """Letting go takes nothing from the file, may be done twice, and is nothing to a closed segment."""
     path = tmp_path / "00000001.seg"
-    create_segment(path, 1 << 20)
+    create_segment(path, 1 << 21)
     opened = open_segment(path, 1, 0)
-    filled = bytes(range(256)) * 2048
+    filled = bytes(range(256)) * 4096
     for start in range(0, len(filled), 1 << 16):
         opened.buffer[start : start + (1 << 16)] = filled[start : start + (1 << 16)]
         opened.offset = start + (1 << 16)
@@ -191,7 +191,7 @@ def test_pages_behind_are_let_go_and_keep_what_is_in_them(tmp_path: Path) -> Non
     opened.buffer[8:16] = b"too late"  # an append that was interrupted is finished where it was
     opened.let_go_behind()
     opened.buffer.close()
-    opened.offset = 1 << 20
+    opened.offset = 1 << 21
     opened.let_go_behind()
     assert path.read_bytes()[: len(filled)] == filled[:8] + b"too late" + filled[16:]
 

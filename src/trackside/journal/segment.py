@@ -36,7 +36,7 @@ one)."""
 
 _ALLOCATION_STEP = 1 << 22
 
-STRETCH = 1 << 18
+STRETCH = 1 << 20
 """Bytes of a segment after which the pages behind are let go, a little each time: all 64 MiB at once take
 2 ms. Also where the writer looks whether it is time to make the next segment ready."""
 

@@ -15,6 +15,8 @@ from trackside.journal.format import MAX_PAYLOAD, frame_size
 from trackside.journal.segment import Segment, capacity_for, create_segment, open_segment
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from trackside.journal.directory import JournalDirectory
 
 FIRST_SIZE = 1 << 20
@@ -27,6 +29,8 @@ SMALLEST_SIZE = 1 << 17
 
 DEFAULT_CAP = 4 << 30
 """Bytes of segments on disk beyond which samples are dropped until the shipper has caught up."""
+
+_READ_SIZE = 1 << 20
 
 _SHARES = 4
 """A segment takes at most this part of the cap: one that is full and delivered is deleted only when
@@ -95,3 +99,11 @@ def segment_ready_after(directory: JournalDirectory, number: int, *, cap: int = 
     size = size_of_segment(number + 1, cap)
     if size and not os.access(path, os.F_OK) and directory.segment_bytes() + size <= cap:
         create_segment(path, size)
+        _read_through(path)
+
+
+def _read_through(path: Path) -> None:
+    """Have the file in the system's page cache, so that the writer's first store to a page finds it there."""
+    with open(path, "rb", buffering=0) as file:
+        while file.read(_READ_SIZE):
+            pass
