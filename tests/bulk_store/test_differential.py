@@ -76,6 +76,12 @@ def test_nan_and_infinities_are_stored_as_mlflow_stores_them(pair: Pair) -> None
     assert len(pair.compare()["metrics"]) == 4
 
 
+def test_minus_zero(pair: Pair) -> None:
+    """It has no sign in the table, on MLflow's way as on ours."""
+    pair.log(Batch([Metric("loss", 0.0, 0, 0), Metric("loss", -0.0, 0, 1), Metric("loss", 0.0, 0, 1)]))
+    assert len(pair.compare()["metrics"]) == 2
+
+
 def test_sent_again_nothing_changes(pair: Pair) -> None:
     """A batch that was stored but not acknowledged comes once more, with new points among the old."""
     points = [Metric("loss", step / 3, step, step) for step in range(400)]

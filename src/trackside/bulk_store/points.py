@@ -38,14 +38,15 @@ _KEY = re.compile(r"[/\w.\- ]+" if sys.platform == "win32" else r"[/\w.\- :]+")
 def rows_of(run_id: str, points: Iterable[Point]) -> list[Row] | None:
     """A row for each point; None when one of them is for MLflow's own ``log_batch`` to judge.
 
-    NaN and the infinities are what ``SqlAlchemyStore.sanitize_metric_value`` makes of them.
+    NaN and the infinities are what ``SqlAlchemyStore.sanitize_metric_value`` makes of them. Minus zero loses
+    its sign, as it does on MLflow's way into sqlite (its file format) and PostgreSQL (psycopg2's literals).
     """
     rows: list[Row] = []
     for key, value, timestamp, step in points:
         if not _is_plain(key, value, timestamp, step):
             return None
         if -_MAX_DOUBLE <= value <= _MAX_DOUBLE:
-            rows.append((key, step, timestamp, float(value), False, run_id))
+            rows.append((key, step, timestamp, value + 0.0, False, run_id))  # -0.0 becomes 0.0
         elif value != value:  # noqa: PLR0124 - NaN
             rows.append((key, step, timestamp, 0.0, True, run_id))
         else:
