@@ -20,6 +20,8 @@ SOURCE = Path(trackside.__file__).parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)\)")
+MIGRATION = re.compile(r"mlflow\.store\.db\.utils|alembic\.runtime")
+"""What MLflow 3.6 says when its client makes the tables of a new database."""
 VARIABLE = re.compile(r"\b(?:TRACKSIDE|MLFLOW)_[A-Z_]*[A-Z]\b")
 
 EXAMPLES = [
@@ -44,7 +46,8 @@ def run_example(block: str, directory: Path) -> str:
         timeout=100,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    said = [line for line in done.stderr.splitlines() if not MIGRATION.search(line)]
+    assert (done.returncode, said) == (0, [])
     return done.stdout
 
 

@@ -80,9 +80,9 @@ def test_what_was_taken_is_not_sent_again() -> None:
     with pytest.raises(RetryableError):
         pace.send(batch, [1, 2, 3, 4], request)
     pace.send(batch, [1, 2, 3, 4], request)
-    assert asked == [[1, 2], [3, 4], [3], [4]]
+    assert asked == [[1, 2], [3, 4], [3, 4]]
     pace.send(batch, [1, 2], request)
-    assert asked[4:] == [[1, 2]], "that one was finished"
+    assert asked[3:] == [[1, 2]], "that one was finished"
 
 
 def test_a_rejected_batch_begins_again() -> None:
@@ -101,20 +101,21 @@ def test_a_rejected_batch_begins_again() -> None:
     assert asked == [[1], [2], [1], [2]]
 
 
-def test_after_an_outage_requests_grow_again() -> None:
+def test_after_timeouts_requests_grow_again() -> None:
     """One point, then two, ...: soon full requests; a slow answer keeps them as they are."""
     server = SlowServer(known=0.0)
-    pace, down, batch = paced(server), True, [0]
+    pace, hanging, batch = paced(server), True, [0]
 
     def request(chunk) -> None:
-        if down:
-            raise RetryableError("connection refused")
+        if hanging:
+            server.clock += server.patience
+            raise RetryableError("timed out")
         server(chunk)
 
     for _ in range(20):
         with pytest.raises(RetryableError):
             pace.send(batch, range(3000), request)
-    down = False
+    hanging = False
     pace.send(batch, range(3000), request)
     assert server.sizes == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000, 977]
     server.new = 0.003  # 1.5 s for 500
@@ -123,3 +124,21 @@ def test_after_an_outage_requests_grow_again() -> None:
     pace._size = 500
     pace.send([0], range(10_000, 12_000), server)
     assert server.sizes == [500, 500, 500, 500], "1.5 s is more than a quarter of what it may take"
+
+
+def test_a_quick_refusal_says_nothing_of_the_size() -> None:
+    """A server that asks for fewer requests (429), or is not there, gets whole batches afterwards."""
+    server = SlowServer(known=0.0)
+    pace, down, batch = paced(server), True, [0]
+
+    def request(chunk) -> None:
+        if down:
+            raise RetryableError("too many requests")
+        server(chunk)
+
+    for _ in range(20):
+        with pytest.raises(RetryableError):
+            pace.send(batch, range(1500), request)
+    down = False
+    pace.send(batch, range(1500), request)
+    assert server.sizes == [1000, 500]

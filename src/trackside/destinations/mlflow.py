@@ -266,7 +266,10 @@ class MLflowDestination:
 
         make: Callable[..., Any] = SystemMetricsMonitor
         try:  # made for its monitors: which GPUs there are, and how to ask them, it knows
-            monitors = make(self._run_id, tracking_uri=self._tracking_uri).monitors
+            try:
+                monitors = make(self._run_id, tracking_uri=self._tracking_uri).monitors
+            except TypeError:  # MLflow 3.6 has no such argument
+                monitors = make(self._run_id).monitors
         except Exception as error:
             self._progress.notice(f"no system metrics: MLflow's monitor can't be made ({error})")
             self._sample_load_every = None
