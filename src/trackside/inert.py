@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from trackside.crash import crash_event
 from trackside.run import Counts, Run
+from trackside.sink_plan import close_sinks
 from trackside.status import checked_status
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class InertRun(Run):
         checked_status(status)
         for sink in self._sinks:
             self._bus.detach(sink)
-        self._close_sinks()
+        close_sinks(self._sinks)
         self._sinks = []
         if self._crash_notes is not None:
             self._crash_notes.finish()

@@ -33,6 +33,7 @@ from trackside.passing import Passing, interpreter_is_leaving, passing_exception
 from trackside.plan import make_meta
 from trackside.rank_crash import expect_notes, forget_notes
 from trackside.shipper.process import ShipperProcess
+from trackside.sink_plan import close_sinks
 from trackside.sinks.mlflow import MLflowSink
 from trackside.status import RunStatus, checked_status
 
@@ -223,7 +224,7 @@ class Run:
         self._final_counts = self._count()  # the journal goes once the shipper is released
         if self._open_end is None:
             self._let_shipper_go()
-        self._close_sinks()  # last: a sink that takes its time must not outlast the shipper's patience
+        close_sinks(self._sinks)  # last: a sink that takes its time must not outlast the shipper's patience
 
     def activate(self) -> Run:
         """Make this run MLflow's fluent active run here too: ``mlflow.log_artifact``, ``autolog``.
@@ -461,15 +462,6 @@ class Run:
         self._shipper.release()
         if not self._hooks.holds_wakeup:
             self._shipper.pipe.close()
-
-    def _close_sinks(self) -> None:
-        for sink in self._sinks:
-            close = getattr(sink, "close", None)
-            if close is not None:
-                try:
-                    close()
-                except Exception:
-                    logger.exception("closing sink %r failed", sink)
 
     def _leave_fluent(self, status: RunStatus) -> None:
         """End MLflow's fluent run first: its own atexit hook would call it FINISHED."""

@@ -20,13 +20,18 @@ class SinkPlan(NamedTuple):
 
     def close_made(self) -> None:
         """The start failed: give back the ports and files that sinks took."""
-        for sink in self.made:
-            close = getattr(sink, "close", None)
-            if close is not None:
-                try:
-                    close()
-                except Exception:
-                    logger.exception("closing sink %r failed", sink)
+        close_sinks(self.made)
+
+
+def close_sinks(sinks: Iterable[Any]) -> None:
+    """Close those that can be closed; one that fails is logged, and keeps no other open."""
+    for sink in sinks:
+        close = getattr(sink, "close", None)
+        if close is not None:
+            try:
+                close()
+            except Exception:
+                logger.exception("closing sink %r failed", sink)
 
 
 def plan_sinks(given: Iterable[Any], rank: int) -> SinkPlan:

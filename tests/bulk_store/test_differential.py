@@ -37,13 +37,6 @@ def shared_pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     return sqlite_pair(tmp_path_factory.mktemp("pair"))
 
 
-@pytest.fixture
-def pair(shared_pair: Pair) -> Pair:
-    """The databases, with a new run in each."""
-    shared_pair.renew()
-    return shared_pair
-
-
 @RELAXED
 @given(st.lists(batches, min_size=1, max_size=5))
 def test_random_batches(shared_pair: Pair, given_batches: list[Batch]) -> None:

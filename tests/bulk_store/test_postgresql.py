@@ -66,13 +66,6 @@ def shared_pair(server: PostgresServer) -> Pair:
     return Pair(f"{base}/stock", f"trackside+{base}/ours")
 
 
-@pytest.fixture
-def pair(shared_pair: Pair) -> Pair:
-    """The databases, with a new run in each."""
-    shared_pair.renew()
-    return shared_pair
-
-
 @RELAXED
 @given(st.lists(batches, min_size=1, max_size=5))
 def test_random_batches(shared_pair: Pair, given_batches: list[Batch]) -> None:

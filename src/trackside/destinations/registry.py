@@ -11,7 +11,6 @@ imported in the shipper only, so that they too cost the training nothing.
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import importlib.util
 import inspect
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -110,7 +109,9 @@ def _is_there(module: str) -> bool:
 
 
 def _entry_points() -> dict[str, str]:
-    return {point.name: point.value for point in importlib.metadata.entry_points(group=GROUP)}
+    from importlib import metadata  # start() imports this module, and mostly needs none of it
+
+    return {point.name: point.value for point in metadata.entry_points(group=GROUP)}
 
 
 def _by_entry_point(name: str) -> Kind | None:
