@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import signal
 import time
@@ -79,8 +78,11 @@ def test_a_resumed_training_goes_on_with_both_runs(place: Path) -> None:
         assert steps(place / store, only_run(place / store, "resumed")) == list(range(20))
 
 
-def test_one_that_is_down_delays_nothing_and_keeps_no_secret(place: Path) -> None:
+def test_one_that_is_down_delays_nothing_and_keeps_no_secret(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The run's own server has it all at once, and the end as well; the journal waits, without a password."""
+    monkeypatch.setenv("TRACKSIDE_EXIT_TIMEOUT", "3")
     address = f"http://me:hunter2@127.0.0.1:{free_port()}"
     begun = time.monotonic()
     run = trackside.start("alone", destinations=[{"type": "mlflow", "tracking_uri": address}])
@@ -89,7 +91,6 @@ def test_one_that_is_down_delays_nothing_and_keeps_no_secret(place: Path) -> Non
     meta = read_json(run.journal.meta, Meta)
     assert meta is not None
     assert meta.destinations[0].options == {"tracking_uri": address.replace("me:hunter2", "***")}
-    run._settings = dataclasses.replace(run._settings, exit_timeout=3.0)
     run.finish()
     assert time.monotonic() - begun < 30
     found = only_run(place / "own", "alone")

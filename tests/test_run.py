@@ -22,6 +22,7 @@ from tests.faults.fake import until
 from tests.hooked import everything_hooked, wakeup_descriptor
 from tests.shipper.stub import StubShipper
 from trackside import fluent, plan
+from trackside.delivery import Counts
 from trackside.errors import RunActiveError, TrackingError
 from trackside.event_bus import Bus
 from trackside.events import ConfigEvent, LifecycleEvent, MetricsSample
@@ -30,7 +31,7 @@ from trackside.journal.cursor import Cursor
 from trackside.journal.directory import JournalDirectory, read_json
 from trackside.journal.meta import Meta
 from trackside.journal.reader import JournalReader, Position
-from trackside.run import Counts, active_runs
+from trackside.run import active_runs
 from trackside.shipper import process as process_
 from trackside.shipper.process import ShipperProcess
 

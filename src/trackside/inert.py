@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trackside.crash import crash_event
-from trackside.run import Counts, Run
+from trackside.delivery import Counts
+from trackside.run import Run
 from trackside.sink_plan import close_sinks
 from trackside.status import checked_status
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from trackside import fluent
 from trackside.crash import crash_event
+from trackside.delivery import Counts, Delivery
 from trackside.destination_plan import RUN_ONLY
 from trackside.errors import JournalError, TrackingError
 from trackside.events import ConfigEvent, LifecycleEvent
 from trackside.exit_code import ExitCodeNote
 from trackside.fork import abandon_in_children, keep_in_children
 from trackside.hooks import ProcessHooks
-from trackside.journal.cursor import delivered_points, load_cursor
 from trackside.journal.directory import (
     JournalDirectory,
     create_directory,
@@ -45,27 +44,11 @@ if TYPE_CHECKING:
 
     from trackside.destination_plan import DestinationPlan
     from trackside.event_bus import Bus
-    from trackside.journal.meta import RunInfo, State, Target
+    from trackside.journal.meta import Target
     from trackside.settings import Settings
-
-logger = logging.getLogger(__name__)
 
 active_runs: dict[int, Run] = {}
 """The run of each bus that has one, by the bus's id."""
-
-CONCLUDE_TIMEOUT = 5.0
-"""Seconds ``start()`` waits for the run before it to be settled, where that was left open."""
-
-
-class Counts(NamedTuple):
-    """Points (name, value, step, time) of a run, by what became of them."""
-
-    shipped: int = 0
-    """Acknowledged by every destination."""
-    rejected: int = 0
-    """Refused for good by a destination, and kept in ``rejected.jsonl``."""
-    dropped: int = 0
-    """Never kept: no room, or no number."""
 
 
 class Run:
@@ -122,15 +105,16 @@ class Run:
             raise
         self._sinks: list[Any] = []
         self._lifecycle = LifecycleSubscriber(self._writer)
-        self._sink = MLflowSink(self._writer, watch=self._watch_shipper)
-        self._watching = threading.Lock()
+        self._delivery = Delivery(
+            self.journal, self._meta, settings, writer=self._writer, shipper=self._shipper
+        )
+        self._sink = MLflowSink(self._writer, watch=self._delivery.watch)
         self._finishing = threading.Lock()
         self._ended = False
         self._open_end: OpenEnd | None = None
         handled = passing_exception()
         self._handled_before = None if handled is None else Passing(handled)
         self._delivered = False
-        self._info: RunInfo | None = None
         self._final_counts: Counts | None = None
         self._fluent = False
         self._hooks = ProcessHooks(
@@ -147,13 +131,13 @@ class Run:
     @property
     def run_id(self) -> str | None:
         """The MLflow run's id. Waits for the shipper's answer, as long as ``start()`` would; None without."""
-        info = self._remember_run()
+        info = self._delivery.run_info(wait=not self._ended)
         return None if info is None else info.run_id
 
     @property
     def url(self) -> str | None:
         """The run's page on an MLflow server; None for a local store, or while there is no answer."""
-        info = self._remember_run()
+        info = self._delivery.run_info(wait=not self._ended)
         return None if info is None else info.url
 
     @property
@@ -174,7 +158,7 @@ class Run:
     @property
     def counts(self) -> Counts:
         """Points by what became of them: up to now, or up to the moment :meth:`finish` returned."""
-        return self._final_counts or self._count()
+        return self._final_counts or self._delivery.counts()
 
     # What a user calls
 
@@ -184,16 +168,11 @@ class Run:
         True when they have; False after ``timeout`` seconds, offline, or when one of them refused for good.
         After :meth:`finish` it is what that found.
         """
-        if self._meta.mode != "online" or self._ended:
+        if not self._delivery.online or self._ended:
             return self._delivered
         before = time.monotonic()
         arrived = self._sink.settle(timeout)
-        timeout -= time.monotonic() - before
-        wanted = self._writer.last_seq
-        self._shipper.nudge()
-        state = self._shipper.wait_for(lambda state: self._acknowledged(wanted, state), timeout)
-        self._shipper.log_notices(self._shipper.state())
-        return arrived and state is not None and not any(lane.refused for lane in state.lanes.values())
+        return self._delivery.wait_for_all(timeout - (time.monotonic() - before)) and arrived
 
     def finish(self, status: str = "FINISHED") -> None:
         """End the run as ``status`` (FINISHED, FAILED or KILLED) and wait for delivery; idempotent.
@@ -218,10 +197,10 @@ class Run:
             self._disconnect()
         else:
             self._stay(self._open_end)
-        if self._meta.mode == "online":
-            self._delivered = self._wait_for_delivery()
-        self._remember_run()
-        self._final_counts = self._count()  # the journal goes once the shipper is released
+        if self._delivery.online:
+            self._delivered = self._delivery.wait_for_end()
+        self._delivery.run_info(wait=False)
+        self._final_counts = self._delivery.counts()  # the journal goes once the shipper is released
         if self._open_end is None:
             self._let_shipper_go()
         close_sinks(self._sinks)  # last: a sink that takes its time must not outlast the shipper's patience
@@ -282,8 +261,8 @@ class Run:
             if config is not None:
                 self._bus.emit(ConfigEvent(config, flatten_depth))
             expect_notes(self._settings.directory, self._meta.job)
-            if self._meta.mode == "online" and self._shipper.start() and self._meta.mlflow:
-                self._await_run()
+            if self._delivery.online and self._shipper.start() and self._meta.mlflow:
+                self._delivery.await_run()
         except BaseException as error:
             self._ended = True
             interrupted = not isinstance(error, Exception)
@@ -295,62 +274,6 @@ class Run:
                 self.journal.remove()
                 forget_notes(self._settings.directory, self._meta.job)
             raise
-
-    def _await_run(self) -> None:
-        state = self._wait_for_run(self._settings.start_timeout)
-        if state is not None and state.phase == "refused":
-            msg = f"MLflow at {self.tracking_uri} refused the run: {state.error}"
-            raise TrackingError(msg)
-        self._info = None if state is None else state.run
-        if self._info is None:
-            state = self._shipper.state()
-            reason = (state and state.error) or f"no answer in {self._settings.start_timeout:g} s"
-            logger.warning(
-                "MLflow at %s has not answered yet (%s); training goes on, metrics are kept in %s "
-                "and are delivered when it does (see %s)",
-                self.tracking_uri,
-                reason,
-                self.journal.path,
-                self.journal.log,
-            )
-        self._shipper.log_notices(state)
-
-    def _remember_run(self) -> RunInfo | None:
-        """What the shipper said of the run; remembered, because the journal is gone after the end."""
-        if self._info is None:
-            state = self._shipper.state() if self._ended else self._wait_for_run(self._settings.start_timeout)
-            self._info = None if state is None else state.run
-        return self._info
-
-    def _wait_for_run(self, timeout: float) -> State | None:
-        if self._meta.mode != "online" or not self._meta.mlflow:
-            return None
-        return self._shipper.wait_for(
-            lambda state: state.run is not None or state.phase == "refused", timeout
-        )
-
-    # Going on
-
-    def _watch_shipper(self) -> None:
-        """See that the shipper lives, and what it has to say; ``emit`` asks for it every few seconds."""
-        if self._meta.mode != "online" or not self._watching.acquire(blocking=False):
-            return
-        try:
-            self._shipper.ensure_running()
-            self._shipper.log_notices(self._shipper.state())
-        finally:
-            self._watching.release()
-
-    def _acknowledged(self, seq: int, state: State) -> bool:
-        """Whether every destination that still takes something has everything up to record ``seq``."""
-        refusing = {name for name, lane in state.lanes.items() if lane.refused}
-        names = [name for name in self._meta.destination_names if name not in refusing]
-        return all(load_cursor(self.journal.cursor(name)).position.seq >= seq for name in names)
-
-    def _count(self) -> Counts:
-        cursors = [load_cursor(self.journal.cursor(name)) for name in self._meta.destination_names]
-        shipped, rejected = delivered_points(cursors)
-        return Counts(shipped=shipped, rejected=rejected, dropped=self.dropped)
 
     # Ending
 
@@ -372,44 +295,12 @@ class Run:
         if self._ended and (self._open_end is None or self._open_end.conclude_if_handled()):
             return
         self._leave_fluent(self.status if self.status != "RUNNING" else "FINISHED")
-        if self._meta.mode != "online":
-            return
-        self._wait_for_delivery()
-
-    def _wait_for_delivery(self) -> bool:
-        """Wait until the status is set behind everything emitted, and say what is still on its way if not."""
-        self._shipper.nudge()
-        wanted = self._writer.last_seq
-        timeout = self._settings.exit_timeout
-        state = self._shipper.wait_for(
-            lambda state: (
-                state.phase in {"done", "refused"}
-                or (state.status is not None and self._acknowledged(wanted, state))
-            ),
-            timeout,
-        )
-        last = state or self._shipper.state()
-        self._shipper.log_notices(last)
-        # Held up for seconds (a stopped process), we find a shipper that has tidied up and left.
-        delivered = self._shipper.is_done() if state is None else state.phase != "refused"
-        if not delivered:
-            reason = (last and last.error) or f"it takes longer than {timeout:g} s"
-            logger.warning(
-                "not everything is delivered yet (%s): it is kept in %s; the shipper goes on, "
-                "and `trackside sync` delivers what it leaves",
-                reason,
-                self.journal.path,
-            )
-        return delivered
+        if self._delivery.online:
+            self._delivery.wait_for_end()
 
     def _wait_before_death(self) -> None:
-        """A terminate signal is about to end this process; in a container the shipper ends with it."""
-        if self._meta.mode == "online" and not self._ended:
-            self._shipper.nudge()
-            self._shipper.wait_for(
-                lambda state: state.status is not None or state.phase in {"retrying", "refused", "done"},
-                self._settings.terminate_timeout,
-            )
+        if not self._ended:
+            self._delivery.wait_before_death()
 
     def _what_is_open(self) -> OpenEnd | None:
         """What may still show that the program has crashed, where there is such."""
@@ -419,7 +310,11 @@ class Run:
         if error is None and not interpreter_is_leaving():
             return None
         return OpenEnd(
-            self._bus, error, settle=self._settle, wait=self._wait_until_settled, tidy_up=self._tidy_up
+            self._bus,
+            error,
+            settle=self._settle,
+            wait=self._delivery.wait_until_settled,
+            tidy_up=self._tidy_up,
         )
 
     def _stay(self, open_end: OpenEnd) -> None:
@@ -438,10 +333,6 @@ class Run:
         self._lifecycle.on_lifecycle(LifecycleEvent("finished", status="FINISHED"))
         self._shipper.nudge()
         self._shipper.release()
-
-    def _wait_until_settled(self) -> None:
-        if self._meta.mode == "online":
-            self._shipper.wait_for(lambda state: state.phase in {"done", "refused"}, CONCLUDE_TIMEOUT)
 
     def _tidy_up(self) -> None:
         self._disconnect()

@@ -86,7 +86,7 @@ def test_what_cannot_work_is_said_at_start(kind: Any, options: dict[str, Any], m
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        (f"{__name__}:Missing", {}, "cannot be imported from .*Missing"),
+        (f"{__name__}:Missing", {}, "can't be loaded from .*Missing"),
         ("tests.nothing:Own", {}, "No module named 'tests.nothing'"),
         (f"{__name__}:pytest", {}, "is not a class"),
         (f"{__name__}:Own", {}, "needs the option 'url'"),

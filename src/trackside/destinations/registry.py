@@ -10,12 +10,11 @@ imported in the shipper only, so that they too cost the training nothing.
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
-import inspect
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from trackside.errors import ConfigurationError
+from trackside.named import check_option_names, load_object, options_of
 from trackside.suggest import unknown_name
 
 if TYPE_CHECKING:
@@ -129,29 +128,18 @@ def _by_dotted_name(name: str) -> Kind | None:
 
 
 def _load(kind: Kind) -> Any:
-    module, _, attribute = kind.target.partition(":")
-    try:
-        found: Any = importlib.import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except Exception as error:  # other people's modules may raise anything when they are imported
-        raise ConfigurationError(
-            f"the destination {kind.name!r} cannot be imported from {kind.target}: {error}"
-        ) from error
+    found = load_object(kind.target, f"the destination {kind.name!r}")
     if not callable(found):
         raise ConfigurationError(f"the destination {kind.name!r}: {kind.target} is not a class")
     return found
 
 
 def _check_options(kind: Kind, factory: Any, options: Mapping[str, Any]) -> None:
-    parameters = list(inspect.signature(factory).parameters.values())[1:]
-    named = [p.name for p in parameters if p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}]
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    for option in options:
-        if option not in named and not takes_any:
-            raise ConfigurationError(unknown_name(f"option of destination {kind.name!r}:", option, named))
-    for parameter in parameters:
-        if parameter.name in named and parameter.default is parameter.empty and parameter.name not in options:
+    taken = options_of(factory, given=1)  # the context
+    if not taken.any_name:
+        check_option_names(f"destination {kind.name!r}", options, [p.name for p in taken.named])
+    for parameter in taken.named:
+        if parameter.default is parameter.empty and parameter.name not in options:
             raise ConfigurationError(f"the destination {kind.name!r} needs the option {parameter.name!r}")
     checker = getattr(factory, "check_options", None)
     if checker is not None:

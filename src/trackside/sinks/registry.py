@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
-from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from trackside.errors import ConfigurationError
 from trackside.event_bus import handlers_of
+from trackside.named import check_option_names, load_object, options_of
 from trackside.shaping import Shaping, make_shaping
 from trackside.sinks.shaped import ShapedSink
 from trackside.suggest import unknown_name
@@ -82,19 +81,7 @@ def _find(name: str) -> Any:
 
 
 def _load(name: str, path: str) -> Any:
-    """The object at ``module:attribute`` or ``module.attribute``."""
-    module_name, colon, attributes = path.partition(":")
-    if not colon:
-        module_name, _, attributes = path.rpartition(".")
-    try:
-        found: Any = import_module(module_name)
-        for attribute in attributes.split("."):
-            found = getattr(found, attribute)
-    except Exception as error:  # whatever the module does when it is imported
-        raise ConfigurationError(
-            f"sink {name!r} can't be loaded from {path!r}: {type(error).__name__}: {error}"
-        ) from error
-    return found
+    return load_object(path, f"sink {name!r}")
 
 
 def _check_options(name: str, found: Any, options: Mapping[str, Any]) -> None:
@@ -103,16 +90,9 @@ def _check_options(name: str, found: Any, options: Mapping[str, Any]) -> None:
         if options:
             raise ConfigurationError(f"sink {name!r} is an object already made: it takes no options")
         return
-    try:
-        parameters = inspect.signature(found).parameters.values()
-    except (TypeError, ValueError):  # written in C: it will say so itself
-        return
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return
-    taken = [p.name for p in parameters if p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}]
-    for key in options:
-        if key not in taken:
-            raise ConfigurationError(unknown_name(f"option of the sink {name!r}:", key, [*taken, "shape"]))
+    taken = options_of(found)
+    if not taken.any_name:
+        check_option_names(f"the sink {name!r}", options, [*(p.name for p in taken.named), "shape"])
 
 
 def _make(name: str, found: Any, options: dict[str, Any]) -> Any:

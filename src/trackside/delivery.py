@@ -1,0 +1,178 @@
+"""What the training process hears of the delivery, which the shipper does: it asks, and waits for answers.
+
+Every wait has an end, and nothing here is needed for the delivery itself: a trainer that never asks loses
+nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, NamedTuple
+
+from trackside.errors import TrackingError
+from trackside.journal.cursor import delivered_points, load_cursor
+
+if TYPE_CHECKING:
+    from trackside.journal.directory import JournalDirectory
+    from trackside.journal.meta import Meta, RunInfo, State
+    from trackside.journal.writer import JournalWriter
+    from trackside.settings import Settings
+    from trackside.shipper.process import ShipperProcess
+
+logger = logging.getLogger(__name__)
+
+CONCLUDE_TIMEOUT = 5.0
+"""Seconds ``start()`` waits for the run before it to be settled, where that was left open."""
+
+
+class Counts(NamedTuple):
+    """Points (name, value, step, time) of a run, by what became of them."""
+
+    shipped: int = 0
+    """Acknowledged by every destination."""
+    rejected: int = 0
+    """Refused for good by a destination, and kept in ``rejected.jsonl``."""
+    dropped: int = 0
+    """Never kept: no room, or no number."""
+
+
+class Delivery:
+    """The delivery of one run's journal, as seen from the training process."""
+
+    def __init__(
+        self,
+        journal: JournalDirectory,
+        meta: Meta,
+        settings: Settings,
+        *,
+        writer: JournalWriter,
+        shipper: ShipperProcess,
+    ) -> None:
+        self._journal = journal
+        self._meta = meta
+        self._settings = settings
+        self._writer = writer
+        self._shipper = shipper
+        self._watching = threading.Lock()
+        self._info: RunInfo | None = None
+        self.online = meta.mode == "online"
+
+    def counts(self) -> Counts:
+        """Points by what became of them until now."""
+        cursors = [load_cursor(self._journal.cursor(name)) for name in self._meta.destination_names]
+        shipped, rejected = delivered_points(cursors)
+        return Counts(shipped, rejected, self._writer.scoreboard.dropped_points)
+
+    # The run's name
+
+    def await_run(self) -> None:
+        """Wait for the run at a start, and say so when there is no answer.
+
+        Raises :class:`TrackingError` when MLflow refuses it.
+        """
+        state = self._wait_for_run()
+        if state is not None and state.phase == "refused":
+            msg = f"MLflow at {self._meta.target.tracking_uri} refused the run: {state.error}"
+            raise TrackingError(msg)
+        self._info = None if state is None else state.run
+        if self._info is None:
+            state = self._shipper.state()
+            self._warn_of_silence(state)
+        self._shipper.log_notices(state)
+
+    def run_info(self, *, wait: bool) -> RunInfo | None:
+        """What the shipper said of the run; remembered, because the journal is gone after the end."""
+        if self._info is None:
+            state = self._wait_for_run() if wait else self._shipper.state()
+            self._info = None if state is None else state.run
+        return self._info
+
+    def _wait_for_run(self) -> State | None:
+        if not self.online or not self._meta.mlflow:
+            return None
+        return self._shipper.wait_for(
+            lambda state: state.run is not None or state.phase == "refused", self._settings.start_timeout
+        )
+
+    def _warn_of_silence(self, state: State | None) -> None:
+        reason = (state and state.error) or f"no answer in {self._settings.start_timeout:g} s"
+        logger.warning(
+            "MLflow at %s has not answered yet (%s); training goes on, metrics are kept in %s "
+            "and are delivered when it does (see %s)",
+            self._meta.target.tracking_uri,
+            reason,
+            self._journal.path,
+            self._journal.log,
+        )
+
+    # Going on
+
+    def watch(self) -> None:
+        """See that the shipper lives, and what it has to say; ``emit`` asks for it every few seconds."""
+        if not self.online or not self._watching.acquire(blocking=False):
+            return
+        try:
+            self._shipper.ensure_running()
+            self._shipper.log_notices(self._shipper.state())
+        finally:
+            self._watching.release()
+
+    def wait_for_all(self, timeout: float) -> bool:
+        """Whether every destination has all that is in the journal now, within ``timeout`` seconds.
+
+        False, too, when one has refused for good.
+        """
+        wanted = self._writer.last_seq
+        self._shipper.nudge()
+        state = self._shipper.wait_for(lambda state: self._acknowledged(wanted, state), timeout)
+        self._shipper.log_notices(self._shipper.state())
+        return state is not None and not any(lane.refused for lane in state.lanes.values())
+
+    def _acknowledged(self, seq: int, state: State) -> bool:
+        """Whether every destination that still takes something has everything up to record ``seq``."""
+        refusing = {name for name, lane in state.lanes.items() if lane.refused}
+        names = [name for name in self._meta.destination_names if name not in refusing]
+        return all(load_cursor(self._journal.cursor(name)).position.seq >= seq for name in names)
+
+    # Ending
+
+    def wait_for_end(self) -> bool:
+        """Wait until the status is set behind everything emitted, and say what is still on its way if not."""
+        self._shipper.nudge()
+        wanted = self._writer.last_seq
+        timeout = self._settings.exit_timeout
+        state = self._shipper.wait_for(
+            lambda state: (
+                state.phase in {"done", "refused"}
+                or (state.status is not None and self._acknowledged(wanted, state))
+            ),
+            timeout,
+        )
+        last = state or self._shipper.state()
+        self._shipper.log_notices(last)
+        # Held up for seconds (a stopped process), we find a shipper that has tidied up and left.
+        delivered = self._shipper.is_done() if state is None else state.phase != "refused"
+        if not delivered:
+            reason = (last and last.error) or f"it takes longer than {timeout:g} s"
+            logger.warning(
+                "not everything is delivered yet (%s): it is kept in %s; the shipper goes on, "
+                "and `trackside sync` delivers what it leaves",
+                reason,
+                self._journal.path,
+            )
+        return delivered
+
+    def wait_before_death(self) -> None:
+        """A terminate signal is about to end this process; in a container the shipper ends with it."""
+        if self.online:
+            self._shipper.nudge()
+            self._shipper.wait_for(
+                lambda state: state.status is not None or state.phase in {"retrying", "refused", "done"},
+                self._settings.terminate_timeout,
+            )
+
+    def wait_until_settled(self) -> None:
+        """Wait until a shipper that was told of the end has nothing left to do."""
+        if self.online:
+            self._shipper.wait_for(lambda state: state.phase in {"done", "refused"}, CONCLUDE_TIMEOUT)
