@@ -105,6 +105,42 @@ def test_a_full_disk_at_the_start(tmp_path: Path, disk: Path, room: int) -> None
     assert not list(disk.glob("journals/*"))
 
 
+def test_a_config_on_a_full_disk_holds_up_nothing(tmp_path: Path, disk: Path) -> None:
+    """The points behind it are delivered, and its params; its document comes when there is room again."""
+    uri = new_database(tmp_path)
+    script = """
+run = trackside.start("full")
+emit(20)
+assert run.flush()
+say(run_id=run.run_id)
+wait_for("full")
+trackside.emit(trackside.ConfigEvent({"lr": 0.1, "long": "x" * 3000}))
+emit(20, start=20)
+assert run.flush(60)
+say(flushed=True)
+wait_for("room")
+run.finish()
+"""
+    training = Training(tmp_path, uri, script, TRACKSIDE_DIR=str(disk / "journals"))
+    client = MlflowClient(uri)
+    try:
+        training.wait_to_be_asked("full")
+        fill(disk)
+        training.go("full")
+        training.wait_to_be_asked("room")
+        run_id = training.said["run_id"]
+        assert client.get_run(run_id).data.params["lr"] == "0.1"
+        assert steps_of(client, run_id) == once_each(40)
+        assert not client.list_artifacts(run_id)
+        room_for(disk, 1 << 20)
+        training.go("room")
+        assert training.end() == 0
+    finally:
+        training.abandon()
+    assert [file.path for file in client.list_artifacts(run_id)] == ["config.yaml"]
+    assert "config.yaml can't be kept to be uploaded" in training.text
+
+
 def log_of(disk: Path) -> str:
     """What the shipper wrote, as long as it could."""
     return "\n".join(

@@ -151,7 +151,7 @@ class MLflowDestination:
         if time.monotonic() >= self._next_heartbeat:
             self._heartbeat()
         self._send_load()
-        self._uploader.kick()
+        self._kick_uploads()
 
     def settle(self, verdict: Verdict, evidence: Evidence, counts: dict[str, int]) -> None:
         """Set the tags that say why, then the status, unless a newer attempt has taken the run over."""
@@ -167,7 +167,7 @@ class MLflowDestination:
         if verdict.final:
             self._finish_uploads()
         else:
-            self._uploader.kick()
+            self._kick_uploads()
 
     def close(self) -> None:
         """Stop sampling; nothing is held open."""
@@ -339,7 +339,13 @@ class MLflowDestination:
         except OSError as error:  # a full disk may be why it crashed; the status matters more
             self._progress.notice(f"the traceback could not be kept to be uploaded: {error}")
 
+    def _kick_uploads(self) -> None:
+        if self._config is not None:
+            self._config.keep_document()
+        self._uploader.kick()
+
     def _finish_uploads(self) -> None:
+        self._kick_uploads()
         if not self._uploader.finish(LAST_UPLOAD_SECONDS):
             names = ", ".join(path.name for path in self._outbox.pending())
             self._progress.notice(f"artifacts that could not be uploaded are kept in the journal: {names}")

@@ -52,11 +52,13 @@ class ConfigWriter:
         self._notice = notice
         self._document: dict[str, Any] = {}
         self._changed: dict[str, str] = {}
+        self._kept = self._told = False
 
     def write(self, record: ConfigRecord) -> None:
         """Deliver ``record``; may be called again with the same one."""
         _merge(self._document, record.document)
-        self._outbox.put(self._name, _to_yaml(self._document))
+        self._kept = False
+        self.keep_document()
         params, cut = truncate_params(record.params, max_key=MAX_KEY, max_value=MAX_PARAM_VALUE)
         if cut:
             self._notice(f"params cut or renamed for MLflow, whole in {self._name}: {_some(cut)}")
@@ -67,6 +69,23 @@ class ConfigWriter:
         changed = {key: value for key, value in params.items() if known.get(key, value) != value}
         if changed:
             self._note_changed(changed)
+
+    def keep_document(self) -> None:
+        """Have the document wait to be uploaded, if it does not yet.
+
+        On a full disk it is tried again by the next call: held up by it, the points behind it would keep
+        the segments on that disk from being deleted.
+        """
+        if self._kept:
+            return
+        try:
+            self._outbox.put(self._name, _to_yaml(self._document))
+        except OSError as error:
+            if not self._told:
+                self._notice(f"{self._name} can't be kept to be uploaded, and is tried again: {error}")
+            self._told = True
+        else:
+            self._kept = True
 
     def _log(self, params: list[tuple[str, str]]) -> None:
         """Log ``params``; of those refused, the halves, so that one bad param takes no other with it."""
