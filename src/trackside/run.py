@@ -13,7 +13,7 @@ from trackside.crash import crash_event
 from trackside.delivery import Counts, Delivery
 from trackside.destination_plan import RUN_ONLY
 from trackside.errors import JournalError, TrackingError
-from trackside.events import ConfigEvent, LifecycleEvent
+from trackside.events import LifecycleEvent
 from trackside.exit_code import ExitCodeNote
 from trackside.fork import abandon_in_children, keep_in_children
 from trackside.hooks import ProcessHooks
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from trackside.destination_plan import DestinationPlan
     from trackside.event_bus import Bus
+    from trackside.events import ConfigEvent
     from trackside.journal.meta import Target
     from trackside.settings import Settings
 
@@ -249,7 +250,7 @@ class Run:
 
     # Beginning
 
-    def begin(self, sinks: Iterable[Any], config: Any, flatten_depth: int | None) -> None:
+    def begin(self, sinks: Iterable[Any], config: ConfigEvent | None) -> None:
         """Attach, hook in, start the shipper and wait for the run; the other half of the constructor."""
         active_runs[id(self._bus)] = self
         abandon_in_children(self)
@@ -259,7 +260,7 @@ class Run:
             self._hooks.install()
             self._bus.emit(LifecycleEvent("started"))
             if config is not None:
-                self._bus.emit(ConfigEvent(config, flatten_depth))
+                self._bus.emit(config)
             expect_notes(self._settings.directory, self._meta.job)
             if self._delivery.online and self._shipper.start() and self._meta.mlflow:
                 self._delivery.await_run()

@@ -82,13 +82,14 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     bus = _checked_bus(bus)
     settings = read_environment()
     rank = get_rank()
+    config_event = None if config is None else ConfigEvent(config, flatten_depth)
     if settings.mode == "disabled":
-        return InertRun(bus, config=_event_of(config, flatten_depth))
+        return InertRun(bus, config=config_event)
     planned = plan_destinations(destinations, rank)
     notes = _crash_notes(settings, rank)
     if planned.empty:
         more = plan_sinks(sinks, rank).sinks
-        return InertRun(bus, notes, more, config=_event_of(config, flatten_depth))
+        return InertRun(bus, notes, more, config=config_event)
     _refuse_second_run(bus)
     target = make_target(
         settings,
@@ -115,16 +116,12 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
             destinations=planned,
             system_metrics=interval,
         )
-        run.begin([*chosen.sinks, *([] if notes is None else [CrashNoteSink(notes)])], config, flatten_depth)
+        run.begin([*chosen.sinks, *([] if notes is None else [CrashNoteSink(notes)])], config_event)
     except BaseException:
         chosen.close_made()
         raise
     note_started(target)
     return run
-
-
-def _event_of(config: Any, flatten_depth: int | None) -> ConfigEvent | None:
-    return None if config is None else ConfigEvent(config, flatten_depth)
 
 
 def _refuse_second_run(bus: Bus) -> None:
