@@ -26,6 +26,7 @@ def test_an_empty_environment_gives_the_defaults(monkeypatch: pytest.MonkeyPatch
         exit_timeout=30.0,
         terminate_timeout=5.0,
         bulk_store=True,
+        requests_in_flight=3,
     )
 
 
@@ -40,6 +41,7 @@ def test_every_variable_is_read() -> None:
             "TRACKSIDE_EXIT_TIMEOUT": "0",
             "TRACKSIDE_TERMINATE_TIMEOUT": "2",
             "TRACKSIDE_BULK_STORE": "Off",
+            "TRACKSIDE_REQUESTS_IN_FLIGHT": "5",
             "MLFLOW_TRACKING_URI": "http://mlflow:5000",
             "MLFLOW_EXPERIMENT_NAME": "digits",
             "MLFLOW_EXPERIMENT_ID": "7",
@@ -57,6 +59,7 @@ def test_every_variable_is_read() -> None:
         0.0,
         2.0,
         False,
+        5,
     )
 
 
@@ -105,6 +108,15 @@ def test_a_switch_that_is_neither_on_nor_off() -> None:
         ConfigurationError, match="TRACKSIDE_BULK_STORE='maybe' is not a switch; use on or off"
     ):
         read_environment({"TRACKSIDE_BULK_STORE": "maybe"})
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "many", "1.5"])
+def test_a_count_that_is_none(text: str) -> None:
+    """At least one request must be in flight."""
+    with pytest.raises(
+        ConfigurationError, match=f"TRACKSIDE_REQUESTS_IN_FLIGHT='{text}' is not a number from 1 on"
+    ):
+        read_environment({"TRACKSIDE_REQUESTS_IN_FLIGHT": text})
 
 
 @pytest.mark.parametrize(

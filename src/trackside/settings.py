@@ -19,6 +19,7 @@ Mode: TypeAlias = Literal["online", "offline", "disabled"]
 DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
 DEFAULT_DIRECTORY = ".trackside"
 DEFAULT_TERMINATE_SIGNALS = (int(signal.SIGTERM),)
+DEFAULT_REQUESTS_IN_FLIGHT = 3
 _MODES = ("online", "offline", "disabled")
 _SWITCHES = {
     **dict.fromkeys(("on", "true", "yes", "1"), True),
@@ -44,13 +45,15 @@ class Settings:
     """Seconds a SIGTERM waits for the status to be set: in a container the shipper dies with process 1."""
     bulk_store: bool = True
     """Whether metrics are written to a database in bulk, rather than through MLflow's own store."""
+    requests_in_flight: int = DEFAULT_REQUESTS_IN_FLIGHT
+    """How many requests with metrics an MLflow server gets at once."""
 
 
 def read_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     """Settings from ``TRACKSIDE_*`` and MLflow's variables.
 
-    Raises :class:`ConfigurationError` for a mode there is none of, a timeout that is no number, and a switch
-    that is neither on nor off.
+    Raises :class:`ConfigurationError` for a mode there is none of, a timeout or a count that is no number,
+    and a switch that is neither on nor off.
     """
     mode = environment.get("TRACKSIDE_MODE", "").strip().lower() or "online"
     if mode not in _MODES:
@@ -67,6 +70,7 @@ def read_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         exit_timeout=_seconds(environment, "TRACKSIDE_EXIT_TIMEOUT", 30.0),
         terminate_timeout=_seconds(environment, "TRACKSIDE_TERMINATE_TIMEOUT", 5.0),
         bulk_store=_switch(environment, "TRACKSIDE_BULK_STORE", default=True),
+        requests_in_flight=_count(environment, "TRACKSIDE_REQUESTS_IN_FLIGHT", DEFAULT_REQUESTS_IN_FLIGHT),
     )
 
 
@@ -89,6 +93,16 @@ def _switch(environment: Mapping[str, str], name: str, *, default: bool) -> bool
         msg = f"{name}={text!r} is not a switch; use on or off"
         raise ConfigurationError(msg)
     return _SWITCHES[text]
+
+
+def _count(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name, "").strip()
+    if not text:
+        return default
+    if not text.isdecimal() or int(text) < 1:
+        msg = f"{name}={text!r} is not a number from 1 on"
+        raise ConfigurationError(msg)
+    return int(text)
 
 
 def _seconds(environment: Mapping[str, str], name: str, default: float) -> float:

@@ -21,10 +21,11 @@ START_TIMEOUT = 90.0
 
 
 class MlflowServer:
-    """``mlflow server`` with sqlite and an artifact folder in ``directory``; one worker."""
+    """``mlflow server`` with sqlite and an artifact folder in ``directory``; one worker by default."""
 
-    def __init__(self, directory: Path, *, backend_store_uri: str | None = None) -> None:
+    def __init__(self, directory: Path, *, backend_store_uri: str | None = None, workers: int = 1) -> None:
         self.directory = directory
+        self.workers = workers
         self.database = backend_store_uri or f"sqlite:///{directory / 'mlflow.db'}"
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -49,7 +50,7 @@ class MlflowServer:
         if self._process is not None and self._process.poll() is None:
             return
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
-        command += ["--port", str(self.port), "--workers", "1"]
+        command += ["--port", str(self.port), "--workers", str(self.workers)]
         command += ["--backend-store-uri", self.database]
         command += ["--artifacts-destination", str(self.directory / "artifacts")]
         environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}

@@ -1,11 +1,17 @@
-"""Requests shrink until the server can do them in time, so that a slow one gets on with it all the same."""
+"""What a server is asked at once: smaller requests for a slow one, one at a time for one that fails."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from trackside.destinations.mlflow_pace import Pace
+from trackside.destinations.mlflow_flight import Flight
+from trackside.destinations.mlflow_pace import WELL_ENOUGH, Pace
 from trackside.errors import RejectedError, RetryableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class SlowServer:
@@ -31,27 +37,37 @@ class SlowServer:
             raise RetryableError("timed out")
 
 
-def deliver(pace: Pace, server: SlowServer, points: range) -> int:
+def deliver(flight: Flight, points: range) -> int:
     """As the lane does: again and again, until it works; how often it did not."""
-    batch: list[int] = []
     for failed in range(100):
         try:
-            pace.send(batch, points, server)
+            send(flight, points)
         except RetryableError:
             continue
         return failed
     raise AssertionError("it never got through")
 
 
-def paced(server: SlowServer) -> Pace:
-    """A pace for that server."""
-    return Pace(1000, patience=server.patience, clock=lambda: server.clock)
+def paced(server: SlowServer, request=None) -> Flight:
+    """One request at a time to that server."""
+    pace = Pace(1000, patience=server.patience)
+    return numbered(pace, request or server, clock=lambda: server.clock)
+
+
+def numbered(pace: Pace, request, **more) -> Flight:
+    """Whose points are numbers to ``request``."""
+    return Flight(pace, lambda chunk: request([point[3] for point in chunk]), **more)
+
+
+def send(flight: Flight, numbers: Iterable[int]) -> None:
+    """Send numbers as points."""
+    flight.send([("loss", 0.5, 1, number) for number in numbers])
 
 
 def test_a_quick_server_gets_full_requests() -> None:
     """Nothing is asked twice, and the last request has the rest."""
     server = SlowServer(known=0.0)
-    assert deliver(paced(server), server, range(2500)) == 0
+    assert deliver(paced(server), range(2500)) == 0
     assert server.sizes == [1000, 1000, 500]
 
 
@@ -60,15 +76,13 @@ def test_a_batch_that_is_there_already_gets_through(known: float) -> None:
     """Looking up what it has takes the server longer than a whole batch may: smaller requests fit."""
     server = SlowServer(known=known)
     server.points = set(range(1000))
-    failed = deliver(paced(server), server, range(1000))
+    failed = deliver(paced(server), range(1000))
     assert 0 < failed < 12
     assert server.points == set(range(1000))
 
 
 def test_what_was_taken_is_not_sent_again() -> None:
-    """A batch goes on where it stopped; the same points of another batch are another matter."""
-    server, batch = SlowServer(known=0.0), [0]
-    pace = paced(server)
+    """A batch goes on where it stopped; once it is through, the same points are another matter."""
     asked: list[list[int]] = []
 
     def request(chunk) -> None:
@@ -76,35 +90,38 @@ def test_what_was_taken_is_not_sent_again() -> None:
         if len(asked) == 2:
             raise RetryableError("cut")
 
-    pace = Pace(2, patience=5.0)
+    flight = numbered(Pace(2, patience=5.0), request)
     with pytest.raises(RetryableError):
-        pace.send(batch, [1, 2, 3, 4], request)
-    pace.send(batch, [1, 2, 3, 4], request)
+        send(flight, [1, 2, 3, 4])
+    send(flight, [1, 2, 3, 4])
     assert asked == [[1, 2], [3, 4], [3, 4]]
-    pace.send(batch, [1, 2], request)
+    send(flight, [1, 2])
     assert asked[3:] == [[1, 2]], "that one was finished"
 
 
-def test_a_rejected_batch_begins_again() -> None:
-    """The lane sends its halves then, and nothing may be taken for sent."""
-    batch, asked = [0], []
+def test_the_halves_of_a_rejected_batch_leave_out_what_was_taken() -> None:
+    """The lane sends them down to the one at fault, which is judged by itself."""
+    asked: list[list[int]] = []
 
     def request(chunk) -> None:
         asked.append(list(chunk))
-        if 2 in chunk:
+        if 3 in chunk:
             raise RejectedError("poison")
 
-    pace = Pace(1, patience=5.0)
-    for _ in range(2):
+    flight = numbered(Pace(2, patience=5.0), request)
+    for half in ([1, 2, 3, 4], [3, 4], [3]):
         with pytest.raises(RejectedError):
-            pace.send(batch, [1, 2], request)
-    assert asked == [[1], [2], [1], [2]]
+            send(flight, half)
+    send(flight, [4])
+    send(flight, [1, 2])
+    assert asked == [[1, 2], [3, 4], [3, 4], [3], [4]]
+    assert flight._taken == set(), "the batch is done with, and nothing of it is remembered"
 
 
 def test_after_timeouts_requests_grow_again() -> None:
     """One point, then two, ...: soon full requests; a slow answer keeps them as they are."""
     server = SlowServer(known=0.0)
-    pace, hanging, batch = paced(server), True, [0]
+    hanging = True
 
     def request(chunk) -> None:
         if hanging:
@@ -112,33 +129,63 @@ def test_after_timeouts_requests_grow_again() -> None:
             raise RetryableError("timed out")
         server(chunk)
 
+    flight = paced(server, request)
     for _ in range(20):
         with pytest.raises(RetryableError):
-            pace.send(batch, range(3000), request)
+            send(flight, range(3000))
     hanging = False
-    pace.send(batch, range(3000), request)
+    send(flight, range(3000))
     assert server.sizes == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000, 977]
     server.new = 0.003  # 1.5 s for 500
     server.sizes.clear()
-    pace = Pace(1000, patience=5.0, clock=lambda: server.clock)
-    pace._size = 500
-    pace.send([0], range(10_000, 12_000), server)
+    flight = paced(server)
+    flight.pace.size = 500
+    send(flight, range(10_000, 12_000))
     assert server.sizes == [500, 500, 500, 500], "1.5 s is more than a quarter of what it may take"
 
 
 def test_a_quick_refusal_says_nothing_of_the_size() -> None:
     """A server that asks for fewer requests (429), or is not there, gets whole batches afterwards."""
     server = SlowServer(known=0.0)
-    pace, down, batch = paced(server), True, [0]
+    down = True
 
     def request(chunk) -> None:
         if down:
             raise RetryableError("too many requests")
         server(chunk)
 
+    flight = paced(server, request)
     for _ in range(20):
         with pytest.raises(RetryableError):
-            pace.send(batch, range(1500), request)
+            send(flight, range(1500))
     down = False
-    pace.send(batch, range(1500), request)
+    send(flight, range(1500))
     assert server.sizes == [1000, 500]
+
+
+@pytest.mark.parametrize("trouble", ["refused", "timed out", "slow"])
+def test_trouble_means_one_at_a_time(trouble: str) -> None:
+    """And batches of a single request, so that heartbeats come in between; more again after a while."""
+    pace = Pace(1000, patience=20.0, at_once=3)
+    assert (pace.at_once, pace.batch_points) == (3, 6000)
+    if trouble == "slow":
+        pace.went_well(5.0)
+    else:
+        pace.failed(1000, 20.0 if trouble == "timed out" else 0.01)
+    assert (pace.at_once, pace.batch_points) == (1, 1000)
+    for wanted in (2, 3, 3):
+        for _ in range(WELL_ENOUGH - 1):
+            pace.went_well(0.1)
+        assert pace.at_once < wanted or wanted == 3
+        pace.went_well(0.1)
+        assert pace.at_once == wanted
+
+
+def test_a_failure_in_between_starts_the_count_again() -> None:
+    """A server that takes half of what it gets is not asked for more."""
+    pace = Pace(1000, patience=20.0, at_once=3)
+    for _ in range(10):
+        pace.failed(1000, 0.01)
+        for _ in range(WELL_ENOUGH - 1):
+            pace.went_well(0.1)
+        assert pace.at_once == 1

@@ -18,10 +18,17 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from trackside.destinations import mlflow_bulk
-from trackside.destinations.mlflow_address import alone_with, check_address, probe_database
+from trackside.destinations.mlflow_address import (
+    alone_with,
+    check_address,
+    is_server,
+    probe_database,
+)
 from trackside.destinations.mlflow_errors import translate, translate_opening
+from trackside.destinations.mlflow_flight import Flight
 from trackside.destinations.mlflow_pace import Pace
 from trackside.destinations.mlflow_params import MAX_KEY, ConfigWriter, artifact_name
+from trackside.destinations.mlflow_request import metrics_request
 from trackside.destinations.mlflow_run import RunOpener, wait_for_leftovers
 from trackside.destinations.mlflow_system import SystemMetrics
 from trackside.destinations.mlflow_tags import end_tags
@@ -93,7 +100,8 @@ class MLflowDestination:
         self._patience = float(REQUEST_TIMEOUT)
         self._wants_bulk = mlflow_bulk.is_wanted(tracking_uri)
         self._bulk: BulkStore | None = None
-        self._set_batch(mlflow_bulk.POINTS_PER_WRITE if self._wants_bulk else MAX_METRICS_PER_BATCH)
+        self._request: Callable[[str, Sequence[Point]], None] | None = None
+        self._set_pace(mlflow_bulk.POINTS_PER_WRITE if self._wants_bulk else MAX_METRICS_PER_BATCH)
         self._sample_load_every = sample_load_every
         self._load: SystemMetrics | None = None
 
@@ -115,7 +123,10 @@ class MLflowDestination:
         self._start_sampling()
 
     def write_metrics(self, batch: Sequence[MetricsRecord]) -> None:
-        """Send all points of ``batch``: in bulk to a database, else at most 1000 a request."""
+        """Send all points of ``batch``: in bulk to a database, else at most 1000 a request.
+
+        A server gets several requests at once, as long as it is well and quick.
+        """
         if self._wants_bulk and self._bulk is None:
             self._open_bulk()
         points = [
@@ -123,7 +134,10 @@ class MLflowDestination:
             for record in batch
             for name, value in record.named_values().items()
         ]
-        self._pace.send(batch, points, self._send_points)
+        try:
+            self._flight.send(points)
+        finally:
+            self.batch_points = self._flight.pace.batch_points
 
     def write_config(self, record: ConfigRecord) -> None:
         """Log params that are new, keep those that changed, and the whole document as an artifact."""
@@ -193,10 +207,12 @@ class MLflowDestination:
 
         self._metric, self._param, self._tag = Metric, Param, RunTag
         self._patience = float(os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"])
-        self._set_batch(self.batch_points)
+        self._set_pace(self._flight.pace.size)
         with alone_with(self._tracking_uri):
             probe_database(self._tracking_uri)
-            return MlflowClient(tracking_uri=self._tracking_uri)
+            client = MlflowClient(tracking_uri=self._tracking_uri)
+        self._request = metrics_request(client) if is_server(self._tracking_uri) else None
+        return client
 
     def _open_run(self, opener: RunOpener) -> None:
         """Find, resume or create the run; in this order, since one that was created has a sidecar too."""
@@ -237,15 +253,20 @@ class MLflowDestination:
         self._bulk = self._call(mlflow_bulk.open_store, self._tracking_uri)
         if self._bulk is None:
             self._wants_bulk = False
-            self._set_batch(MAX_METRICS_PER_BATCH)
+            self._set_pace(MAX_METRICS_PER_BATCH)
 
-    def _set_batch(self, points: int) -> None:
-        self.batch_points = points
-        self._pace = Pace(points, patience=self._patience)
+    def _set_pace(self, points: int) -> None:
+        """At most ``points`` a request; several at once for a server, whose processes may share the work."""
+        at_once = read_environment().requests_in_flight if is_server(self._tracking_uri) else 1
+        pace = Pace(points, patience=self._patience, at_once=at_once)
+        self._flight = Flight(pace, self._send_points)
+        self.batch_points = pace.batch_points
 
     def _send_points(self, points: Sequence[Point]) -> None:
         if self._bulk is not None:
             self._tell(self._bulk.log_points, points)
+        elif self._request is not None:
+            self._tell(self._request, points)
         else:
             self._tell(self._client.log_batch, metrics=[self._metric(*point) for point in points])
 

@@ -28,9 +28,14 @@ LOCK_TIMEOUT = 20.0
 LOCK_POLL = 0.1
 
 
+def is_server(uri: str) -> bool:
+    """Whether ``uri`` is the web address of an MLflow server."""
+    return uri.lower().startswith(("http:", "https:"))
+
+
 def check_address(uri: str) -> None:
     """Raise :class:`RejectedError` for a web address without a host, or with a port that is none."""
-    if not uri.lower().startswith(("http:", "https:")):
+    if not is_server(uri):
         return
     try:
         parts = urlsplit(uri)

@@ -1,0 +1,73 @@
+"""Metrics to an MLflow server in one request, without the copies that MLflow's client makes of each.
+
+MLflow's client makes objects of a metric three times, then JSON by way of protocol buffers: 28 µs of Python
+for each, about as much as it costs a server with the bulk store. Here only the body is made otherwise; the
+address, credentials, headers, session, retries and the check of the answer are MLflow's.
+
+The only file of the destinations that leans on names MLflow does not promise; they were found the same in
+3.6 and 3.17. Where one is missing, or the client has another kind of store, its own ``log_batch`` is used.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from trackside.bulk_store.points import Point
+
+ENDPOINT = "/api/2.0/mlflow/runs/log-batch"
+
+_MAX_BIGINT = 2**63 - 1
+
+
+def metrics_request(client: Any) -> Callable[[str, Sequence[Point]], None] | None:
+    """What sends points for a run over the server of ``client``, an ``MlflowClient``; None when it can't.
+
+    It raises what MLflow's client raises.
+    """
+    try:
+        from mlflow import get_active_model_id
+        from mlflow.store.tracking.rest_store import RestStore
+        from mlflow.utils.rest_utils import http_request, verify_rest_response
+
+        store = client._tracking_client.store  # noqa: SLF001
+        if type(store) is not RestStore or get_active_model_id() is not None:
+            return None
+        host_credentials = store.get_host_creds
+    except (ImportError, AttributeError):
+        return None
+    post: Callable[..., Any] = http_request
+    check: Callable[..., Any] = verify_rest_response
+
+    def request(run_id: str, points: Sequence[Point]) -> None:
+        response = post(
+            host_credentials(),
+            ENDPOINT,
+            "POST",
+            data=body_of(run_id, points),
+            extra_headers={"Content-Type": "application/json"},
+        )
+        check(response, ENDPOINT)
+
+    return request
+
+
+def body_of(run_id: str, points: Sequence[Point]) -> bytes:
+    """The JSON of MLflow's REST API for ``log-batch``. Pure."""
+    metrics = [
+        {"key": key, "value": _json_value(value), "timestamp": timestamp, "step": step}
+        for key, value, timestamp, step in points
+    ]
+    return msgspec.json.encode({"run_id": run_id, "metrics": metrics})
+
+
+def _json_value(value: float) -> float | str:
+    """JSON has no word for the values that are no numbers; protocol buffers' are these."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"  # noqa: PLR0124
