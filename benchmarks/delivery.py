@@ -60,15 +60,16 @@ PLACES = ("sqlite", "postgresql", "server on sqlite", "server on postgresql")
 @click.command()
 @click.option("--points", default=100_000, show_default=True)
 @click.option("--rounds", default=3, show_default=True, help="Interleaved; medians over them are shown.")
+@click.option("--workers", default=1, show_default=True, help="Processes of a server; MLflow's default is 4.")
 @click.option("--only", multiple=True, type=click.Choice(PLACES), help="Measure only these.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write all results here.")
-def main(points: int, rounds: int, only: tuple[str, ...], json_path: Path | None) -> None:
+def main(points: int, rounds: int, workers: int, only: tuple[str, ...], json_path: Path | None) -> None:
     """Measure, and print points a second and how many times those of log_batch by hand they are."""
     console = Console(width=120)
     results: dict[str, dict[str, list[dict[str, float]]]] = {}
     for number in range(rounds):
         for place in only or PLACES:
-            with _addresses(place) as addresses:
+            with _addresses(place, workers) as addresses:
                 for name, way in (SERVER_WAYS if "server" in place else DATABASE_WAYS).items():
                     found = _measure(way, addresses, points)
                     results.setdefault(place, {}).setdefault(name, []).append(found)
@@ -80,7 +81,7 @@ def main(points: int, rounds: int, only: tuple[str, ...], json_path: Path | None
 
 
 @contextmanager
-def _addresses(place: str) -> Iterator[dict[str, str]]:
+def _addresses(place: str, workers: int) -> Iterator[dict[str, str]]:
     """Addresses in ``place`` by what is before the database's own: for a server, a server with that store."""
     with ExitStack() as stack:
         if place.endswith("postgresql"):
@@ -95,7 +96,7 @@ def _addresses(place: str) -> Iterator[dict[str, str]]:
             return
         addresses = {}
         for prefix in ("", BULK):
-            server = MlflowServer(_directory(stack), backend_store_uri=prefix + database)
+            server = MlflowServer(_directory(stack), backend_store_uri=prefix + database, workers=workers)
             stack.callback(server.kill)
             server.start()
             addresses[prefix] = server.url

@@ -47,7 +47,7 @@ class Destination(Protocol):
     """Names the cursor; letters, digits and dashes."""
 
     batch_points: int
-    """How many points a batch should hold."""
+    """How many points a batch should hold; asked anew before each."""
 
     def open(self) -> None:
         """Connect, and create or resume whatever the records go into."""

@@ -69,7 +69,8 @@ class Flight:
         if self._errors:
             self._taken.update(*self._answered)
             raise max(self._errors, key=_weight)
-        self._taken.difference_update(points)
+        if self._taken:
+            self._taken.difference_update(points)
 
     def _new_helper(self) -> threading.Thread:
         # A daemon: a shipper that has to leave waits for no answer.
