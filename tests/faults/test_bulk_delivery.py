@@ -105,10 +105,9 @@ def test_metrics_of_an_active_model(
     assert {(metric.key, metric.run_id) for metric in metrics} == {("loss", rig.run_id)}
 
 
-def test_a_server_is_asked_as_before(server: MlflowServer, journals: Path, written: list[int]) -> None:
-    """At most 1000 points a request."""
+def test_a_server_has_its_own_store(server: MlflowServer, journals: Path, written: list[int]) -> None:
+    """It is asked as any server is (test_requests_in_flight.py), whatever is behind it."""
     with delivery(journals, server.url) as rig:
-        assert rig.destination.batch_points == 1000
         deliver(rig, 2500)
     assert written == []
 
