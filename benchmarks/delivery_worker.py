@@ -1,37 +1,38 @@
-"""Delivers points one way, in a process of its own, and prints a line of JSON. Started by ``delivery``."""
+"""Delivers points one way, in a process of its own. Started by ``delivery`` and ``scale``."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import tempfile
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from benchmarks.points import START_MS, Samples
+from benchmarks.worker import own_stdout, say
 
-NAMES = [f"train/metric_{number}" for number in range(10)]
-START_MS = 1_700_000_000_000
+if TYPE_CHECKING:
+    from benchmarks.worker import Figures
 
 
 @click.command()
 @click.argument("way", type=click.Choice(["by-hand", "floor", "trackside"]))
 @click.argument("uri")
 @click.argument("points", type=int)
-def main(way: str, uri: str, points: int) -> None:
-    """Deliver, and print seconds and the seconds of CPU that the writing process took."""
+@click.argument("keys", type=int, default=10)
+@click.argument("metrics", type=int, default=10)
+def main(way: str, uri: str, points: int, keys: int, metrics: int) -> None:
+    """Deliver, and say the seconds, and the seconds of CPU that the writing process took."""
+    out = own_stdout()
     logging.disable(logging.WARNING)
-    os.chdir(tempfile.mkdtemp(prefix="trackside-bench-"))
     ways = {"by-hand": _by_hand, "floor": _floor, "trackside": _trackside}
-    print(json.dumps(ways[way](uri, points)), flush=True)
+    figures = ways[way](uri, Samples(points, keys, metrics))
+    say({**figures, "rate": points / figures["seconds"]}, out)
 
 
-def _by_hand(uri: str, points: int) -> dict[str, float]:
-    """``log_batch`` of MLflow's client, 1000 metrics a batch, as fast as it goes."""
+def _by_hand(uri: str, samples: Samples) -> Figures:
+    """``log_batch`` of MLflow's client, 1000 metrics a batch, one after the other as fast as it goes."""
     from mlflow.entities import Metric
     from mlflow.tracking import MlflowClient
 
@@ -39,12 +40,12 @@ def _by_hand(uri: str, points: int) -> dict[str, float]:
     run_id = client.create_run("0").info.run_id
     client.log_batch(run_id, [Metric("warm-up", 0.0, START_MS, 0)])
     begun = _now()
-    for batch in _batches(points, 1000):
+    for batch in samples.batches(1000):
         client.log_batch(run_id, [Metric(*point) for point in batch])
     return _since(begun)
 
 
-def _floor(uri: str, points: int) -> dict[str, float]:
+def _floor(uri: str, samples: Samples) -> Figures:
     """Rows that are ready into the one table, 5000 a transaction: what the database itself needs."""
     from mlflow.tracking import MlflowClient
 
@@ -54,7 +55,7 @@ def _floor(uri: str, points: int) -> dict[str, float]:
 
     run_id = MlflowClient(uri).create_run("0").info.run_id
     engine = BulkStore(uri, "/nowhere").engine
-    batches = [rows_of(run_id, batch) for batch in _batches(points, 5000)]
+    batches = [rows_of(run_id, batch) for batch in samples.batches(5000)]
     begun = _now()
     for rows in batches:
         with engine.begin() as connection:
@@ -65,42 +66,35 @@ def _floor(uri: str, points: int) -> dict[str, float]:
     return _since(begun)
 
 
-def _trackside(uri: str, points: int) -> dict[str, float]:
+def _trackside(uri: str, samples: Samples) -> Figures:
     """From the first emit until all is acknowledged; the CPU is the shipper's."""
     import psutil
 
     import trackside
 
-    os.environ.update(TRACKSIDE_START_TIMEOUT="90", TRACKSIDE_DIR=os.path.abspath("journals"))
+    os.environ["TRACKSIDE_START_TIMEOUT"] = "90"
     with trackside.start("delivery", tracking_uri=uri) as run:
         trackside.log({"warm-up": 0.0}, step=0)
-        assert run.flush(90)
+        assert run.flush(90), "the first point has not arrived"
         (shipper,) = psutil.Process().children()
         begun = time.perf_counter(), sum(shipper.cpu_times()[:2])
-        for step in range(points // len(NAMES)):
-            trackside.log(dict.fromkeys(NAMES, step / 3), step=step)
-        assert run.flush(500)
-        took = {
+        for metrics, step in samples:
+            trackside.log(metrics, step=step)
+        assert run.flush(500), "not all has arrived"
+        figures = {
             "seconds": time.perf_counter() - begun[0],
             "cpu": sum(shipper.cpu_times()[:2]) - begun[1],
         }
-    assert (run.dropped, run.counts.shipped) == (0, points + 1)
-    return took
-
-
-def _batches(points: int, size: int) -> Iterator[list[Any]]:
-    for start in range(0, points, size):
-        yield [
-            (NAMES[number % 10], number / 3, START_MS + number // 10, number // 10)
-            for number in range(start, min(start + size, points))
-        ]
+    counts = run.counts
+    assert (counts.dropped, counts.shipped) == (0, samples.points + 1), counts
+    return figures
 
 
 def _now() -> tuple[float, float]:
     return time.perf_counter(), time.process_time()
 
 
-def _since(begun: tuple[float, float]) -> dict[str, float]:
+def _since(begun: tuple[float, float]) -> Figures:
     return {"seconds": time.perf_counter() - begun[0], "cpu": time.process_time() - begun[1]}
 
 
