@@ -1,0 +1,122 @@
+"""How delivery grows with a run's points and keys, and what memory it takes: ``python -m benchmarks.scale``.
+
+Into a sqlite file that is fresh each time, beside ``log_batch`` by hand where that takes no minutes. The
+largest run is done in the first round only.
+"""
+
+from __future__ import annotations
+
+import statistics
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.machine import in_a_line
+from benchmarks.places import temporary_directory
+from benchmarks.results import Results
+from benchmarks.spread import spread, values_of
+from benchmarks.worker import Figures, measure
+from tests.ends.harness import new_database
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BY_HAND_MOST = 100_000
+"""Points that ``log_batch`` by hand is asked for: more take minutes."""
+
+LONG = 5_000_000
+"""Points from which on a run is done once."""
+
+MOST_METRICS = 100
+"""Metrics a sample: where there are more keys, they take turns."""
+
+
+class Case(NamedTuple):
+    """One run: what it is to show (``points`` or ``keys``), and its size."""
+
+    growth: str
+    points: int
+    keys: int
+
+    @property
+    def metrics(self) -> int:
+        """A sample."""
+        return min(self.keys, MOST_METRICS)
+
+
+@click.command()
+@click.option("--rounds", default=2, show_default=True, help="Interleaved; medians over them are shown.")
+@click.option("--only", type=click.Choice(["points", "keys"]), help="Measure growth with these only.")
+@click.option("--points", default="10000,100000,1000000,10000000", show_default=True, help="Of a run.")
+@click.option("--keys", default="1,10,100,1000,10000", show_default=True, help="Of a run of 1e5 points.")
+@click.option("--quick", is_flag=True, help="One round, at most 1e5 points.")
+@click.option("--json", "path", type=click.Path(path_type=Path), help="Where the results go.")
+def main(  # noqa: PLR0917 - one argument an option
+    rounds: int, only: str | None, points: str, keys: str, quick: bool, path: Path | None
+) -> None:
+    """Measure, and print rates, memory, and the cost of an emit at both ends of a run."""
+    console, results = Console(width=150), Results("scale")
+    console.print(in_a_line(results.machine))
+    cases = _cases(_numbers(points), _numbers(keys), quick=quick)
+    cases = [case for case in cases if only in {None, case.growth}]
+    for number in range(1 if quick else rounds):
+        for case in cases:
+            for way in ("log_batch by hand", "trackside"):
+                if case.points <= (BY_HAND_MOST if way != "trackside" else LONG if number else 10**9):
+                    found = {**case._asdict(), "metrics": case.metrics, "way": way, **_measure(way, case)}
+                    key = f"{case.growth}: {way}, {case.points:,} points, {case.keys:,} keys"
+                    results.add(key, found)
+                    results.save(path)
+                    said = found.get("error") or f"{found['rate']:,.0f}/s"
+                    console.print(f"round {number + 1}: {key}: {said}")
+    console.print(_table(results))
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def _cases(points: list[int], keys: list[int], *, quick: bool) -> Iterator[Case]:
+    most = 100_000 if quick else max(points)
+    for count in points:
+        if count <= most:
+            yield Case("points", count, 10)
+            yield Case("points", count, 100)
+    for count in keys:
+        yield Case("keys", 20_000 if quick else min(100_000, most), count)
+
+
+def _measure(way: str, case: Case) -> Figures:
+    with ExitStack() as stack:
+        uri = new_database(temporary_directory(stack))
+        size = case.points, case.keys, case.metrics
+        if way == "trackside":
+            return measure("scale_worker", uri, *size, timeout=1200)
+        return measure("delivery_worker", "by-hand", uri, *size, timeout=900)
+
+
+def _table(results: Results) -> Table:
+    columns = "points/s", "emit µs, first and last tenth", "trainer MiB, quarters", "shipper MiB, quarters"
+    table = Table("run", *columns, "journal bytes a point", title="sqlite")
+    for key, rounds in results.rounds.items():
+        rates = values_of(rounds, "rate")
+        if not rates:
+            table.add_row(key, rounds[0]["error"])
+            continue
+        pairs = [_pair(rounds, name) for name in ("emit", "trainer", "shipper")]
+        sizes = values_of(rounds, "journal_bytes")
+        table.add_row(key, spread(rates, ",.0f"), *pairs, f"{sizes[0]:.1f}" if sizes else "")
+    return table
+
+
+def _pair(rounds: list[Figures], name: str) -> str:
+    first, last = values_of(rounds, f"{name}_first"), values_of(rounds, f"{name}_last")
+    return f"{statistics.median(first):.1f} -> {statistics.median(last):.1f}" if first else ""
+
+
+if __name__ == "__main__":
+    main()
