@@ -1,0 +1,93 @@
+"""Catching up after an outage while training goes on: ``python -m benchmarks.outage``.
+
+sqlite's file is locked by another connection, PostgreSQL is stopped, a server is not there yet when the run
+begins; meanwhile many points are emitted at once. Then the place comes back, and a training of some 5 ms a
+step goes on, 10 metrics a step. How long until what is kept is delivered, and what do the steps feel of it?
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.machine import in_a_line
+from benchmarks.outage_worker import OUTAGES
+from benchmarks.results import Results
+from benchmarks.spread import spread, values_of
+from benchmarks.worker import measure
+
+if TYPE_CHECKING:
+    from benchmarks.worker import Figures
+
+PHASES = ("before", "during", "after")
+
+
+@click.command()
+@click.option("--points", default=1_000_000, show_default=True, help="Emitted meanwhile; for a database.")
+@click.option("--server-points", default=100_000, show_default=True, help="The same, for a server.")
+@click.option("--calm", default=4.0, show_default=True, help="Seconds of training before and after.")
+@click.option("--patience", default=240.0, show_default=True, help="Seconds for catching up.")
+@click.option("--rounds", default=2, show_default=True, help="Interleaved; medians over them are shown.")
+@click.option("--only", multiple=True, type=click.Choice(list(OUTAGES)), help="Measure only these.")
+@click.option("--quick", is_flag=True, help="One round, a tenth of the points.")
+@click.option("--json", "path", type=click.Path(path_type=Path), help="Where the results go.")
+def main(  # noqa: PLR0917 - one argument an option
+    points: int,
+    server_points: int,
+    calm: float,
+    patience: float,
+    rounds: int,
+    only: tuple[str, ...],
+    quick: bool,
+    path: Path | None,
+) -> None:
+    """Measure, and print how long catching up takes and what a step takes meanwhile."""
+    console, results = Console(width=140), Results("outage")
+    console.print(in_a_line(results.machine))
+    for number in range(1 if quick else rounds):
+        for place in only or OUTAGES:
+            count = (server_points if "server" in place else points) // (10 if quick else 1)
+            found = measure("outage_worker", place, count, calm, patience, timeout=patience + 300)
+            results.add(place, {"place": place, "points": count, **found})
+            results.save(path)
+            console.print(f"round {number + 1}, {place}: {_said(found)}")
+    console.print(_table(results))
+
+
+def _said(figures: Figures) -> str:
+    if "error" in figures:
+        return figures["error"]
+    if not figures["caught_up"]:
+        return f"{figures['behind_after']:,} points behind after {figures['seconds']:.0f} s"
+    return f"caught up in {figures['seconds']:.1f} s"
+
+
+def _table(results: Results) -> Table:
+    steps = [f"step ms {phase}: p50, p99" for phase in PHASES]
+    table = Table("place", "points", "caught up", "points/s", *steps)
+    for place, rounds in results.rounds.items():
+        rates = values_of(rounds, "rate")
+        if not rates:
+            table.add_row(place, "", _said(rounds[0]))
+            continue
+        seconds = spread(values_of(rounds, "seconds")) + " s"
+        caught_up = seconds if all(found.get("caught_up") for found in rounds) else _said(rounds[0])
+        times = [
+            f"{spread(step_times(rounds, phase, 'p50'))}, {spread(step_times(rounds, phase, 'p99'))}"
+            for phase in PHASES
+        ]
+        table.add_row(place, f"{rounds[0]['points']:,}", caught_up, spread(rates, ",.0f"), *times)
+    return table
+
+
+def step_times(rounds: list[Figures], phase: str, figure: str) -> list[float]:
+    """``figure`` of the steps of ``phase``, of each round that has it; ms."""
+    return values_of([found[phase] for found in rounds if phase in found], figure)
+
+
+if __name__ == "__main__":
+    main()
