@@ -1,0 +1,200 @@
+"""The benchmarks that deliver run, and the page of results is made from whatever results there are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from benchmarks.report import main as report
+from benchmarks.results import Results, load
+
+if TYPE_CHECKING:
+    from benchmarks.worker import Figures
+
+ROOT = Path(__file__).parent.parent
+MACHINE = {"processor": "an abacus", "load": "0.1"}
+
+
+def run(module: str, *arguments: object) -> str:
+    """What ``python -m benchmarks.MODULE`` prints."""
+    command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def write(directory: Path, benchmark: str, *measured: Figures) -> None:
+    """Results of one round."""
+    rounds = {f"case {number}": [found] for number, found in enumerate(measured)}
+    Results(benchmark, rounds, MACHINE, f"python -m benchmarks.{benchmark}", "today").save(
+        directory / f"{benchmark}.json"
+    )
+
+
+def logged(logger: str, median: float, metrics: int = 10, values: str = "floats") -> Figures:
+    """What cost_of_log would have found."""
+    figures = {"median": median, "mean": median, "p99": 2 * median, "p99.9": 10 * median, "max": 99 * median}
+    return {"logger": logger, **case(metrics, values), **figures}
+
+
+def case(metrics: int, values: str) -> Figures:
+    """What cost_of_log tells one measurement from others by."""
+    return {"metrics": metrics, "values": values, "busy": False, "threads": 1}
+
+
+def delivered(way: str, rate: float) -> Figures:
+    """What delivery would have found."""
+    return {"place": "sqlite", "way": way, "points": 1000, "keys": 10, "rate": rate, "cpu": 10 / rate}
+
+
+def grown(points: int) -> Figures:
+    """What scale would have found."""
+    ends = {
+        f"{name}_{end}": 100.0
+        for name in ("emit", "trainer", "trainer_own", "shipper", "shipper_own")
+        for end in ("first", "last")
+    }
+    fields = ["seconds", "points", "trainer", "trainer_own", "shipper", "shipper_own"]
+    case = {"growth": "points", "way": "trackside", "points": points, "keys": 10, "metrics": 10}
+    memory = [[second, second * points / 4, 100, 50, 200, 150] for second in range(5)]
+    return {**case, **ends, "rate": 4e4, "journal_bytes": 24.5, "memory": memory, "memory_fields": fields}
+
+
+def caught_up() -> Figures:
+    """What outage would have found."""
+    phases = {
+        phase: {"steps": 9, "p50": 5.0, "p99": 9.0, "max": 9.5} for phase in ("before", "during", "after")
+    }
+    backlog = [[0.0, 10, 5.0], [1.0, 1000, 6.0], [2.0, 0, 5.0]]
+    figures = {"seconds": 1.0, "rate": 1000.0, "caught_up": True, "outage_at": 0.5, "up_at": 1.0}
+    return {"place": "sqlite", "points": 1000, **figures, **phases, "backlog": backlog}
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Results of most benchmarks, some of which failed in part."""
+    directory = tmp_path / "results"
+    write(
+        directory,
+        "cost_of_log",
+        logged("trackside", 3.0),
+        logged("trackside", 13.0, metrics=100),
+        logged("trackside", 5.0, values="torch"),
+        logged("mlflow", 6000.0),
+        {"logger": "aim", **case(10, "floats"), "error": "ImportError: no aim"},
+    )
+    write(
+        directory,
+        "delivery",
+        delivered("log_batch by hand", 1000),
+        delivered("trackside", 8000),
+        {"place": "sqlite", "way": "trackside, bulk store off", "points": 1000, "error": "it broke"},
+    )
+    write(directory, "scale", grown(1000), grown(10_000))
+    write(directory, "outage", caught_up())
+    write(directory, "start_and_end", {"logger": "trackside", "import": 0.1, "start": 2.0, "end": 0.2})
+    step = {"length": 0.35, "metrics": 10, "median": 350.0, "mean": 360.0, "p99": 400.0}
+    write(directory, "training_step", {**step, "logger": "no logging"}, {**step, "logger": "trackside"})
+    return directory
+
+
+def make_page(results: Path, directory: Path) -> str:
+    """The page from ``results``, in ``directory``."""
+    directory.mkdir()
+    page = directory / "benchmarks.md"
+    done = CliRunner().invoke(
+        report, ["--results", str(results), "--page", str(page)], catch_exceptions=False
+    )
+    assert done.exit_code == 0, done.output
+    return page.read_text("utf-8")
+
+
+def test_the_page_tells_what_was_reached_and_what_was_not(results: Path, tmp_path: Path):
+    """A table of targets with what was measured, reached or not; what was not measured says so."""
+    page = make_page(results, tmp_path / "docs")
+    assert "| a log of 10 floats, median | ≤ 4 µs | 3.00 µs | yes |" in page
+    assert "| a log of 100 floats, median | ≤ 12 µs | 13.00 µs | **no** |" in page
+    assert "| a torch CPU scalar above a float, each of 10 | ≤ 0.3 µs | 0.20 µs | yes |" in page
+    assert "| into sqlite, times `log_batch` by hand | ≥ 6 | 8.00 | yes |" in page
+    assert "| into postgresql, times `log_batch` by hand | ≥ 5 | not measured | - |" in page
+    assert "last quarter of 10,000 points by the first | ≤ 1.05 | 1.00 | yes |" in page
+
+
+def test_the_page_leaves_out_what_there_are_no_results_for(results: Path, tmp_path: Path):
+    """With a note; what failed in part shows why."""
+    page = make_page(results, tmp_path / "docs")
+    assert "Not measured yet: `python -m benchmarks.survival`." in page
+    assert "| trackside, bulk store off | failed: it broke |" in page
+    assert "| aim | failed: ImportError: no aim |" in page
+    assert "an abacus" in page
+
+
+def test_the_plots_are_made_and_shown(results: Path, tmp_path: Path):
+    """Each as PNG and as SVG, and those only."""
+    page = make_page(results, tmp_path / "docs")
+    plots = tmp_path / "docs" / "benchmarks" / "plots"
+    names = {"cost_of_log", "cost_by_metrics", "training_step", "delivery", "growth", "memory", "outage"}
+    assert {path.name for path in plots.iterdir()} == {
+        f"{name}.{kind}" for name in names for kind in ("png", "svg")
+    }
+    assert all(f"(benchmarks/plots/{name}.svg)" in page for name in names)
+
+
+def test_the_same_results_make_the_same_files(results: Path, tmp_path: Path):
+    """To the byte, so that a diff shows what has changed."""
+    made = []
+    for name in ("first", "second"):
+        make_page(results, tmp_path / name)
+        made.append({p.name: p.read_bytes() for p in (tmp_path / name).rglob("*") if p.is_file()})
+    assert made[0] == made[1]
+
+
+def test_a_page_can_be_made_of_nothing(tmp_path: Path):
+    """Where no benchmark has been run, every section says so."""
+    page = make_page(tmp_path / "nowhere", tmp_path / "docs")
+    assert page.count("Not measured yet") == 7
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "arguments", "fields"),
+    [
+        pytest.param(
+            "delivery",
+            ["--only", "sqlite", "--points", 2000],
+            {"way", "place", "points", "keys", "seconds", "rate", "cpu"},
+            id="delivery",
+        ),
+        pytest.param(
+            "scale",
+            ["--only", "points", "--points", 2000],
+            {"growth", "way", "points", "keys", "metrics", "rate"},
+            id="scale",
+        ),
+        pytest.param(
+            "outage",
+            ["--only", "sqlite", "--points", 2000, "--calm", 0.5],
+            {"place", "points", "caught_up", "seconds", "rate", "before", "during", "after", "backlog"},
+            id="outage",
+        ),
+    ],
+)
+def test_a_benchmark_runs(tmp_path: Path, benchmark: str, arguments: list[Any], fields: set[str]):
+    """With little to do: every way says all that the page wants."""
+    found = played(tmp_path, benchmark, arguments)
+    assert found.rounds
+    for key, rounds in found.rounds.items():
+        assert "error" not in rounds[0], (key, rounds)
+        assert fields <= set(rounds[0]), key
+
+
+def played(directory: Path, benchmark: str, arguments: list[Any]) -> Results:
+    """One round."""
+    run(benchmark, "--rounds", 1, "--json", directory / f"{benchmark}.json", *arguments)
+    found = load(benchmark, directory)
+    assert found is not None
+    return found
