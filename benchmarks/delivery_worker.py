@@ -58,6 +58,7 @@ def _floor(uri: str, samples: Samples) -> Figures:
     batches = [rows_of(run_id, batch) for batch in samples.batches(5000)]
     begun = _now()
     for rows in batches:
+        assert rows is not None
         with engine.begin() as connection:
             if engine.dialect.name == "sqlite":
                 connection.exec_driver_sql(SqliteTables._METRICS, rows)  # noqa: SLF001 - the same SQL

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from benchmarks.markdown import Rows
     from benchmarks.results import Results
 
-STYLE = {
+STYLE: Any = {
     "svg.hashsalt": "trackside",  # else names within the file are random
     "font.size": 9,
     "axes.grid": True,
@@ -123,7 +123,7 @@ def _cost_by_metrics(results: Results) -> Figure | None:
 
 def _lines(axes: Axes, lines: Mapping[str, dict[int, float]]) -> None:
     """On two logarithmic axes; ours is the thick one."""
-    colours = mpl.colormaps["tab10"].colors
+    colours = mpl.colormaps["tab10"](range(10))
     for number, (name, line) in enumerate(lines.items()):
         ours = name == "trackside" or name.startswith("trackside:")
         xs = sorted(line)

@@ -1,7 +1,7 @@
 """How delivery grows with a run's points and keys, and what memory it takes: ``python -m benchmarks.scale``.
 
 Into a sqlite file that is fresh each time, beside ``log_batch`` by hand where that takes no minutes. The
-largest run is done in the first round only.
+largest run is done in the first round only, with 10 metrics a sample.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ BY_HAND_MOST = 100_000
 """Points that ``log_batch`` by hand is asked for: more take minutes."""
 
 LONG = 5_000_000
-"""Points from which on a run is done once."""
+"""Points above which a run is done once, with 10 metrics a sample only."""
+
+QUICK_MOST = 20_000
 
 MOST_METRICS = 100
 """Metrics a sample: where there are more keys, they take turns."""
@@ -53,7 +55,7 @@ class Case(NamedTuple):
 @click.option("--only", type=click.Choice(["points", "keys"]), help="Measure growth with these only.")
 @click.option("--points", default="10000,100000,1000000,10000000", show_default=True, help="Of a run.")
 @click.option("--keys", default="1,10,100,1000,10000", show_default=True, help="Of a run of 1e5 points.")
-@click.option("--quick", is_flag=True, help="One round, at most 1e5 points.")
+@click.option("--quick", is_flag=True, help="One round, at most 2e4 points, fewer keys.")
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Where the results go.")
 def main(  # noqa: PLR0917 - one argument an option
     rounds: int, only: str | None, points: str, keys: str, quick: bool, path: Path | None
@@ -61,12 +63,12 @@ def main(  # noqa: PLR0917 - one argument an option
     """Measure, and print rates, memory, and the cost of an emit at both ends of a run."""
     console, results = Console(width=150), Results("scale")
     console.print(in_a_line(results.machine))
-    cases = _cases(_numbers(points), _numbers(keys), quick=quick)
-    cases = [case for case in cases if only in {None, case.growth}]
+    offered = _cases(_numbers(points), _numbers(keys), quick=quick)
+    cases = [case for case in offered if only in {None, case.growth}]
     for number in range(1 if quick else rounds):
         for case in cases:
             for way in ("log_batch by hand", "trackside"):
-                if case.points <= (BY_HAND_MOST if way != "trackside" else LONG if number else 10**9):
+                if case.points <= (BY_HAND_MOST if way != "trackside" else LONG if number else case.points):
                     found = {**case._asdict(), "metrics": case.metrics, "way": way, **_measure(way, case)}
                     key = f"{case.growth}: {way}, {case.points:,} points, {case.keys:,} keys"
                     results.add(key, found)
@@ -81,13 +83,14 @@ def _numbers(text: str) -> list[int]:
 
 
 def _cases(points: list[int], keys: list[int], *, quick: bool) -> Iterator[Case]:
-    most = 100_000 if quick else max(points)
+    most = min(QUICK_MOST if quick else LONG, max(points))
     for count in points:
-        if count <= most:
+        if count <= most or not quick:
             yield Case("points", count, 10)
+        if count <= most:
             yield Case("points", count, 100)
-    for count in keys:
-        yield Case("keys", 20_000 if quick else min(100_000, most), count)
+    for count in keys[:: 2 if quick else 1]:
+        yield Case("keys", min(100_000, most), count)
 
 
 def _measure(way: str, case: Case) -> Figures:
