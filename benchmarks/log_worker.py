@@ -2,120 +2,85 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 import os
-import statistics
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING
 
 import click
 
-from benchmarks.loggers import CALLS, LOGGERS, Log
+from benchmarks.loggers import LOGGERS, Log
+from benchmarks.samples import VALUES
+from benchmarks.store import place_store
+from benchmarks.timing import Budget, leave, summary
+from benchmarks.worker import own_stdout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from benchmarks.samples import Metrics
+
+CALLS = 5_000
 WARM_UP = 50
-
-Metrics = dict[str, Any]
-
-
-def _names(count: int) -> list[str]:
-    return [f"train/metric_{i}" for i in range(count)]
-
-
-def _floats(count: int) -> Callable[[int], Metrics]:
-    names = _names(count)
-    return lambda step: dict.fromkeys(names, step + 0.5)
-
-
-def _tensors(device: str) -> Callable[[int], Callable[[int], Metrics]]:
-    """Scalars on ``device``; on an accelerator each comes fresh out of a kernel, as a loss does."""
-
-    def prepare(count: int) -> Callable[[int], Metrics]:
-        import torch
-
-        names, values = _names(count), [torch.tensor(i + 0.5, device=device) for i in range(count)]
-        if device == "cpu":
-            return lambda _step: dict(zip(names, values, strict=True))
-        return lambda step: {name: value + step for name, value in zip(names, values, strict=True)}
-
-    return prepare
-
-
-VALUES = {"floats": _floats, "torch": _tensors("cpu"), "cuda": _tensors("cuda")}
 
 
 @click.command()
-@click.argument("name", type=click.Choice(sorted(LOGGERS)))
+@click.argument("name", type=click.Choice(list(LOGGERS)))
 @click.option("--metrics", default=10)
 @click.option("--values", default="floats", type=click.Choice(list(VALUES)))
 @click.option("--threads", default=1)
-@click.option("--busy", is_flag=True)
-def main(name: str, metrics: int, values: str, threads: int, busy: bool) -> None:
+@click.option("--seconds", default=2.0, help="To be spent on calls, about.")
+@click.option("--busy", is_flag=True, help="Beside a Python thread that never waits.")
+def main(  # noqa: PLR0917 - one argument an option
+    name: str, metrics: int, values: str, threads: int, seconds: float, busy: bool
+) -> None:
     """Log with NAME and print the figures, in microseconds."""
-    out = _own_stdout()
-    calls = CALLS[name] // 10 if busy else CALLS[name]
-    stop = threading.Event()
-    with LOGGERS[name]() as log:
+    out = own_stdout()
+    place_store()
+    os.environ.setdefault("TRACKSIDE_START_TIMEOUT", "60")  # all of it is under way before the first call
+    logger = LOGGERS[name]
+    with logger.open() as log:
+        once = _timed(log if values == "floats" or logger.tensors else _by_item(log), VALUES[values](metrics))
+        Budget(seconds / 5, WARM_UP, least=3).repeat(once)
         if busy:
-            threading.Thread(target=_spin, args=(stop,), daemon=True).start()
-        make = VALUES[values](metrics)
-        times = _time_threads(threads, lambda: _time_calls(log, make, max(calls // threads, WARM_UP)))
-        stop.set()
-    print(json.dumps(_figures(times)), file=out, flush=True)
-    os._exit(0)  # whatever a library still wants to do at exit is not asked here
+            threading.Thread(target=_spin, daemon=True).start()
+        times = _in_threads(threads, once, Budget(seconds, CALLS // threads))
+        leave(summary(times), out)
 
 
-def _own_stdout() -> TextIO:
-    """Keep our stdout for the result: libraries print there too."""
-    kept = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    sys.stdout = sys.stderr
-    return kept
+def _timed(log: Log, make: Callable[[int], Metrics]) -> Callable[[], int]:
+    """A call at the next step, whichever thread makes it: some libraries drop steps that go back."""
+    clock, steps = time.perf_counter_ns, itertools.count()
 
-
-def _spin(stop: threading.Event) -> None:
-    while not stop.is_set():
-        sum(range(100))
-
-
-def _time_threads(count: int, work: Callable[[], list[int]]) -> list[int]:
-    """The times of all calls, from ``count`` threads that log at once."""
-    if count == 1:
-        return work()
-    with ThreadPoolExecutor(count) as pool:
-        running = [pool.submit(work) for _ in range(count)]
-        return [one for each in running for one in each.result()]
-
-
-def _time_calls(log: Log, make: Callable[[int], Metrics], calls: int) -> list[int]:
-    clock, times = time.perf_counter_ns, []
-    for step in range(WARM_UP + calls):
+    def once() -> int:
+        step = next(steps)
         metrics = make(step)
         before = clock()
         log(metrics, step)
-        times.append(clock() - before)
-    return times[WARM_UP:]
+        return clock() - before
+
+    return once
 
 
-def _figures(times: list[int]) -> dict[str, float]:
-    ordered = sorted(times)
+def _by_item(log: Log) -> Log:
+    """For a library that does not take tensors: what its user writes."""
+    return lambda metrics, step: log({name: value.item() for name, value in metrics.items()}, step)
 
-    def at(share: float) -> float:
-        return ordered[min(int(len(ordered) * share), len(ordered) - 1)] / 1000
 
-    return {
-        "calls": len(ordered),
-        "median": at(0.5),
-        "mean": statistics.fmean(ordered) / 1000,
-        "p99": at(0.99),
-        "p99.9": at(0.999),
-        "max": ordered[-1] / 1000,
-    }
+def _spin() -> None:
+    while True:
+        sum(range(100))
+
+
+def _in_threads(count: int, once: Callable[[], int], budget: Budget) -> list[int]:
+    """The times of all calls, from ``count`` threads that log at once."""
+    if count == 1:
+        return budget.repeat(once)
+    with ThreadPoolExecutor(count) as pool:
+        running = [pool.submit(budget.repeat, once) for _ in range(count)]
+        return [one for each in running for one in each.result()]
 
 
 if __name__ == "__main__":

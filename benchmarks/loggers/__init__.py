@@ -1,0 +1,24 @@
+"""How each library logs a dict of metrics at a step, and how what it kept is read: a module a library."""
+
+from __future__ import annotations
+
+from benchmarks.loggers import aim, lightning, mlflow, neptune, tensorboard, trackio, trackside, wandb
+from benchmarks.loggers.base import Kept, Log, Logger
+
+NOTHING = "no logging"
+"""What the libraries are compared with, where that makes sense."""
+
+__all__ = ["LOGGERS", "NOTHING", "Kept", "Log", "Logger"]
+
+LOGGERS: dict[str, Logger] = {
+    "trackside": trackside.ALONE,
+    "trackside, five destinations": trackside.FIVE_DESTINATIONS,
+    "mlflow": mlflow.SYNCHRONOUS,
+    "mlflow async": mlflow.ASYNCHRONOUS,
+    "lightning": lightning.LOGGER,
+    "wandb": wandb.LOGGER,
+    "neptune-scale": neptune.LOGGER,
+    "tensorboard": tensorboard.LOGGER,
+    "aim": aim.LOGGER,
+    "trackio": trackio.LOGGER,
+}
