@@ -70,8 +70,8 @@ lint: .venv/lint.stamp ## style, format, and who may import whom
 types: .venv/test.stamp .venv/lint.stamp ## mypy, strict on src
 	$(BIN)/mypy
 
-bench: .venv-bench/bench.stamp ## what a log call costs, here and elsewhere
-	.venv-bench/bin/python -m benchmarks.cost_of_log $(ARGS)
+bench: .venv-bench/bench.stamp ## all benchmarks, here and elsewhere; ARGS=--quick: some minutes
+	.venv-bench/bin/python -m benchmarks $(ARGS)
 
 matrix: .venv/test.stamp ## every way for a process to end, and the status MLflow shows for it
 	$(BIN)/python -m tests.matrix $(ARGS)
