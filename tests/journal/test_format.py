@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import zlib
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -8,8 +10,10 @@ from hypothesis import strategies as st
 from tests.journal.tools import metrics_records, records, same
 from trackside.journal.format import (
     ALIGNMENT,
+    FRAME_HEADER,
     HEADER_SIZE,
     MAX_PAYLOAD,
+    QUIET,
     MetricsRecord,
     Record,
     bytes_wanted,
@@ -42,6 +46,13 @@ def test_frame_gives_its_payload_back(record: Record) -> None:
     assert frame.payload == encode(record)
     assert frame.end == len(frame_of(record))
     assert frame.end % ALIGNMENT == 0
+
+
+@given(st.binary(min_size=1, max_size=20), st.integers(QUIET - 20, 4 * QUIET))
+def test_checksum_in_pieces_is_that_of_the_whole(seed: bytes, size: int) -> None:
+    """However long the payload is."""
+    payload = (seed * (size // len(seed) + 1))[:size]
+    assert frame_header(payload) == FRAME_HEADER.pack(size, zlib.crc32(payload, size))
 
 
 @given(records, st.data())

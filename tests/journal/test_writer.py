@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import itertools
 import logging
 import os
+import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.journal.tools import lost, new_journal, read_all, sample, small_segments, steps
 from trackside.errors import JournalError
+from trackside.journal import supply
 from trackside.journal import writer as writer_module
 from trackside.journal.format import MAX_PAYLOAD, ConfigRecord, LifecycleRecord, MetricsRecord
 from trackside.journal.scoreboard import read_dropped
@@ -65,6 +69,32 @@ def test_record_that_cannot_be_encoded_changes_nothing(journal: JournalDirectory
     assert lost(reader) == 0
     assert writer.scoreboard.dropped_samples == 0
     writer.close()
+
+
+def test_large_record_does_not_let_another_thread_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would keep the interpreter for 5 ms. Here it is let in only where it is invited, or after a minute."""
+    monkeypatch.setattr(supply, "FIRST_SIZE", 32 * MIB)
+    writer = JournalWriter(new_journal(tmp_path))
+    turns, stop, usual = itertools.count(), threading.Event(), sys.getswitchinterval()
+
+    def take_turns() -> None:
+        while not stop.is_set():
+            next(turns)
+            time.sleep(0)
+
+    thread = threading.Thread(target=take_turns)
+    thread.start()
+    sys.setswitchinterval(60)
+    try:
+        before = next(turns)
+        kept = [writer.append(sample(step, 10_000)) for step in range(10)]
+        taken = next(turns) - before - 1
+    finally:
+        sys.setswitchinterval(usual)
+        stop.set()
+        thread.join()
+        writer.close()
+    assert (all(kept), taken) == (True, 0)
 
 
 def test_segments_follow_one_another(journal: JournalDirectory) -> None:

@@ -38,9 +38,11 @@ from trackside.journal.format import (
     ALIGNMENT,
     FRAME_HEADER,
     HEADER_SIZE,
+    QUIET,
     LifecycleRecord,
     Record,
     encode,
+    frame_header,
     frame_size,
 )
 from trackside.journal.scoreboard import Scoreboard
@@ -121,7 +123,8 @@ class JournalWriter:
                 if self._unfinished is None and (
                     following <= segment.limit or _fits_reserve(record, following, segment)
                 ):
-                    header = _pack(size, crc32(payload, size))
+                    # The body of frame_header once more, where one piece will do.
+                    header = _pack(size, crc32(payload, size)) if size <= QUIET else frame_header(payload)
                     mine = (segment, start, header, payload)
                     # No call from the comparison to the last of the three stores: see above.
                     if self.last_seq < seq and self._segment is segment:
