@@ -1,9 +1,9 @@
-"""What a log costs here and in another checkout, in one run: ``python -m benchmarks.hot_path --against PATH``.
+"""What a log costs here and in another checkout: ``python -m benchmarks.hot_path --against PATH``.
 
-A process for each checkout logs a block of calls when it is asked to, now the one and now the other, so
-that both meet the same machine. A block is short beside a time slice, and CPU time of the logging thread is
-what counts: the ratio of two neighbouring blocks holds still where neither of the two does. The chain is
-the one of ``TRACKSIDE_MODE=offline``: everything but the shipper.
+A process for each checkout logs a block of calls when it is asked to, now the one and now the other, on the
+same processor, so that both meet the same machine. A block is short beside a time slice, and CPU time of
+the logging thread is what counts: the ratio of two neighbouring blocks holds still where neither does. The
+chain is the one of ``TRACKSIDE_MODE=offline``: everything but the shipper.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 CASES = ("1 floats", "10 floats", "100 floats", "10 torch", "100 torch", "10 mixed")
 BLOCK_SECONDS = 1e-3
+_PATH = click.Path(path_type=Path, exists=True)
 
 
 class Checkout:

@@ -72,7 +72,7 @@ def test_record_that_cannot_be_encoded_changes_nothing(journal: JournalDirectory
 
 
 def test_large_record_does_not_let_another_thread_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would keep the interpreter for 5 ms. Here it is let in only where it is invited, or after a minute."""
+    """It would keep the interpreter for 5 ms. Here it gets in only where it is let in, or after a minute."""
     monkeypatch.setattr(supply, "FIRST_SIZE", 32 * MIB)
     writer = JournalWriter(new_journal(tmp_path))
     turns, stop, usual = itertools.count(), threading.Event(), sys.getswitchinterval()
