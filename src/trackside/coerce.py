@@ -102,19 +102,25 @@ def to_float_metrics(
 _known_keys: list[str] = []
 """The names of the last sample, which are text: comparing them again takes a tenth of looking at each."""
 
+_tensor: type | None = None
+"""``torch.Tensor``, once one was met."""
+
+_on_host = False
+"""Whether this torch has no other place for a tensor."""
+
 
 def _read_in_place(
     floats: dict[Any, Any], on_drop: OnDrop | None, fetched_later: Callable[[object], bool] | None
 ) -> None:
     """Replace each value of ``floats`` by its float, and take out those that have none."""
-    quick = _QUICK
+    quick, tensor, on_host = _QUICK, _tensor, _on_host
     dropped = []
     for key, value in floats.items():
-        # The body of to_float once more: ten calls would double the price of a step.
+        # The body of to_float once more, and tensors by themselves: calls would double the price of a step.
         kind = type(value)
         if kind is not float:
             try:
-                number = quick[kind](value)
+                number = value.item() if kind is tensor and (on_host or value.is_cpu) else quick[kind](value)
                 floats[key] = number if type(number) is float else float(number)
             except Exception:
                 if fetched_later is not None and fetched_later(value):
@@ -231,12 +237,14 @@ def _choose(cls: type) -> Reader:  # noqa: PLR0911 - one line a kind of value
 
 
 def _choose_for_tensor(cls: type) -> Reader:
+    global _tensor, _on_host
     # By name, because the module of DTensor has moved between versions of torch.
     if any(base.__name__ == "DTensor" for base in cls.__mro__):
         return _read_dtensor
     torch = sys.modules["torch"]
     if cls is torch.Tensor or cls is torch.nn.Parameter:
-        _QUICK[cls] = _read_on_host if _has_accelerators(torch) else torch.Tensor.item
+        _tensor, _on_host = torch.Tensor, not _has_accelerators(torch)
+        _QUICK[cls] = torch.Tensor.item if _on_host else _read_on_host
     return _read_tensor
 
 
