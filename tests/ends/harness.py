@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 SETTLE_TIMEOUT = 30.0
 """Seconds after the end within which the final status must be there."""
+
+TIDY_TIMEOUT = 5.0
+"""Seconds from then on within which the journal must be gone."""
 
 PREAMBLE = """
 import os, signal, sys, threading, time
@@ -156,11 +160,25 @@ def wait_until_settled(uri: str, journals: Path, timeout: float = SETTLE_TIMEOUT
     return runs[0] if runs else None
 
 
+def wait_until_tidy(journals: Path) -> list[str]:
+    """What is still there once the shipper, which may be removing it at this moment, has had its time."""
+    deadline = time.monotonic() + TIDY_TIMEOUT
+    while (left := _everything_in(journals)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
+
+
+def _everything_in(place: Path) -> list[str]:
+    # os.walk passes over what disappears under it.
+    found = (Path(folder, name) for folder, *names in os.walk(place) for name in itertools.chain(*names))
+    return sorted(str(path.relative_to(place)) for path in found)
+
+
 def _outcome(  # noqa: PLR0917 - everything seen, once
     run: Run | None, uri: str, directory: Path, exit_code: int, stderr: str, seconds: float, confirmed: int
 ) -> Outcome:
     journals = directory / "journals"
-    leftovers = sorted(str(p.relative_to(journals)) for p in journals.rglob("*")) if journals.exists() else []
+    leftovers = wait_until_tidy(journals)
     logs = "\n".join(p.read_text() for p in journals.glob("*/shipper.log"))
     if run is None:
         return Outcome("NO RUN", exit_code, 0, confirmed, 0, seconds, {}, [], stderr, leftovers, logs)
