@@ -93,7 +93,8 @@ def _pairs(
 ) -> tuple[list[float], list[float]]:
     warm = [side(case, 200) for side in (before, after)]
     calls = max(int(BLOCK_SECONDS * 1e6 / min(warm)), 1)
-    olds, news = [], []
+    olds: list[float] = []
+    news: list[float] = []
     for number in range(blocks):
         for side, times in ((before, olds), (after, news))[:: -1 if number % 2 else 1]:
             times.append(side(case, calls))
