@@ -83,9 +83,9 @@ def test_large_record_does_not_let_another_thread_in(tmp_path: Path, monkeypatch
             time.sleep(0)
 
     thread = threading.Thread(target=take_turns)
-    thread.start()
-    sys.setswitchinterval(60)
+    sys.setswitchinterval(60)  # before the thread: a wait goes by the interval of its beginning
     try:
+        thread.start()
         before = next(turns)
         kept = [writer.append(sample(step, 10_000)) for step in range(10)]
         taken = next(turns) - before - 1
