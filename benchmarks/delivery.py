@@ -52,7 +52,7 @@ SERVER_WAYS = {
 @click.command()
 @click.option("--points", default=100_000, show_default=True, help="Into a database.")
 @click.option("--server-points", default=40_000, show_default=True, help="Into a server.")
-@click.option("--workers", default=1, show_default=True, help="Of a server; MLflow's own default is 4.")
+@click.option("--workers", default=4, show_default=True, help="Of a server; 4 are MLflow's own default.")
 @click.option("--rounds", default=2, show_default=True, help="Interleaved; medians over them are shown.")
 @click.option("--only", multiple=True, type=click.Choice(PLACES), help="Measure only these.")
 @click.option("--quick", is_flag=True, help="One round, a tenth of the points, a place less.")
