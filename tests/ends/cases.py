@@ -273,7 +273,7 @@ SIGNALS = [
     ),
     Case(
         "Ctrl-C twice",
-        START + "import atexit\nready()\ntry:\n    time.sleep(60)\nfinally:\n    time.sleep(5)",
+        START + "import atexit\ntry:\n    ready()\n    time.sleep(60)\nfinally:\n    time.sleep(5)",
         "KILLED",
         -signal.SIGINT,
         act=then(send(signal.SIGINT), send(signal.SIGINT)),
@@ -281,14 +281,14 @@ SIGNALS = [
     ),
     Case(
         "Ctrl-C caught, clean return",
-        START + "ready()\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    pass",
+        START + "try:\n    ready()\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    pass",
         "FINISHED",
         0,
         act=send(signal.SIGINT),
     ),
     Case(
         "Ctrl-C caught, sys.exit(130)",
-        START + "ready()\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    sys.exit(130)",
+        START + "try:\n    ready()\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    sys.exit(130)",
         "KILLED",
         130,
         act=send(signal.SIGINT),
@@ -341,7 +341,7 @@ SIGNALS = [
         START + HOLD_THE_GIL,
         "KILLED",
         -signal.SIGKILL,
-        act=then(send(signal.SIGTERM), send(signal.SIGKILL)),
+        act=then(send(signal.SIGTERM, after=0.3), send(signal.SIGKILL)),  # it must be in the native call
         reason="SIGTERM",
     ),
     Case(
