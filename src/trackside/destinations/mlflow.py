@@ -17,18 +17,10 @@ import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from trackside.destinations import mlflow_bulk
-from trackside.destinations.mlflow_address import (
-    alone_with,
-    check_address,
-    is_server,
-    probe_database,
-)
+from trackside.destinations.mlflow_address import alone_with, check_address, probe_database
 from trackside.destinations.mlflow_errors import translate, translate_opening
-from trackside.destinations.mlflow_flight import Flight
-from trackside.destinations.mlflow_pace import Pace
-from trackside.destinations.mlflow_params import MAX_KEY, ConfigWriter, artifact_name
-from trackside.destinations.mlflow_request import metrics_request
+from trackside.destinations.mlflow_metrics import MAX_METRICS_PER_BATCH, MetricsWay
+from trackside.destinations.mlflow_params import ConfigWriter, artifact_name
 from trackside.destinations.mlflow_run import RunOpener, wait_for_leftovers
 from trackside.destinations.mlflow_system import SystemMetrics
 from trackside.destinations.mlflow_tags import end_tags
@@ -40,7 +32,6 @@ from trackside.errors import (
     UnauthorisedError,
 )
 from trackside.events import now_ms
-from trackside.names import valid_name
 from trackside.settings import read_environment
 from trackside.sidecar import write_sidecar
 
@@ -48,8 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from trackside.bulk_store.points import Point
-    from trackside.bulk_store.store import BulkStore
     from trackside.journal.format import ConfigRecord, MetricsRecord
     from trackside.journal.meta import Meta, RunInfo
     from trackside.journal.outbox import Outbox
@@ -57,8 +46,6 @@ if TYPE_CHECKING:
     from trackside.status import Evidence, Verdict
 
 logger = logging.getLogger(__name__)
-
-MAX_METRICS_PER_BATCH = 1000
 
 LOAD_SAMPLES = 50
 """Sent at a time: some ten numbers each, more with GPUs."""
@@ -92,16 +79,14 @@ class MLflowDestination:
         self._outbox = outbox
         self._client: Any = None
         self._metric: Callable[..., Any] = dict
-        self._names: dict[str, str] = {}
         self._next_heartbeat = 0.0
         self._config: ConfigWriter | None = None
         self._uploader = Uploader(outbox, self._upload, progress.notice)
         self._created_blindly = False
-        self._patience = float(REQUEST_TIMEOUT)
-        self._wants_bulk = mlflow_bulk.is_wanted(tracking_uri)
-        self._bulk: BulkStore | None = None
-        self._request: Callable[[str, Sequence[Point]], None] | None = None
-        self._set_pace(mlflow_bulk.POINTS_PER_WRITE if self._wants_bulk else MAX_METRICS_PER_BATCH)
+        self._metrics = MetricsWay(
+            tracking_uri, call=self._call, tell=self._tell, notice=progress.notice, patience=REQUEST_TIMEOUT
+        )
+        self.batch_points = self._metrics.batch_points
         self._sample_load_every = sample_load_every
         self._load: SystemMetrics | None = None
 
@@ -123,21 +108,11 @@ class MLflowDestination:
         self._start_sampling()
 
     def write_metrics(self, batch: Sequence[MetricsRecord]) -> None:
-        """Send all points of ``batch``: in bulk to a database, else at most 1000 a request.
-
-        A server gets several requests at once, as long as it is well and quick.
-        """
-        if self._wants_bulk and self._bulk is None:
-            self._open_bulk()
-        points = [
-            (self._valid(name), value, record.timestamp_ms, record.step)
-            for record in batch
-            for name, value in record.named_values().items()
-        ]
+        """Send all points of ``batch``."""
         try:
-            self._flight.send(points)
+            self._metrics.send(batch)
         finally:
-            self.batch_points = self._flight.pace.batch_points
+            self.batch_points = self._metrics.batch_points
 
     def write_config(self, record: ConfigRecord) -> None:
         """Log params that are new, keep those that changed, and the whole document as an artifact."""
@@ -206,12 +181,10 @@ class MLflowDestination:
         from mlflow.tracking import MlflowClient
 
         self._metric, self._param, self._tag = Metric, Param, RunTag
-        self._patience = float(os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"])
-        self._set_pace(self._flight.pace.size)
         with alone_with(self._tracking_uri):
             probe_database(self._tracking_uri)
             client = MlflowClient(tracking_uri=self._tracking_uri)
-        self._request = metrics_request(client) if is_server(self._tracking_uri) else None
+        self._metrics.connect(client, Metric, patience=float(os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]))
         return client
 
     def _open_run(self, opener: RunOpener) -> None:
@@ -248,38 +221,6 @@ class MLflowDestination:
 
     # Going on
 
-    def _open_bulk(self) -> None:
-        """Once there are metrics to send: ``start()`` waits for the run, not for this."""
-        self._bulk = self._call(mlflow_bulk.open_store, self._tracking_uri)
-        if self._bulk is None:
-            self._wants_bulk = False
-            self._set_pace(MAX_METRICS_PER_BATCH)
-
-    def _set_pace(self, points: int) -> None:
-        """At most ``points`` a request; several at once for a server, whose processes may share the work."""
-        at_once = read_environment().requests_in_flight if is_server(self._tracking_uri) else 1
-        pace = Pace(points, patience=self._patience, at_once=at_once)
-        self._flight = Flight(pace, self._send_points)
-        self.batch_points = pace.batch_points
-
-    def _send_points(self, points: Sequence[Point]) -> None:
-        if self._bulk is not None:
-            self._tell(self._bulk.log_points, points)
-        elif self._request is not None:
-            self._tell(self._request, points)
-        else:
-            self._tell(self._client.log_batch, metrics=[self._metric(*point) for point in points])
-
-    def _valid(self, name: str) -> str:
-        valid = self._names.get(name)
-        if valid is None:
-            valid = self._names[name] = valid_name(name, MAX_KEY)
-            if valid != name:
-                self._progress.notice(
-                    f"metric {name!r} is not a name MLflow takes; it is logged as {valid!r}"
-                )
-        return valid
-
     def _start_sampling(self) -> None:
         if self._sample_load_every is None or self._load is not None:
             return
@@ -302,7 +243,7 @@ class MLflowDestination:
     def _send_load(self, *, until_ms: int | None = None) -> None:
         while self._load is not None and (samples := self._load.waiting(LOAD_SAMPLES, until_ms=until_ms)):
             metrics = [
-                self._metric(self._valid(name), value, sample.timestamp_ms, sample.step)
+                self._metric(self._metrics.valid(name), value, sample.timestamp_ms, sample.step)
                 for sample in samples
                 for name, value in sample.metrics.items()
             ]
