@@ -101,12 +101,27 @@ def _delivery(results: Results) -> Iterator[Target]:
 
 def _scale(results: Results) -> Iterator[Target]:
     runs = select(results, growth="points", way="trackside")
-    most = max((rounds[0]["points"] for rounds in runs.values()), default=0)
-    largest = [found for rounds in runs.values() for found in rounds if found["points"] == most]
+    for metrics, wanted in ((10, 4), (100, 12)):
+        most, longest = _longest(runs, metrics)
+        text = f"a log of {metrics} floats, median of the last tenth of {most:,} points"
+        yield Target(text, wanted, values_of(longest, "emit_last"), most=True, unit=" µs")
+        yield Target(f"{text}, by the first", FLAT, _ratio(longest, "emit"), most=True)
+    most, longest = _longest(runs, 10)
     for name in ("trainer", "shipper"):
-        growth = [found[f"{name}_last"] / found[f"{name}_first"] for found in largest if "rate" in found]
         text = f"resident memory of the {name}, last quarter of {most:,} points by the first"
-        yield Target(text, FLAT, growth, most=True)
+        yield Target(text, FLAT, _ratio(longest, name), most=True)
+
+
+def _longest(runs: Mapping[str, list[Figures]], metrics: int) -> tuple[int, list[Figures]]:
+    """The largest runs with so many metrics a sample: their points, and what was found."""
+    found = [one for rounds in runs.values() for one in rounds if one.get("metrics") == metrics]
+    most = max((one["points"] for one in found), default=0)
+    return most, [one for one in found if one["points"] == most]
+
+
+def _ratio(found: list[Figures], name: str) -> list[float]:
+    """``name`` at the end of each run by that at its beginning."""
+    return [one[f"{name}_last"] / one[f"{name}_first"] for one in found if f"{name}_last" in one]
 
 
 TARGETS: dict[str, Callable[[Results], Iterator[Target]]] = {
