@@ -8,7 +8,6 @@ benchmark's own, with fsync off, whose runs are new each time. A server is a sto
 from __future__ import annotations
 
 import statistics
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -18,11 +17,13 @@ from rich.table import Table
 from benchmarks.machine import in_a_line
 from benchmarks.places import BULK, PLACES, addresses_in
 from benchmarks.results import Results
+from benchmarks.rounds import options
 from benchmarks.spread import ratios, spread, values_of
 from benchmarks.worker import Figures, measure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 
 class Way(NamedTuple):
@@ -53,10 +54,7 @@ SERVER_WAYS = {
 @click.option("--points", default=100_000, show_default=True, help="Into a database.")
 @click.option("--server-points", default=40_000, show_default=True, help="Into a server.")
 @click.option("--workers", default=4, show_default=True, help="Of a server; 4 are MLflow's own default.")
-@click.option("--rounds", default=2, show_default=True, help="Interleaved; medians over them are shown.")
-@click.option("--only", multiple=True, type=click.Choice(PLACES), help="Measure only these.")
-@click.option("--quick", is_flag=True, help="One round, a tenth of the points, a place less.")
-@click.option("--json", "path", type=click.Path(path_type=Path), help="Where the results go.")
+@options(2, PLACES)
 def main(  # noqa: PLR0917 - one argument an option
     points: int,
     server_points: int,

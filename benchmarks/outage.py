@@ -7,7 +7,6 @@ step goes on, 10 metrics a step. How long until what is kept is delivered, and w
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -17,10 +16,13 @@ from rich.table import Table
 from benchmarks.machine import in_a_line
 from benchmarks.outage_worker import OUTAGES
 from benchmarks.results import Results
+from benchmarks.rounds import options
 from benchmarks.spread import spread, values_of
 from benchmarks.worker import measure
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from benchmarks.worker import Figures
 
 PHASES = ("before", "during", "after")
@@ -31,10 +33,7 @@ PHASES = ("before", "during", "after")
 @click.option("--server-points", default=100_000, show_default=True, help="The same, for a server.")
 @click.option("--calm", default=4.0, show_default=True, help="Seconds of training before and after.")
 @click.option("--patience", default=120.0, show_default=True, help="Seconds for catching up.")
-@click.option("--rounds", default=1, show_default=True, help="Interleaved; medians over them are shown.")
-@click.option("--only", multiple=True, type=click.Choice(list(OUTAGES)), help="Measure only these.")
-@click.option("--quick", is_flag=True, help="One round, a tenth of the points, a place less.")
-@click.option("--json", "path", type=click.Path(path_type=Path), help="Where the results go.")
+@options(1, OUTAGES)
 def main(  # noqa: PLR0917 - one argument an option
     points: int,
     server_points: int,

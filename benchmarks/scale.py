@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import statistics
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -18,12 +17,17 @@ from rich.table import Table
 from benchmarks.machine import in_a_line
 from benchmarks.places import temporary_directory
 from benchmarks.results import Results
+from benchmarks.rounds import options
 from benchmarks.spread import spread, values_of
 from benchmarks.worker import Figures, measure
 from tests.ends.harness import new_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+GROWTHS = ("points", "keys")
+"""What grows."""
 
 BY_HAND_MOST = 100_000
 """Points that ``log_batch`` by hand is asked for: more take minutes."""
@@ -51,20 +55,17 @@ class Case(NamedTuple):
 
 
 @click.command()
-@click.option("--rounds", default=2, show_default=True, help="Interleaved; medians over them are shown.")
-@click.option("--only", type=click.Choice(["points", "keys"]), help="Measure growth with these only.")
 @click.option("--points", default="10000,100000,1000000,10000000", show_default=True, help="Of a run.")
 @click.option("--keys", default="1,10,100,1000,10000", show_default=True, help="Of a run of 1e5 points.")
-@click.option("--quick", is_flag=True, help="One round, at most 2e4 points, fewer keys.")
-@click.option("--json", "path", type=click.Path(path_type=Path), help="Where the results go.")
+@options(2, GROWTHS)
 def main(  # noqa: PLR0917 - one argument an option
-    rounds: int, only: str | None, points: str, keys: str, quick: bool, path: Path | None
+    points: str, keys: str, rounds: int, only: tuple[str, ...], quick: bool, path: Path | None
 ) -> None:
     """Measure, and print rates, memory, and the cost of an emit at both ends of a run."""
     console, results = Console(width=150), Results("scale")
     console.print(in_a_line(results.machine))
     offered = _cases(_numbers(points), _numbers(keys), quick=quick)
-    cases = [case for case in offered if only in {None, case.growth}]
+    cases = [case for case in offered if case.growth in (only or GROWTHS)]
     for number in range(1 if quick else rounds):
         for case in cases:
             for way in ("log_batch by hand", "trackside"):
