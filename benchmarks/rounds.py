@@ -28,7 +28,7 @@ def options(rounds: int, names: Iterable[str]) -> Callable[[Any], Any]:
         click.option("--rounds", default=rounds, show_default=True, help="Interleaved; medians are shown."),
         click.option("--only", multiple=True, type=click.Choice(list(names)), help="Measure only these."),
         click.option("--quick", is_flag=True, help="One round of the main cases, kept small."),
-        click.option("--json", "path", type=click.Path(path_type=Path), help="Instead of docs/benchmarks/results."),
+        click.option("--json", "path", type=click.Path(path_type=Path), help="In place of docs/benchmarks."),
     ]
 
     def decorate(command: Any) -> Any:
