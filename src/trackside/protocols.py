@@ -46,8 +46,9 @@ class Destination(Protocol):
     name: str
     """Names the cursor; letters, digits and dashes."""
 
-    batch_points: int
-    """How many points a batch should hold; asked anew before each."""
+    @property
+    def batch_points(self) -> int:
+        """How many points a batch should hold; asked anew before each. A plain attribute will do."""
 
     def open(self) -> None:
         """Connect, and create or resume whatever the records go into."""

@@ -86,9 +86,13 @@ class MLflowDestination:
         self._metrics = MetricsWay(
             tracking_uri, call=self._call, tell=self._tell, notice=progress.notice, patience=REQUEST_TIMEOUT
         )
-        self.batch_points = self._metrics.batch_points
         self._sample_load_every = sample_load_every
         self._load: SystemMetrics | None = None
+
+    @property
+    def batch_points(self) -> int:
+        """How many points it is best given at once, as things are."""
+        return self._metrics.batch_points
 
     def open(self) -> None:
         """Connect; create the run, or resume it, once the attempts before this one are delivered."""
@@ -109,10 +113,7 @@ class MLflowDestination:
 
     def write_metrics(self, batch: Sequence[MetricsRecord]) -> None:
         """Send all points of ``batch``."""
-        try:
-            self._metrics.send(batch)
-        finally:
-            self.batch_points = self._metrics.batch_points
+        self._metrics.send(batch)
 
     def write_config(self, record: ConfigRecord) -> None:
         """Log params that are new, keep those that changed, and the whole document as an artifact."""
