@@ -11,22 +11,27 @@ import contextlib
 import fcntl
 import os
 import select
-import socket
 import struct
 import time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import psutil
+from trackside.journal.owner import SILENCE, has_ended, is_alive, is_local
 
-from trackside.journal.meta import Owner, boot_id, start_ticks
+if TYPE_CHECKING:
+    from trackside.journal.meta import Owner
 
-SILENCE = 300.0
-"""Seconds without a sign of life after which a process elsewhere counts as gone; live shippers give one
-every 30 s."""
+__all__ = [
+    "SILENCE",
+    "UNKNOWN",
+    "DeathWatch",
+    "Ending",
+    "has_ended",
+    "is_alive",
+    "is_local",
+    "oom_kills",
+]
 
 _POLL = 0.005
-_START_TOLERANCE = 0.1
-"""Seconds; psutil's start times are multiples of the kernel's 10 ms tick."""
 
 # include/uapi/linux/pidfd.h: PIDFD_GET_INFO is _IOWR(0xFF, 11, struct pidfd_info), and the exit status
 # (Linux 6.15) is the last of the 64 bytes of the structure's first version.
@@ -92,42 +97,6 @@ class DeathWatch:
             if mask & _INFO_EXIT:
                 return _decode_wait_status(struct.unpack_from("<i", info, _INFO_SIZE - 4)[0])
         return UNKNOWN
-
-
-def is_local(owner: Owner) -> bool:
-    """Whether ``owner`` can be looked up here: same machine, same boot, same process namespace."""
-    return owner.boot_id == boot_id()
-
-
-def has_ended(owner: Owner, *, silent_for: float) -> bool:
-    """Whether ``owner`` is gone, also where it can't be looked up (another machine, another container).
-
-    ``silent_for`` is how long, in seconds, its journal has shown no sign of life.
-    """
-    if is_local(owner):
-        return not is_alive(owner)
-    rebooted = owner.host == socket.gethostname() and owner.boot_id.split()[0] != boot_id().split()[0]
-    return rebooted or silent_for > SILENCE
-
-
-def is_alive(owner: Owner) -> bool:
-    """Whether the process is there, is the one meant, and is no zombie."""
-    if not is_local(owner):
-        return False
-    try:
-        process = psutil.Process(owner.pid)
-        return _is_same(process, owner) and process.status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
-    except psutil.AccessDenied:
-        return True
-    except psutil.Error:
-        return False
-
-
-def _is_same(process: psutil.Process, owner: Owner) -> bool:
-    """Whether ``process``, which has the owner's number, is it, and no later one."""
-    if owner.start_ticks is not None:
-        return start_ticks(owner.pid) == owner.start_ticks
-    return bool(abs(process.create_time() - owner.started) < _START_TOLERANCE)
 
 
 def oom_kills() -> int | None:

@@ -1,0 +1,52 @@
+"""Does the process that writes a journal still live, and can this machine tell?"""
+
+from __future__ import annotations
+
+import socket
+
+import psutil
+
+from trackside.journal.meta import Owner, boot_id, start_ticks
+
+SILENCE = 300.0
+"""Seconds without a sign of life after which a process elsewhere counts as gone; live shippers give one
+every 30 s."""
+
+_START_TOLERANCE = 0.1
+"""Seconds; psutil's start times are multiples of the kernel's 10 ms tick."""
+
+
+def is_local(owner: Owner) -> bool:
+    """Whether ``owner`` can be looked up here: same machine, same boot, same process namespace."""
+    return owner.boot_id == boot_id()
+
+
+def has_ended(owner: Owner, *, silent_for: float) -> bool:
+    """Whether ``owner`` is gone, also where it can't be looked up (another machine, another container).
+
+    ``silent_for`` is how long, in seconds, its journal has shown no sign of life.
+    """
+    if is_local(owner):
+        return not is_alive(owner)
+    rebooted = owner.host == socket.gethostname() and owner.boot_id.split()[0] != boot_id().split()[0]
+    return rebooted or silent_for > SILENCE
+
+
+def is_alive(owner: Owner) -> bool:
+    """Whether the process is there, is the one meant, and is no zombie."""
+    if not is_local(owner):
+        return False
+    try:
+        process = psutil.Process(owner.pid)
+        return _is_same(process, owner) and process.status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
+    except psutil.AccessDenied:
+        return True
+    except psutil.Error:
+        return False
+
+
+def _is_same(process: psutil.Process, owner: Owner) -> bool:
+    """Whether ``process``, which has the owner's number, is it, and no later one."""
+    if owner.start_ticks is not None:
+        return start_ticks(owner.pid) == owner.start_ticks
+    return bool(abs(process.create_time() - owner.started) < _START_TOLERANCE)
