@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import array
 import json
 import logging
 import math
 import subprocess
 import sys
+import time
 import types
 import warnings
 from collections import OrderedDict
@@ -16,11 +18,13 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 
@@ -152,7 +156,17 @@ def test_other_python_numbers_are_read(value: object, expected: float) -> None:
         (bytearray(b"1"), "bytearray is text"),
         (Key.LOSS, "Key is text"),
         (None, "NoneType is not a number"),
-        ([1.0], "list is not a number"),
+        ([], "list is empty"),
+        ([1.0, "2"], "list holds str, not single numbers"),
+        ([1.0, None], "NoneType is not a number"),
+        ([[1.0], [2.0]], "list holds list, not single numbers"),
+        ((np.ones(2), np.ones(3)), "tuple holds numpy.ndarray, not single numbers"),
+        ({"a": 1.0}, "dict holds several metrics and is not one number"),
+        ({1.0}, "set is not a number"),
+        (time.struct_time(range(9)), "time.struct_time is not a number"),
+        (torch.max(torch.ones(2, 2), dim=0), "torch.return_types.max is not a number"),
+        (PIL.Image.new("L", (8, 8)), "is an image; call run.activate(), then mlflow.log_image()"),
+        (Figure(), "is a figure; call run.activate(), then mlflow.log_figure()"),
         (float, "type is not a number"),
         (object(), "object is not a number"),
         (1 + 0j, "complex is complex"),
@@ -586,3 +600,24 @@ def test_tensors_on_an_accelerator_are_left_to_whoever_fetches_them_later(
     assert dropped == []
     assert to_float_metrics({"a": here, "b": elsewhere}, on_drop) == {"a": 2.0}
     assert dropped == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("values", "mean"),
+    [
+        ([0.5], 0.5),
+        ((1, 2.0, True), 4 / 3),
+        ([np.float32(1), torch.tensor(2.0), torch.tensor([6])], 3.0),
+        (range(5), 2.0),
+        (array.array("d", [1, 3]), 2.0),
+    ],
+)
+def test_a_sequence_of_numbers_is_its_mean(values: object, mean: float) -> None:
+    """As an array of the same numbers would be."""
+    assert read_twice(values) == mean
+
+
+def test_a_list_of_accelerator_tensors_is_not_waited_for() -> None:
+    """Reading each would wait for all the work queued there; the reason says what to log instead."""
+    elsewhere = types.SimpleNamespace(is_cpu=False)
+    assert "log torch.stack() of them instead" in reason([elsewhere])

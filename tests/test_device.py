@@ -278,6 +278,16 @@ def test_drops_beside_device_values_are_counted_once(kept: Kept, caplog: pytest.
     assert len(caplog.records) == 1
 
 
+def test_nested_device_values_are_fetched_under_their_flat_names(kept: Kept) -> None:
+    """With the values beside them, and a name that is there twice counted once."""
+    metrics = {"eval": {"a": OnDevice(1.5), "b": 2.5}, "twice": {"x": 1.0}, "twice/x": 3.0}
+    kept.bus.emit(MetricsSample(1, metrics=metrics))
+    kept.device.copies[0].arrived = True
+    assert kept.sink.settle(1.0)
+    assert [r.metrics for r in kept.records()] == [{"eval/a": 1.5, "eval/b": 2.5, "twice/x": 3.0}]
+    assert kept.dropped == 1
+
+
 def test_capture_is_counted_and_said_once(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
     """What is emitted in a graph's capture has no value yet, and never will."""
     kept.device.in_capture = True

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.journal.tools import small_segments
 from trackside.event_bus import Bus
-from trackside.events import ConfigEvent, MetricsSample
+from trackside.events import ConfigEvent, LifecycleEvent, MetricsSample
 from trackside.journal.directory import create_directory
 from trackside.journal.format import ConfigRecord, MetricsRecord
 from trackside.journal.reader import JournalReader
@@ -136,10 +136,10 @@ def test_names_of_any_type_and_text(kept: Kept, caplog: pytest.LogCaptureFixture
 
 @pytest.mark.parametrize(
     ("given_step", "kept_step"),
-    [(0, 0), (-5, -5), (True, 1), (7.0, 7), (7.9, 7), (2**63 - 1, 2**63 - 1), (-(2**63), -(2**63))],
+    [(0, 0), (-5, -5), (True, 1), (7.0, 7), (2**63 - 1, 2**63 - 1), (-(2**63), -(2**63))],
 )
 def test_steps_that_are_numbers(kept: Kept, given_step: Any, kept_step: int, caplog) -> None:
-    """Whatever counts as an int, and floats cut to one."""
+    """Whatever counts as an int, and floats without a fraction."""
     kept.emit(given_step, metrics={"loss": 0.5})
     assert kept.record().step == kept_step
     assert not caplog.records
@@ -154,7 +154,31 @@ def test_numpy_and_torch_steps(kept: Kept) -> None:
     assert [record.step for record in kept.records()] == [3, 4, 5, 6]
 
 
-@pytest.mark.parametrize("step", [None, math.nan, math.inf, "three", [], 2**63, 1e30, object()])
+def test_a_step_with_a_fraction_is_cut_counted_and_said_once(
+    kept: Kept, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two samples may share the step it is cut to, so the warning says what to pass instead."""
+    for step in (1.25, 1.5, 2.0):
+        kept.emit(step, metrics={"loss": 0.5})
+    assert [record.step for record in kept.records()] == [1, 1, 2]
+    (warning,) = caplog.messages
+    assert warning.startswith("the step 1.25 is not a whole number and is cut to 1")
+    assert "pass an int" in warning
+    kept.bus.emit(LifecycleEvent("finished", status="FINISHED"))
+    assert caplog.messages[1:] == ["2 samples had a step that is not a whole number"]
+
+
+def test_a_missing_step_is_said_in_plain_words(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
+    """The first time, with the step that is used; a habit of the program's is not counted as bad."""
+    for _ in range(3):
+        kept.emit(None, metrics={"loss": 0.5})
+    kept.bus.emit(LifecycleEvent("finished", status="FINISHED"))
+    assert caplog.messages == [
+        "a sample came without a step and is kept as step 0; pass step= to log() (said once)"
+    ]
+
+
+@pytest.mark.parametrize("step", [math.nan, math.inf, "three", [], 2**63, 1e30, object()])
 def test_a_step_that_is_none_is_counted_on(kept: Kept, step: Any, caplog: pytest.LogCaptureFixture) -> None:
     """From the last one, with one warning: never a step 0 that looks real."""
     kept.emit(step, metrics={"loss": 0.5})
@@ -163,7 +187,7 @@ def test_a_step_that_is_none_is_counted_on(kept: Kept, step: Any, caplog: pytest
     kept.emit(step, metrics={"loss": 0.5})
     assert [record.step for record in kept.records()] == [0, 10, 11, 12]
     (record,) = caplog.records
-    assert "is no step: counted on from" in record.getMessage()
+    assert "is not a 64-bit whole number, so its sample is kept as step 0" in record.getMessage()
 
 
 # Epochs, prefixes, times

@@ -9,12 +9,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from mlflow.utils import validation as mlflow_validation
 
+from trackside.events import MetricsSample
+from trackside.journal.format import MetricsRecord
 from trackside.names import (
     MAX_KEY_LENGTH,
     MAX_PARAM_VALUE_LENGTH,
+    prefixed,
     truncate_params,
     valid_name,
 )
+from trackside.shaping import Shaping
+from trackside.sinks.values import named_values
 
 validation: Any = mlflow_validation  # its functions are not typed
 
@@ -159,3 +164,26 @@ def test_mlflow_takes_truncated_params(params: dict[str, str], limit: int) -> No
         assert len(value) <= limit
     same = {key for key in params if result.get(key) == params[key]}
     assert set(changed) == set(params) - same
+
+
+@pytest.mark.parametrize(
+    ("prefix", "name"),
+    [
+        ("val", "val/loss"),
+        ("val/", "val/loss"),
+        ("/val//", "val/loss"),
+        ("a/b", "a/b/loss"),
+        (5, "5/loss"),
+        (None, "loss"),
+        ("", "loss"),
+        ("/", "loss"),
+    ],
+)
+def test_a_prefix_goes_before_one_slash(prefix: object, name: str) -> None:
+    """Slashes at its ends are not part of it, for records, sinks and shapes alike."""
+    assert prefixed(prefix, [("loss", 1)]) == {name: 1}
+    text = prefix if prefix is None else str(prefix)
+    record = MetricsRecord(0, 0, 0, None, text, {"loss": 0.5})
+    assert record.named_values() == {name: 0.5}
+    assert named_values(MetricsSample(0, None, {"loss": 1}, text)) == {name: 1}
+    assert Shaping(prefix=text).delivered_as("loss") == name

@@ -57,8 +57,9 @@ def log(
 ) -> None:
     """Log the metrics of one step: sugar for ``emit(MetricsSample(step, epoch, metrics, prefix))``.
 
-    Values are numbers, arrays or tensors. Without ``step`` the step after the last is taken, with one
-    warning. ``prefix="val"`` logs ``loss`` as ``val/loss``.
+    Values are numbers, arrays, tensors or lists (their mean is logged), or nested dicts: ``{"eval": {"loss":
+    1}}`` is logged as ``eval/loss``. Without ``step`` the step after the last is taken, with one warning.
+    ``prefix="val"`` logs ``loss`` as ``val/loss``. Never raises an ``Exception``.
     """
     # The time is given, not left to the default: calling a Python function from C costs more than reading it.
     sample = MetricsSample(step, epoch, metrics, prefix, time_ns() // 1_000_000)

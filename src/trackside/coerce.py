@@ -10,10 +10,12 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from trackside.errors import CoercionError
+from trackside.means import element_count, note_mean
+from trackside.nested import flatten_metrics, key_text, nests
 
 __all__ = ["to_float", "to_float_metrics"]
 
@@ -43,7 +45,8 @@ def to_float(value: object) -> float:
     Takes Python and numpy numbers, torch tensors of any dtype, ``Decimal``, ``Fraction`` and
     whatever has ``__float__``, ``__index__`` or ``__array__``. Arrays and tensors of several
     elements, integer and boolean ones too, give their mean, computed in float64; a sparse tensor's
-    implicit zeros count, a masked array's masked elements do not. NaN and infinities pass.
+    implicit zeros count, a masked array's masked elements do not. So do lists and tuples of numbers. NaN
+    and infinities pass.
 
     A tensor on an accelerator is read with ``.item()``, which waits for the work queued there.
 
@@ -62,6 +65,10 @@ def to_float(value: object) -> float:
         return _read(value)
 
 
+class _NestedError(CoercionError):
+    """A value holds metrics of its own; nothing was dropped or counted."""
+
+
 class OnDeviceError(Exception):
     """A value is on an accelerator, and is to be fetched later; nothing was dropped or counted."""
 
@@ -73,8 +80,10 @@ def to_float_metrics(
 ) -> dict[str, float]:
     """Read every value of ``metrics`` with :func:`to_float`, dropping those that cannot be read.
 
-    Keys that are not strings become ``str(key)``. For each dropped metric ``on_drop(key, reason)``
-    is called; without it, a key is warned about the first time only, in this process.
+    Nested mappings, named tuples and dataclasses are flattened: ``{"eval": {"loss": 1}}`` gives
+    ``eval/loss``. Keys that are not strings become ``str(key)``. For each dropped metric
+    ``on_drop(key, reason)`` is called; without it, a key is warned about the first time only, in this
+    process. The first time that a name's value is the mean of several elements, an INFO record says so.
     ``fetched_later`` is asked of values that have no quick reader, those on an accelerator among them.
 
     Raises:
@@ -89,7 +98,10 @@ def to_float_metrics(
     floats: dict[Any, Any] = metrics.copy()
     for value in floats.values():
         if type(value) is not float:
-            _read_in_place(floats, on_drop, fetched_later)
+            try:
+                _read_in_place(floats, on_drop, fetched_later)
+            except _NestedError:
+                return _read_nested(metrics, on_drop, fetched_later)
             break
     keys = [*floats]  # a list: 40 % less than a tuple
     if keys != _known_keys:
@@ -127,11 +139,32 @@ def _read_in_place(
                     raise OnDeviceError from None
                 try:
                     floats[key] = _read(value)
+                    if element_count(value) > 1:
+                        note_mean(key, value)
+                except _NestedError:
+                    raise
                 except CoercionError as error:
                     dropped.append((key, str(error)))
     for key, reason in dropped:
         del floats[key]
         _drop(key, reason, on_drop)
+
+
+def _read_nested(
+    metrics: Mapping[Any, object], on_drop: OnDrop | None, fetched_later: Callable[[object], bool] | None
+) -> dict[str, float]:
+    """Read nested metrics as flat ones. Nothing is reported as dropped before all of it is read."""
+    clashes: list[tuple[str, str]] = []
+    flat = flatten_metrics(metrics, lambda name, reason: clashes.append((name, reason)))
+    floats = to_float_metrics(flat, on_drop, fetched_later)
+    for name, reason in clashes:
+        _drop(name, reason, on_drop)
+    return floats
+
+
+def flat_metrics(metrics: Mapping[Any, object], on_drop: OnDrop | None = None) -> Mapping[Any, object]:
+    """``metrics`` without nested ones; see :func:`trackside.nested.flatten_metrics`."""
+    return flatten_metrics(metrics, lambda name, reason: _drop(name, reason, on_drop))
 
 
 def _with_names(
@@ -168,24 +201,15 @@ def _store_renamed(
     on_drop: OnDrop | None,
 ) -> None:
     """Store under ``str(key)``, unless another metric has that name: it must not be overwritten."""
-    name = _key_text(key)
+    name = key_text(key)
     if name in floats or (name in metrics and not isinstance(key, str)):
         _drop(name, f"another metric is called {name!r} too", on_drop)
     else:
         floats[name] = number
 
 
-def _key_text(key: object) -> str:
-    if isinstance(key, str):
-        return str.__str__(key)  # the content of a str enum, whose own str() is "Class.MEMBER"
-    try:
-        return str(key)
-    except Exception as error:
-        return f"<{_name(type(key))}: its __str__ raised {type(error).__name__}>"
-
-
 def _drop(key: object, reason: str, on_drop: OnDrop | None) -> None:
-    name = _key_text(key)
+    name = key_text(key)
     if on_drop is not None:
         on_drop(name, reason)
     elif name not in _warned and len(_warned) < _MAX_WARNED:
@@ -218,6 +242,8 @@ def _learn(cls: type) -> Reader:
 def _choose(cls: type) -> Reader:  # noqa: PLR0911 - one line a kind of value
     if issubclass(cls, (str, bytes, bytearray, memoryview)):
         return _refuser(cls, "is text, not a number")
+    if nests(cls):
+        return _refuse_nested
     if _is(cls, "torch", "Tensor"):
         return _choose_for_tensor(cls)
     if _is(cls, "numpy", "ndarray"):
@@ -229,11 +255,26 @@ def _choose(cls: type) -> Reader:  # noqa: PLR0911 - one line a kind of value
         return _refuser(cls, "is complex; log its real part or its absolute value")
     if _is(cls, "decimal", "Decimal"):
         return _read_checked
+    return _choose_by_protocol(cls)
+
+
+def _choose_by_protocol(cls: type) -> Reader:
     if hasattr(cls, "__array__") and "numpy" in sys.modules:
         return _read_array_like
     if hasattr(cls, "__float__") or hasattr(cls, "__index__"):
         return float
-    return _refuser(cls, "is not a number")
+    if issubclass(cls, Sequence) and not hasattr(cls, "n_sequence_fields"):
+        return _read_sequence
+    return _refuser(cls, _why_not(cls))
+
+
+def _why_not(cls: type) -> str:
+    """Why nothing of this type is a number, and where it belongs if that is known."""
+    if _is(cls, "PIL.Image", "Image"):
+        return "is an image; call run.activate(), then mlflow.log_image()"
+    if _is(cls, "matplotlib.figure", "Figure"):
+        return "is a figure; call run.activate(), then mlflow.log_figure()"
+    return "is not a number"
 
 
 def _choose_for_tensor(cls: type) -> Reader:
@@ -339,6 +380,29 @@ def _read_array(array: Any) -> float:
         return _read_checked(array.reshape(-1)[0])
     with numpy.errstate(all="ignore"):
         return float(array.astype(numpy.float64, copy=False).mean())
+
+
+def _read_sequence(values: Any) -> float:
+    """The mean of a list or tuple of numbers."""
+    name = _name(type(values))
+    if len(values) == 0:
+        raise CoercionError(f"{name} is empty")
+    return math.fsum(_read_element(name, value) for value in values) / len(values)
+
+
+def _read_element(name: str, value: Any) -> float:
+    if not getattr(value, "is_cpu", True):  # reading one by one would wait for the accelerator
+        raise CoercionError(f"{name} holds tensors on an accelerator; log torch.stack() of them instead")
+    if element_count(value) != 1 or isinstance(value, (Sequence, Mapping)):
+        raise CoercionError(
+            f"{name} holds {_name(type(value))}, not single numbers; "
+            "log an array, or a dict with a name for each"
+        )
+    return to_float(value)
+
+
+def _refuse_nested(value: object) -> NoReturn:
+    raise _NestedError(f"{_name(type(value))} holds several metrics and is not one number")
 
 
 def _read_checked(value: Any) -> float:

@@ -41,10 +41,11 @@ def now_ms() -> int:
 class MetricsSample(msgspec.Struct, frozen=True, gc=False):
     """The metrics of one step.
 
-    ``metrics`` maps names to anything :func:`trackside.coerce.to_float` reads: numbers, 0-d arrays,
-    tensors. ``step`` is an int (``None`` or a non-finite one is counted and replaced by the step after
-    the last). ``epoch``, when given, is delivered as the metric ``epoch``. ``prefix="val"`` delivers
-    ``loss`` as ``val/loss``. ``timestamp_ms`` is milliseconds since the epoch, now by default.
+    ``metrics`` maps names to anything :func:`trackside.coerce.to_float` reads (numbers, tensors, arrays,
+    lists) or to further mappings, which are flattened: ``{"eval": {"loss": 1}}`` is delivered as
+    ``eval/loss``. ``step`` is an int. A missing or unusable one is replaced by the step after the last.
+    ``epoch``, when given, is delivered as the metric ``epoch``. ``prefix="val"`` delivers ``loss`` as
+    ``val/loss``. ``timestamp_ms`` is milliseconds since the epoch, now by default.
     """
 
     step: Any

@@ -10,12 +10,19 @@ from __future__ import annotations
 import posixpath
 import re
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-__all__ = ["MAX_KEY_LENGTH", "MAX_PARAM_VALUE_LENGTH", "truncate_params", "valid_name"]
+__all__ = [
+    "MAX_KEY_LENGTH",
+    "MAX_PARAM_VALUE_LENGTH",
+    "bare_prefix",
+    "prefixed",
+    "truncate_params",
+    "valid_name",
+]
 
 MAX_KEY_LENGTH = 250
 """Characters in a key: MAX_ENTITY_KEY_LENGTH."""
@@ -23,9 +30,24 @@ MAX_KEY_LENGTH = 250
 MAX_PARAM_VALUE_LENGTH = 6000
 """Characters in a param's value: MAX_PARAM_VAL_LENGTH."""
 
+_T = TypeVar("_T")
+
 _BAD_CHARACTER = re.compile(r"[^/\w.\- :]")
 _HASH_LENGTH = 8
 _ELLIPSIS = "..."
+
+
+def bare_prefix(prefix: object) -> str:
+    """``prefix`` as it goes before a slash: ``val/`` is ``val``. Empty for None, and for slashes alone."""
+    if isinstance(prefix, str):
+        return str.strip(prefix, "/")
+    return "" if prefix is None else str(prefix)
+
+
+def prefixed(prefix: object, items: Iterable[tuple[str, _T]]) -> dict[str, _T]:
+    """``items`` under the names they are delivered by: ``val/loss`` for ``loss`` with the prefix ``val``."""
+    bare = bare_prefix(prefix)
+    return {f"{bare}/{name}": value for name, value in items} if bare else dict(items)
 
 
 def valid_name(name: str, max_length: int = MAX_KEY_LENGTH) -> str:

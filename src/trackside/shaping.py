@@ -22,6 +22,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import msgspec
 
 from trackside.errors import ConfigurationError
+from trackside.names import bare_prefix
 from trackside.suggest import unknown_name
 
 __all__ = ["Shaped", "Shaper", "Shaping", "make_shaping"]
@@ -68,7 +69,8 @@ class Shaping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if _matches(name, self.exclude):
             return None
         renamed = self.rename.get(name, name)
-        return f"{self.prefix}/{renamed}" if self.prefix else renamed
+        prefix = bare_prefix(self.prefix)
+        return f"{prefix}/{renamed}" if prefix else renamed
 
 
 class Shaped(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any
 from trackside.coerce import to_float
 from trackside.errors import CoercionError
 
-__all__ = ["read_step"]
+__all__ = ["is_whole", "read_step"]
 
 _LIMIT = 2**63
 
@@ -30,3 +30,12 @@ def read_step(step: Any) -> int | None:
             return None
         number = int(value)
     return number if -_LIMIT <= number < _LIMIT else None
+
+
+def is_whole(step: Any) -> bool:
+    """Whether a step that :func:`read_step` reads is an int already, or a number without a fraction."""
+    try:
+        operator.index(step)
+    except TypeError:
+        return to_float(step).is_integer()
+    return True

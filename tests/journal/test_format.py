@@ -108,11 +108,11 @@ def test_points_are_what_is_delivered(record: MetricsRecord) -> None:
     assert record.points == len(record.named_values())
 
 
-@pytest.mark.parametrize("prefix", [None, "", "val"])
+@pytest.mark.parametrize("prefix", [None, "", "/", "val", "val/"])
 def test_metric_named_epoch_takes_the_place_of_the_epoch(prefix: str | None) -> None:
-    """Without a prefix a metric called epoch wins; with one it is another metric."""
+    """Without a prefix a metric called epoch wins; with one it is another metric. Slashes alone are none."""
     record = MetricsRecord(0, 1, 1, 2.0, prefix, {"epoch": 7.0})
-    wanted = {"val/epoch": 7.0, "epoch": 2.0} if prefix else {"epoch": 7.0}
+    wanted = {"val/epoch": 7.0, "epoch": 2.0} if prefix and "val" in prefix else {"epoch": 7.0}
     assert record.named_values() == wanted
     assert record.points == len(wanted)
 

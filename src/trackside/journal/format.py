@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
 
+from trackside.names import bare_prefix, prefixed
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -53,14 +55,12 @@ class MetricsRecord(msgspec.Struct, tag="m", array_like=True, gc=False):
     def points(self) -> int:
         """How many points (name, value, step, time) the destinations get from this record."""
         # A prefix puts a slash into every name, so only a bare "epoch" takes the epoch's place.
-        named = not self.prefix and "epoch" in self.metrics
+        named = "epoch" in self.metrics and not bare_prefix(self.prefix)
         return len(self.metrics) + (self.epoch is not None and not named)
 
     def full_names(self) -> dict[str, float]:
         """The metrics under the names they are delivered by, without ``epoch``."""
-        if self.prefix:
-            return {f"{self.prefix}/{name}": value for name, value in self.metrics.items()}
-        return dict(self.metrics)
+        return prefixed(self.prefix, self.metrics.items())
 
     def named_values(self) -> dict[str, float]:
         """All this record delivers: the prefixed metrics, and ``epoch`` unless they name it."""

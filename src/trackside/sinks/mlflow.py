@@ -9,14 +9,15 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from trackside.coerce import OnDeviceError, to_float, to_float_metrics
+from trackside.coerce import OnDeviceError, flat_metrics, to_float, to_float_metrics
 from trackside.device import DeviceQueue, TorchDevices
 from trackside.errors import CoercionError
 from trackside.events import ConfigEvent, MetricsSample, now_ms
 from trackside.journal.format import ConfigRecord, MetricsRecord
 from trackside.masking import mask_secrets
+from trackside.means import element_count, note_mean
 from trackside.params import flatten_params, to_plain
-from trackside.steps import read_step
+from trackside.steps import is_whole, read_step
 from trackside.text import encodable
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ _ENDS = {"finished", "finishing", "exited", "crashed"}
 _STEP_LIMIT = 2**63
 _STEP_MIN = -(2**63)
 _MAX_WARNINGS = 1000
+_MAX_REPR = 60
 
 
 class MLflowSink:
@@ -57,6 +59,7 @@ class MLflowSink:
         self._watch = watch
         self._next_watch_ms = now_ms() + WATCH_EVERY_MS
         self._last_step = -1
+        self._bad_steps = 0
         self._warned: set[str] = set()
 
     def on_metrics(self, sample: MetricsSample) -> None:
@@ -93,10 +96,16 @@ class MLflowSink:
             self._on_device.collect()
 
     def on_lifecycle(self, event: LifecycleEvent) -> None:
-        """At an end, wait a little for what is on an accelerator: the end record goes behind it."""
+        """At an end, wait a little for what is on an accelerator: the end record goes behind it.
+
+        Say how many samples had a bad step.
+        """
         queue = self._on_device
         if queue is not None and event.kind in _ENDS and not queue.settle(DEVICE_TIMEOUT):
             queue.give_up(f"the accelerator has not delivered it within {DEVICE_TIMEOUT:g} s of the end")
+        if self._bad_steps > 1 and event.kind in _ENDS:
+            logger.warning("%d samples had a step that is not a whole number", self._bad_steps)
+            self._bad_steps = 0
 
     def settle(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds until nothing is on an accelerator any more."""
@@ -114,9 +123,12 @@ class MLflowSink:
 
     def _fetch(self, sample: MetricsSample, step: int, epoch: float | None) -> None:
         """Keep a sample with values on an accelerator, once they have arrived."""
-        metrics = dict(sample.metrics.items())
+        metrics = dict(flat_metrics(dict(sample.metrics.items()), self._drop))
         takes = self._devices.takes
         later = {key: value for key, value in metrics.items() if type(key) is str and takes(value)}
+        for key, value in later.items():
+            if element_count(value) > 1:
+                note_mean(key, value)
         here = {key: value for key, value in metrics.items() if key not in later}
         read = to_float_metrics(here, self._drop)
         values = {key: read.get(key, 0.0) for key in metrics if key in later or key in read} | read
@@ -151,18 +163,34 @@ class MLflowSink:
         self._journal.scoreboard.note_dropped(1)
         self._warn(f"metric {key!r}", f"is dropped: {reason}")
 
-    def _warn(self, subject: str, text: str) -> None:
-        if subject not in self._warned and len(self._warned) < _MAX_WARNINGS:
-            self._warned.add(subject)
+    def _warn(self, subject: str, text: str, *, once_for: str | None = None) -> None:
+        kind = once_for or subject
+        if kind not in self._warned and len(self._warned) < _MAX_WARNINGS:
+            self._warned.add(kind)
             logger.warning("%s %s (said once)", subject, text)
 
     def _step(self, step: Any) -> int:
         """An int for what is given as a step; the step after the last where it has no meaning as one."""
         number = read_step(step)
-        if number is not None:
-            return number
-        self._warn("a step", f"is {step!r}, which is no step: counted on from {self._last_step}")
-        return self._last_step + 1
+        taken = self._last_step + 1 if number is None else number
+        if step is None:
+            self._warn("a sample", f"came without a step and is kept as step {taken}; pass step= to log()")
+        elif number is None:
+            self._bad_steps += 1
+            self._warn(
+                f"the step {_brief(step)}",
+                f"is not a 64-bit whole number, so its sample is kept as step {taken}; pass an int",
+                once_for="steps that are none",
+            )
+        elif not is_whole(step):
+            self._bad_steps += 1
+            self._warn(
+                f"the step {_brief(step)}",
+                f"is not a whole number and is cut to {taken}, so several samples may share a step; "
+                "pass an int, such as a count of batches, and a fraction of an epoch as epoch=",
+                once_for="steps with a fraction",
+            )
+        return taken
 
     def _epoch(self, epoch: Any) -> float | None:
         try:
@@ -185,6 +213,15 @@ class MLflowSink:
             None if prefix is None else _encodable(prefix),
             {_encodable(name): value for name, value in record.metrics.items()},
         )
+
+
+def _brief(value: Any) -> str:
+    """``repr(value)``, short, on one line."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:
+        text = f"of type {type(value).__name__}"
+    return text if len(text) <= _MAX_REPR else f"{text[: _MAX_REPR - 3]}..."
 
 
 def _milliseconds(stamp: Any) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trackside.coerce import to_float, to_float_metrics
+from trackside.coerce import flat_metrics, to_float, to_float_metrics
 from trackside.errors import CoercionError
+from trackside.names import prefixed
 
 if TYPE_CHECKING:
     from trackside.events import MetricsSample
@@ -14,16 +15,17 @@ if TYPE_CHECKING:
 def named_values(sample: MetricsSample) -> dict[str, Any]:
     """The metrics under their delivered names, ``epoch`` among them, values as they were emitted.
 
+    Nested metrics are flattened.
+
     The same names as :meth:`trackside.journal.format.MetricsRecord.named_values` gives the destinations.
     Raises :class:`CoercionError` where ``metrics`` is no mapping.
     """
-    metrics = sample.metrics
     try:
+        metrics = flat_metrics(sample.metrics)
         items = metrics.items()
     except AttributeError:
-        raise CoercionError(f"metrics must be a mapping, not {type(metrics).__name__}") from None
-    prefix = sample.prefix
-    named = {f"{prefix}/{name}": value for name, value in items} if prefix else dict(items)
+        raise CoercionError(f"metrics must be a mapping, not {type(sample.metrics).__name__}") from None
+    named = prefixed(sample.prefix, items)
     if sample.epoch is not None:
         named.setdefault("epoch", sample.epoch)
     return named

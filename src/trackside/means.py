@@ -1,0 +1,95 @@
+"""Say, once a name, that a value of several elements is logged as its mean.
+
+A tensor of several elements has always been logged as its mean, and recipes rely on that. It is also what a
+mistake looks like: an image, or a vector of per-class scores, logged as one number. So the first mean of each
+name gets an INFO record that says what to do to keep the elements. Names are remembered in this process.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["element_count", "note_mean"]
+
+logger = logging.getLogger(__name__)
+
+# Names made on the fly must not pile up.
+_MAX_NAMES = 1000
+_MANY = 100
+"""Elements from which a value is a distribution rather than a score a class."""
+_CHANNELS = (1, 3, 4)
+_MIN_SIDE = 8
+"""Pixels: a smaller array is no image anybody looks at."""
+
+_said: set[Any] = set()
+
+
+def element_count(value: Any) -> int:
+    """How many elements ``value`` has; 1 for what is a single number."""
+    try:
+        if hasattr(type(value), "numel"):
+            return int(value.numel())
+        size = getattr(value, "size", None)
+        if type(size) is int:
+            return size
+        return len(value) if isinstance(value, Sequence) and not isinstance(value, str) else 1
+    except Exception:
+        return 1
+
+
+def note_mean(name: Any, value: Any) -> None:
+    """Say that ``name`` is logged as the mean of ``value``'s elements, the first time."""
+    if name in _said or len(_said) >= _MAX_NAMES:
+        return
+    _said.add(name)
+    logger.info(
+        "metric %r is the mean of %d elements%s; %s (said once a name)",
+        name,
+        element_count(value),
+        _shape_text(value),
+        _remedy(name, value),
+    )
+
+
+def _remedy(name: Any, value: Any) -> str:
+    """How to keep more of ``value`` than its mean."""
+    if _is_table(value):
+        return "it looks like a table: to keep it, call run.activate(), then mlflow.log_table()"
+    if _is_image(value):
+        return "it looks like an image: to keep it, call run.activate(), then mlflow.log_image()"
+    if element_count(value) > _MANY:
+        return (
+            "it looks like a distribution: to keep more of it, log its quantiles under names of their own, "
+            "or call run.activate(), then mlflow.log_figure() with a histogram"
+        )
+    return f"to keep each as {name}/0, {name}/1, ..., log {{{name!r}: dict(enumerate(values))}}"
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    try:
+        return tuple(int(side) for side in value.shape)
+    except Exception:
+        return ()
+
+
+def _shape_text(value: Any) -> str:
+    shape = _shape(value)
+    return f" of shape {shape}" if len(shape) > 1 else ""
+
+
+def _is_table(value: Any) -> bool:
+    return hasattr(type(value), "columns") and len(_shape(value)) == 2  # noqa: PLR2004 - rows and columns
+
+
+def _is_image(value: Any) -> bool:
+    """Two sides and channels, first or last, perhaps in a batch; or two sides of bytes."""
+    shape = _shape(value)
+    if len(shape) in {3, 4}:
+        last, first = shape[-3:-1], shape[-2:]
+        return (shape[-1] in _CHANNELS and min(last) >= _MIN_SIDE) or (
+            shape[-3] in _CHANNELS and min(first) >= _MIN_SIDE
+        )
+    grey = len(shape) == 2 and str(getattr(value, "dtype", "")).endswith("uint8")  # noqa: PLR2004
+    return grey and min(shape) >= _MIN_SIDE
