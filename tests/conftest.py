@@ -17,6 +17,9 @@ for _name in list(os.environ):
     if _name.startswith(("MLFLOW_", "TRACKSIDE_")):
         del os.environ[_name]
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # no stray threads, nothing sent
+os.environ["TRACKSIDE_QUIET"] = (
+    "on"  # tests read stderr for what went wrong; tests/test_announce.py unsets it
+)
 
 # No deadline: two workers and their child processes share two cores.
 # In CI the examples are fixed, so that a red run is about the change; elsewhere they explore.

@@ -280,7 +280,7 @@ def test_disabled_writes_nothing_at_all(bus: Bus, place: Path, mode: str, monkey
         assert everything_hooked() == before
         bus.emit(MetricsSample(1, metrics={"loss": 0.5}))
         assert isinstance(run, InertRun)
-        assert (run.run_id, run.url, run.status, run.tracking_uri) == (None, None, "RUNNING", "")
+        assert (run.run_id, run.url, run.status, run.tracking_uri) == (None, "", "RUNNING", "")
         assert (run.dropped, run.counts, run.flush()) == (0, Counts(), True)
         assert run.activate() is run
     with pytest.raises(ValueError, match="use FINISHED, FAILED or KILLED"):
@@ -294,7 +294,7 @@ def test_offline_keeps_everything_for_sync(bus: Bus, place: Path) -> None:
     """No shipper, no run id, no waiting; the journal stays, without credentials in it."""
     run = trackside.start("x", tracking_uri="http://ada:hunter2@mlflow:5000", config={"lr": 0.1}, bus=bus)
     bus.emit(MetricsSample(1, metrics={"loss": 0.5}))
-    assert (run.run_id, run.url, run.flush(0.0), run.status) == (None, None, False, "RUNNING")
+    assert (run.run_id, run.url, run.flush(0.0), run.status) == (None, "http://mlflow:5000", False, "RUNNING")
     assert "hunter2" not in run.tracking_uri
     with pytest.raises(TrackingError, match="has no id yet"):
         run.activate()

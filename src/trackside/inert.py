@@ -42,11 +42,14 @@ class InertRun(Run):
             bus.emit(config)  # for whoever listens here
 
     run_id = None
-    url = None
+    url = ""
     status = "RUNNING"
     tracking_uri = ""
     dropped = 0
     counts = Counts()
+
+    def __repr__(self) -> str:
+        return "<trackside.Run, logging nothing: another rank, or TRACKSIDE_MODE=disabled>"
 
     def flush(self, timeout: float = 30.0) -> bool:  # noqa: ARG002
         """Nothing waits."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from trackside import fluent
+from trackside.announce import announce
 from trackside.crash import crash_event
 from trackside.delivery import Counts, Delivery
 from trackside.destination_plan import RUN_ONLY
@@ -31,6 +32,7 @@ from trackside.open_end import forget as forget_open_ends
 from trackside.passing import Passing, interpreter_is_leaving, passing_exception
 from trackside.plan import make_meta
 from trackside.rank_crash import expect_notes, forget_notes
+from trackside.run_page import front_page, how_to_look, run_page
 from trackside.shipper.process import ShipperProcess
 from trackside.sink_plan import close_sinks
 from trackside.sinks.mlflow import MLflowSink
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     from trackside.destination_plan import DestinationPlan
     from trackside.event_bus import Bus
     from trackside.events import ConfigEvent
-    from trackside.journal.meta import Target
+    from trackside.journal.meta import RunInfo, Target
     from trackside.settings import Settings
 
 active_runs: dict[int, Run] = {}
@@ -136,10 +138,15 @@ class Run:
         return None if info is None else info.run_id
 
     @property
-    def url(self) -> str | None:
-        """The run's page on an MLflow server; None for a local store, or while there is no answer."""
-        info = self._delivery.run_info(wait=not self._ended)
-        return None if info is None else info.url
+    def url(self) -> str:
+        """The page with the run's curves in MLflow's UI. Waits for the run's id, as :attr:`run_id` does.
+
+        For a local store it is the page that ``mlflow ui`` would serve. While the run has no id, it is the
+        UI's front page. On other ranks and in disabled mode it is empty.
+        """
+        if not self._meta.mlflow:
+            return ""
+        return self._page(self._delivery.run_info(wait=not self._ended))
 
     @property
     def status(self) -> RunStatus:
@@ -160,6 +167,14 @@ class Run:
     def counts(self) -> Counts:
         """Points by what became of them: up to now, or up to the moment :meth:`finish` returned."""
         return self._final_counts or self._delivery.counts()
+
+    def __repr__(self) -> str:
+        info = self._delivery.run_info(wait=False)
+        target = self._meta.target
+        name = (info.name if info is not None else None) or target.run_name or target.experiment_name
+        run_id = "no id yet" if info is None else info.run_id
+        counts = ", ".join(f"{count} {what}" for what, count in self.counts._asdict().items())
+        return f"<trackside.Run {name or ''!r} ({run_id}) {self.status}: {counts}>"
 
     # What a user calls
 
@@ -201,6 +216,8 @@ class Run:
         if self._delivery.online:
             self._delivered = self._delivery.wait_for_end()
         self._delivery.run_info(wait=False)
+        # An exception on its way may yet make it FAILED: the exit says how that came out.
+        self._announce(f"run {{}} is {self.status}" if self._open_end is None else "logged run {}")
         self._final_counts = self._delivery.counts()  # the journal goes once the shipper is released
         if self._open_end is None:
             self._let_shipper_go()
@@ -264,6 +281,7 @@ class Run:
             expect_notes(self._settings.directory, self._meta.job)
             if self._delivery.online and self._shipper.start() and self._meta.mlflow:
                 self._delivery.await_run()
+                self._announce("logging run {}")
         except BaseException as error:
             self._ended = True
             interrupted = not isinstance(error, Exception)
@@ -275,6 +293,18 @@ class Run:
                 self.journal.remove()
                 forget_notes(self._settings.directory, self._meta.job)
             raise
+
+    def _announce(self, what: str) -> None:
+        """Tell the user ``what`` of the run, and where to look at it; nothing while it has no id."""
+        info = self._delivery.run_info(wait=False) if self._meta.mlflow else None
+        if info is not None and not self._settings.quiet:
+            look = how_to_look(self.tracking_uri, self._page(info))
+            announce(what.format(info.name or info.run_id) + f". {look}")
+
+    def _page(self, info: RunInfo | None) -> str:
+        if info is None:
+            return front_page(self.tracking_uri)
+        return run_page(self.tracking_uri, info.experiment_id, info.run_id)
 
     # Ending
 
@@ -295,9 +325,11 @@ class Run:
         """The interpreter leaves and nobody called ``finish()``: wait for delivery, then let it go."""
         if self._ended and (self._open_end is None or self._open_end.conclude_if_handled()):
             return
-        self._leave_fluent(self.status if self.status != "RUNNING" else "FINISHED")
+        status: RunStatus = self.status if self.status != "RUNNING" else "FINISHED"
+        self._leave_fluent(status)
         if self._delivery.online:
             self._delivery.wait_for_end()
+        self._announce(f"run {{}} is {status}")
 
     def _wait_before_death(self) -> None:
         if not self._ended:

@@ -47,6 +47,8 @@ class Settings:
     """Whether metrics are written to a database in bulk, rather than through MLflow's own store."""
     requests_in_flight: int = DEFAULT_REQUESTS_IN_FLIGHT
     """How many requests with metrics an MLflow server gets at once."""
+    quiet: bool = False
+    """Whether to keep the run's address to yourself, at its start and its end."""
 
 
 def read_environment(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -71,6 +73,7 @@ def read_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         terminate_timeout=_seconds(environment, "TRACKSIDE_TERMINATE_TIMEOUT", 5.0),
         bulk_store=_switch(environment, "TRACKSIDE_BULK_STORE", default=True),
         requests_in_flight=_count(environment, "TRACKSIDE_REQUESTS_IN_FLIGHT", DEFAULT_REQUESTS_IN_FLIGHT),
+        quiet=_switch(environment, "TRACKSIDE_QUIET", default=False),
     )
 
 

@@ -18,6 +18,7 @@ from trackside.errors import DeliveryError, RejectedError, RetryableError
 from trackside.journal.directory import JournalDirectory
 from trackside.journal.files import read_json
 from trackside.journal.meta import Meta, RunInfo, State
+from trackside.run_page import run_page
 from trackside.sidecar import read_sidecar
 
 logger = logging.getLogger(__name__)
@@ -122,18 +123,11 @@ class RunOpener:
             run_id=info.run_id,
             experiment_id=info.experiment_id,
             artifact_uri=info.artifact_uri,
-            url=self._url(info.experiment_id, info.run_id),
+            url=run_page(self._target.tracking_uri, info.experiment_id, info.run_id),
             resumed=resumed,
             created_ms=info.start_time or 0,
+            name=info.run_name or "",
         )
-
-    def _url(self, experiment_id: str, run_id: str) -> str | None:
-        base = self._target.tracking_uri.rstrip("/")
-        if not base.startswith(("http://", "https://")):
-            return None
-        scheme, _, host = base.partition("://")
-        host = host.rpartition("@")[2]  # no place for masked credentials: the link is to be clicked
-        return f"{scheme}://{host}/#/experiments/{experiment_id}/runs/{run_id}"
 
     def _checked(self, experiment: Any) -> str:
         if experiment.lifecycle_stage == "deleted":

@@ -98,8 +98,11 @@ class RunInfo(msgspec.Struct, frozen=True):
     experiment_id: str
     artifact_uri: str
     url: str | None
+    """The page with its curves; None in a journal written before every store had one."""
     resumed: bool = False
     created_ms: int = 0
+    name: str = ""
+    """MLflow's, which makes one up for a run that has none."""
 
 
 class LaneState(msgspec.Struct, frozen=True):

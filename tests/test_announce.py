@@ -1,0 +1,121 @@
+"""What a user sees of a run without asking, as a script of theirs shows it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.ends.harness import new_database
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# One process, four runs: importing MLflow in each of their shippers is what takes the time.
+SCRIPT = """
+import logging, sys
+import trackside
+
+def run(name):
+    if sys.stderr is not None:
+        print(name, file=sys.stderr)
+    with trackside.start("x", run_name=name) as run:
+        trackside.log({"loss": 0.5, "lr": 0.1}, step=1)
+        if name == "plain":
+            print("open", repr(run).split(":")[0])
+    print(run.url)
+    return run
+
+def without_an_address(stderr):
+    sys.stderr = None
+    try:
+        run("blind")
+    finally:
+        sys.stderr = stderr
+
+print(repr(run("plain")))
+without_an_address(sys.stderr)
+logging.getLogger("trackside").setLevel(logging.WARNING)
+run("silenced")
+logging.getLogger("trackside").setLevel(logging.NOTSET)
+logging.basicConfig(level=logging.INFO, format="LOG %(name)s %(message)s")
+run("logged")
+"""
+PATIENCE = {"TRACKSIDE_START_TIMEOUT": "60", "TRACKSIDE_EXIT_TIMEOUT": "60"}
+
+
+def run_script(script: str, directory: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run ``script`` as a user would, who has never heard of TRACKSIDE_QUIET."""
+    inherited = {name: value for name, value in os.environ.items() if name != "TRACKSIDE_QUIET"}
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=directory,
+        env={**inherited, **PATIENCE, **environment},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=True,
+    )
+
+
+def test_a_run_says_where_to_look(tmp_path: Path) -> None:
+    """At its start and its end: on stderr, or through logging where that is set up; silenced by the level.
+
+    ``run.url`` is the address that was printed, and ``repr(run)`` tells name, id, status and counts.
+    """
+    uri = new_database(tmp_path)
+    done = run_script(SCRIPT, tmp_path)
+    opened, plain, told, *others = done.stdout.splitlines()
+    run_id = plain.rpartition("/runs/")[2].partition("/")[0]
+    assert plain == (
+        f"http://127.0.0.1:5000/#/experiments/1/runs/{run_id}/model-metrics?workflowType=machine_learning"
+    )
+    assert opened == f"open <trackside.Run 'plain' ({run_id}) RUNNING"
+    assert told == f"<trackside.Run 'plain' ({run_id}) FINISHED: 2 shipped, 0 rejected, 0 dropped>"
+    assert len({*others}) == 3
+
+    parts = done.stderr.partition("silenced\nlogged\n")
+    before, after = parts[0].splitlines(), parts[2].splitlines()
+    look = "To view it, run this command and open the address:"
+    assert before[:2] == ["plain", f"trackside: logging run plain. {look}"]
+    assert before[2].endswith(f"mlflow ui --backend-store-uri {uri}")
+    assert before[3] == f"  {plain}"
+    assert before[4:] == [f"trackside: run plain is FINISHED. {look}", before[2], before[3]]
+    assert after[0] == f"LOG trackside logging run logged. {look}"
+    assert after[3] == f"LOG trackside run logged is FINISHED. {look}"
+
+
+def test_a_crash_says_where_to_look_too(tmp_path: Path) -> None:
+    """Behind the traceback, since that is when people look at a run."""
+    new_database(tmp_path)
+    script = (
+        "import trackside\n"
+        "run = trackside.start('x', run_name='bad')\n"
+        "try:\n    raise ZeroDivisionError\nfinally:\n    run.finish()"
+    )
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        run_script(script, tmp_path)
+    lines = failed.value.stderr.splitlines()
+    assert "FINISHED" not in failed.value.stderr
+    assert lines.index("ZeroDivisionError") < lines.index(
+        "trackside: run bad is FAILED. To view it, run this command and open the address:"
+    )
+
+
+def test_before_an_id_there_is_the_front_page(tmp_path: Path) -> None:
+    """Offline nothing is announced, and nothing that is read of the run is None or an error."""
+    script = (
+        "import trackside\n"
+        "with trackside.start('x', run_name='r', tracking_uri='http://u:secret@host:5000') as run:\n"
+        "    trackside.log({'loss': 1})\n"
+        "    print(run.url, run)\n"
+    )
+    done = run_script(script, tmp_path, TRACKSIDE_MODE="offline", TRACKSIDE_DIR=str(tmp_path / "j"))
+    assert "secret" not in done.stdout + done.stderr
+    assert done.stdout == (
+        "http://host:5000 <trackside.Run 'r' (no id yet) RUNNING: 0 shipped, 0 rejected, 0 dropped>\n"
+    )
+    assert "logging run" not in done.stderr
