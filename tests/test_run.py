@@ -528,7 +528,7 @@ def test_everything_given_is_in_mlflow(store: MlflowClient, place: Path, caplog)
         parent_run_id=parent,
     )
     assert run.run_id is not None
-    assert run.url is None, "a local store has no pages"
+    assert f"/runs/{run.run_id}/model-metrics" in run.url
     trackside.log({"loss": 0.5, "naïve:%": 1.0, "note": "text"}, step=1, epoch=2, prefix="val")
     trackside.log({"loss": float("nan")}, step=2)
     trackside.log({"loss": 0.25})

@@ -42,6 +42,7 @@ def test_every_variable_is_read() -> None:
             "TRACKSIDE_TERMINATE_TIMEOUT": "2",
             "TRACKSIDE_BULK_STORE": "Off",
             "TRACKSIDE_REQUESTS_IN_FLIGHT": "5",
+            "TRACKSIDE_QUIET": "yes",
             "MLFLOW_TRACKING_URI": "http://mlflow:5000",
             "MLFLOW_EXPERIMENT_NAME": "digits",
             "MLFLOW_EXPERIMENT_ID": "7",
@@ -60,6 +61,7 @@ def test_every_variable_is_read() -> None:
         2.0,
         False,
         5,
+        True,
     )
 
 

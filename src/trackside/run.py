@@ -304,7 +304,7 @@ class Run:
     def _page(self, info: RunInfo | None) -> str:
         if info is None:
             return front_page(self.tracking_uri)
-        return run_page(self.tracking_uri, info.experiment_id, info.run_id)
+        return info.url or run_page(self.tracking_uri, info.experiment_id, info.run_id)
 
     # Ending
 
