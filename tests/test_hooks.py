@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import gc
 import json
 import logging
@@ -292,6 +294,157 @@ def test_outside_the_main_thread_no_signals_are_hooked(heard: Heard, pipes: list
     assert everything_hooked() == before
 
 
+class Deaths(list[int]):
+    """The default actions that hooks wanted to play, played for none."""
+
+
+@pytest.fixture
+def deaths(monkeypatch: pytest.MonkeyPatch) -> Deaths:
+    """As above."""
+    seen = Deaths()
+    monkeypatch.setattr(ProcessHooks, "_die", lambda _self, number: seen.append(number))
+    return seen
+
+
+@pytest.fixture
+def default_action() -> Iterator[None]:
+    """SIGUSR1 as a process has it at first; set back whatever the test leaves behind."""
+    previous = signal.signal(USR1, signal.SIG_DFL)
+    yield
+    signal.signal(USR1, previous)
+
+
+def calls_before(before: Any) -> Any:
+    """A framework's handler: it calls the one it replaced, if that can be called."""
+
+    def handler(number: int, frame: Any) -> None:
+        if callable(before):
+            before(number, frame)
+
+    return handler
+
+
+def partial_of(before: Any) -> Any:
+    """The same, without a frame of Python's own."""
+    return functools.partial(before)
+
+
+def sets_back(before: Any) -> Any:
+    """It sets the one before back first, then calls it."""
+
+    def handler(number: int, frame: Any) -> None:
+        signal.signal(number, before)
+        before(number, frame)
+
+    return handler
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+@pytest.mark.parametrize("framework", [calls_before, partial_of, sets_back])
+def test_called_by_a_later_handler_the_default_action_is_not_played(
+    framework: Any, runs: int, deaths: Deaths, default_action: None
+) -> None:
+    """Without us it would have found SIG_DFL and called nothing; the signal is noted all the same."""
+    heard = [Heard() for _ in range(runs)]
+    with contextlib.ExitStack() as stack:
+        for one in heard:
+            stack.enter_context(ProcessHooks(one.bus, terminate_signals=(USR1,)))
+        signal.signal(USR1, framework(signal.getsignal(USR1)))
+        signal.raise_signal(USR1)
+        assert deaths == []
+        for one in heard:
+            one.bus.deliver_postponed()
+    assert [one.kinds for one in heard] == [["terminating"]] * runs
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_set_back_by_a_framework_the_default_action_is_played(
+    runs: int, deaths: Deaths, default_action: None
+) -> None:
+    """It saved our handler, and restores it at the end of its fit, or sends the signal once more."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(runs):
+            stack.enter_context(ProcessHooks(Bus(), terminate_signals=(USR1,)))
+        before = signal.getsignal(USR1)
+        signal.signal(USR1, calls_before(before))
+        signal.signal(USR1, before)
+        signal.raise_signal(USR1)
+    assert deaths == [USR1]
+    signal.signal(USR1, before)  # after finish(), even
+    signal.raise_signal(USR1)
+    assert deaths == [USR1, USR1]
+
+
+def test_a_handler_between_two_runs_chains_as_it_would(
+    heard: Heard, deaths: Deaths, default_action: None
+) -> None:
+    """A framework's handler on top of one run, a second run on top of that."""
+    with ProcessHooks(Bus(), terminate_signals=(USR1,)):
+        signal.signal(USR1, calls_before(signal.getsignal(USR1)))
+        with ProcessHooks(heard.bus, terminate_signals=(USR1,)):
+            signal.raise_signal(USR1)
+            heard.bus.deliver_postponed()
+    assert deaths == []
+    assert heard.kinds == ["terminating"]
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_a_loop_that_takes_a_signal(
+    runs: int, pipes: list[WakeupPipe], deaths: Deaths, default_action: None
+) -> None:
+    """Its callback is called, the signal is noted; afterwards all is as it was after the loop without us."""
+    heard = [Heard() for _ in range(runs)]
+    called: list[int] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for number in (USR1, signal.SIGINT):
+            loop.add_signal_handler(number, called.append, int(number))
+            loop.add_signal_handler(number, called.append, int(number))
+            signal.raise_signal(number)
+            await asyncio.sleep(0.01)
+
+    noted: list[int] = []
+    with contextlib.ExitStack() as stack:
+        for one, pipe in zip(heard, pipes, strict=False):
+            hooks = ProcessHooks(
+                one.bus,
+                terminate_signals=(USR1,),
+                wakeup_descriptor=pipe.write_end,
+                note_signal=lambda number, _: noted.append(number),
+            )
+            stack.enter_context(hooks)
+        asyncio.run(main())
+        assert called == [USR1, signal.SIGINT]
+        assert noted == [USR1] * runs + [signal.SIGINT] * runs
+        assert deaths == []
+        assert wakeup_descriptor() == pipes[0].write_end
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        signal.raise_signal(USR1)
+        assert deaths == [USR1]
+        for one in heard:
+            one.bus.deliver_postponed()
+    assert [one.kinds for one in heard] == [["terminating"] * 2] * runs
+    assert signal.getsignal(USR1) is signal.SIG_DFL
+
+
+def test_a_loop_that_outlives_the_hooks_keeps_its_handlers(heard: Heard, default_action: None) -> None:
+    """``finish()`` inside the loop leaves the loop's own handler; its methods are the original ones again."""
+    called: list[int] = []
+    before = vars(asyncio.SelectorEventLoop)["add_signal_handler"]
+
+    async def main() -> None:
+        with ProcessHooks(heard.bus, terminate_signals=(USR1,)):
+            asyncio.get_running_loop().add_signal_handler(USR1, called.append, USR1)
+        signal.raise_signal(USR1)
+        await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+    assert called == [USR1]
+    assert heard.kinds == []
+    assert vars(asyncio.SelectorEventLoop)["add_signal_handler"] is before
+
+
 # The wakeup descriptor
 
 
@@ -347,7 +500,7 @@ def test_uninstalled_in_another_thread_it_is_still_held(pipes: list[WakeupPipe],
     assert not first.holds_wakeup
     assert wakeup_descriptor() == pipes[1].write_end
     second.uninstall()
-    signal.signal(USR1, first._previous_handlers[USR1])  # what only the main thread could restore
+    signal.signal(USR1, first._links[USR1].previous)  # what only the main thread could restore
 
 
 def test_a_stale_descriptor_is_replaced(heard: Heard, pipes: list[WakeupPipe]) -> None:

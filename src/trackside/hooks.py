@@ -7,8 +7,12 @@ Invariants:
 * In signal context only the scoreboard's slot is written; the event waits for the next emit or the exit.
 * Signals are hooked in the main thread only, and only those that Python handles or leaves to the system:
   an ignored signal stays ignored, a handler that C code installed is left alone.
+* A handler on top of ours may call ours or not: the process dies, or lives on, as it would without us
+  (:mod:`trackside.signal_chain`).
 * A wakeup descriptor somebody else set (asyncio) is left alone. There is one a process: of several runs
   the oldest has it, and passes it on when it ends.
+* An event loop that takes a signal's handler and the wakeup descriptor gets our handler on top of its own
+  (:mod:`trackside.event_loops`).
 * A forked child gets back what its parent had before.
 """
 
@@ -25,12 +29,14 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from trackside.crash import MAX_MESSAGE, crash_event, text_of
+from trackside.event_loops import leave_event_loops, watch_event_loops
 from trackside.events import LifecycleEvent, now_ms
 from trackside.fork import abandon_in_children, keep_in_children
 from trackside.settings import DEFAULT_TERMINATE_SIGNALS
+from trackside.signal_chain import SignalLink
 
 if TYPE_CHECKING:
-    from types import FrameType, TracebackType
+    from types import TracebackType
 
     from typing_extensions import Self
 
@@ -78,7 +84,7 @@ class ProcessHooks:
         self._run_at_exit = at_exit
         self._wakeup_descriptor = wakeup_descriptor
         self._previous: dict[str, Any] = {}
-        self._previous_handlers: dict[int, Any] = {}
+        self._links: dict[int, SignalLink] = {}
         self._dying = False
         self._crash_seen: BaseException | None = None
         self._last_before = _last_exception()
@@ -227,11 +233,29 @@ class ProcessHooks:
 
     def _hook_signals(self) -> None:
         for number in self._terminate_signals:
-            current = signal.getsignal(number)
-            if current is not None and current is not signal.SIG_IGN:
-                self._previous_handlers[number] = current
-                signal.signal(number, self._on_signal)
+            self._hook(number)
         self._take_wakeup()
+        watch_event_loops(_on_loop_change)
+
+    def _hook(self, number: int) -> None:
+        """Get on top of the signal's handler, unless that is one of ours, ignored, or C code's."""
+        current: Any = signal.getsignal(number)
+        below = current.chain() if isinstance(current, SignalLink) else ()
+        if self._links.get(number) in set(below) or current in {None, signal.SIG_IGN}:
+            return
+        link = SignalLink(number, current, note=self._note, die=self._die)
+        link.install()
+        self._links[number] = link
+
+    def _rehook(self, number: int) -> None:
+        """An event loop took or gave up the signal."""
+        covered = number in self._terminate_signals
+        # Any signal that a loop takes is hidden from the wakeup pipe. SIGINT explains an exit code, too.
+        taken = not covered and signal.getsignal(number) not in {signal.SIG_DFL, signal.default_int_handler}
+        if covered or taken:
+            self._hook(number)
+        if ProcessHooks._wakeup_owner in {None, self}:
+            self._take_wakeup()
 
     def _take_wakeup(self) -> None:
         if self._wakeup_descriptor is None:
@@ -264,25 +288,28 @@ class ProcessHooks:
         return False
 
     def _unhook_signals(self) -> None:
-        for number, previous in self._previous_handlers.items():
-            if signal.getsignal(number) == self._on_signal:
-                signal.signal(number, previous)
-                continue
-            for other in ProcessHooks._installed:
-                if other._previous_handlers.get(number) == self._on_signal:  # noqa: SLF001 - our own kind
-                    other._previous_handlers[number] = previous  # noqa: SLF001
+        for link in self._links.values():
+            if not link.uninstall():
+                self._take_out(link)
         self._give_wakeup()
+        if not ProcessHooks._installed:
+            leave_event_loops()
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+    def _take_out(self, ours: SignalLink) -> None:
+        """A run that started after us chains to us: let it chain to what we replaced."""
+        for other in ProcessHooks._installed:
+            for link in other._links.values():  # noqa: SLF001 - our own kind
+                if link.previous is ours:
+                    link.previous = ours.previous
+
+    def _note(self, number: int) -> None:
+        """In signal context: note it, unless our run has ended and only somebody's chain still holds us."""
+        if not self._active:
+            return
         at_ms = now_ms()
-        if self._active:
-            self._note_signal(number, at_ms)
+        self._note_signal(number, at_ms)
+        if number in self._terminate_signals:
             self._bus.postpone(LifecycleEvent("terminating", signal=number, timestamp_ms=at_ms))
-        previous = self._previous_handlers[number]
-        if callable(previous):
-            previous(number, frame)
-        else:
-            self._die(number)
 
     def _die(self, number: int) -> None:
         """The default action, once the shipper had a moment; a second signal does not wait for it."""
@@ -293,6 +320,12 @@ class ProcessHooks:
                     hooks._before_death()  # noqa: SLF001 - our own kind
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
+
+
+def _on_loop_change(number: int) -> None:
+    if threading.current_thread() is threading.main_thread():
+        for hooks in list(ProcessHooks._installed):  # noqa: SLF001 - our own kind
+            hooks._rehook(number)  # noqa: SLF001 - our own kind
 
 
 def _last_exception() -> BaseException | None:

@@ -367,6 +367,92 @@ SIGNALS = [
     ),
 ]
 
+# The habit of frameworks: a handler that comes later calls the one it replaced.
+CHAINED = """
+stop = []
+before = signal.getsignal(signal.SIGTERM)
+def on_term(number, frame):
+    stop.append(True)
+    {restore}
+    if callable(before):
+        before(number, frame)
+signal.signal(signal.SIGTERM, on_term)
+"""
+RESTORING = """
+import functools
+def on_term(before, number, frame):
+    time.sleep(0.1)
+    signal.signal(number, before)
+    os.kill(os.getpid(), number)
+signal.signal(signal.SIGTERM, functools.partial(on_term, signal.getsignal(signal.SIGTERM)))
+"""
+LOOP = """
+import asyncio
+async def main():
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    {inside}
+    await asyncio.wait_for(stop.wait(), 60)
+    emit(5, start=20)
+"""
+
+FOREIGN_HANDLERS = [
+    Case(
+        "SIGTERM, later handler that calls the one before, graceful stop",
+        START + CHAINED.format(restore="pass") + WAIT_FOR_STOP,
+        "KILLED",
+        0,
+        points=25,
+        act=send(signal.SIGTERM),
+        reason="SIGTERM",
+    ),
+    Case(
+        "SIGTERM, later handler that sets the one before back and calls it",
+        START + CHAINED.format(restore="signal.signal(number, before)") + WAIT_FOR_STOP,
+        "KILLED",
+        0,
+        points=25,
+        act=send(signal.SIGTERM),
+        reason="SIGTERM",
+    ),
+    Case(
+        "SIGTERM, later handler that sets the one before back and sends it again",
+        START + RESTORING + SLEEP,
+        "KILLED",
+        -signal.SIGTERM,
+        act=send(signal.SIGTERM),
+        reason="SIGTERM",
+    ),
+    Case(
+        "SIGTERM, loop.add_signal_handler after start, graceful stop",
+        START + LOOP.format(inside="ready()") + "asyncio.run(main())",
+        "KILLED",
+        0,
+        points=25,
+        act=send(signal.SIGTERM),
+        reason="SIGTERM",
+    ),
+    Case(
+        "SIGTERM after the loop that handled it has ended",
+        START + LOOP.format(inside="stop.set()") + "asyncio.run(main())\n" + SLEEP,
+        "KILLED",
+        -signal.SIGTERM,
+        points=25,
+        act=send(signal.SIGTERM),
+        reason="SIGTERM",
+    ),
+    Case(
+        "SIGTERM to a loop's handler while Python is stuck, then SIGKILL",
+        START
+        + LOOP.format(inside="await asyncio.sleep(0)\n    ready()\n    time.sleep(60)")
+        + "asyncio.run(main())",
+        "KILLED",
+        -signal.SIGKILL,
+        act=then(send(signal.SIGTERM), send(signal.SIGKILL)),
+        reason="SIGTERM",
+    ),
+]
+
 LOADER = """
 from torch.utils.data import DataLoader, Dataset
 class Numbers(Dataset):
@@ -693,6 +779,7 @@ GROUPS = {
     "exceptions": EXCEPTIONS,
     "ranks": RANKS,
     "signals": SIGNALS,
+    "others' signal handlers": FOREIGN_HANDLERS,
     "without a word": SILENT,
     "forks": FORKS,
     "not a death": ALIVE,

@@ -1,0 +1,66 @@
+"""Event loops that take over signal handlers: learn of it, so that the hooks can go back on top.
+
+``loop.add_signal_handler(SIGTERM, stop)`` replaces both the signal's handler and the wakeup descriptor, and
+chains to neither. ``loop.remove_signal_handler`` and the end of the loop set the default action. Python
+offers no way to be told, so both methods are wrapped on the loop classes while there are hooks. The
+callbacks that the loop calls are left as they are.
+
+asyncio's loop is covered always, uvloop's if uvloop was imported before. Trio and Twisted are not: they have
+no such method.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_METHODS = ("add_signal_handler", "remove_signal_handler")
+
+_wrapped: list[tuple[type, str, Any, Any]] = []
+"""Class, method's name, the original, and our wrapper."""
+
+
+def watch_event_loops(changed: Callable[[int], None]) -> None:
+    """Have ``changed(number)`` called whenever a loop takes or gives up a signal; idempotent."""
+    if _wrapped:
+        return
+    for loop in _loop_classes():
+        for name in _METHODS:
+            original = vars(loop).get(name)
+            if original is not None:
+                wrapper = _wrap(original, changed)
+                setattr(loop, name, wrapper)
+                _wrapped.append((loop, name, original, wrapper))
+
+
+def leave_event_loops() -> None:
+    """Undo :func:`watch_event_loops`, wherever no one has wrapped the method once more."""
+    for loop, name, original, wrapper in _wrapped:
+        if vars(loop).get(name) is wrapper:
+            setattr(loop, name, original)
+    _wrapped.clear()
+
+
+def _loop_classes() -> list[type]:
+    import asyncio
+
+    uvloop = sys.modules.get("uvloop")
+    return [
+        found for found in (asyncio.SelectorEventLoop, getattr(uvloop, "Loop", None)) if found is not None
+    ]
+
+
+def _wrap(original: Any, changed: Callable[[int], None]) -> Any:
+    @functools.wraps(original)
+    def wrapper(loop: Any, sig: Any, *arguments: Any) -> Any:
+        result = original(loop, sig, *arguments)
+        with contextlib.suppress(Exception):  # the loop has done its part
+            changed(int(sig))
+        return result
+
+    return wrapper

@@ -1,0 +1,79 @@
+"""One link in the chain of a signal's handlers: note the signal, then do what would have happened without us.
+
+Invariants:
+
+* A link never changes how the process dies. It plays the default action only when the interpreter itself
+  called it. When another handler called it, it stands for ``SIG_DFL`` there, and a handler that chains calls
+  nothing for that.
+* Every time we hook in, we make a new link. So whoever saved an older one and calls it, or sets it back,
+  reaches what that one had replaced.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+
+class SignalLink:
+    """A signal handler that notes the signal and then runs ``previous``, the handler it replaced.
+
+    ``note(number)`` must be safe in signal context. ``die(number)`` plays the default action.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        previous: Any,
+        *,
+        note: Callable[[int], None],
+        die: Callable[[int], None],
+    ) -> None:
+        self.number = number
+        self.previous = previous
+        self._note = note
+        self._die = die
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Called by the interpreter, or by a handler that was installed on top of this one."""
+        # The interpreter calls a handler on top of the very frame that it passes to it. Another handler,
+        # which passes that frame on, is a frame in between, or, if it is written in C, the current handler.
+        called_by = sys._getframe().f_back  # noqa: SLF001 - documented, and the only way to ask
+        self.run(number, frame, direct=called_by is frame and self._is_installed())
+
+    def run(self, number: int, frame: FrameType | None, *, direct: bool) -> None:
+        """Note the signal and pass it on; ``direct``: no handler of somebody else's called us."""
+        self._note(number)
+        if isinstance(self.previous, SignalLink):
+            self.previous.run(number, frame, direct=direct)
+        elif callable(self.previous):
+            self.previous(number, frame)
+        elif direct:
+            self._die(number)
+
+    def install(self) -> None:
+        """Become the signal's handler."""
+        signal.signal(self.number, self)
+
+    def uninstall(self) -> bool:
+        """Set back what was there before; False if we are no longer the signal's handler."""
+        if not self._is_installed():
+            return False
+        signal.signal(self.number, self.previous)
+        return True
+
+    def chain(self) -> Iterator[SignalLink]:
+        """This link and those below it, down to the first handler that is not ours."""
+        link: Any = self
+        while isinstance(link, SignalLink):
+            yield link
+            link = link.previous
+
+    def _is_installed(self) -> bool:
+        current: Any = signal.getsignal(self.number)
+        return current is self
