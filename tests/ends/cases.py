@@ -10,8 +10,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
+
 from tests.ends.harness import Case
 from tests.ends.memory import can_limit_memory
+from trackside.shipper.signals import ignored
 
 if TYPE_CHECKING:
     import subprocess
@@ -32,6 +35,17 @@ def send_to_group(number: int):
 
     def act(process: subprocess.Popen[str]) -> None:
         os.killpg(process.pid, number)
+
+    return act
+
+
+def send_to_shipper(*numbers: int):
+    """Send signals to the shipper, as a scheduler does that warns every process of a job."""
+
+    def act(process: subprocess.Popen[str]) -> None:
+        (shipper,) = psutil.Process(process.pid).children()
+        for number in numbers:
+            shipper.send_signal(number)
 
     return act
 
@@ -534,6 +548,13 @@ ALIVE = [
         0,
         act=stop_and_continue(60),
         slow=True,
+    ),
+    Case(
+        "SIGUSR1, SIGALRM, SIGTSTP and others to the shipper, then clean",
+        START + "ready()\ntime.sleep(1)\nassert run._shipper.is_running()\nassert not run._shipper.restarts",
+        "FINISHED",
+        0,
+        act=send_to_shipper(*sorted(ignored())),
     ),
     Case("GIL held for 5 s, then clean", START + "import ctypes\nctypes.PyDLL(None).sleep(5)", "FINISHED", 0),
     Case(

@@ -23,6 +23,7 @@ from trackside.shipper.lock import JournalLock
 from trackside.shipper.loop import EXIT_LOCKED, EXIT_REFUSED, LINGER, Shipper
 from trackside.shipper.masked import mask_output
 from trackside.shipper.process import SECRETS, TRACKING_URI, command_for, spawn
+from trackside.shipper.signals import ignore_foreign_signals
 from trackside.shipper.watch import DeathWatch
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ logger = logging.getLogger("trackside.shipper")
 
 def main(arguments: list[str] | None = None) -> int:
     """Ship; return the process's exit code."""
+    ignore_foreign_signals()
     options = _parse(arguments)
     _become_polite()
     secrets = msgspec.json.decode(os.environ.pop(SECRETS, "{}"))

@@ -27,6 +27,7 @@ from trackside.journal.writer import segment_ready_after
 from trackside.rank_crash import forget_notes, read_notes
 from trackside.shipper import evidence as evidence_
 from trackside.shipper.lane import Lane
+from trackside.shipper.signals import on_request_to_leave
 from trackside.shipper.wakeup import NUDGE, SEEN, read_bytes, signals_in
 from trackside.shipper.watch import UNKNOWN, DeathWatch, Ending, oom_kills
 from trackside.status import Evidence, Verdict, decide
@@ -163,8 +164,7 @@ class Shipper:
             self._progress.update(lifecycle=[*known, record])
 
     def _listen(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
+        on_request_to_leave(self._on_signal)
         for descriptor in (self._pipe, self._watch.fileno()):
             if descriptor is not None:
                 self._selector.register(descriptor, selectors.EVENT_READ)

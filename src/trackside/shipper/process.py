@@ -19,6 +19,7 @@ import msgspec
 from trackside.journal.cursor import load_cursor
 from trackside.journal.directory import FILE_MODE, JournalDirectory, read_json
 from trackside.journal.meta import State
+from trackside.shipper import signals
 from trackside.shipper.wakeup import NUDGE, SEEN, WakeupPipe
 
 if TYPE_CHECKING:
@@ -186,7 +187,10 @@ def spawn(
     pass_fds: tuple[int, ...] = (),
     secrets: Mapping[str, Any] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start ``command`` in a session of its own, with its output in ``log``. Raises ``OSError``."""
+    """Start ``command`` in a session of its own, with its output in ``log``. Raises ``OSError``.
+
+    All signals are blocked in it until it says which are for it (:mod:`trackside.shipper.signals`).
+    """
     environment = dict(os.environ)
     environment[TRACKING_URI] = tracking_uri
     environment[SECRETS] = msgspec.json.encode(secrets or {}).decode()
@@ -195,16 +199,17 @@ def spawn(
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, FILE_MODE)
     options: dict[str, Any] = {"cwd": working_directory} if os.path.isdir(working_directory) else {}
     try:
-        return _Child(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            pass_fds=pass_fds,
-            env=environment,
-            **options,
-        )
+        with signals.all_blocked():
+            return _Child(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                pass_fds=pass_fds,
+                env=environment,
+                **options,
+            )
     finally:
         os.close(output)
 
