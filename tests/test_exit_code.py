@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SCRIPT = """
 import atexit, os, signal, sys, threading
 from pathlib import Path
-from trackside.exit_code import ExitCodeNote
+from trackside.exit_code import ExitCodeNote, read_exit_code
 one, two = (Path(name) for name in sys.argv[1:])
 note = ExitCodeNote.write_to(one)
 """
@@ -71,6 +71,31 @@ if os.fork() == 0:
     ExitCodeNote.abandon_all()
     sys.exit(9)
 os.wait()
+sys.exit(2)
+"""
+    assert play(script, tmp_path) == (2, 2, None)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_child_that_a_library_forked_leaves_no_code(when: str, tmp_path: Path) -> None:
+    """It runs the exit functions it inherited, before our exit or after; no Python code learns of it."""
+    script = f"""
+import ctypes, time
+library = ctypes.CDLL(None)
+read, write = os.pipe()
+child = library.fork()
+if child == 0:
+    os.read(read, 1)
+    library.exit(7)
+def let_it_go():
+    os.write(write, b"x")
+    os.waitpid(child, 0)
+if {when!r} == "before":
+    let_it_go()
+    assert read_exit_code(one) == 7
+else:
+    atexit.register(let_it_go)
+atexit.register(note.renew)
 sys.exit(2)
 """
     assert play(script, tmp_path) == (2, 2, None)

@@ -55,6 +55,32 @@ TABLE = {
     ),
     "finish('FAILED')": (Evidence(finished="FAILED"), "FAILED", "finished"),
     "finish('KILLED')": (Evidence(finished="KILLED", dead=True), "KILLED", "finished"),
+    "exec": (Evidence(replaced=True), "RUNNING", "running"),
+    "exec, exit code 0": (
+        Evidence(replaced=True, dead=True, exit_code=0),
+        "FINISHED",
+        "replaced by another program (exec): exit code 0",
+    ),
+    "exec, exit code 3": (
+        Evidence(replaced=True, dead=True, exit_code=3),
+        "FAILED",
+        "replaced by another program (exec): exit code 3",
+    ),
+    "exec, the kernel does not tell": (
+        Evidence(replaced=True, dead=True),
+        "FINISHED",
+        "replaced by another program (exec): exit code not known",
+    ),
+    "exec, killed": (
+        Evidence(replaced=True, dead=True, killed_by=KILL),
+        "FAILED",
+        "died without a word (SIGKILL)",
+    ),
+    "exec, another run": (
+        Evidence(replaced=True, succeeded=True),
+        "FINISHED",
+        "replaced by another program (exec), which has its own run",
+    ),
     "uncaught exception": (
         Evidence(crash=BOOM, exited=True, exit_code=1, dead=True),
         "FAILED",

@@ -7,6 +7,10 @@ on a file, it writes the code there, and ``exit`` flushes the stream. A process 
 by ``_exit`` writes nothing, and that, too, tells.
 
 Where there is no ``on_exit`` (musl, macOS) nothing is noted, and the code is known from ``sys.exit`` only.
+
+A child that a C library forks inherits the registration and the open file, and notes its own code when it
+calls ``exit``. So the process opens a new file at its own exit (:meth:`ExitCodeNote.renew`), which no such
+child has.
 """
 
 from __future__ import annotations
@@ -22,6 +26,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+_WORD = 4
+
+
 class ExitCodeNote:
     """Notes this process's exit code in a file; one may be made for several runs, one after another.
 
@@ -35,6 +42,7 @@ class ExitCodeNote:
         stream = library.fopen(os.devnull.encode(), b"wbe")
         self._descriptor = library.fileno(stream) if stream else -1
         self.works = bool(stream) and library.on_exit(_address(library.putw), stream) == 0
+        self.path: str | None = None
         ExitCodeNote._all.append(self)
 
     @classmethod
@@ -46,11 +54,22 @@ class ExitCodeNote:
         note = cls._spare.pop() if cls._spare else cls(library)
         if not note.works:
             return None
-        note.point_at(os.fspath(path), create=True)
+        note.path = os.fspath(path)
+        note.point_at(note.path, create=True)
         return note
+
+    def renew(self) -> None:
+        """Called at the interpreter's exit: forget what children noted until now, and may note later."""
+        if self.path is None:
+            return
+        fresh = f"{self.path}.new"
+        with contextlib.suppress(OSError):  # no room: the file so far is the best there is
+            self.point_at(fresh, create=True)
+            os.replace(fresh, self.path)
 
     def release(self) -> None:
         """Note nothing any more."""
+        self.path = None
         with contextlib.suppress(OSError):  # no descriptor left: it goes on writing to a file nobody reads
             self.point_at(os.devnull)
             ExitCodeNote._spare.append(self)
@@ -77,7 +96,9 @@ def read_exit_code(path: Path) -> int | None:
         data = path.read_bytes()
     except OSError:
         return None
-    return int.from_bytes(data[:4], "little", signed=True) & 0xFF if len(data) >= 4 else None  # noqa: PLR2004
+    words = {data[at : at + _WORD] for at in range(0, len(data) - _WORD + 1, _WORD)}
+    # Several that differ: a library's forked children left theirs, and no one can tell whose is whose.
+    return int.from_bytes(words.pop(), "little", signed=True) & 0xFF if len(words) == 1 else None
 
 
 def _address(function: Any) -> int:

@@ -323,6 +323,8 @@ class Run:
 
     def _at_exit(self) -> None:
         """The interpreter leaves and nobody called ``finish()``: wait for delivery, then let it go."""
+        if self._exit_code is not None:
+            self._exit_code.renew()
         if self._ended and (self._open_end is None or self._open_end.conclude_if_handled()):
             return
         status: RunStatus = self.status if self.status != "RUNNING" else "FINISHED"

@@ -68,6 +68,10 @@ class Evidence:
     """When the process itself said that it is done; the server may hear of it much later."""
     killed_by: int | None = None
     oom: bool = False
+    replaced: bool = False
+    """The process called ``exec``: another program runs in it, or ran in it to its end."""
+    succeeded: bool = False
+    """The program that replaced it has a run of its own."""
 
 
 @dataclass(frozen=True)
@@ -160,8 +164,8 @@ def decide(evidence: Evidence) -> Verdict:
         return Verdict(evidence.finished, "finished", final)
     if evidence.exited:
         return _exit_verdict(evidence, final=final)
-    if evidence.dead:
-        return _silent_death(evidence)
+    if evidence.dead or evidence.replaced:
+        return _replaced_verdict(evidence) if evidence.replaced else _silent_death(evidence)
     return Verdict("FINISHED", "finished") if evidence.finishing else Verdict()
 
 
@@ -219,6 +223,20 @@ def _exit_verdict(evidence: Evidence, *, final: bool) -> Verdict:
         return Verdict("KILLED", f"Ctrl-C, then exit code {code}", final)
     text = f": {evidence.exit_message}" if evidence.exit_message else ""
     return Verdict("FAILED", f"exit code {code}{text}"[:500], final)
+
+
+def _replaced_verdict(evidence: Evidence) -> Verdict:
+    """The training handed the process over by ``exec``. How that ends is how the run ends."""
+    if evidence.succeeded:
+        return Verdict("FINISHED", "replaced by another program (exec), which has its own run", final=True)
+    if not evidence.dead:
+        return Verdict()
+    if evidence.killed_by is not None:
+        return _silent_death(evidence)
+    code = evidence.exit_code
+    ended = "exit code not known" if code is None else f"exit code {code}"
+    status: RunStatus = "FAILED" if code else "FINISHED"
+    return Verdict(status, f"replaced by another program (exec): {ended}", final=True)
 
 
 def _silent_death(evidence: Evidence) -> Verdict:

@@ -10,6 +10,7 @@ import msgspec
 from trackside.journal.cursor import Cursor, delivered_points, load_cursor
 from trackside.journal.directory import JournalDirectory, last_sign_ms, read_json
 from trackside.journal.meta import LaneState, Meta, State
+from trackside.journal.owner import was_this_process
 from trackside.journal.reader import JournalReader, Position
 from trackside.journal.scoreboard import read_dropped, read_on_device
 from trackside.shipper.lock import is_locked
@@ -146,9 +147,13 @@ def leftovers_of(directory: Path, sidecar: str | None) -> list[Path]:
     found = []
     for journal in journals_in(directory) if sidecar is not None else []:
         meta = read_json(journal.meta, Meta)
-        if meta is not None and meta.target.sidecar == sidecar and owner_has_ended(journal, meta):
+        if meta is not None and meta.target.sidecar == sidecar and _is_over(journal, meta):
             found.append(journal.path)
     return found
+
+
+def _is_over(journal: JournalDirectory, meta: Meta) -> bool:
+    return owner_has_ended(journal, meta) or was_this_process(meta.owner)
 
 
 def _condition(journal: JournalDirectory, meta: Meta, state: State | None) -> str:

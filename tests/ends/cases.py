@@ -533,6 +533,96 @@ FORKS = [
     ),
 ]
 
+# What a C library's fork() is: no Python code learns of it.
+C_FORK = """
+import ctypes
+library = ctypes.CDLL(None)
+child = library.fork()
+if child == 0:
+    library.usleep({wait})
+    library.exit(7)
+"""
+EXEC = "ready()\nos.execv(sys.executable, [sys.executable, '-c', {code!r}])"
+AGAIN = """
+again = os.environ.get("CASE_AGAIN")
+run = trackside.start("ends", checkpoint_dir="checkpoints")
+if again:
+    emit(10, start=20)
+    {end}
+emit(20)
+os.environ["CASE_AGAIN"] = "1"
+os.execv(sys.executable, [sys.executable, *sys.argv])
+"""
+
+FORKS += [
+    Case(
+        "a C library's child exits with 7 before the clean end",
+        START + C_FORK.format(wait=1) + "os.waitpid(child, 0)",
+        "FINISHED",
+        0,
+        reason="exit code 0",
+    ),
+    Case(
+        "a C library's child exits with 7 before exit code 3",
+        START + C_FORK.format(wait=1) + "os.waitpid(child, 0)\nraise SystemExit(3)",
+        "FAILED",
+        3,
+        reason="exit code 3",
+    ),
+    Case(
+        "a C library's child exits with 7 after the clean end",
+        START + C_FORK.format(wait=300_000),
+        "FINISHED",
+        0,
+        reason="exit code 0",
+    ),
+]
+
+EXECS = [
+    Case(
+        "exec of another program, which ends with 0",
+        START + EXEC.format(code="import time; time.sleep(1)"),
+        "FINISHED",
+        0,
+        reason="replaced by another program (exec)",
+    ),
+    Case(
+        "exec of another program, which ends with 3",
+        START + EXEC.format(code="import time; time.sleep(1); raise SystemExit(3)"),
+        "FAILED",
+        3,
+        reason="replaced by another program (exec)",
+    ),
+    Case(
+        "exec of another program, with a child that holds the pipe",
+        START
+        + "if os.fork() == 0:\n    time.sleep(2)\n    os._exit(0)\n"
+        + EXEC.format(code="import time; time.sleep(1)"),
+        "FINISHED",
+        0,
+        reason="replaced by another program (exec)",
+    ),
+    Case(
+        "exec of itself, resumed with the same checkpoints, clean return",
+        AGAIN.format(end="sys.exit(0)"),
+        "FINISHED",
+        0,
+        points=30,
+        attempts=2,
+        reason="exit code 0",
+    ),
+    Case(
+        "exec of itself, resumed with the same checkpoints, uncaught exception",
+        AGAIN.format(end="raise ValueError('boom')"),
+        "FAILED",
+        1,
+        points=30,
+        attempts=2,
+        reason="ValueError: boom",
+        stderr="ValueError: boom",
+    ),
+]
+
 ALIVE = [
     Case(
         "SIGSTOP for 5 s, then clean",
@@ -803,6 +893,7 @@ GROUPS = {
     "others' signal handlers": FOREIGN_HANDLERS,
     "without a word": SILENT,
     "forks": FORKS,
+    "exec": EXECS,
     "not a death": ALIVE,
     "notebooks": NOTEBOOKS,
     **({"out of memory": OUT_OF_MEMORY} if can_limit_memory() else {}),

@@ -99,10 +99,11 @@ def test_the_earliest_word_of_a_stop_counts() -> None:
     assert decide(found).status == "KILLED"
 
 
-def test_the_exit_code_is_the_c_librarys_then_the_kernels_then_pythons() -> None:
-    """What comes later in the life of a process knows better."""
+def test_the_exit_code_is_the_kernels_then_the_c_librarys_then_pythons() -> None:
+    """The kernel knows it of this very process; a forked child may have noted its own."""
     exited = record("exited", exit_code=1)
-    assert known(exited, exit_code=0, ending=Ending(exit_code=2), dead=True).exit_code == 0
+    assert known(exited, exit_code=0, ending=Ending(exit_code=2), dead=True).exit_code == 2
+    assert known(exited, exit_code=0, dead=True).exit_code == 0
     assert known(exited, ending=Ending(exit_code=2), dead=True).exit_code == 2
     assert known(exited, dead=True).exit_code == 1
     assert known(dead=True, ending=Ending(killed_by=9)).killed_by == 9
@@ -121,10 +122,18 @@ def test_another_ranks_crash() -> None:
 
 @pytest.mark.parametrize(
     ("content", "code"),
-    [(b"", None), (b"\x01", None), (b"\x03\0\0\0", 3), (b"\xff\xff\xff\xff", 255), (b"\0\0\0\0rest", 0)],
+    [
+        (b"", None),
+        (b"\x01", None),
+        (b"\x03\0\0\0", 3),
+        (b"\xff\xff\xff\xff", 255),
+        (b"\0\0\0\0cut", 0),
+        (b"\x07\0\0\0\0\0\0\0", None),
+        (b"\x07\0\0\0" * 2, 7),
+    ],
 )
 def test_reading_the_exit_code(content: bytes, code: int | None, tmp_path: Path) -> None:
-    """As the system cuts it, to eight bits; nothing written is no code."""
+    """As the system cuts it, to eight bits; nothing written, or several that differ, is no code."""
     path = tmp_path / "exit_code"
     path.write_bytes(content)
     assert read_exit_code(path) == code

@@ -6,7 +6,7 @@ import socket
 
 import psutil
 
-from trackside.journal.meta import Owner, boot_id, start_ticks
+from trackside.journal.meta import Owner, boot_id, program_of, start_ticks, this_process
 
 SILENCE = 300.0
 """Seconds without a sign of life after which a process elsewhere counts as gone; live shippers give one
@@ -43,6 +43,30 @@ def is_alive(owner: Owner) -> bool:
         return True
     except psutil.Error:
         return False
+
+
+def is_replaced(owner: Owner) -> bool:
+    """Whether the process lives and runs another program by now: it called ``exec``."""
+    if owner.program is None or not is_local(owner):
+        return False
+    program = program_of(owner.pid)
+    return program is not None and program != owner.program and is_alive(owner)
+
+
+def was_this_process(owner: Owner) -> bool:
+    """Whether ``owner`` is this very process, before it called ``exec``: it will write nothing more."""
+    return succeeds(this_process(), owner)
+
+
+def succeeds(later: Owner, earlier: Owner) -> bool:
+    """Whether ``later`` is the program that replaced ``earlier`` in the same process."""
+    same = (later.boot_id, later.pid, later.start_ticks) == (
+        earlier.boot_id,
+        earlier.pid,
+        earlier.start_ticks,
+    )
+    known = None not in {later.start_ticks, later.program, earlier.program}
+    return same and known and later.program != earlier.program
 
 
 def _is_same(process: psutil.Process, owner: Owner) -> bool:

@@ -30,12 +30,14 @@ def gather(
     ending: Ending = UNKNOWN,
     exit_code: int | None = None,
     oom: bool = False,
+    replaced: bool = False,
+    succeeded: bool = False,
     notes: Sequence[CrashNote] = (),
 ) -> Evidence:
     """Put together the lifecycle records of the journal, the signals noted, and what the kernel says.
 
     ``notes`` are the crash notes of other ranks, the earliest first. ``exit_code`` is what Python handed
-    to the C library's ``exit``; the kernel's word stands in for it.
+    to the C library's ``exit``. The kernel's word comes first: a forked child may have noted its own.
     """
     known = evidence_from(list(records))
     seen = {item.number: item for item in signals}
@@ -49,11 +51,13 @@ def gather(
         signals={number: item.last_ms for number, item in seen.items()},
         terminating_ms=min(stop_times, default=0),
         crash=_earlier(known.crash, _crash_of_rank(notes[0]) if notes else None),
-        exit_code=next((c for c in (exit_code, ending.exit_code, known.exit_code) if c is not None), None),
+        exit_code=next((c for c in (ending.exit_code, exit_code, known.exit_code) if c is not None), None),
         dead=dead,
         died_ms=died_ms,
         killed_by=ending.killed_by,
         oom=oom,
+        replaced=replaced,
+        succeeded=succeeded,
     )
 
 

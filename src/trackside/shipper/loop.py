@@ -20,8 +20,10 @@ import time
 from typing import TYPE_CHECKING
 
 from trackside.events import now_ms
-from trackside.journal.directory import JournalDirectory, last_sign_ms
+from trackside.journal.directory import JournalDirectory, last_sign_ms, read_json
+from trackside.journal.meta import Meta
 from trackside.journal.outbox import Outbox
+from trackside.journal.owner import succeeds
 from trackside.journal.scoreboard import SignalSeen, read_dropped, read_on_device, read_signals
 from trackside.journal.writer import segment_ready_after
 from trackside.rank_crash import forget_notes, read_notes
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trackside.journal.format import LifecycleRecord
-    from trackside.journal.meta import Meta
     from trackside.journal.progress import Progress
     from trackside.protocols import Destination
     from trackside.shaping import Shaping
@@ -90,6 +91,8 @@ class Shipper:
         self._saw_alive = not self._watch.is_dead()
         self._died_ms = 0
         self._dead_since = 0.0
+        self._replaced = self._succeeded = False
+        self._next_successor = 0.0
         self._ending = UNKNOWN
         self._oom_before = oom_kills()
         self._oom = False
@@ -132,6 +135,8 @@ class Shipper:
             ending=self._ending,
             exit_code=evidence_.read_exit_code(self._journal.exit_code) if self._died_ms else None,
             oom=self._oom,
+            replaced=self._replaced,
+            succeeded=self._succeeded,
             notes=read_notes(self._journal.path.parent, self._meta.job, since_ms=self._meta.started_ms),
         )
         return decide(known), known
@@ -196,12 +201,17 @@ class Shipper:
             lane.wake.set()
 
     def _look_at_trainer(self) -> None:
-        if self._died_ms or not self._watch.is_dead():
+        if self._died_ms:
+            return
+        if not self._watch.is_dead():
+            self._look_for_exec()
             return
         if self._pipe is not None:
             self._take(read_bytes(self._pipe))  # a signal that came just before the end
         noted = evidence_.read_exit_code(self._journal.exit_code)
-        self._ending = self._watch.ending(patience=REAP_TIMEOUT if noted is None else 0.0)
+        said_so = any(record.kind == "exited" for record in self._progress.state.lifecycle)
+        certain = noted is not None and said_so
+        self._ending = self._watch.ending(patience=0.0 if certain else REAP_TIMEOUT)
         oom_now = oom_kills()
         self._oom = (
             self._oom_before is not None
@@ -216,6 +226,18 @@ class Shipper:
             lane.reader.writer_dead = True
         self._wake()
 
+    def _look_for_exec(self) -> None:
+        """A program that replaced the training writes nothing more to this journal, but may end the run."""
+        if not self._replaced and self._watch.is_replaced():
+            self._replaced = True
+            logger.info("another program has replaced the training (exec)")
+            for lane in self.lanes:
+                lane.reader.writer_dead = True
+            self._wake()
+        elif self._replaced and not self._succeeded and time.monotonic() >= self._next_successor:
+            self._next_successor = time.monotonic() + SYNC_EVERY
+            self._succeeded = has_successor(self._journal, self._meta)
+
     def _tend_journal(self) -> None:
         if time.monotonic() < self._next_sync:
             return
@@ -228,7 +250,7 @@ class Shipper:
 
     def _make_segment_ready(self) -> None:
         """At every turn: a trainer that needs the next segment sooner has to make it itself, in its loop."""
-        if self._died_ms or time.monotonic() < self._next_ready:
+        if self._died_ms or self._replaced or time.monotonic() < self._next_ready:
             return
         try:
             segment_ready_after(self._journal, self._newest_begun(), cap=self._meta.cap)
@@ -324,7 +346,7 @@ class Shipper:
         return EXIT_DONE
 
     def _wait_until_seen(self) -> None:
-        deadline = time.monotonic() + SEEN_TIMEOUT
+        deadline = time.monotonic() + (0.0 if self._replaced else SEEN_TIMEOUT)
         while not self._seen and not self._watch.is_dead() and time.monotonic() < deadline:
             self._wait()
 
@@ -337,6 +359,12 @@ class Shipper:
             return
         for number in self._journal.segment_numbers():
             self._journal.segment(number).unlink(missing_ok=True)
+
+
+def has_successor(journal: JournalDirectory, meta: Meta) -> bool:
+    """Whether the program that replaced the training in its process has a journal beside this one."""
+    found = (read_json(path, Meta) for path in journal.path.parent.glob("*/meta.json"))
+    return any(other is not None and succeeds(other.owner, meta.owner) for other in found)
 
 
 def _phase_of(lane: Lane) -> tuple[str, str | None]:

@@ -15,7 +15,7 @@ import struct
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from trackside.journal.owner import SILENCE, has_ended, is_alive, is_local
+from trackside.journal.owner import SILENCE, has_ended, is_alive, is_local, is_replaced
 
 if TYPE_CHECKING:
     from trackside.journal.meta import Owner
@@ -74,6 +74,10 @@ class DeathWatch:
             gone = not is_alive(self._owner) if self._pidfd is None else _is_readable(self._pidfd)
             self._dead = gone
         return self._dead
+
+    def is_replaced(self) -> bool:
+        """Whether another program runs in the process by now (``exec``): it writes nothing more."""
+        return not self._dead and is_replaced(self._owner)
 
     def ending(self, *, patience: float = 0.0) -> Ending:
         """What the kernel knows of the end (Linux 6.15 and later).
