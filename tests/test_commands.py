@@ -171,3 +171,11 @@ def test_a_journal_that_is_not_there() -> None:
     result = trackside("sync", "no-such-journal")
     assert result.exit_code == 2
     assert "no-such-journal" in result.output
+
+
+def test_an_address_that_is_none(journals: Path) -> None:
+    """As for ``start()``, the error says what to write instead; nothing is delivered anywhere."""
+    make(journals)
+    result = trackside("sync", "--tracking-uri", "localhost:5000")
+    assert result.exit_code == 2
+    assert "write http://localhost:5000" in " ".join(result.output.split())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import pytest
 
 from trackside import plan
 from trackside.errors import ConfigurationError
-from trackside.plan import checked_signals, make_meta, make_target, note_started, text_tags
+from trackside.plan import checked_cap, make_meta, make_target, note_started, text_tags
 from trackside.settings import read_environment
 
 if TYPE_CHECKING:
@@ -108,8 +107,29 @@ def test_paths_and_numbers_become_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [b"bytes", ["list"], True, object])
 def test_what_is_no_text_is_refused(name: str, value: Any) -> None:
     """The shipper could not read it again; the error names the argument and the type."""
-    with pytest.raises(ConfigurationError, match=f"^{name} must be text, not "):
+    with pytest.raises(ConfigurationError, match=rf"^{name} must be text(| or a path), not "):
         target(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["tracking_uri", "artifact_location", "checkpoint_dir"])
+def test_a_number_is_no_path(name: Any) -> None:
+    """It is a name where one is wanted, and a mistake here."""
+    given: dict[str, Any] = {name: 5}
+    with pytest.raises(ConfigurationError, match=f"^{name} must be text or a path, not int"):
+        target(**given)
+
+
+def test_empty_text(tmp_path: Path) -> None:
+    """An experiment and a folder have to be named; a run's name is then made up by MLflow."""
+    assert target(run_name=" ").run_name is None
+    assert target(artifact_location="").artifact_location is None
+    with pytest.raises(ConfigurationError, match="experiment_name is empty; give a name, or None"):
+        target(experiment_name="")
+    with pytest.raises(ConfigurationError, match="checkpoint_dir is empty; give a folder, or None"):
+        target(checkpoint_dir="")
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match="file' is a file; give the folder it is in"):
+        target(checkpoint_dir=tmp_path / "file")
 
 
 @pytest.mark.parametrize("uri", ["", "  "])
@@ -155,25 +175,24 @@ def test_the_users_tags_beat_ours() -> None:
     assert "mlflow.source.name" in tags
 
 
-# Signals
+# The journal's size
 
 
-def test_signals_are_numbers() -> None:
-    """By name, by number, real-time ones too."""
-    assert checked_signals([signal.SIGTERM, 10, signal.SIGRTMIN + 1]) == (15, 10, signal.SIGRTMIN + 1)
-    assert checked_signals(()) == ()
+@pytest.mark.parametrize("cap", [1 << 20, 4 << 30, 4e9])
+def test_caps_are_bytes(cap: Any) -> None:
+    """As a float, too, where it is a whole number: ``4e9``."""
+    assert checked_cap(cap) == cap
+    assert type(checked_cap(cap)) is int
 
 
-@pytest.mark.parametrize("numbers", [(9,), (signal.SIGSTOP,), (0,), (4000,), ("SIGTERM",), 15, None])
-def test_signals_nobody_can_handle(numbers: Any) -> None:
-    """The error says so before anything is hooked."""
-    with pytest.raises(
-        ConfigurationError, match="terminate_signals must be signals that a process can handle"
-    ):
-        checked_signals(numbers)
+@pytest.mark.parametrize("cap", ["4GB", 4, 0, -1, 1.5e6 + 0.5, None, True, float("inf"), float("nan")])
+def test_caps_that_are_none(cap: Any) -> None:
+    """The error says how to write 4 GiB, and what is too small for any segment."""
+    with pytest.raises(ConfigurationError, match=r"4 \* 1024\*\*3 for 4 GiB, and 1048576 or more, not "):
+        checked_cap(cap)
 
 
-# The whole
+# The meta record
 
 
 def test_the_meta_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

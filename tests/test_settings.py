@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from pathlib import Path
 
 import pytest
 
+from trackside import settings as settings_
 from trackside.errors import ConfigurationError
-from trackside.settings import Settings, absolute_tracking_uri, read_environment
+from trackside.settings import (
+    VARIABLES,
+    Settings,
+    absolute_tracking_uri,
+    mistyped_variables,
+    read_environment,
+)
 
 
 def test_an_empty_environment_gives_the_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -95,7 +103,7 @@ def test_a_mode_there_is_none_of() -> None:
 
 
 @pytest.mark.parametrize("name", ["START", "EXIT", "TERMINATE"])
-@pytest.mark.parametrize("text", ["soon", "-1", "nan", "15s"])
+@pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf", "15s"])
 def test_a_timeout_that_is_no_number(name: str, text: str) -> None:
     """The error names the variable and what it holds."""
     with pytest.raises(
@@ -116,7 +124,7 @@ def test_a_switch_that_is_neither_on_nor_off() -> None:
 def test_a_count_that_is_none(text: str) -> None:
     """At least one request must be in flight."""
     with pytest.raises(
-        ConfigurationError, match=f"TRACKSIDE_REQUESTS_IN_FLIGHT='{text}' is not a number from 1 on"
+        ConfigurationError, match=f"TRACKSIDE_REQUESTS_IN_FLIGHT='{text}' is not a whole number, 1 or more"
     ):
         read_environment({"TRACKSIDE_REQUESTS_IN_FLIGHT": text})
 
@@ -151,3 +159,33 @@ def test_relative_addresses_are_made_absolute(
     monkeypatch.setenv("HOME", "/home/someone")
     expected = absolute.format(here=tmp_path, home=os.path.expanduser("~"))
     assert absolute_tracking_uri(given) == expected
+
+
+def test_a_tilde_is_the_home_and_blanks_are_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A variable set in a unit file or a Dockerfile has met no shell."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert read_environment({"TRACKSIDE_DIR": "~/runs"}).directory == Path("/home/ada/runs")
+    assert read_environment({"TRACKSIDE_DIR": " "}).directory == tmp_path / ".trackside"
+    assert read_environment({"MLFLOW_TRACKING_URI": " "}).tracking_uri is None
+
+
+def test_mistyped_variables() -> None:
+    """Those that are nearly ours; our own, the shipper's and strangers are left alone."""
+    fine = [*VARIABLES, "TRACKSIDE_SHIPPER_TRACKING_URI", "TRACKSIDE_PORT", "TRACKSIDE_SERVICE_HOST", "PATH"]
+    assert mistyped_variables(dict.fromkeys(fine, "1")) == {}
+    assert mistyped_variables({"TRACKSIDE_DIRR": "x", "TRACKSIDE_BULKSTORE": "off"}) == {
+        "TRACKSIDE_DIRR": "TRACKSIDE_DIR",
+        "TRACKSIDE_BULKSTORE": "TRACKSIDE_BULK_STORE",
+    }
+
+
+def test_every_variable_that_is_read_is_known() -> None:
+    """Else one that somebody sets on purpose would be called a mistake."""
+    source = Path(settings_.__file__).parent
+    found = {
+        name
+        for path in source.rglob("*.py")
+        for name in re.findall(r"\bTRACKSIDE_[A-Z_]*[A-Z]\b", path.read_text("utf-8"))
+    }
+    assert {name for name in found if not name.startswith("TRACKSIDE_SHIPPER_")} == VARIABLES

@@ -68,6 +68,13 @@ def refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
     assert everything_hooked() == before
 
 
+class Idle:
+    """A sink, whose parentheses are easily forgotten."""
+
+    def on_metrics(self, sample: object) -> None:
+        """Do nothing."""
+
+
 # Arguments
 
 
@@ -82,15 +89,18 @@ def test_an_unknown_option(refused: Callable[..., str]) -> None:
         ({"tags": ["a"]}, "tags must be a mapping such as {'team': 'vision'}, not list"),
         ({"tags": "a"}, "tags must be a mapping such as {'team': 'vision'}, not str"),
         ({"tracking_uri": 5.0j}, "tracking_uri must be text, not complex"),
+        ({"tracking_uri": "localhost:5000"}, "would take it for a folder; write http://localhost:5000"),
         ({"tracking_uri": " "}, "tracking_uri is empty; give an address such as sqlite:///mlflow.db"),
         ({"experiment_name": ["digits"]}, "experiment_name must be text, not list"),
         ({"run_name": {}}, "run_name must be text, not dict"),
         ({"description": b"x"}, "description must be text, not bytes"),
         ({"checkpoint_dir": 1j}, "checkpoint_dir must be text, not complex"),
-        ({"terminate_signals": ("SIGTERM",)}, "terminate_signals must be signals that a process can handle"),
-        ({"terminate_signals": (9,)}, "terminate_signals must be signals that a process can handle"),
-        ({"journal_cap": "4GiB"}, "journal_cap must be a number of bytes above 0, not '4GiB'"),
-        ({"journal_cap": 0}, "journal_cap must be a number of bytes above 0, not 0"),
+        ({"terminate_signals": ("SIGFOO",)}, "there is no signal 'SIGFOO'; give signals such as"),
+        ({"terminate_signals": (9,)}, "no process can handle SIGKILL; leave it out"),
+        ({"journal_cap": "4GiB"}, "such as 4 * 1024**3 for 4 GiB, and 1048576 or more, not '4GiB'"),
+        ({"config": 5}, "config must be a mapping, dataclass, Namespace"),
+        ({"config": "conf.yaml"}, "config is 'conf.yaml', which is not read as a file; load it first"),
+        ({"flatten_depth": -1}, "flatten_depth must be 0 or more, or None for every level, not -1"),
         ({"bus": 5}, "bus must be a trackside.Bus, not int"),
     ],
     ids=str,
@@ -105,6 +115,7 @@ def test_arguments_of_a_wrong_type(refused: Callable[..., str], arguments: dict[
     [
         ((object(),), "is no sink: it has none of on_metrics, on_config, on_lifecycle"),
         ((print, 5), "5 is no sink"),
+        ((Idle,), "if the class is one, attach an object of it: Idle(...)"),
         (print, "sinks must be several, such as (sink,), not builtin_function_or_method"),
     ],
 )
@@ -113,7 +124,35 @@ def test_sinks_that_are_none(refused: Callable[..., str], sinks: Any, says: str)
     assert says in refused(TypeError, sinks=sinks)
 
 
+@pytest.mark.parametrize(
+    "arguments", [{"tracking_uri": "htp://host"}, {"config": 5}, {"journal_cap": 4}], ids=str
+)
+def test_a_mistake_stops_every_rank(
+    refused: Callable[..., str], arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were it rank 0 alone, the others would wait for it in their first collective."""
+    says = refused(ConfigurationError, **arguments)
+    monkeypatch.setenv("RANK", "1")
+    assert refused(ConfigurationError, **arguments) == says
+    monkeypatch.delenv("RANK")
+
+
 # The environment
+
+
+def test_a_mistyped_variable_is_named(
+    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the one that is meant; what is not like any of ours is somebody else's."""
+    monkeypatch.setenv("TRACKSIDE_MODE", "offline")
+    monkeypatch.setenv("TRACKSIDE_STRAT_TIMEOUT", "3")
+    monkeypatch.setenv("TRACKSIDE_SERVICE_HOST", "10.0.0.1")
+    assert place.exists()
+    with trackside.start(bus=Bus()):
+        pass
+    (said,) = [message for message in caplog.messages if "does not know" in message]
+    assert said.startswith("the environment has TRACKSIDE_STRAT_TIMEOUT, which")
+    assert said.endswith("did you mean TRACKSIDE_START_TIMEOUT?")
 
 
 def test_a_mode_there_is_none_of(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,9 +202,9 @@ def test_a_disk_that_fills_up_under_way(refused: Callable[..., str], monkeypatch
 @pytest.mark.parametrize("uri", ["http://", "http://:5000", "http://host:port", "https:///path"])
 def test_a_malformed_address(refused: Callable[..., str], uri: str) -> None:
     """It names no server, and none is asked; the error shows one that would do."""
-    says = refused(TrackingError, tracking_uri=uri)
+    says = refused(ConfigurationError, tracking_uri=uri)
     assert uri in says
-    assert "it should look like http://host:5000" in says
+    assert "names no server; write http://host:5000" in says
 
 
 def test_what_the_store_refuses(

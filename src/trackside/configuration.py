@@ -20,10 +20,11 @@ and all of it is logged as the run's configuration::
 
 from __future__ import annotations
 
-import signal
+import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from trackside.arguments import checked_signals
 from trackside.errors import CoercionError, ConfigurationError
 from trackside.params import to_plain
 from trackside.session import start
@@ -75,12 +76,18 @@ def start_from_config(cfg: Any, **overrides: Any) -> Run:
 
 def arguments_from(cfg: Any) -> dict[str, Any]:
     """The arguments of ``start()`` that ``cfg`` stands for. Raises as :func:`start_from_config`."""
+    if isinstance(cfg, (str, os.PathLike)):
+        message = (
+            f"start_from_config() takes a configuration, not the name of its file {str(cfg)!r}; "
+            "load it first, for example with yaml.safe_load()"
+        )
+        raise ConfigurationError(message)
     arguments = _checked("mlflow", cfg, MLFLOW_KEYS)
     arguments.update(_checked("trackside", cfg, OWN_KEYS))
     if "checkpoint_dir" not in arguments:
-        arguments["checkpoint_dir"] = _items(_section(cfg, "checkpoint")).get("checkpoint_dir")
+        arguments["checkpoint_dir"] = _items("checkpoint", _section(cfg, "checkpoint")).get("checkpoint_dir")
     if "terminate_signals" in arguments:
-        arguments["terminate_signals"] = _signals(arguments["terminate_signals"])
+        arguments["terminate_signals"] = [*checked_signals(arguments["terminate_signals"])]
     for name in _LISTS:
         if name in arguments:
             arguments[name] = _entries(name, arguments[name])
@@ -89,7 +96,7 @@ def arguments_from(cfg: Any) -> dict[str, Any]:
 
 def _checked(name: str, cfg: Any, known: tuple[str, ...]) -> dict[str, Any]:
     """The section's keys that are given; raises for one that is unknown."""
-    items = _items(_section(cfg, name))
+    items = _items(name, _section(cfg, name))
     for key in items:
         if key not in known:
             raise ConfigurationError(unknown_name(f"key of the section {name!r}", key, known))
@@ -103,7 +110,7 @@ def _section(cfg: Any, name: str) -> Any:
     return get(name) if callable(get) else getattr(cfg, name, None)
 
 
-def _items(section: Any) -> dict[str, Any]:
+def _items(name: str, section: Any) -> dict[str, Any]:
     if section is None:
         return {}
     if isinstance(section, Mapping):
@@ -111,14 +118,16 @@ def _items(section: Any) -> dict[str, Any]:
     try:
         return to_plain(section)
     except CoercionError as error:
-        message = f"a section must be a mapping of options, not {type(section).__name__}"
+        message = f"the section {name!r} must be a mapping of options, not {type(section).__name__}"
         raise ConfigurationError(message) from error
 
 
 def _entries(name: str, given: Any) -> list[Any]:
     """A list's entries: names, mappings, or for sinks objects that are one already."""
     if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
-        raise ConfigurationError(f"trackside.{name} must be a list, not {type(given).__name__}")
+        raise ConfigurationError(
+            f"trackside.{name} must be a list, even for one: not {type(given).__name__}, but [...]"
+        )
     return [_entry(one) for one in given]
 
 
@@ -129,14 +138,3 @@ def _entry(one: Any) -> Any:
         plain = to_plain(one)
         return plain if "type" in plain else one
     return one
-
-
-def _signals(given: Any) -> list[int]:
-    """Signals by name or number."""
-    found = []
-    for one in [given] if isinstance(given, (str, int)) else given:
-        number = getattr(signal, one, None) if isinstance(one, str) else one
-        if not isinstance(number, int):
-            raise ConfigurationError(f"trackside.terminate_signals: there is no signal {one!r}")
-        found.append(int(number))
-    return found

@@ -299,6 +299,8 @@ def handlers_of(sink: Any) -> dict[str, Callable[[Any], Any]]:
             f"{sink!r} is no sink: it has none of on_metrics, on_config, on_lifecycle and is not a "
             "function of one argument"
         )
+        if isinstance(sink, type):
+            msg = f"{msg}; if the class is one, attach an object of it: {sink.__name__}(...)"
         raise TypeError(msg)
     for handler in handlers.values():
         _refuse_coroutine(handler)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trackside.arguments import checked_folder
 from trackside.destination_plan import RUN_ONLY
 from trackside.errors import ConfigurationError
 from trackside.events import now_ms
@@ -16,11 +16,15 @@ from trackside.journal.meta import Meta, Target, source_tags, this_process
 from trackside.rank_crash import job_key
 from trackside.settings import DEFAULT_TRACKING_URI, Settings, absolute_tracking_uri
 from trackside.survey import leftovers_of
+from trackside.tracking_address import checked_address, checked_artifact_location
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from trackside.destination_plan import DestinationPlan
+
+SMALLEST_CAP = 1 << 20
+"""Bytes: one segment as the journal makes its first, and what is delivered makes room for the next."""
 
 SYSTEM_METRICS_INTERVAL = 10.0
 """Seconds: the default of MLflow's own monitor."""
@@ -42,24 +46,18 @@ def make_target(
     parent_run_id: str | None,
 ) -> Target:
     """What to log into, from arguments first, then the environment, then the checkpoint."""
-    uri = _text("tracking_uri", tracking_uri)
-    uri = settings.tracking_uri or DEFAULT_TRACKING_URI if uri is None else uri
-    if not uri.strip():
-        msg = (
-            "tracking_uri is empty; give an address such as sqlite:///mlflow.db or http://host:5000, or None"
-        )
-        raise ConfigurationError(msg)
+    uri = chosen_address(settings, tracking_uri)
     env_run_id = settings.run_id if settings.run_id not in _env_run_ids_used else None
-    sidecar = _text("checkpoint_dir", checkpoint_dir)
-    named = _text("experiment_name", experiment_name) or settings.experiment_name
+    sidecar = checked_folder("checkpoint_dir", _path("checkpoint_dir", checkpoint_dir))
+    named = _name("experiment_name", experiment_name) or settings.experiment_name
     return Target(
         tracking_uri=absolute_tracking_uri(uri),
         experiment_name=named,
         experiment_id=None if named else settings.experiment_id,
-        run_name=_text("run_name", run_name),
+        run_name=(_text("run_name", run_name) or "").strip() or None,
         run_id=env_run_id,
         required_run=env_run_id is not None,
-        artifact_location=_text("artifact_location", artifact_location),
+        artifact_location=checked_artifact_location(_path("artifact_location", artifact_location)),
         tags={**source_tags(), **tags},
         parent_run_id=_text("parent_run_id", parent_run_id),
         sidecar=None if sidecar is None else str(Path(sidecar).absolute()),
@@ -67,25 +65,23 @@ def make_target(
     )
 
 
+def chosen_address(settings: Settings, tracking_uri: str | os.PathLike[str] | None) -> str:
+    """MLflow's address, from the argument or else the environment.
+
+    Raises :class:`ConfigurationError` for what is not an address.
+    """
+    given = _path("tracking_uri", tracking_uri)
+    if given is not None:
+        return checked_address(given)
+    if settings.tracking_uri is not None:
+        return checked_address(settings.tracking_uri, "MLFLOW_TRACKING_URI")
+    return DEFAULT_TRACKING_URI
+
+
 def note_started(target: Target) -> None:
     """Remember, once the run is started, that the run the environment names has been gone on with."""
     if target.required_run and target.run_id is not None:
         _env_run_ids_used.add(target.run_id)
-
-
-def checked_signals(numbers: Iterable[int]) -> tuple[int, ...]:
-    """Signals a process can handle, as numbers; raises :class:`ConfigurationError` for others."""
-    try:
-        found = tuple(int(number) for number in numbers)
-    except (TypeError, ValueError):
-        found = (0,)
-    if not set(found) <= signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        msg = (
-            "terminate_signals must be signals that a process can handle, such as "
-            f"(signal.SIGTERM, signal.SIGUSR1), not {numbers!r}"
-        )
-        raise ConfigurationError(msg)
-    return found
 
 
 def checked_sinks(sinks: Iterable[Any]) -> tuple[Any, ...]:
@@ -103,28 +99,51 @@ def checked_interval(system_metrics: bool | float | None) -> float | None:
     None asks MLflow's own variables; True is their interval. Raises :class:`ConfigurationError`.
     """
     wanted: bool | float | str | None = system_metrics
+    name = "system_metrics must be True, False or"
     if wanted is None:
         wanted = os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "").lower() in {"1", "true"}
     if wanted is False:
         return None
     if wanted is True:
         wanted = os.environ.get("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL") or SYSTEM_METRICS_INTERVAL
+        name = "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL must be"
     try:
         seconds = float(wanted)
     except (TypeError, ValueError):
         seconds = 0.0
     if not 0 < seconds < float("inf"):
-        msg = f"system_metrics must be True, False or a number of seconds above 0, not {wanted!r}"
+        msg = f"{name} a number of seconds above 0, not {wanted!r}"
         raise ConfigurationError(msg)
     return seconds
 
 
 def checked_cap(cap: int) -> int:
     """Bytes the journal may take; raises :class:`ConfigurationError` for what is no such number."""
-    if isinstance(cap, bool) or not isinstance(cap, int) or cap <= 0:
-        msg = f"journal_cap must be a number of bytes above 0, not {cap!r}"
+    whole = isinstance(cap, int) or (isinstance(cap, float) and cap.is_integer())
+    if isinstance(cap, bool) or not whole or cap < SMALLEST_CAP:
+        msg = (
+            f"journal_cap must be a number of bytes, such as 4 * 1024**3 for 4 GiB, and {SMALLEST_CAP} or "
+            f"more, not {cap!r}"
+        )
         raise ConfigurationError(msg)
-    return cap
+    return int(cap)
+
+
+def _path(name: str, value: Any) -> str | None:
+    """``value`` as text, where a number can't be meant."""
+    if isinstance(value, (int, float)):
+        msg = f"{name} must be text or a path, not {type(value).__name__}"
+        raise ConfigurationError(msg)
+    return _text(name, value)
+
+
+def _name(name: str, value: Any) -> str | None:
+    """``value`` as text; raises for empty text, too."""
+    text = _text(name, value)
+    if text is not None and not text.strip():
+        msg = f"{name} is empty; give a name, or None for the default"
+        raise ConfigurationError(msg)
+    return text
 
 
 def _text(name: str, value: Any) -> str | None:
@@ -147,7 +166,10 @@ def text_tags(tags: Mapping[str, Any] | None, description: str | None) -> dict[s
         to_dict = getattr(tags, "to_dict", None)
         items: Mapping[str, Any] = to_dict() if to_dict is not None else tags
         if not isinstance(items, Mapping):
-            msg = f"tags must be a mapping such as {{'team': 'vision'}}, not {type(tags).__name__}"
+            msg = (
+                f"tags must be a mapping such as {{'team': 'vision'}}, not {type(tags).__name__}; "
+                "make one of pairs with dict()"
+            )
             raise ConfigurationError(msg)
         texts.update({str(key): str(value) for key, value in items.items()})
     return texts

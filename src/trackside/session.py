@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
+from trackside.arguments import checked_config, checked_depth, checked_signals
 from trackside.destination_plan import plan_destinations
 from trackside.errors import ConfigurationError, RunActiveError
 from trackside.event_bus import Bus
@@ -13,7 +15,7 @@ from trackside.journal.writer import DEFAULT_CAP
 from trackside.plan import (
     checked_cap,
     checked_interval,
-    checked_signals,
+    chosen_address,
     make_target,
     note_started,
     text_tags,
@@ -21,7 +23,7 @@ from trackside.plan import (
 from trackside.rank import get_rank
 from trackside.rank_crash import CrashNoteHook, CrashNoteSink, job_key
 from trackside.run import Run, active_runs
-from trackside.settings import DEFAULT_TERMINATE_SIGNALS, read_environment
+from trackside.settings import DEFAULT_TERMINATE_SIGNALS, mistyped_variables, read_environment
 from trackside.sink_plan import plan_sinks
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from trackside.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 default_bus = Bus()
 """The bus that ``trackside.log``, ``trackside.emit`` and ``trackside.bus`` mean."""
@@ -48,7 +52,7 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     sinks: Iterable[Any] = (),
     parent_run_id: str | None = None,
     bus: Bus | None = None,
-    terminate_signals: Iterable[int] = DEFAULT_TERMINATE_SIGNALS,
+    terminate_signals: int | str | Iterable[int | str] = DEFAULT_TERMINATE_SIGNALS,
     journal_cap: int = DEFAULT_CAP,
     destinations: Iterable[Any] = (),
     system_metrics: bool | float | None = None,
@@ -60,7 +64,8 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     does not answer is one warning, and training goes on. On other ranks, and with
     ``TRACKSIDE_MODE=disabled``, it returns an inert run.
 
-    ``tracking_uri``: MLflow's; default ``MLFLOW_TRACKING_URI``, else ``sqlite:///mlflow.db``.
+    ``tracking_uri``: a server, a database or a folder of MLflow's; default ``MLFLOW_TRACKING_URI``, else
+    ``sqlite:///mlflow.db``.
     ``config``: a mapping, dataclass, Namespace, pydantic or OmegaConf object; ``flatten_depth`` levels of
     it get params of their own (None: all), and the whole becomes ``config.yaml``.
     ``checkpoint_dir``: where ``mlflow_run_id`` is kept; with ``resume`` a run named there is gone on with.
@@ -71,7 +76,8 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     (``{"type": "jsonl", "path": "metrics.jsonl", "shape": {...}}``).
     ``system_metrics``: sample the machine's load into MLflow: True, or seconds between two samples (default
     ``MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING``, and 10 s).
-    ``terminate_signals``: signals that mean "stop"; ``journal_cap``: bytes the journal may take on disk.
+    ``terminate_signals``: signals that mean "stop", as numbers or names; ``journal_cap``: bytes the journal
+    may take on disk.
 
     Raises :class:`~trackside.errors.ConfigurationError` (a malformed address, a deleted experiment, a run
     id there is none of, an unknown sink, destination or option, a missing extra),
@@ -85,6 +91,12 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     config_event = None if config is None else ConfigEvent(config, flatten_depth)
     if settings.mode == "disabled":
         return InertRun(bus, config=config_event)
+    if rank == 0:
+        _warn_of_mistyped_variables()
+    # On every rank: at a mistake all of them stop, not rank 0 alone while the others wait for it.
+    checked_config(config), checked_depth(flatten_depth), chosen_address(settings, tracking_uri)
+    signals, cap = checked_signals(terminate_signals), checked_cap(journal_cap)
+    interval, run_tags = checked_interval(system_metrics), text_tags(tags, description)
     planned = plan_destinations(destinations, rank)
     notes = _crash_notes(settings, rank)
     if planned.empty:
@@ -97,13 +109,11 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
         run_name=run_name,
         tracking_uri=tracking_uri,
         artifact_location=artifact_location,
-        tags=text_tags(tags, description),
+        tags=run_tags,
         resume=resume,
         checkpoint_dir=checkpoint_dir if rank == 0 else None,
         parent_run_id=parent_run_id,
     )
-    signals, cap = checked_signals(terminate_signals), checked_cap(journal_cap)
-    interval = checked_interval(system_metrics)
     chosen = plan_sinks(sinks, rank)
     try:
         run = Run(
@@ -122,6 +132,11 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
         raise
     note_started(target)
     return run
+
+
+def _warn_of_mistyped_variables() -> None:
+    for name, near in mistyped_variables().items():
+        logger.warning("the environment has %s, which trackside does not know; did you mean %s?", name, near)
 
 
 def _refuse_second_run(bus: Bus) -> None:

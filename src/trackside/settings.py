@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import signal
 from dataclasses import dataclass
@@ -25,6 +26,20 @@ _SWITCHES = {
     **dict.fromkeys(("on", "true", "yes", "1"), True),
     **dict.fromkeys(("off", "false", "no", "0"), False),
 }
+
+
+VARIABLES = frozenset(
+    {
+        "TRACKSIDE_DIR",
+        "TRACKSIDE_MODE",
+        "TRACKSIDE_START_TIMEOUT",
+        "TRACKSIDE_EXIT_TIMEOUT",
+        "TRACKSIDE_TERMINATE_TIMEOUT",
+        "TRACKSIDE_BULK_STORE",
+        "TRACKSIDE_REQUESTS_IN_FLIGHT",
+    }
+)
+"""The variables a user may set."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +77,11 @@ def read_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         msg = f"TRACKSIDE_MODE={mode!r} is not a mode; use one of {', '.join(_MODES)}"
         raise ConfigurationError(msg)
     return Settings(
-        directory=Path(environment.get("TRACKSIDE_DIR") or DEFAULT_DIRECTORY).absolute(),
+        directory=Path(environment.get("TRACKSIDE_DIR", "").strip() or DEFAULT_DIRECTORY)
+        .expanduser()
+        .absolute(),
         mode=cast("Mode", mode),
-        tracking_uri=environment.get("MLFLOW_TRACKING_URI") or None,
+        tracking_uri=environment.get("MLFLOW_TRACKING_URI", "").strip() or None,
         experiment_name=environment.get("MLFLOW_EXPERIMENT_NAME") or None,
         experiment_id=environment.get("MLFLOW_EXPERIMENT_ID") or None,
         run_id=environment.get("MLFLOW_RUN_ID") or None,
@@ -75,6 +92,16 @@ def read_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         requests_in_flight=_count(environment, "TRACKSIDE_REQUESTS_IN_FLIGHT", DEFAULT_REQUESTS_IN_FLIGHT),
         quiet=_switch(environment, "TRACKSIDE_QUIET", default=False),
     )
+
+
+def mistyped_variables(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Variables that are set and unknown, with the one of ours that each nearly is.
+
+    Others that begin alike are not ours to judge: Kubernetes sets some for a service of that name.
+    """
+    names = [name for name in environment if name.startswith("TRACKSIDE_") and name not in VARIABLES]
+    near = {name: difflib.get_close_matches(name, sorted(VARIABLES), n=1, cutoff=0.85) for name in names}
+    return {name: found[0] for name, found in near.items() if found}
 
 
 def absolute_tracking_uri(uri: str | os.PathLike[str]) -> str:
@@ -103,7 +130,7 @@ def _count(environment: Mapping[str, str], name: str, default: int) -> int:
     if not text:
         return default
     if not text.isdecimal() or int(text) < 1:
-        msg = f"{name}={text!r} is not a number from 1 on"
+        msg = f"{name}={text!r} is not a whole number, 1 or more; leave it out for {default}"
         raise ConfigurationError(msg)
     return int(text)
 
@@ -116,7 +143,7 @@ def _seconds(environment: Mapping[str, str], name: str, default: float) -> float
         value = float(text)
     except ValueError:
         value = -1.0
-    if not value >= 0:
-        msg = f"{name}={text!r} is not a number of seconds"
+    if not 0 <= value < float("inf"):
+        msg = f"{name}={text!r} is not a number of seconds; write one such as {default:g}"
         raise ConfigurationError(msg)
     return value

@@ -12,6 +12,20 @@ if TYPE_CHECKING:
     from trackside.sync import Synced
 
 
+def _address(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """The option as an address, absolute: the shipper may run in another folder."""
+    from trackside.errors import ConfigurationError
+    from trackside.settings import absolute_tracking_uri
+    from trackside.tracking_address import checked_address
+
+    if value is None:
+        return None
+    try:
+        return absolute_tracking_uri(checked_address(value, "it"))
+    except ConfigurationError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 @click.command()
 @click.argument("journals", nargs=-1, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
@@ -20,7 +34,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Where to look for journals when none is named. [default: TRACKSIDE_DIR, else ./.trackside]",
 )
-@click.option("--tracking-uri", help="Deliver to this MLflow instead of the recorded one.")
+@click.option("--tracking-uri", callback=_address, help="Deliver to this MLflow instead of the recorded one.")
 @click.option(
     "--give-up-after",
     default=60.0,

@@ -20,6 +20,7 @@ from trackside.journal.outbox import Outbox
 from trackside.journal.progress import Progress
 from trackside.masking import mask_uri, with_credentials
 from trackside.settings import absolute_tracking_uri
+from trackside.tracking_address import checked_address
 
 if TYPE_CHECKING:
     from trackside.destinations.context import DestinationContext
@@ -79,6 +80,7 @@ class MLflowMirror(MLflowDestination):
                 f"destination 'mlflow': tracking_uri must be an address such as http://host:5000, "
                 f"not {tracking_uri!r}"
             )
+        checked_address(tracking_uri, "destination 'mlflow': tracking_uri")
 
 
 def _sidecar(own: Target, name: str) -> str | None:

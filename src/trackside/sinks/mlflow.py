@@ -118,7 +118,7 @@ class MLflowSink:
         except CoercionError as error:
             self._warn("a config", f"is not logged: {error}")
             return
-        params = flatten_params(event.config, max_depth=event.flatten_depth)
+        params = flatten_params(event.config, max_depth=self._depth(event.flatten_depth))
         self._journal.append(ConfigRecord(0, event.timestamp_ms, params, document))
 
     def _fetch(self, sample: MetricsSample, step: int, epoch: float | None) -> None:
@@ -191,6 +191,14 @@ class MLflowSink:
                 once_for="steps with a fraction",
             )
         return taken
+
+    def _depth(self, depth: Any) -> int | None:
+        if depth is None or (isinstance(depth, int) and depth >= 0):
+            return depth
+        self._warn(
+            "a config", f"is flattened by 1 level, not {_brief(depth)}; flatten_depth is an int or None"
+        )
+        return 1
 
     def _epoch(self, epoch: Any) -> float | None:
         try:
