@@ -37,6 +37,7 @@ VARIABLES = frozenset(
         "TRACKSIDE_TERMINATE_TIMEOUT",
         "TRACKSIDE_BULK_STORE",
         "TRACKSIDE_REQUESTS_IN_FLIGHT",
+        "TRACKSIDE_QUIET",
     }
 )
 """The variables a user may set."""
