@@ -28,6 +28,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from trackside.child_exit import at_child_exit
 from trackside.crash import MAX_MESSAGE, crash_event, text_of
 from trackside.event_loops import leave_event_loops, watch_event_loops
 from trackside.events import LifecycleEvent, now_ms
@@ -85,7 +86,8 @@ class ProcessHooks:
         self._wakeup_descriptor = wakeup_descriptor
         self._previous: dict[str, Any] = {}
         self._links: dict[int, SignalLink] = {}
-        self._dying = False
+        self._dying = self._left = False
+        self._cancel_child_exit: Callable[[], None] = _nothing
         self._crash_seen: BaseException | None = None
         self._last_before = _last_exception()
         self._exit_argument: tuple[int, str | None] | None = None
@@ -107,6 +109,7 @@ class ProcessHooks:
         sys.exit = self._on_sys_exit  # type: ignore[assignment]  # same signature but for the name
         logging.getLogger("asyncio").addFilter(self._on_asyncio_record)
         atexit.register(self._on_exit)
+        self._cancel_child_exit = at_child_exit(self._on_child_exit)
         if threading.current_thread() is threading.main_thread():
             self._hook_signals()
 
@@ -117,6 +120,7 @@ class ProcessHooks:
         ProcessHooks._installed.remove(self)
         keep_in_children(self)
         atexit.unregister(self._on_exit)
+        self._cancel_child_exit()
         logging.getLogger("asyncio").removeFilter(self._on_asyncio_record)
         self._restore("excepthook", sys, "excepthook", self._on_exception)
         self._restore("threading", threading, "excepthook", self._on_thread_exception)
@@ -221,8 +225,23 @@ class ProcessHooks:
             self._exit_argument = _exit_code_and_text(status)
         self._previous["exit"](status)
 
+    def _on_child_exit(self) -> None:
+        """Run by multiprocessing in a child of its own, whose exception never reaches ``sys.excepthook``."""
+        error = sys.exc_info()[1]
+        if isinstance(error, SystemExit):
+            self._exit_argument = _exit_code_and_text(error.code)
+            error = error.__context__ if self._exit_argument[0] else None  # torch's spawn exits with 1
+        elif error is None:
+            self._exit_argument = 0, None
+        if error is not None and not isinstance(error, SystemExit):
+            self._report_crash("crashed", type(error), error, error.__traceback__)
+        self._on_exit()
+
     def _on_exit(self) -> None:
         """Run by ``atexit``, after the threads that Python waits for have ended."""
+        if self._left:
+            return
+        self._left = True
         self.report_uncaught()
         self._bus.deliver_postponed()
         code, text = self._exit_argument or (None, None)

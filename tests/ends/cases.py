@@ -428,6 +428,7 @@ FOREIGN_HANDLERS = [
         points=25,
         act=send(signal.SIGTERM),
         reason="SIGTERM",
+        slow=True,
     ),
     Case(
         "SIGTERM, later handler that sets the one before back and sends it again",
@@ -533,6 +534,95 @@ FORKS = [
     ),
 ]
 
+# A run that is made in a child of multiprocessing; what the parent leaves with is the child's exit code.
+CHILD = """
+import multiprocessing, torch.multiprocessing
+def work(*_):
+    run = trackside.start("ends", config=dict(lr=0.1))
+    emit(20)
+    {end}
+if __name__ == "__main__":
+    child = multiprocessing.get_context("{method}").Process(target=work)
+    child.start()
+    child.join()
+    sys.exit(child.exitcode)
+"""
+EXECUTOR = """
+from concurrent.futures import ProcessPoolExecutor
+import multiprocessing
+def work():
+    {work}
+if __name__ == "__main__":
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
+        print(pool.submit(work).exception())
+"""
+
+CHILDREN = [
+    Case(
+        f"multiprocessing, {method}: {how}",
+        CHILD.format(method=method, end=end).replace(", torch.multiprocessing", ""),
+        status,
+        code,
+        reason=reason,
+        stderr=stderr,
+        slow="exit" in how or "Exit" in how,
+    )
+    for method, how, end, status, code, reason, stderr in [
+        ("fork", "clean return", "", "FINISHED", 0, "exit code 0", ""),
+        ("fork", "raises", "raise ValueError('boom')", "FAILED", 1, "ValueError: boom", "ValueError: boom"),
+        ("fork", "sys.exit(3)", "sys.exit(3)", "FAILED", 3, "exit code 3", ""),
+        (
+            "fork",
+            "raise SystemExit('text')",
+            "raise SystemExit('no data')",
+            "FAILED",
+            1,
+            "no data",
+            "no data",
+        ),
+        (
+            "fork",
+            "finally: finish(), raises",
+            "try:\n        1 / 0\n    finally:\n        run.finish()",
+            "FAILED",
+            1,
+            "ZeroDivisionError",
+            "ZeroDivisionError",
+        ),
+        ("fork", "os._exit(0)", "os._exit(0)", "FAILED", 0, "died without a word", ""),
+        ("spawn", "raises", "raise ValueError('boom')", "FAILED", 1, "ValueError: boom", "ValueError: boom"),
+        ("forkserver", "clean return", "", "FINISHED", 0, "exit code 0", ""),
+    ]
+] + [
+    Case(
+        "torch.multiprocessing.spawn: the worker with the run raises",
+        CHILD.format(method="fork", end="raise ValueError('boom')").partition("    child =")[0]
+        + "    torch.multiprocessing.spawn(work, nprocs=1)",
+        "FAILED",
+        1,
+        reason="ValueError: boom",
+        stderr="ValueError: boom",
+    ),
+    Case(
+        "ProcessPoolExecutor: a task in a with block raises",
+        EXECUTOR.format(
+            work="with trackside.start('ends'):\n        emit(20)\n        raise ValueError('boom')"
+        ),
+        "FAILED",
+        0,
+        reason="ValueError: boom",
+        slow=True,
+    ),
+    Case(
+        "ProcessPoolExecutor: a task that leaves its run open, clean",
+        EXECUTOR.format(work="trackside.start('ends')\n    emit(20)"),
+        "FINISHED",
+        0,
+        reason="exit code 0",
+        slow=True,
+    ),
+]
+
 # What a C library's fork() is: no Python code learns of it.
 C_FORK = """
 import ctypes
@@ -568,6 +658,7 @@ FORKS += [
         "FAILED",
         3,
         reason="exit code 3",
+        slow=True,
     ),
     Case(
         "a C library's child exits with 7 after the clean end",
@@ -592,6 +683,7 @@ EXECS = [
         "FAILED",
         3,
         reason="replaced by another program (exec)",
+        slow=True,
     ),
     Case(
         "exec of another program, with a child that holds the pipe",
@@ -601,6 +693,7 @@ EXECS = [
         "FINISHED",
         0,
         reason="replaced by another program (exec)",
+        slow=True,
     ),
     Case(
         "exec of itself, resumed with the same checkpoints, clean return",
@@ -620,6 +713,7 @@ EXECS = [
         attempts=2,
         reason="ValueError: boom",
         stderr="ValueError: boom",
+        slow=True,
     ),
 ]
 
@@ -893,6 +987,7 @@ GROUPS = {
     "others' signal handlers": FOREIGN_HANDLERS,
     "without a word": SILENT,
     "forks": FORKS,
+    "children of multiprocessing": CHILDREN,
     "exec": EXECS,
     "not a death": ALIVE,
     "notebooks": NOTEBOOKS,
