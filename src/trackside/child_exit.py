@@ -1,6 +1,6 @@
 """The way out of a child of :mod:`multiprocessing`, which passes neither ``atexit`` nor ``sys.excepthook``.
 
-A forked child leaves by ``os._exit``. If it raises, multiprocessing catches and prints the exception, whatever
+A forked child leaves by ``os._exit``. If it raises, multiprocessing catches the exception, whatever
 the start method. But before that it runs its own finalizers, in a ``finally`` clause, where
 :func:`sys.exc_info` shows the exception.
 """
