@@ -71,9 +71,11 @@ def test_a_resumed_training_goes_on_with_both_runs(place: Path) -> None:
     """Each server's run is remembered beside the checkpoints."""
     second = {"type": "mlflow", "tracking_uri": f"sqlite:///{place}/second/mlflow.db"}
     for first in (0, 10):
-        with trackside.start("resumed", checkpoint_dir="checkpoints", destinations=[second]):
-            for step in range(first, first + 10):
-                trackside.log({"loss": 1.0}, step=step)
+        run = trackside.start("resumed", checkpoint_dir="checkpoints", destinations=[second])
+        for step in range(first, first + 10):
+            trackside.log({"loss": 1.0}, step=step)
+        run.finish("FAILED")
+        until(lambda: not (place / ".trackside").exists())  # both servers know the end
     for store in ("own", "second"):
         assert steps(place / store, only_run(place / store, "resumed")) == list(range(20))
 

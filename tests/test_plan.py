@@ -101,6 +101,23 @@ def test_paths_and_numbers_become_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "meant"),
+    [(True, (True, False)), (1, (True, False)), (False, (False, False)), ("Always", (True, True))],
+)
+def test_what_is_resumed(given: Any, meant: tuple[bool, bool]) -> None:
+    """The run of the checkpoints: unless it is finished, never, or always."""
+    found = target(resume=given)
+    assert (found.resume, found.resume_finished) == meant
+
+
+@pytest.mark.parametrize("given", ["abc", "must", "", 2, None, 1.0, ["always"]])
+def test_an_unknown_way_to_resume(given: Any) -> None:
+    """The error lists what there is."""
+    with pytest.raises(ConfigurationError, match=r"resume must be True .*, False .* or \"always\" .*, not "):
+        target(resume=given)
+
+
+@pytest.mark.parametrize(
     "name",
     ["experiment_name", "run_name", "tracking_uri", "artifact_location", "checkpoint_dir", "parent_run_id"],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -501,6 +502,7 @@ def test_a_run_names_its_source_and_its_job(bus: Bus, stub: StubShipper, place: 
         "parent_run_id": "def",
         "sidecar": str(place / "checkpoints"),
         "resume": False,
+        "resume_finished": False,
     }
 
 
@@ -585,18 +587,37 @@ def test_two_runs_at_once_and_one_more(store: MlflowClient, place: Path) -> None
     until(lambda: not (place / "journals").exists())
 
 
-def test_resuming_with_checkpoints(store: MlflowClient, place: Path) -> None:
-    """The run the checkpoints belong to is gone on with, unless a new one is asked for."""
-    ids = []
-    for step, resume in ((1, True), (2, True), (3, False)):
-        with trackside.start("x", checkpoint_dir=place / "checkpoints", resume=resume, bus=Bus()) as run:
-            run._bus.emit(MetricsSample(step, metrics={"loss": 0.5}))
-        ids.append(run.run_id)
+def test_resuming_with_checkpoints(
+    store: MlflowClient, place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run that did not finish is resumed; a finished one gets a successor, and the log says which.
+
+    Without ``step=`` a resumed run counts on from its last step, and a new run begins at 0.
+    """
+    caplog.set_level(logging.INFO, logger="trackside")
+    ids, said = [], []
+    for resume, status in ((True, "FAILED"), (True, "FINISHED"), (True, "FAILED"), (False, "FINISHED")):
+        caplog.clear()
+        run = trackside.start("x", checkpoint_dir=place / "checkpoints", resume=resume, bus=Bus())
+        for _ in range(2):
+            run._bus.emit(MetricsSample(None, metrics={"loss": 0.5}))
+        run.finish(status)
+        ids.append(run.run_id or "")
+        said.append(caplog.text)
         assert (place / "checkpoints" / "mlflow_run_id").read_text() == run.run_id
-    assert ids[0] == ids[1] != ids[2]
-    steps = [metric.step for metric in store.get_metric_history(ids[0] or "", "loss")]
-    assert steps == [1, 2]
-    assert store.get_run(ids[0] or "").info.status == "FINISHED"
+    assert ids[0] == ids[1]
+    assert len(set(ids)) == 3
+    steps = [[metric.step for metric in store.get_metric_history(run_id, "loss")] for run_id in ids]
+    assert steps[1:] == [[0, 1, 2, 3], [0, 1], [0, 1]]
+    assert store.get_run(ids[0]).info.status == "FINISHED"
+    assert f"resuming run {ids[0]} " in said[1]
+    assert re.search(r"INFO .* which ended as FAILED at \d{4}-[-: \d]* UTC, last step 1\n", said[1])
+    assert re.search(
+        rf"WARNING .* starting a new run: .* names run {ids[0]}, which ended as FINISHED", said[2]
+    )
+    assert 'last step 3. To add to a finished run, pass resume="always"' in said[2]
+    assert "run_id" not in said[0] + said[3]
+    assert "redone" not in "".join(said)
 
 
 def test_the_environments_run_and_experiment(store: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -244,7 +244,7 @@ def test_leftovers_of_an_offline_attempt_come_first_too(job: Job) -> None:
     """The offline attempt has no run yet: the next one makes it, and goes on with it."""
     (job.directory / "checkpoints").mkdir()
     script = "run = trackside.start('x', checkpoint_dir='checkpoints')\n"
-    assert job.train(script + "emit(50)\n", TRACKSIDE_MODE="offline").wait(60) == 0
+    assert job.train(script + "emit(50)\nsys.exit(3)\n", TRACKSIDE_MODE="offline").wait(60) == 3
     assert job.train(script + "emit(50, start=50)\n").wait(90) == 0
     run = job.settled()
     assert run.info.status == "FINISHED"

@@ -12,7 +12,7 @@ import pytest
 
 from trackside.journal.cursor import Cursor, save_cursor
 from trackside.journal.directory import JournalDirectory, create_directory, read_json, write_atomically
-from trackside.journal.format import ConfigRecord, MetricsRecord
+from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord
 from trackside.journal.meta import (
     DestinationSpec,
     LaneState,
@@ -30,6 +30,7 @@ from trackside.shipper.watch import SILENCE
 from trackside.survey import (
     DestinationReport,
     journals_in,
+    last_step_of,
     leftovers_of,
     living_runs,
     owner_has_ended,
@@ -200,3 +201,39 @@ def test_leftovers_of_the_same_checkpoints(tmp_path: Path) -> None:
     make(tmp_path)
     assert leftovers_of(tmp_path, "/checkpoints") == sorted(journal.path for journal in mine)
     assert leftovers_of(tmp_path, None) == []
+
+
+# What an attempt without an answer of MLflow's counts on from
+
+
+def later(journal: JournalDirectory, **target: Any) -> Meta:
+    """A new attempt with the checkpoints of ``journal``'s."""
+    wanted = Target(tracking_uri="sqlite:///mlflow.db", sidecar="/checkpoints", **target)
+    return Meta("id", ALIVE, wanted, 0, "/", 0, after=(str(journal.path),))
+
+
+def test_the_last_step_of_the_attempt_before(tmp_path: Path) -> None:
+    """Read from its journal, though the segment behind the last one is made already."""
+    journal = make(tmp_path, points=20, experiment_name="digits")
+    write_atomically(journal.segment(2), bytes(4096))
+    assert last_step_of(later(journal)) == 9
+    assert last_step_of(later(journal, experiment_name="digits")) == 9
+    assert last_step_of(later(journal, experiment_name="fine-tuning")) is None, "another run"
+    assert last_step_of(later(journal, run_name="tuned")) is None, "another run"
+    assert last_step_of(later(journal, run_name="tuned", resume_finished=True)) == 9
+    assert last_step_of(later(journal, resume=False)) is None
+    journal.remove()
+    assert last_step_of(later(journal)) is None
+
+
+def test_a_finished_attempt_is_not_counted_on_from(tmp_path: Path) -> None:
+    """The next one is a run of its own."""
+    journal = create_directory(tmp_path, "x")
+    meta = Meta("id", DEAD, Target("sqlite:///mlflow.db"), 0, "/", 0)
+    write_atomically(journal.meta, msgspec.json.encode(meta))
+    writer = JournalWriter(journal)
+    writer.append(MetricsRecord(0, 1, 4, None, None, {"loss": 0.5}))
+    writer.append(LifecycleRecord(0, 1, "finished", "FINISHED"))
+    writer.close()
+    assert last_step_of(later(journal)) is None
+    assert last_step_of(later(journal, resume_finished=True)) == 4

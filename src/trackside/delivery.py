@@ -75,7 +75,7 @@ class Delivery:
         if state is not None and state.phase == "refused":
             msg = f"MLflow at {self._meta.target.tracking_uri} refused the run: {state.error}"
             raise TrackingError(msg)
-        self._info = None if state is None else state.run
+        self._learn(state)
         if self._info is None:
             state = self._shipper.state()
             self._warn_of_silence(state)
@@ -84,9 +84,15 @@ class Delivery:
     def run_info(self, *, wait: bool) -> RunInfo | None:
         """What the shipper said of the run; remembered, because the journal is gone after the end."""
         if self._info is None:
-            state = self._wait_for_run() if wait else self._shipper.state()
-            self._info = None if state is None else state.run
+            self._learn(self._wait_for_run() if wait else self._shipper.state())
         return self._info
+
+    def _learn(self, state: State | None) -> None:
+        """Remember what the shipper says of the run, and log once what became of a run that was there."""
+        if self._info is None and state is not None and state.run is not None:
+            self._info = state.run
+            if self._info.opening is not None:
+                logger.info("%s", self._info.opening)
 
     def _wait_for_run(self) -> State | None:
         if not self.online or not self._meta.mlflow:
@@ -114,7 +120,9 @@ class Delivery:
             return
         try:
             self._shipper.ensure_running()
-            self._shipper.log_notices(self._shipper.state())
+            state = self._shipper.state()
+            self._learn(state)
+            self._shipper.log_notices(state)
         finally:
             self._watching.release()
 

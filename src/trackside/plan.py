@@ -6,7 +6,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from trackside.arguments import checked_folder
 from trackside.destination_plan import RUN_ONLY
@@ -29,6 +29,9 @@ SMALLEST_CAP = 1 << 20
 SYSTEM_METRICS_INTERVAL = 10.0
 """Seconds: the default of MLflow's own monitor."""
 
+ALWAYS: Final = "always"
+"""``resume="always"``: the run that the checkpoints name, whatever it is."""
+
 _env_run_ids_used: set[str] = set()
 """``MLFLOW_RUN_ID`` names the run of one ``start()``; a later one in this process is a run of its own."""
 
@@ -41,7 +44,7 @@ def make_target(
     tracking_uri: str | os.PathLike[str] | None,
     artifact_location: str | os.PathLike[str] | None,
     tags: dict[str, str],
-    resume: bool,
+    resume: bool | str,
     checkpoint_dir: str | os.PathLike[str] | None,
     parent_run_id: str | None,
 ) -> Target:
@@ -50,6 +53,7 @@ def make_target(
     env_run_id = settings.run_id if settings.run_id not in _env_run_ids_used else None
     sidecar = checked_folder("checkpoint_dir", _path("checkpoint_dir", checkpoint_dir))
     named = _name("experiment_name", experiment_name) or settings.experiment_name
+    wanted = checked_resume(resume)
     return Target(
         tracking_uri=absolute_tracking_uri(uri),
         experiment_name=named,
@@ -61,7 +65,8 @@ def make_target(
         tags={**source_tags(), **tags},
         parent_run_id=_text("parent_run_id", parent_run_id),
         sidecar=None if sidecar is None else str(Path(sidecar).absolute()),
-        resume=bool(resume),
+        resume=wanted is not False,
+        resume_finished=wanted == ALWAYS,
     )
 
 
@@ -82,6 +87,19 @@ def note_started(target: Target) -> None:
     """Remember, once the run is started, that the run the environment names has been gone on with."""
     if target.required_run and target.run_id is not None:
         _env_run_ids_used.add(target.run_id)
+
+
+def checked_resume(resume: Any) -> bool | Literal["always"]:
+    """``resume`` as ``start()`` takes it; raises :class:`ConfigurationError` for anything else."""
+    if isinstance(resume, str) and resume.strip().lower() == ALWAYS:
+        return ALWAYS
+    if isinstance(resume, int) and resume in {0, 1}:  # True and False are such
+        return bool(resume)
+    msg = (
+        "resume must be True (resume the run that checkpoint_dir names, unless it is finished), "
+        f'False (start a new run) or "always" (resume a finished run, too), not {resume!r}'
+    )
+    raise ConfigurationError(msg)
 
 
 def checked_sinks(sinks: Iterable[Any]) -> tuple[Any, ...]:
@@ -184,8 +202,9 @@ def make_meta(
     rank: int = 0,
     destinations: DestinationPlan = RUN_ONLY,
     system_metrics: float | None = None,
+    beside: tuple[str, ...] = (),
 ) -> Meta:
-    """The meta record of a new journal of this process."""
+    """The meta record of a new journal of this process. ``beside``: ids of those of its other live runs."""
     return Meta(
         journal_id=secrets.token_hex(16),
         owner=this_process(),
@@ -201,5 +220,6 @@ def make_meta(
         mlflow=destinations.mlflow,
         mlflow_shape=destinations.mlflow_shape,
         system_metrics=system_metrics,
+        beside=beside,
         after=tuple(str(path) for path in leftovers_of(settings.directory, target.sidecar)),
     )

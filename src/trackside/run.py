@@ -37,6 +37,7 @@ from trackside.shipper.process import ShipperProcess
 from trackside.sink_plan import close_sinks
 from trackside.sinks.mlflow import MLflowSink
 from trackside.status import RunStatus, checked_status
+from trackside.survey import last_step_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from trackside.destination_plan import DestinationPlan
     from trackside.event_bus import Bus
     from trackside.events import ConfigEvent
-    from trackside.journal.meta import RunInfo, Target
+    from trackside.journal.meta import Meta, RunInfo, Target
     from trackside.settings import Settings
 
 active_runs: dict[int, Run] = {}
@@ -83,7 +84,7 @@ class Run:
         label = target.run_name or target.experiment_name or "run"
         self.journal: JournalDirectory = create_directory(settings.directory, label)
         try:
-            self._meta = make_meta(
+            self._meta: Meta = make_meta(
                 target,
                 settings,
                 terminate_signals=terminate_signals,
@@ -91,6 +92,7 @@ class Run:
                 rank=rank,
                 destinations=destinations,
                 system_metrics=system_metrics,
+                beside=tuple(run._meta.journal_id for run in active_runs.values()),  # noqa: SLF001 - our own kind
             )
             write_atomically(self.journal.meta, msgspec.json.encode(self._meta), durable=True)
             self._writer = JournalWriter(self.journal, cap=cap)
@@ -111,7 +113,7 @@ class Run:
         self._delivery = Delivery(
             self.journal, self._meta, settings, writer=self._writer, shipper=self._shipper
         )
-        self._sink = MLflowSink(self._writer, watch=self._delivery.watch)
+        self._sink = MLflowSink(self._writer, watch=self._delivery.watch, last_step=self._last_step_before)
         self._finishing = threading.Lock()
         self._ended = False
         self._open_end: OpenEnd | None = None
@@ -332,6 +334,11 @@ class Run:
         if self._delivery.online:
             self._delivery.wait_for_end()
         self._announce(f"run {{}} is {status}")
+
+    def _last_step_before(self) -> int | None:
+        """The last step of the attempts before this one; None in a new run."""
+        info = self._delivery.run_info(wait=False)
+        return last_step_of(self._meta) if info is None else info.last_step
 
     def _wait_before_death(self) -> None:
         if not self._ended:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from trackside.arguments import checked_config, checked_depth, checked_signals
 from trackside.destination_plan import plan_destinations
@@ -46,7 +46,7 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     config: Any = None,
     tags: Mapping[str, Any] | None = None,
     description: str | None = None,
-    resume: bool = True,
+    resume: bool | Literal["always"] = True,
     checkpoint_dir: str | os.PathLike[str] | None = None,
     flatten_depth: int | None = 1,
     sinks: Iterable[Any] = (),
@@ -68,8 +68,11 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     ``sqlite:///mlflow.db``.
     ``config``: a mapping, dataclass, Namespace, pydantic or OmegaConf object; ``flatten_depth`` levels of
     it get params of their own (None: all), and the whole becomes ``config.yaml``.
-    ``checkpoint_dir``: where ``mlflow_run_id`` is kept; with ``resume`` a run named there is gone on with.
-    ``MLFLOW_RUN_ID`` beats it and counts even without ``resume``.
+    ``checkpoint_dir``: where the file ``mlflow_run_id`` is kept, which names the latest run. With ``resume``
+    that run is resumed, unless it is FINISHED or has another experiment or name than asked for: then a
+    warning says so, and a new run starts. ``resume="always"`` resumes it whatever it is. ``MLFLOW_RUN_ID``
+    beats the file, and names a run to resume whatever ``resume`` is. A run whose owner lives, in another
+    process, is added to, and its status is left to the owner.
     ``sinks``: more sinks for this run, detached and closed at its end: objects, names (``"console"``) or
     mappings (``{"type": "console", "shape": {...}}``).
     ``destinations``: what the shipper delivers to beside MLflow: kinds (``"tensorboard"``) or mappings

@@ -26,6 +26,9 @@ _ENDS = {"exited", "finishing", "finished"}
 
 _SEVERITY = {"RUNNING": 0, "FINISHED": 1, "KILLED": 2, "FAILED": 2}
 
+SUCCEEDED = "replaced by another program (exec), which has its own run"
+"""The reason of an end that is none where that program resumes the run."""
+
 INTERRUPT_MEMORY_MS = 120_000
 """A Ctrl-C this long before a silent death still explains it; an older one was survived."""
 
@@ -228,7 +231,7 @@ def _exit_verdict(evidence: Evidence, *, final: bool) -> Verdict:
 def _replaced_verdict(evidence: Evidence) -> Verdict:
     """The training handed the process over by ``exec``. How that ends is how the run ends."""
     if evidence.succeeded:
-        return Verdict("FINISHED", "replaced by another program (exec), which has its own run", final=True)
+        return Verdict("FINISHED", SUCCEEDED, final=True)
     if not evidence.dead:
         return Verdict()
     if evidence.killed_by is not None:

@@ -9,12 +9,14 @@ import msgspec
 
 from trackside.journal.cursor import Cursor, delivered_points, load_cursor
 from trackside.journal.directory import JournalDirectory, last_sign_ms, read_json
+from trackside.journal.format import LifecycleRecord, MetricsRecord
 from trackside.journal.meta import LaneState, Meta, State
 from trackside.journal.owner import was_this_process
 from trackside.journal.reader import JournalReader, Position
 from trackside.journal.scoreboard import read_dropped, read_on_device
 from trackside.shipper.lock import is_locked
 from trackside.shipper.watch import has_ended
+from trackside.status import decide, evidence_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -154,6 +156,51 @@ def leftovers_of(directory: Path, sidecar: str | None) -> list[Path]:
 
 def _is_over(journal: JournalDirectory, meta: Meta) -> bool:
     return owner_has_ended(journal, meta) or was_this_process(meta.owner)
+
+
+def last_step_of(meta: Meta) -> int | None:
+    """The last step of the attempts before the one of ``meta``, as far as their journals lie here.
+
+    None when they belong to a run that this attempt does not resume. Reads one segment of each.
+    """
+    steps = [_last_step(JournalDirectory(path), meta) for path in meta.after if meta.target.resume]
+    return max((step for step in steps if step is not None), default=None)
+
+
+def _last_step(journal: JournalDirectory, later: Meta) -> int | None:
+    meta = read_json(journal.meta, Meta)
+    for number in reversed(journal.segment_numbers()) if meta is not None else ():
+        step, told = _last_step_from(journal, number)
+        if step is not None:  # else it is the next segment, made ready and not begun
+            return step if meta is not None and _is_resumed(meta, later, told) else None
+    return None
+
+
+def _last_step_from(journal: JournalDirectory, number: int) -> tuple[int | None, list[LifecycleRecord]]:
+    """The largest step in the segments from ``number`` on, and what was said of the run's end."""
+    last, told = None, []
+    reader = JournalReader(journal, Position(segment=number))
+    reader.writer_dead = True
+    try:
+        while entries := reader.read():
+            for record in (entry.record for entry in entries):
+                if isinstance(record, LifecycleRecord):
+                    told.append(record)
+                elif isinstance(record, MetricsRecord) and (last is None or record.step > last):
+                    last = record.step
+    finally:
+        reader.close()
+    return last, told
+
+
+def _is_resumed(meta: Meta, later: Meta, told: list[LifecycleRecord]) -> bool:
+    """Whether a later attempt resumes the run: it is not finished, and is the one asked for."""
+    wanted, had = later.target, meta.target
+    if wanted.resume_finished:
+        return True
+    asked = ((wanted.experiment_name, had.experiment_name), (wanted.run_name, had.run_name))
+    same = all(now in {None, before} for now, before in asked)
+    return same and decide(evidence_from(told)).status != "FINISHED"
 
 
 def _condition(journal: JournalDirectory, meta: Meta, state: State | None) -> str:

@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Any
 from trackside.destinations.mlflow_address import alone_with, check_address, probe_database
 from trackside.destinations.mlflow_errors import translate, translate_opening
 from trackside.destinations.mlflow_metrics import MAX_METRICS_PER_BATCH, MetricsWay
+from trackside.destinations.mlflow_owner import OWNER_TAG, Ownership, describe_owner
 from trackside.destinations.mlflow_params import ConfigWriter, artifact_name
-from trackside.destinations.mlflow_run import RunOpener, wait_for_leftovers
+from trackside.destinations.mlflow_redone import RedoneSteps, last_steps
+from trackside.destinations.mlflow_run import Found, RunOpener, wait_for_leftovers
 from trackside.destinations.mlflow_system import SystemMetrics
 from trackside.destinations.mlflow_tags import end_tags
 from trackside.destinations.mlflow_upload import Uploader
@@ -29,6 +31,7 @@ from trackside.errors import (
     DeliveryError,
     RefusedError,
     RejectedError,
+    RetryableError,
     UnauthorisedError,
 )
 from trackside.events import now_ms
@@ -51,6 +54,9 @@ LOAD_SAMPLES = 50
 """Sent at a time: some ten numbers each, more with GPUs."""
 
 HEARTBEAT_SECONDS = 30.0
+OWNER_LOOK_SECONDS = 15.0
+"""Between two looks at the owner of the run, once this attempt, a secondary writer, has ended."""
+
 LAST_UPLOAD_SECONDS = 15.0
 REQUEST_TIMEOUT = 30
 """Seconds. MLflow's default of 120, seven times over, keeps a caller waiting for minutes."""
@@ -88,6 +94,8 @@ class MLflowDestination:
         )
         self._sample_load_every = sample_load_every
         self._load: SystemMetrics | None = None
+        self._ownership = Ownership(meta)
+        self._redone: RedoneSteps | None = None
 
     @property
     def batch_points(self) -> int:
@@ -101,7 +109,8 @@ class MLflowDestination:
             if self._client is None:
                 self._client = self._call(self._connect)
             if self._progress.state.run is None:
-                self._open_run(RunOpener(self._client, self._meta, translate=self._translate))
+                self._open_run()
+            self._ownership.begin(self._get_run())
         except UnauthorisedError as error:
             if not self._start_waits():
                 raise
@@ -113,6 +122,8 @@ class MLflowDestination:
 
     def write_metrics(self, batch: Sequence[MetricsRecord]) -> None:
         """Send all points of ``batch``."""
+        if self._redone is not None:
+            self._redone.check(batch, self._metrics.valid)
         self._metrics.send(batch)
 
     def write_config(self, record: ConfigRecord) -> None:
@@ -121,6 +132,8 @@ class MLflowDestination:
             run = self._progress.state.run
             resumed = run is not None and run.resumed
             name = artifact_name(resumed=resumed, started_ms=self._meta.started_ms)
+            if not self._ownership.held:
+                name = self._beside_owners(name)
             self._config = ConfigWriter(self, self._outbox, name=name, notice=self._progress.notice)
         self._config.write(record)
 
@@ -133,8 +146,9 @@ class MLflowDestination:
         self._tell(self._client.log_batch, params=[self._param(*item) for item in params.items()])
 
     def set_tag(self, key: str, value: str) -> None:
-        """Set a tag of the run (for :class:`ConfigWriter`)."""
-        self._tell(self._client.set_tag, key, value)
+        """Set a tag of the run (for :class:`ConfigWriter`); a secondary writer leaves the owner's alone."""
+        if self._ownership.held:
+            self._tell(self._client.set_tag, key, value)
 
     def idle(self) -> None:
         """Heartbeat, load and uploads, each when it is due."""
@@ -146,12 +160,13 @@ class MLflowDestination:
     def settle(self, verdict: Verdict, evidence: Evidence, counts: dict[str, int]) -> None:
         """Set the tags that say why, then the status, unless a newer attempt has taken the run over."""
         self._send_load(until_ms=evidence.ended_ms or evidence.died_ms or None)
+        ours = self._owns_end(verdict, evidence)
         if evidence.crash is not None and evidence.crash.traceback:
             self._keep_traceback(evidence.crash.traceback)
-        if not self._is_ours():
-            logger.info("a newer attempt goes on with run %s: its status is left alone", self._run_id)
-        else:
+        if ours:
             self._set_end(verdict, evidence, counts)
+        else:
+            logger.info("run %s has another owner: its status is left alone", self._run_id)
         known = ("emitted", "shipped", "dropped", "rejected")
         self._progress.update(status=verdict.status, **{name: counts[name] for name in known})
         if verdict.final:
@@ -188,21 +203,35 @@ class MLflowDestination:
         self._metrics.connect(client, Metric, patience=float(os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]))
         return client
 
-    def _open_run(self, opener: RunOpener) -> None:
+    def _open_run(self) -> None:
         """Find, resume or create the run; in this order, since one that was created has a sidecar too."""
+        opener = self._opener()
         unsure = self._progress.state.creating
         run = opener.find_created() if unsure else None
-        resumed = False
+        found: Found | None = None
         if run is None:
-            run = opener.resume()
-            resumed = run is not None
+            found = opener.resume()
+            run = None if found is None else found.run
         if run is None:
             self._created_blindly = unsure
             self._progress.update(creating=True)
             run = opener.create()
-        info = opener.describe(run, resumed=resumed)
+        info = opener.describe(run, found=found)
         self._keep_sidecar(info)
         self._progress.update(run=info, creating=False)
+        if found is not None and found.claimed:
+            self._redone = RedoneSteps(
+                last_steps(found.run), run_id=info.run_id, notice=self._progress.notice
+            )
+
+    def _opener(self) -> RunOpener:
+        return RunOpener(
+            self._client,
+            self._meta,
+            translate=self._translate,
+            tag=self._tag,
+            notice=self._progress.notice,
+        )
 
     def _keep_sidecar(self, info: RunInfo) -> None:
         directory = self._meta.target.sidecar
@@ -223,7 +252,7 @@ class MLflowDestination:
     # Going on
 
     def _start_sampling(self) -> None:
-        if self._sample_load_every is None or self._load is not None:
+        if self._sample_load_every is None or self._load is not None or not self._ownership.held:
             return
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
@@ -258,18 +287,41 @@ class MLflowDestination:
             self._load.sent(samples)
 
     def _heartbeat(self) -> None:
+        """Show that the owner lives, or, as a secondary writer, look whether it does."""
         self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
         self._progress.touch()
-        self._stay_running()
+        run = self._get_run()
+        self._look_at_owner(run)
+        if not self._ownership.held:
+            return
+        if self._progress.state.status is None and run.info.status != "RUNNING":
+            # What `trackside reap` thought in an outage, or another program that ended our run.
+            self._tell(self._client.update_run, "RUNNING")
         now = datetime.now(tz=timezone.utc).isoformat(timespec="seconds")
         self.set_tag("trackside.heartbeat", f"{now} {socket.gethostname()}")
 
-    def _stay_running(self) -> None:
-        """Take back what ``trackside reap`` may have thought in an outage without heartbeats."""
-        if self._progress.state.status is None:
-            status = self._tell(self._client.get_run).info.status
-            if status != "RUNNING":
-                self._tell(self._client.update_run, "RUNNING")
+    def _get_run(self) -> Any:
+        return self._tell(self._client.get_run)
+
+    def _look_at_owner(self, run: Any) -> None:
+        held = self._ownership.held
+        if self._ownership.look(run):
+            self._claim(run)
+        elif held and not self._ownership.held:
+            self._progress.notice(
+                f"{describe_owner(run.data.tags)} has taken run {self._run_id} over: this process goes on "
+                "adding points to it, and no longer sets its status"
+            )
+
+    def _claim(self, run: Any) -> None:
+        """Take the run over from an owner that is gone, or whose end this training has outlived."""
+        self._opener().claim(self._run_id)
+        self._ownership.held = True
+        self._progress.notice(
+            f"this process now owns run {self._run_id} and sets its status: "
+            f"{describe_owner(run.data.tags)}, its owner so far, is gone"
+        )
+        self._start_sampling()
 
     def _upload(self, path: Path) -> None:
         with _uploading:  # MLflow 3.6 uploads to the server it finds here, not to the client's
@@ -278,9 +330,26 @@ class MLflowDestination:
 
     # Ending
 
-    def _is_ours(self) -> bool:
-        tags = self._tell(self._client.get_run).data.tags
-        return bool(tags.get("trackside.journal", self._meta.journal_id) == self._meta.journal_id)
+    def _owns_end(self, verdict: Verdict, evidence: Evidence) -> bool:
+        """Whether the status is ours to set.
+
+        Raises :class:`RetryableError` while that cannot be told; the trainer need not wait for it.
+        """
+        run = self._get_run()
+        ended = evidence.ended_ms or evidence.died_ms or now_ms()
+        found = self._ownership.look_at_end(run, ended_ms=ended)
+        if found == "claim":
+            self._claim(run)
+        elif found == "wait" and verdict.final:
+            self._progress.update(status=verdict.status)
+            msg = f"waiting to see whether the owner of the run, {describe_owner(run.data.tags)}, lives"
+            raise RetryableError(msg, retry_after=OWNER_LOOK_SECONDS)
+        return self._ownership.held
+
+    def _beside_owners(self, name: str) -> str:
+        """A name for a secondary writer's artifact, which must not replace the owner's."""
+        stem, _, ending = name.rpartition(".")
+        return f"{stem}.{self._meta.journal_id[:8]}.{ending}"
 
     def _set_end(self, verdict: Verdict, evidence: Evidence, counts: dict[str, int]) -> None:
         tags = [self._tag(*item) for item in end_tags(verdict, evidence, counts).items()]
@@ -290,15 +359,28 @@ class MLflowDestination:
             raise
         except RejectedError as error:  # the status matters more than the reason
             self._progress.notice(f"the tags that tell how the run ended were refused: {error}")
+        if verdict.final:
+            self._forget_owner()
         ended = evidence.ended_ms or evidence.died_ms or now_ms()
         self._tell(self._client.set_terminated, status=verdict.status, end_time=ended)
         if self._created_blindly:
-            opener = RunOpener(self._client, self._meta, translate=self._translate)
-            opener.delete_twins(self._run_id)
+            self._opener().delete_twins(self._run_id)
+
+    def _forget_owner(self) -> None:
+        """A run that has ended shows no process. The journal's tag stays, for those who come later."""
+        if OWNER_TAG not in self._get_run().data.tags:
+            return
+        try:
+            self._tell(self._client.delete_tag, OWNER_TAG)
+        except RefusedError:
+            raise
+        except RejectedError as error:
+            logger.info("the tag %s stays: %s", OWNER_TAG, error)
 
     def _keep_traceback(self, text: str) -> None:
+        name = "traceback.txt"
         try:
-            self._outbox.put("traceback.txt", text)
+            self._outbox.put(name if self._ownership.held else self._beside_owners(name), text)
         except OSError as error:  # a full disk may be why it crashed; the status matters more
             self._progress.notice(f"the traceback could not be kept to be uploaded: {error}")
 

@@ -49,7 +49,9 @@ class Target(msgspec.Struct, frozen=True):
     sidecar: str | None = None
     """Directory of the checkpoint's ``mlflow_run_id`` file, kept up to date with the run's id."""
     resume: bool = True
-    """Whether the run named by the sidecar is gone on with."""
+    """Whether the run named by the sidecar is resumed."""
+    resume_finished: bool = False
+    """Whether it is resumed even if it is finished, or has another experiment or name."""
 
 
 class DestinationSpec(msgspec.Struct, frozen=True):
@@ -87,6 +89,8 @@ class Meta(msgspec.Struct, frozen=True):
     mlflow_shape: Shaping | None = None
     system_metrics: float | None = None
     """Seconds between two samples of the machine's load; None for none."""
+    beside: tuple[str, ...] = ()
+    """Ids of the journals of this process's other runs that were live at the start."""
 
     @property
     def destination_names(self) -> tuple[str, ...]:
@@ -106,6 +110,12 @@ class RunInfo(msgspec.Struct, frozen=True):
     created_ms: int = 0
     name: str = ""
     """MLflow's, which makes one up for a run that has none."""
+    joined: bool = False
+    """Whether another attempt owned it when this one came: then this one was a secondary writer at first."""
+    last_step: int | None = None
+    """The last step of a resumed run."""
+    opening: str | None = None
+    """What was done with a run that was there before, in words."""
 
 
 class LaneState(msgspec.Struct, frozen=True):

@@ -41,13 +41,17 @@ _MAX_REPR = 60
 
 
 class MLflowSink:
-    """Coerces and journals. ``watch`` is called every few seconds, on whichever thread emits then."""
+    """Coerces and journals. ``watch`` is called every few seconds, on whichever thread emits then.
+
+    ``last_step`` gives the last step of a resumed run. It is called once, if the first sample has no step.
+    """
 
     def __init__(
         self,
         journal: JournalWriter,
         *,
         watch: Callable[[], None] | None = None,
+        last_step: Callable[[], int | None] | None = None,
         devices: Devices | None = None,
     ) -> None:
         self._journal = journal
@@ -60,6 +64,7 @@ class MLflowSink:
         self._next_watch_ms = now_ms() + WATCH_EVERY_MS
         self._last_step = -1
         self._bad_steps = 0
+        self._find_last_step = last_step
         self._warned: set[str] = set()
 
     def on_metrics(self, sample: MetricsSample) -> None:
@@ -172,6 +177,8 @@ class MLflowSink:
     def _step(self, step: Any) -> int:
         """An int for what is given as a step; the step after the last where it has no meaning as one."""
         number = read_step(step)
+        if number is None and self._last_step == -1:
+            self._continue_counting()
         taken = self._last_step + 1 if number is None else number
         if step is None:
             self._warn("a sample", f"came without a step and is kept as step {taken}; pass step= to log()")
@@ -191,6 +198,13 @@ class MLflowSink:
                 once_for="steps with a fraction",
             )
         return taken
+
+    def _continue_counting(self) -> None:
+        """Count on from the last step of a resumed run."""
+        find, self._find_last_step = self._find_last_step, None
+        found = None if find is None else find()
+        if found is not None:
+            self._last_step = found
 
     def _depth(self, depth: Any) -> int | None:
         if depth is None or (isinstance(depth, int) and depth >= 0):

@@ -1,0 +1,354 @@
+"""Several attempts at one run, in every order of ends: only the owner's end is the run's."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import psutil
+import pytest
+from mlflow.tracking import MlflowClient
+
+from tests.ends.harness import new_database
+from tests.faults.delivery import Delivery, delivery, new_meta
+from tests.faults.fake import until
+from trackside.destinations import mlflow as destination_
+from trackside.destinations import mlflow_owner
+from trackside.destinations.mlflow_owner import (
+    JOURNAL_TAG,
+    LONG_GONE,
+    OWNER_TAG,
+    QUIET,
+    OwnerWatch,
+    may_claim,
+    owner_tags,
+)
+from trackside.destinations.mlflow_reaper import HEARTBEAT_TAG
+from trackside.journal.meta import Owner, boot_id, start_ticks, this_process
+from trackside.status import Evidence
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ELSEWHERE = Owner("elsewhere", 1, 0.0, "another-boot another-namespace")
+EXPERIMENT = "owners"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A store for all tests of this module."""
+    return new_database(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture
+def client(store: str) -> MlflowClient:
+    """For reading it back."""
+    return MlflowClient(store)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heartbeats, and what is derived from them, in fractions of a second."""
+    monkeypatch.setattr(destination_, "HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr(destination_, "OWNER_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(mlflow_owner, "QUIET", 1.5)
+
+
+@pytest.fixture
+def other() -> Iterator[Other]:
+    """Another process of this machine."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        yield Other(process)
+        process.kill()
+
+
+class Other:
+    """A process that can own a run, and die."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        me = this_process()
+        started = psutil.Process(process.pid).create_time()
+        self.owner = Owner(me.host, process.pid, started, boot_id(), start_ticks(process.pid))
+
+    def die(self) -> None:
+        """End at once."""
+        self._process.kill()
+        self._process.wait()
+
+
+def attempt(journals: Path, store: str, owner: Owner | None = None, **target: Any) -> Delivery:
+    """An attempt of the process ``owner``, by default this one, that has opened its run."""
+    target = {"experiment_name": EXPERIMENT, **target}
+    meta = msgspec.structs.replace(new_meta(store, **target), owner=owner or this_process())
+    made = Delivery(journals, store, meta=meta)
+    made.lane.start()
+    until(lambda: made.lane.opened, 60)
+    return made
+
+
+def end(rig: Delivery, **evidence: Any) -> None:
+    """Have the attempt's process be over."""
+    rig.evidence = Evidence(dead=True, **evidence)
+    rig.lane.reader.writer_dead = True
+    rig.lane.wake.set()
+    rig.join(60)
+    rig.writer.close()
+
+
+def finish(rig: Delivery) -> None:
+    """Have it end well."""
+    end(rig, finished="FINISHED", ended_ms=time.time_ns() // 1_000_000)
+
+
+def fail(rig: Delivery) -> None:
+    """Have it die without a word."""
+    end(rig, died_ms=time.time_ns() // 1_000_000)
+
+
+def status(client: MlflowClient, run_id: str) -> str:
+    """The run's, now."""
+    return str(client.get_run(run_id).info.status)
+
+
+@pytest.mark.parametrize("owner_first", [True, False])
+@pytest.mark.parametrize(("owner_ends", "joiner_ends"), [(finish, fail), (fail, finish)])
+def test_the_owners_end_is_the_runs(  # noqa: PLR0917 - each a fixture, or a dimension
+    store: str,
+    client: MlflowClient,
+    journals: Path,
+    other: Other,
+    owner_first: bool,
+    owner_ends: Any,
+    joiner_ends: Any,
+) -> None:
+    """Whoever ends first, and however the secondary writer ends."""
+    owner = attempt(journals, store, other.owner)
+    joiner = attempt(journals, store, run_id=owner.run_id, required_run=True)
+    assert joiner.progress.state.run is not None
+    assert joiner.progress.state.run.joined
+    assert (owner.destination._ownership.held, joiner.destination._ownership.held) == (True, False)
+    joiner.emit(3)
+    ends = [(owner_ends, owner), (joiner_ends, joiner)]
+    for ending, rig in ends if owner_first else ends[::-1]:
+        ending(rig)
+    run = client.get_run(owner.run_id)
+    assert run.info.status == ("FINISHED" if owner_ends is finish else "FAILED")
+    assert run.data.tags[JOURNAL_TAG] == owner.meta.journal_id
+    assert OWNER_TAG not in run.data.tags
+    assert len(client.get_metric_history(owner.run_id, "loss")) == 3
+    assert not (owner.notices + joiner.notices)
+
+
+def test_a_joiner_adds_and_changes_nothing(
+    store: str, client: MlflowClient, journals: Path, other: Other
+) -> None:
+    """Tags, params and artifacts of the owner's stay; new ones come beside them."""
+    owner = attempt(journals, store, other.owner, tags={"team": "a"})
+    owner.configure({"lr": "0.1"})
+    until(lambda: "lr" in client.get_run(owner.run_id).data.params)
+    joiner = attempt(
+        journals, store, run_id=owner.run_id, required_run=True, tags={"team": "b", "split": "test"}
+    )
+    joiner.configure({"lr": "0.2", "batch": "8"})
+    finish(joiner)
+    finish(owner)
+    run = client.get_run(owner.run_id)
+    assert run.data.params == {"lr": "0.1", "batch": "8"}
+    assert (run.data.tags["team"], run.data.tags["split"]) == ("a", "test")
+    assert "trackside.params.changed" not in run.data.tags
+    assert "params differ" in joiner.notices
+    names = [artifact.path for artifact in client.list_artifacts(owner.run_id)]
+    assert "config.yaml" in names
+    assert [name for name in names if joiner.meta.journal_id[:8] in name]
+
+
+def test_a_resumed_run_whose_owner_is_dead_is_taken_over(
+    store: str, client: MlflowClient, journals: Path, other: Other
+) -> None:
+    """Before the dead process's own shipper has said so: that one leaves the status to the new owner."""
+    first = attempt(journals, store, other.owner)
+    other.die()
+    second = attempt(journals, store, run_id=first.run_id, required_run=True)
+    assert second.destination._ownership.held
+    fail(first)
+    assert status(client, first.run_id) == "RUNNING"
+    finish(second)
+    assert status(client, first.run_id) == "FINISHED"
+
+
+def test_a_process_that_executes_itself_again_takes_its_run_over(
+    store: str, client: MlflowClient, journals: Path
+) -> None:
+    """Number and start time are the same, and so it is no other process that lives."""
+    first = attempt(journals, store)
+    second = attempt(journals, store, run_id=first.run_id, required_run=True)
+    finish(second)
+    fail(first)
+    assert status(client, first.run_id) == "FINISHED"
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("ends_early", [True, False])
+def test_an_owner_that_vanishes_is_succeeded(
+    store: str, client: MlflowClient, journals: Path, ends_early: bool
+) -> None:
+    """On another machine, with a fresh heartbeat: a preempted job that is started again elsewhere.
+
+    Its status is set however soon it ends.
+    """
+    owner = attempt(journals, store, ELSEWHERE)
+    owner.lane.stop()
+    owner.join(60)
+    joiner = attempt(journals, store, run_id=owner.run_id, required_run=True)
+    assert not joiner.destination._ownership.held
+    if ends_early:
+        begun = time.monotonic()
+        joiner.evidence = Evidence(finished="FINISHED")
+        joiner.lane.wake.set()
+        until(lambda: joiner.progress.state.status == "FINISHED")
+        assert time.monotonic() - begun < 1.5, "the training does not wait for it"
+    else:
+        until(lambda: joiner.destination._ownership.held)
+        assert status(client, owner.run_id) == "RUNNING"
+        assert "this process now owns run" in joiner.notices
+    finish(joiner)
+    assert status(client, owner.run_id) == "FINISHED"
+    owner.writer.close()
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_owner_that_was_only_silent_finds_its_successor(
+    store: str, client: MlflowClient, journals: Path
+) -> None:
+    """It goes on adding points, and says so; the status is the successor's."""
+    owner = attempt(journals, store, ELSEWHERE)
+    owner.lane.stop()
+    owner.join(60)
+    joiner = attempt(journals, store, run_id=owner.run_id, required_run=True)
+    until(lambda: joiner.destination._ownership.held)
+    again = owner.restart()
+    again.start()
+    until(lambda: again.opened, 60)
+    fail(owner)
+    assert status(client, owner.run_id) == "RUNNING"
+    finish(joiner)
+    assert status(client, owner.run_id) == "FINISHED"
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_status_that_another_program_set_is_taken_back(
+    store: str, client: MlflowClient, journals: Path, other: Other
+) -> None:
+    """A plain ``mlflow.start_run(run_id=...)`` beside the training ends the run as FINISHED."""
+    owner = attempt(journals, store, other.owner)
+    client.set_terminated(owner.run_id, "FINISHED")
+    until(lambda: status(client, owner.run_id) == "RUNNING")
+    fail(owner)
+    assert status(client, owner.run_id) == "FAILED"
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("outlives", [True, False])
+def test_two_trainings_with_one_checkpoint_directory(  # noqa: PLR0917 - fixtures
+    store: str, client: MlflowClient, journals: Path, tmp_path: Path, other: Other, outlives: bool
+) -> None:
+    """Both are told; the status is that of the one which ends last."""
+    place = str(tmp_path / "checkpoints")
+    one = attempt(journals, store, other.owner, sidecar=place)
+    two = attempt(journals, store, sidecar=place)
+    assert two.run_id == one.run_id
+    assert f"another training (process {other.owner.pid} on " in two.notices
+    if outlives:
+        fail(one)
+        until(lambda: status(client, one.run_id) == "RUNNING")
+        finish(two)
+    else:
+        fail(two)
+        finish(one)
+    assert status(client, one.run_id) == "FINISHED"
+
+
+def test_a_run_that_no_trackside_made_is_owned(store: str, client: MlflowClient, journals: Path) -> None:
+    """``mlflow run`` and orchestrators make a run, set MLFLOW_RUN_ID, and look for a status only then."""
+    run_id = client.create_run("0").info.run_id
+    rig = attempt(journals, store, run_id=run_id, required_run=True)
+    assert rig.destination._ownership.held
+    finish(rig)
+    assert status(client, run_id) == "FINISHED"
+
+
+def test_what_is_delivered_late_does_not_undo_a_later_end(
+    store: str, client: MlflowClient, journals: Path, other: Other
+) -> None:
+    """An offline attempt is synced after a later one has finished the run: it adds its points."""
+    other.die()
+    run_id = client.create_run("0").info.run_id
+    meta = msgspec.structs.replace(new_meta(store, run_id=run_id, required_run=True), owner=other.owner)
+    time.sleep(0.01)
+    finish(attempt(journals, store, run_id=run_id, required_run=True))
+    with delivery(journals, store, meta=meta) as late:
+        late.emit(3)
+        late.lane.start()
+        fail(late)
+    run = client.get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["loss"] == 1.0
+
+
+def test_what_a_run_says_of_its_owner() -> None:
+    """Each way to tell whether a run that shows RUNNING may be taken over."""
+    mine = new_meta("sqlite://")
+
+    def run(owner: Owner | None, silent_for: float | None = 1.0, journal: str = "theirs") -> Any:
+        tags = {JOURNAL_TAG: journal}
+        if owner is not None:
+            tags |= {OWNER_TAG: owner_tags(msgspec.structs.replace(mine, owner=owner))[OWNER_TAG]}
+        if silent_for is not None:
+            beat = datetime.now(tz=timezone.utc) - timedelta(seconds=silent_for)
+            tags[HEARTBEAT_TAG] = f"{beat.isoformat()} somewhere"
+        info = SimpleNamespace(status="RUNNING", end_time=None, run_id="r")
+        return SimpleNamespace(info=info, data=SimpleNamespace(tags=tags))
+
+    me = this_process()
+    parent = psutil.Process().parent()
+    assert parent is not None
+    living = Owner(me.host, parent.pid, parent.create_time(), boot_id(), start_ticks(parent.pid))
+    dead = msgspec.structs.replace(me, start_ticks=1)
+    rebooted = msgspec.structs.replace(ELSEWHERE, host=me.host)
+    assert not may_claim(run(living, silent_for=LONG_GONE + 9), mine)
+    assert may_claim(run(dead), mine)
+    assert may_claim(run(me), mine), "this very process"
+    assert may_claim(run(rebooted), mine)
+    assert not may_claim(run(ELSEWHERE), mine)
+    assert not may_claim(run(ELSEWHERE, silent_for=None), mine)
+    assert may_claim(run(ELSEWHERE, silent_for=LONG_GONE + 9), mine)
+    assert not may_claim(run(None), mine), "of an older version, and alive"
+    assert may_claim(run(ELSEWHERE, journal=mine.journal_id), mine)
+    beside = msgspec.structs.replace(mine, beside=("theirs",))
+    assert not may_claim(run(me), beside), "a run on another bus of this process"
+
+
+def test_watching_an_owner() -> None:
+    """A heartbeat that changes is a living owner's, whatever the clocks of the two machines say."""
+    now = 0.0
+    watch = OwnerWatch(clock=lambda: now)
+
+    def look(beat: str) -> str:
+        tags = {JOURNAL_TAG: "theirs", HEARTBEAT_TAG: beat}
+        return watch.look(SimpleNamespace(data=SimpleNamespace(tags=tags)))
+
+    assert look("a") == "unsure"
+    now += QUIET - 1
+    assert look("a") == "unsure"
+    assert look("b") == "alive"
+    now += QUIET - 1
+    assert look("b") == "alive"
+    now += 1
+    assert look("b") == "gone"
