@@ -101,7 +101,7 @@ def log() -> Iterator[list[str]]:
 @pytest.fixture
 def uri(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of a store of the test's own, in a process that nothing else configured."""
-    for name in (*rank.RANK_VARIABLES, "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID"):
+    for name in (*rank.LAUNCHER_VARIABLES, "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     # A relative PYTHONPATH would not lead this test's processes here from the new directory.

@@ -9,7 +9,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from tests.faults.fake import until
-from trackside.rank_crash import job_key, read_notes
+from trackside.launcher import job_key
+from trackside.rank_crash import read_notes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +70,7 @@ def test_its_crash_is_noted_for_rank_0(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "ValueError: this rank has a bad card" in done.stderr
     assert len((tmp_path / "metrics-1.jsonl").read_text().splitlines()) == 50
-    (note,) = read_notes(tmp_path / ".trackside", job_key(JOB), since_ms=0)
+    (note,) = read_notes(tmp_path / ".trackside", job_key({**JOB, "RANK": "1"}), since_ms=0)
     assert (note.rank, note.error_type, note.message) == (1, "ValueError", "this rank has a bad card")
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-ALL_VARIABLES = (*rank.RANK_VARIABLES, *rank.WORLD_SIZE_VARIABLES)
+ALL_VARIABLES = rank.LAUNCHER_VARIABLES
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,8 @@ def lone_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No launcher's variables, no torch, and no warning given yet."""
     for name in ALL_VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    for module in ("torch", "jax._src.distributed"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
     rank._warn_once.cache_clear()
     yield
     rank._warn_once.cache_clear()
@@ -51,7 +52,7 @@ def test_a_process_without_a_launcher_is_rank_0_of_1() -> None:
 
 @pytest.mark.parametrize("name", rank.RANK_VARIABLES)
 def test_each_launchers_variable_is_understood(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """torchrun, Slurm, Open MPI and PMI each name the rank their own way."""
+    """Each launcher names the rank its own way."""
     monkeypatch.setenv(name, "5")
     assert rank.get_rank() == 5
 
@@ -70,6 +71,92 @@ def test_torchruns_rank_beats_the_one_of_the_srun_around_it(
     monkeypatch.setenv("SLURM_PROCID", "1")
     monkeypatch.setenv("RANK", "9")
     assert rank.get_rank() == 9
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"SLURM_PROCID": "0", "OMPI_COMM_WORLD_RANK": "3"}, 3),  # mpirun in a batch script
+        ({"SLURM_PROCID": "1", "OMPI_COMM_WORLD_RANK": "0"}, 0),  # mpirun, whose daemons srun has started
+        ({"SLURM_PROCID": "0", "PMI_RANK": "2"}, 2),
+        ({"SLURM_PROCID": "0", "HOROVOD_RANK": "1"}, 1),
+        ({"SLURM_PROCID": "1", "FLUX_TASK_RANK": "4"}, 4),  # an instance of Flux in an allocation
+        ({"OMPI_COMM_WORLD_RANK": "5", "PMIX_RANK": "5"}, 5),
+        ({"RANK": "0", "OMPI_COMM_WORLD_RANK": "1"}, 0),  # `mpirun torchrun --standalone`: jobs of their own
+        ({"RANK": "0", "LOCAL_RANK": "1"}, 0),
+        ({"PMI_RANK": "0", "PMI_SIZE": "64"}, 0),  # left over from a shell
+        ({"WORLD_SIZE": "8"}, 0),
+    ],
+)
+def test_the_nearest_launcher_is_believed(
+    environment: dict[str, str], expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One launcher starts another, or a batch system's shell starts one: the inner one counts."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert rank.get_rank() == expected
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"LOCAL_RANK": "1"}, 1),  # Lightning's own launcher, with or without the rest of it
+        ({"LOCAL_RANK": "1", "NODE_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}, 1),
+        ({"LOCAL_RANK": "1", "SLURM_PROCID": "0"}, 1),  # the same in an interactive allocation
+        ({"LOCAL_RANK": "0", "SLURM_PROCID": "4"}, 4),  # srun, and a script that sets LOCAL_RANK
+        ({"LOCAL_RANK": "1", "NODE_RANK": "2", "LOCAL_WORLD_SIZE": "4"}, 9),
+        ({"LOCAL_RANK": "1", "GROUP_RANK": "1", "LOCAL_WORLD_SIZE": "2"}, 3),
+        ({"LOCAL_RANK": "0", "NODE_RANK": "0"}, 0),
+        ({"NODE_RANK": "1"}, 0),  # a machine's number, and no job
+    ],
+)
+def test_a_local_rank_without_a_rank(
+    environment: dict[str, str], expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the first process of the first node is rank 0."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert rank.get_rank() == expected
+
+
+def test_ranks_of_several_nodes_are_distinct(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while nothing says how many processes a node has."""
+    found = []
+    for node in ("0", "1", "2"):
+        for local in (None, "1", "7"):
+            monkeypatch.setenv("NODE_RANK", node)
+            monkeypatch.setenv("MASTER_ADDR", "node-0")
+            if local is None:
+                monkeypatch.delenv("LOCAL_RANK", raising=False)
+            else:
+                monkeypatch.setenv("LOCAL_RANK", local)
+            found.append(rank.get_rank())
+    assert len(set(found)) == 9
+    assert found[0] == 0
+
+
+def test_a_host_of_a_tpu_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has a number where there are several hosts; on a single one a number says nothing."""
+    monkeypatch.setenv("TPU_WORKER_ID", "3")
+    monkeypatch.setenv("TPU_WORKER_HOSTNAMES", "localhost")
+    assert rank.get_rank() == 0
+    monkeypatch.setenv("TPU_WORKER_HOSTNAMES", "t-0,t-1,t-2,t-3")
+    assert rank.get_rank() == 3
+
+
+@pytest.mark.parametrize(("client", "expected"), [(object(), (2, 4)), (None, (1, 8))])
+def test_jax_is_believed_once_it_is_initialised(
+    client: object, expected: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before that the environment has to do; its back end is not started for an answer."""
+    module = types.ModuleType("jax._src.distributed")
+    module.global_state = types.SimpleNamespace(  # type: ignore[attr-defined]
+        client=client, process_id=2, num_processes=4
+    )
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setenv("JAX_PROCESS_ID", "1")
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "8")
+    assert (rank.get_rank(), rank.get_world_size()) == expected
 
 
 @pytest.mark.parametrize("bad", ["one", "-1", "1.0", "1_0", "٣"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -11,11 +12,11 @@ import pytest
 from trackside.crash import crash_event
 from trackside.exit_code import _load_library
 from trackside.rank_crash import (
+    LATEST_MS,
     CrashNote,
     CrashNoteHook,
     expect_notes,
     forget_notes,
-    job_key,
     notes_directory,
     read_notes,
 )
@@ -98,12 +99,26 @@ def test_forgetting_removes_what_is_empty(tmp_path: Path) -> None:
     root = tmp_path / "journals"
     for job in ("one", "two"):
         CrashNoteHook(root, job, 1).note(crash_event("crashed", ValueError, BOOM, None))
-    forget_notes(root, "one")
+    forget_notes(root, "one", since_ms=0)
     assert not notes_directory(root, "one").exists()
     assert len(read_notes(root, "two", since_ms=0)) == 1
-    forget_notes(root, None)
-    forget_notes(root, "two")
+    forget_notes(root, None, since_ms=0)
+    forget_notes(root, "two", since_ms=0)
     assert not root.exists()
+
+
+def test_jobs_one_after_the_other_keep_their_notes_apart(tmp_path: Path) -> None:
+    """Same ids, same address: a later job's notes are not read, nor an earlier one's deleted."""
+    CrashNoteHook(tmp_path, "job", 1).note(crash_event("crashed", ValueError, BOOM, None))
+    (note,) = read_notes(tmp_path, "job", since_ms=0, died_ms=0)
+    assert read_notes(tmp_path, "job", since_ms=0, died_ms=note.at_ms - 1000) == [note]
+    assert read_notes(tmp_path, "job", since_ms=0, died_ms=note.at_ms - LATEST_MS - 1) == []
+    forget_notes(tmp_path, "job", since_ms=note.at_ms + 60_000)
+    assert read_notes(tmp_path, "job", since_ms=0) == [note]
+    path = notes_directory(tmp_path, "job") / "rank-1.json"
+    os.utime(path, (0, 0))
+    forget_notes(tmp_path, "job", since_ms=note.at_ms + 60_000)
+    assert not path.exists()
 
 
 EXITING = """
@@ -163,13 +178,3 @@ def test_a_damaged_note_is_passed_over(tmp_path: Path) -> None:
     CrashNoteHook(tmp_path, "job", 1).note(crash_event("crashed", ValueError, BOOM, None))
     (notes_directory(tmp_path, "job") / "rank-2.json").write_text('{"rank": 2')
     assert [note.rank for note in read_notes(tmp_path, "job", since_ms=0)] == [1]
-
-
-def test_a_job_has_a_key_of_its_own() -> None:
-    """All ranks share it, an elastic restart and another job do not; without a launcher there is none."""
-    first = {"TORCHELASTIC_RUN_ID": "a", "MASTER_PORT": "29500", "RANK": "0"}
-    assert job_key({}) is None
-    assert job_key({"RANK": "1"}) is None
-    assert job_key(first) == job_key({**first, "RANK": "1"})
-    assert job_key(first) != job_key({**first, "TORCHELASTIC_RESTART_COUNT": "1"})
-    assert job_key(first) != job_key({**first, "TORCHELASTIC_RUN_ID": "b"})

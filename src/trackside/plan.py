@@ -13,7 +13,7 @@ from trackside.destination_plan import RUN_ONLY
 from trackside.errors import ConfigurationError
 from trackside.events import now_ms
 from trackside.journal.meta import Meta, Target, source_tags, this_process
-from trackside.rank_crash import job_key
+from trackside.launcher import job_key
 from trackside.settings import DEFAULT_TRACKING_URI, Settings, absolute_tracking_uri
 from trackside.survey import leftovers_of
 from trackside.tracking_address import checked_address, checked_artifact_location

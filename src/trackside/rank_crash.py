@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import hashlib
 import os
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -25,20 +25,16 @@ from trackside.journal.directory import DIRECTORY_MODE, read_json, write_atomica
 from trackside.passing import Passing, passing_exception
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
     from types import TracebackType
 
     from trackside.events import LifecycleEvent
 
-_JOB_VARIABLES = (
-    "TORCHELASTIC_RUN_ID",
-    "TORCHELASTIC_RESTART_COUNT",
-    "SLURM_JOB_ID",
-    "SLURM_STEP_ID",
-    "MASTER_ADDR",
-    "MASTER_PORT",
-)
+LATEST_MS = 60_000
+"""How long after rank 0's death another rank may still say why it died itself."""
+
+KEPT_MS = 7 * 86_400_000
+"""How long notes are kept for a run that nobody has delivered."""
 
 
 class CrashNote(msgspec.Struct, frozen=True):
@@ -51,27 +47,25 @@ class CrashNote(msgspec.Struct, frozen=True):
     traceback: str | None
 
 
-def job_key(environment: Mapping[str, str] = os.environ) -> str | None:
-    """A text all ranks of a job share and no other job has; None outside a launcher's job."""
-    values = [environment.get(name, "") for name in _JOB_VARIABLES]
-    if not any(values):
-        return None
-    return hashlib.blake2b("\0".join(values).encode(), digest_size=8).hexdigest()
-
-
 def notes_directory(root: Path, job: str) -> Path:
     """Where the notes of a job lie."""
     return root / "ranks" / job
 
 
-def read_notes(root: Path, job: str | None, *, since_ms: int) -> list[CrashNote]:
-    """The job's notes written since ``since_ms``, the earliest first; of each rank the first."""
+def read_notes(root: Path, job: str | None, *, since_ms: int, died_ms: int | None = None) -> list[CrashNote]:
+    """The job's notes written since ``since_ms``, the earliest first; of each rank the first.
+
+    ``died_ms`` is when rank 0 died, if it did: what is written much later is of another job that has the same
+    ids and address.
+    """
     if job is None:
         return []
     directory = notes_directory(root, job)
     found = [read_json(path, CrashNote) for path in directory.glob("*.json")]
     found += [_exit_note(path) for path in directory.glob("*.exit")]
-    notes = sorted((n for n in found if n is not None and n.at_ms >= since_ms), key=lambda n: n.at_ms)
+    until_ms = died_ms + LATEST_MS if died_ms else sys.maxsize
+    in_time = (n for n in found if n is not None and since_ms <= n.at_ms <= until_ms)
+    notes = sorted(in_time, key=lambda n: n.at_ms)
     first = {note.rank: note for note in reversed(notes)}
     return [note for note in notes if first[note.rank] is note]
 
@@ -83,14 +77,20 @@ def expect_notes(root: Path, job: str | None) -> None:
             notes_directory(root, job).mkdir(mode=DIRECTORY_MODE, parents=True)
 
 
-def forget_notes(root: Path, job: str | None) -> None:
-    """Delete the job's notes: the run they belong to is settled."""
+def forget_notes(root: Path, job: str | None, *, since_ms: int) -> None:
+    """Delete the job's notes written since ``since_ms``: the final status of their run is set.
+
+    Older ones may be of an earlier job with the same ids and address, whose run still waits for its server.
+    """
     if job is None:
         return
     directory = notes_directory(root, job)
+    kept_since = time.time() * 1000 - KEPT_MS
     for path in directory.glob("*"):
         with contextlib.suppress(OSError):  # a disk that has become read-only is no reason to fail at the end
-            path.unlink()
+            written = path.stat().st_mtime_ns // 1_000_000
+            if written >= since_ms or written < kept_since:
+                path.unlink()
     for empty in (directory, directory.parent, root):
         with contextlib.suppress(OSError):  # other jobs' notes, other journals
             empty.rmdir()

@@ -25,6 +25,7 @@ from trackside.journal.directory import (
     write_atomically,
 )
 from trackside.journal.writer import JournalWriter
+from trackside.launcher import is_in_a_job
 from trackside.lifecycle import LifecycleSubscriber
 from trackside.masking import mask_uri
 from trackside.open_end import OpenEnd, conclude_earlier
@@ -280,7 +281,8 @@ class Run:
             self._bus.emit(LifecycleEvent("started"))
             if config is not None:
                 self._bus.emit(config)
-            expect_notes(self._settings.directory, self._meta.job)
+            if is_in_a_job():
+                expect_notes(self._settings.directory, self._meta.job)
             if self._delivery.online and self._shipper.start() and self._meta.mlflow:
                 self._delivery.await_run()
                 self._announce("logging run {}")
@@ -293,7 +295,7 @@ class Run:
             self._let_shipper_go()
             if not (interrupted and self._shipper.pid is not None):
                 self.journal.remove()
-                forget_notes(self._settings.directory, self._meta.job)
+                forget_notes(self._settings.directory, self._meta.job, since_ms=self._meta.started_ms)
             raise
 
     def _announce(self, what: str) -> None:

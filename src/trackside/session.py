@@ -12,6 +12,7 @@ from trackside.event_bus import Bus
 from trackside.events import ConfigEvent
 from trackside.inert import InertRun
 from trackside.journal.writer import DEFAULT_CAP
+from trackside.launcher import job_key
 from trackside.plan import (
     checked_cap,
     checked_interval,
@@ -21,7 +22,7 @@ from trackside.plan import (
     text_tags,
 )
 from trackside.rank import get_rank
-from trackside.rank_crash import CrashNoteHook, CrashNoteSink, job_key
+from trackside.rank_crash import CrashNoteHook, CrashNoteSink
 from trackside.run import Run, active_runs
 from trackside.settings import DEFAULT_TERMINATE_SIGNALS, mistyped_variables, read_environment
 from trackside.sink_plan import plan_sinks
@@ -153,9 +154,8 @@ def _refuse_second_run(bus: Bus) -> None:
 
 
 def _crash_notes(settings: Settings, rank: int) -> CrashNoteHook | None:
-    """What tells rank 0 of a crash of this rank, where there is a job they are ranks of."""
-    job = job_key()
-    return None if job is None or rank == 0 else CrashNoteHook(settings.directory, job, rank)
+    """What tells rank 0 of a crash of this rank."""
+    return None if rank == 0 else CrashNoteHook(settings.directory, job_key(), rank)
 
 
 def _checked_bus(bus: Bus | None) -> Bus:

@@ -79,7 +79,7 @@ class Meta(msgspec.Struct, frozen=True):
     cap: int = 4 << 30
     terminate_signals: tuple[int, ...] = ()
     job: str | None = None
-    """The launcher's job this process is a rank of (:func:`trackside.rank_crash.job_key`)."""
+    """The launcher's job this process is a rank of (:func:`trackside.launcher.job_key`)."""
     after: tuple[str, ...] = ()
     """Journals of earlier attempts with the same checkpoints, which have to be delivered before
     this one."""

@@ -137,7 +137,12 @@ class Shipper:
             oom=self._oom,
             replaced=self._replaced,
             succeeded=self._succeeded,
-            notes=read_notes(self._journal.path.parent, self._meta.job, since_ms=self._meta.started_ms),
+            notes=read_notes(
+                self._journal.path.parent,
+                self._meta.job,
+                since_ms=self._meta.started_ms,
+                died_ms=self._died_ms,
+            ),
         )
         return decide(known), known
 
@@ -352,7 +357,7 @@ class Shipper:
 
     def _clean_up(self) -> None:
         """Remove the journal; what nobody took stays behind, to be looked at."""
-        forget_notes(self._journal.path.parent, self._meta.job)
+        forget_notes(self._journal.path.parent, self._meta.job, since_ms=self._meta.started_ms)
         places = [self._journal.path, *(self._journal.path / spec.name for spec in self._meta.destinations)]
         if not self._journal.rejected.exists() and not any(Outbox(place).pending() for place in places):
             self._journal.remove()
