@@ -10,7 +10,7 @@ import pytest
 
 from trackside import plan
 from trackside.errors import ConfigurationError
-from trackside.plan import checked_cap, make_meta, make_target, note_started, text_tags
+from trackside.plan import checked_cap, make_meta, make_target, release, text_tags
 from trackside.settings import read_environment
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """No run of the environment's has been gone on with yet."""
-    monkeypatch.setattr(plan, "_env_run_ids_used", set())
+    monkeypatch.setattr(plan, "_env_run_ids_used", {})
 
 
 def target(environment: dict[str, str] | None = None, **arguments: Any) -> Target:
@@ -74,14 +74,15 @@ def test_arguments_come_before_the_environment() -> None:
 def test_the_environments_run_is_gone_on_with_once() -> None:
     """A later run in the process is one of its own; a start() that failed has used nothing up."""
     environment = {"MLFLOW_RUN_ID": "abc"}
+    with pytest.raises(ConfigurationError):
+        target(environment, run_name=[])
     first = target(environment)
     assert (first.run_id, first.required_run) == ("abc", True)
-    again = target(environment)
-    assert again.run_id == "abc"
-    note_started(again)
+    release(first)
+    assert target(environment).run_id == "abc"
     assert (target(environment).run_id, target(environment).required_run) == (None, False)
     assert target({"MLFLOW_RUN_ID": "def"}).run_id == "def"
-    note_started(target())
+    release(target())
 
 
 def test_paths_and_numbers_become_text(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A place for journals, no jobs around; and the process is afterwards as it was before."""
     monkeypatch.setenv("TRACKSIDE_DIR", str(tmp_path / "journals"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(plan, "_env_run_ids_used", set())
+    monkeypatch.setattr(plan, "_env_run_ids_used", {})
     before = everything_hooked()
     yield tmp_path
     left = list(active_runs.values())

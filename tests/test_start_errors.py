@@ -29,7 +29,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory of the test's own, in which the journals' would be made."""
     monkeypatch.setenv("TRACKSIDE_DIR", str(tmp_path / "journals"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(plan, "_env_run_ids_used", set())
+    monkeypatch.setattr(plan, "_env_run_ids_used", {})
     return tmp_path
 
 
@@ -223,6 +223,6 @@ def test_what_the_store_refuses(
     monkeypatch.setenv("MLFLOW_RUN_ID", wrong)
     says = refused(TrackingError, tracking_uri=uri)
     assert f"run '{wrong}' does not exist" in says
-    assert plan._env_run_ids_used == set(), "it has not been gone on with"
+    assert not plan._env_run_ids_used, "it has not been gone on with"
     monkeypatch.delenv("MLFLOW_RUN_ID")
     assert client.search_runs(["0"]) == []

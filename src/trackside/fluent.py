@@ -8,15 +8,35 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, NamedTuple
 
 from trackside import mlflow_utils
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+
+class ActiveRun(NamedTuple):
+    """A run that MLflow's own API has made active."""
+
+    run_id: str
+    experiment_id: str
+    tracking_uri: str
+
+
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
 """MLflow's own would keep the end of a process waiting for minutes when the server is down."""
+
+
+def active() -> ActiveRun | None:
+    """The active run of this thread; None without one, or while nobody has imported MLflow."""
+    mlflow = sys.modules.get("mlflow")
+    with contextlib.suppress(Exception):  # half imported, or an MLflow that we do not know
+        run = None if mlflow is None else mlflow.active_run()
+        if mlflow is not None and run is not None:
+            return ActiveRun(run.info.run_id, run.info.experiment_id, str(mlflow.get_tracking_uri()))
+    return None
 
 
 def activate(tracking_uri: str, run_id: str) -> None:

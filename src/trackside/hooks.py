@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -57,6 +58,17 @@ def _everything(_: object) -> bool:
     return True
 
 
+def _one_at_a_time(change: Callable[[ProcessHooks], None]) -> Callable[[ProcessHooks], None]:
+    """Let hooks of other threads in before or after ``change``: each replaces what it found there before."""
+
+    @functools.wraps(change)
+    def run(self: ProcessHooks) -> None:
+        with ProcessHooks._changing:
+            change(self)
+
+    return run
+
+
 class ProcessHooks:
     """The hooks of one bus.
 
@@ -67,6 +79,7 @@ class ProcessHooks:
 
     _installed: ClassVar[list[ProcessHooks]] = []
     _wakeup_owner: ClassVar[ProcessHooks | None] = None
+    _changing: ClassVar[threading.RLock] = threading.RLock()
 
     def __init__(
         self,
@@ -93,6 +106,7 @@ class ProcessHooks:
         self._exit_argument: tuple[int, str | None] | None = None
         self._concerns: Callable[[BaseException | None], bool] = _everything
 
+    @_one_at_a_time
     def install(self) -> None:
         """Hook in; a second call changes nothing."""
         if self in ProcessHooks._installed:
@@ -113,6 +127,7 @@ class ProcessHooks:
         if threading.current_thread() is threading.main_thread():
             self._hook_signals()
 
+    @_one_at_a_time
     def uninstall(self) -> None:
         """Unhook, and restore what was there before wherever nobody has hooked in on top of us."""
         if self not in ProcessHooks._installed:
@@ -144,6 +159,7 @@ class ProcessHooks:
 
     def abandon(self) -> None:
         """Give a forked child back what its parent had before."""
+        ProcessHooks._changing = threading.RLock()  # the old one may be held by a thread that is not here
         self._note_signal = self._before_death = self._run_at_exit = _nothing
         self._let_go_of_wakeup()  # before uninstall(), which would pass it on
         self.uninstall()

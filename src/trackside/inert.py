@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from trackside.crash import crash_event
 from trackside.delivery import Counts
+from trackside.parent import NO_PARENT
 from trackside.run import Run
 from trackside.sink_plan import close_sinks
 from trackside.status import checked_status
@@ -47,6 +48,7 @@ class InertRun(Run):
     tracking_uri = ""
     dropped = 0
     counts = Counts()
+    link = NO_PARENT
 
     def __repr__(self) -> str:
         return "<trackside.Run, logging nothing: another rank, or TRACKSIDE_MODE=disabled>"

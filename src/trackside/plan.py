@@ -14,6 +14,7 @@ from trackside.errors import ConfigurationError
 from trackside.events import now_ms
 from trackside.journal.meta import Meta, Target, source_tags, this_process
 from trackside.launcher import job_key
+from trackside.parent import NO_PARENT, active_parent, checked_parent
 from trackside.settings import DEFAULT_TRACKING_URI, Settings, absolute_tracking_uri
 from trackside.survey import leftovers_of
 from trackside.tracking_address import checked_address, checked_artifact_location
@@ -32,7 +33,7 @@ SYSTEM_METRICS_INTERVAL = 10.0
 ALWAYS: Final = "always"
 """``resume="always"``: the run that the checkpoints name, whatever it is."""
 
-_env_run_ids_used: set[str] = set()
+_env_run_ids_used: dict[str, object] = {}
 """``MLFLOW_RUN_ID`` names the run of one ``start()``; a later one in this process is a run of its own."""
 
 
@@ -46,27 +47,42 @@ def make_target(
     tags: dict[str, str],
     resume: bool | str,
     checkpoint_dir: str | os.PathLike[str] | None,
-    parent_run_id: str | None,
+    parent: Any = None,
+    parent_run_id: str | None = None,
 ) -> Target:
-    """What to log into, from arguments first, then the environment, then the checkpoint."""
-    uri = chosen_address(settings, tracking_uri)
-    env_run_id = settings.run_id if settings.run_id not in _env_run_ids_used else None
+    """What to log into, from arguments first, then the environment, then the checkpoint.
+
+    A child goes where its parent is, unless it is told otherwise.
+    """
+    known = checked_parent(parent, parent_run_id)
+    given = known.tracking_uri if tracking_uri is None else tracking_uri
+    uri = absolute_tracking_uri(chosen_address(settings, given))
+    known.check_address(uri)
     sidecar = checked_folder("checkpoint_dir", _path("checkpoint_dir", checkpoint_dir))
     named = _name("experiment_name", experiment_name) or settings.experiment_name
     wanted = checked_resume(resume)
+    texts = {
+        "run_name": (_text("run_name", run_name) or "").strip() or None,
+        "artifact_location": checked_artifact_location(_path("artifact_location", artifact_location)),
+    }
+    env_run_id = _claim(settings.run_id)  # behind all that raises: nothing else frees it
+    if known == NO_PARENT and env_run_id is None:
+        known = active_parent(uri)
+    if not named and not settings.experiment_id:
+        named = known.experiment_name
     return Target(
-        tracking_uri=absolute_tracking_uri(uri),
+        tracking_uri=uri,
         experiment_name=named,
-        experiment_id=None if named else settings.experiment_id,
-        run_name=(_text("run_name", run_name) or "").strip() or None,
+        experiment_id=None if named else settings.experiment_id or known.experiment_id,
         run_id=env_run_id,
         required_run=env_run_id is not None,
-        artifact_location=checked_artifact_location(_path("artifact_location", artifact_location)),
         tags={**source_tags(), **tags},
-        parent_run_id=_text("parent_run_id", parent_run_id),
+        parent_run_id=known.run_id,
+        parent_journal=known.journal,
         sidecar=None if sidecar is None else str(Path(sidecar).absolute()),
         resume=wanted is not False,
         resume_finished=wanted == ALWAYS,
+        **texts,
     )
 
 
@@ -83,10 +99,16 @@ def chosen_address(settings: Settings, tracking_uri: str | os.PathLike[str] | No
     return DEFAULT_TRACKING_URI
 
 
-def note_started(target: Target) -> None:
-    """Remember, once the run is started, that the run the environment names has been gone on with."""
+def _claim(run_id: str | None) -> str | None:
+    """``run_id``, unless another ``start()`` of this process has it, perhaps in another thread."""
+    mine = object()
+    return run_id if run_id is not None and _env_run_ids_used.setdefault(run_id, mine) is mine else None
+
+
+def release(target: Target) -> None:
+    """The start failed: the run that the environment names is the next one's."""
     if target.required_run and target.run_id is not None:
-        _env_run_ids_used.add(target.run_id)
+        _env_run_ids_used.pop(target.run_id, None)
 
 
 def checked_resume(resume: Any) -> bool | Literal["always"]:

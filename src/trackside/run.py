@@ -30,6 +30,7 @@ from trackside.lifecycle import LifecycleSubscriber
 from trackside.masking import mask_uri
 from trackside.open_end import OpenEnd, conclude_earlier
 from trackside.open_end import forget as forget_open_ends
+from trackside.parent import NO_PARENT, Parent
 from trackside.passing import Passing, interpreter_is_leaving, passing_exception
 from trackside.plan import make_meta
 from trackside.rank_crash import expect_notes, forget_notes
@@ -178,6 +179,16 @@ class Run:
         run_id = "no id yet" if info is None else info.run_id
         counts = ", ".join(f"{count} {what}" for what, count in self.counts._asdict().items())
         return f"<trackside.Run {name or ''!r} ({run_id}) {self.status}: {counts}>"
+
+    @property
+    def link(self) -> Parent:
+        """What a child needs to be nested under this run."""
+        if not self._meta.mlflow:
+            return NO_PARENT
+        info, target = self._delivery.run_info(wait=False), self._meta.target
+        journal = None if info is not None else str(self.journal.path)
+        run_id = None if info is None else info.run_id
+        return Parent(run_id, journal, self._tracking_uri, target.experiment_name, target.experiment_id)
 
     # What a user calls
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from trackside.arguments import checked_config, checked_depth, checked_signals
 from trackside.destination_plan import plan_destinations
-from trackside.errors import ConfigurationError, RunActiveError
+from trackside.errors import ConfigurationError
 from trackside.event_bus import Bus
 from trackside.events import ConfigEvent
 from trackside.inert import InertRun
@@ -18,14 +18,15 @@ from trackside.plan import (
     checked_interval,
     chosen_address,
     make_target,
-    note_started,
+    release,
     text_tags,
 )
 from trackside.rank import get_rank
 from trackside.rank_crash import CrashNoteHook, CrashNoteSink
-from trackside.run import Run, active_runs
+from trackside.reservation import reserved
+from trackside.run import Run
 from trackside.settings import DEFAULT_TERMINATE_SIGNALS, mistyped_variables, read_environment
-from trackside.sink_plan import plan_sinks
+from trackside.sink_plan import SinkPlan, plan_sinks
 
 if TYPE_CHECKING:
     import os
@@ -51,6 +52,7 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     checkpoint_dir: str | os.PathLike[str] | None = None,
     flatten_depth: int | None = 1,
     sinks: Iterable[Any] = (),
+    parent: Run | None = None,
     parent_run_id: str | None = None,
     bus: Bus | None = None,
     terminate_signals: int | str | Iterable[int | str] = DEFAULT_TERMINATE_SIGNALS,
@@ -74,6 +76,9 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     warning says so, and a new run starts. ``resume="always"`` resumes it whatever it is. ``MLFLOW_RUN_ID``
     beats the file, and names a run to resume whatever ``resume`` is. A run whose owner lives, in another
     process, is added to, and its status is left to the owner.
+    ``parent``: the run to nest this one under, which need not have an id yet; or ``parent_run_id``, if all
+    you have is an id. Without either, a run that MLflow's own API has made active in this thread is the
+    parent. Tracking address and experiment are the parent's, unless you name others.
     ``sinks``: more sinks for this run, detached and closed at its end: objects, names (``"console"``) or
     mappings (``{"type": "console", "shape": {...}}``).
     ``destinations``: what the shipper delivers to beside MLflow: kinds (``"tensorboard"``) or mappings
@@ -106,51 +111,43 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     if planned.empty:
         more = plan_sinks(sinks, rank).sinks
         return InertRun(bus, notes, more, config=config_event)
-    _refuse_second_run(bus)
-    target = make_target(
-        settings,
-        experiment_name=experiment_name,
-        run_name=run_name,
-        tracking_uri=tracking_uri,
-        artifact_location=artifact_location,
-        tags=run_tags,
-        resume=resume,
-        checkpoint_dir=checkpoint_dir if rank == 0 else None,
-        parent_run_id=parent_run_id,
-    )
-    chosen = plan_sinks(sinks, rank)
-    try:
-        run = Run(
-            bus,
+    with reserved(bus):
+        target = make_target(
             settings,
-            target,
-            terminate_signals=signals,
-            cap=cap,
-            rank=rank,
-            destinations=planned,
-            system_metrics=interval,
+            experiment_name=experiment_name,
+            run_name=run_name,
+            tracking_uri=tracking_uri,
+            artifact_location=artifact_location,
+            tags=run_tags,
+            resume=resume,
+            checkpoint_dir=checkpoint_dir if rank == 0 else None,
+            parent=parent,
+            parent_run_id=parent_run_id,
         )
-        run.begin([*chosen.sinks, *([] if notes is None else [CrashNoteSink(notes)])], config_event)
-    except BaseException:
-        chosen.close_made()
-        raise
-    note_started(target)
-    return run
+        chosen = SinkPlan((), ())
+        try:
+            chosen = plan_sinks(sinks, rank)
+            run = Run(
+                bus,
+                settings,
+                target,
+                terminate_signals=signals,
+                cap=cap,
+                rank=rank,
+                destinations=planned,
+                system_metrics=interval,
+            )
+            run.begin([*chosen.sinks, *([] if notes is None else [CrashNoteSink(notes)])], config_event)
+        except BaseException:
+            chosen.close_made()
+            release(target)
+            raise
+        return run
 
 
 def _warn_of_mistyped_variables() -> None:
     for name, near in mistyped_variables().items():
         logger.warning("the environment has %s, which trackside does not know; did you mean %s?", name, near)
-
-
-def _refuse_second_run(bus: Bus) -> None:
-    active = active_runs.get(id(bus))
-    if active is not None:
-        msg = (
-            f"this bus already has a run ({active.journal.name}): finish() it first, "
-            "or give start() a bus=Bus() of its own"
-        )
-        raise RunActiveError(msg)
 
 
 def _crash_notes(settings: Settings, rank: int) -> CrashNoteHook | None:

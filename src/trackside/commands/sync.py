@@ -57,6 +57,7 @@ def sync(
     code 0 when everything named is delivered, 1 when something is not.
     """
     from trackside.journal.directory import JournalDirectory
+    from trackside.journal.family import parents_first
     from trackside.settings import read_environment
     from trackside.survey import journals_in
 
@@ -66,7 +67,7 @@ def sync(
     if not found:
         click.echo("nothing to deliver")
         return
-    results = _deliver(found, tracking_uri, give_up_after)
+    results = _deliver(parents_first(found), tracking_uri, give_up_after)
     for one in results:
         click.echo(f"{one.journal.name}: {one.result}{f' ({one.detail})' if one.detail else ''}")
     left_alone = {"running", "busy"} if not journals else set()

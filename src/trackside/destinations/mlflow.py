@@ -17,6 +17,8 @@ import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from trackside.destinations.mlflow_address import alone_with, check_address, probe_database
 from trackside.destinations.mlflow_errors import translate, translate_opening
 from trackside.destinations.mlflow_metrics import MAX_METRICS_PER_BATCH, MetricsWay
@@ -35,6 +37,7 @@ from trackside.errors import (
     UnauthorisedError,
 )
 from trackside.events import now_ms
+from trackside.journal.family import ParentUnknownError, parent_run_id
 from trackside.settings import read_environment
 from trackside.sidecar import write_sidecar
 
@@ -105,6 +108,7 @@ class MLflowDestination:
     def open(self) -> None:
         """Connect; create the run, or resume it, once the attempts before this one are delivered."""
         wait_for_leftovers(self._meta)
+        self._meta = self._with_parent()
         try:
             if self._client is None:
                 self._client = self._call(self._connect)
@@ -202,6 +206,21 @@ class MLflowDestination:
             client = MlflowClient(tracking_uri=self._tracking_uri)
         self._metrics.connect(client, Metric, patience=float(os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]))
         return client
+
+    def _with_parent(self) -> Meta:
+        """The meta record with the parent's run id, which may have become known only now."""
+        if self._meta.target.parent_journal is None or self._progress.state.run is not None:
+            return self._meta
+        try:
+            found = parent_run_id(self._progress.journal.path, self._meta)
+        except ParentUnknownError as error:
+            self._progress.notice(f"this run is not nested under its parent: {error}")
+            return self._meta
+        if found is None:
+            parent = self._meta.target.parent_journal
+            raise RetryableError(f"waiting until the parent has a run id ({parent})")
+        target = msgspec.structs.replace(self._meta.target, parent_run_id=found)
+        return msgspec.structs.replace(self._meta, target=target)
 
     def _open_run(self) -> None:
         """Find, resume or create the run; in this order, since one that was created has a sidecar too."""

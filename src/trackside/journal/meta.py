@@ -46,6 +46,8 @@ class Target(msgspec.Struct, frozen=True):
     artifact_location: str | None = None
     tags: dict[str, str] = {}
     parent_run_id: str | None = None
+    parent_journal: str | None = None
+    """The parent's journal, where its run's id was not known at the start."""
     sidecar: str | None = None
     """Directory of the checkpoint's ``mlflow_run_id`` file, kept up to date with the run's id."""
     resume: bool = True

@@ -31,7 +31,7 @@ class Progress:
     """
 
     def __init__(self, journal: JournalDirectory, *, notice: Callable[[str], None] | None = None) -> None:
-        self._journal = journal
+        self.journal = journal
         self._pass_on = notice
         self._lock = threading.Lock()
         self._failing = False
@@ -64,7 +64,7 @@ class Progress:
     def _publish(self) -> None:
         self.state.updated_ms = now_ms()
         try:
-            write_even_when_full(self._journal.state, msgspec.json.encode(self.state))
+            write_even_when_full(self.journal.state, msgspec.json.encode(self.state))
             self._failing = False
         except OSError as error:  # the next change is published, and this one with it
             level = logging.DEBUG if self._failing else logging.WARNING

@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,9 +15,10 @@ from trackside.destinations import registry
 from trackside.destinations.context import DestinationContext
 from trackside.destinations.mlflow import MLflowDestination
 from trackside.destinations.unusable import UnusableDestination
-from trackside.journal.directory import JournalDirectory, read_json
+from trackside.journal.directory import JournalDirectory, last_sign_ms, read_json
 from trackside.journal.meta import Meta
 from trackside.journal.outbox import Outbox
+from trackside.journal.owner import has_ended
 from trackside.journal.progress import Progress
 from trackside.masking import with_credentials
 from trackside.shipper.lock import JournalLock
@@ -103,16 +105,20 @@ def _lock(journal: JournalDirectory, lock: JournalLock) -> bool:
 def _ship_leftovers(meta: Meta) -> None:
     """Start a shipper for each journal that has to be delivered first; this one's lane waits for them."""
     ours = os.environ.get(TRACKING_URI, "")
-    for path in meta.after:
-        earlier = JournalDirectory(path)
-        known = read_json(earlier.meta, Meta)
-        if known is not None:
+    for path in (*meta.after, meta.target.parent_journal):
+        earlier = JournalDirectory(path or "")
+        known = read_json(earlier.meta, Meta) if path else None
+        if known is not None and (path in meta.after or _owner_has_ended(earlier, known)):
             spawn(
                 command_for(earlier),
                 log=earlier.log,
                 tracking_uri=with_credentials(known.target.tracking_uri, ours),
                 working_directory=known.working_directory,
             )
+
+
+def _owner_has_ended(journal: JournalDirectory, meta: Meta) -> bool:
+    return has_ended(meta.owner, silent_for=time.time() - last_sign_ms(journal) / 1000)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from trackside.events import now_ms
 from trackside.journal.directory import JournalDirectory, last_sign_ms, read_json
+from trackside.journal.family import tell_children
 from trackside.journal.meta import Meta
 from trackside.journal.outbox import Outbox
 from trackside.journal.owner import succeeds
@@ -360,6 +361,9 @@ class Shipper:
         forget_notes(self._journal.path.parent, self._meta.job, since_ms=self._meta.started_ms)
         places = [self._journal.path, *(self._journal.path / spec.name for spec in self._meta.destinations)]
         if not self._journal.rejected.exists() and not any(Outbox(place).pending() for place in places):
+            run = self._progress.state.run
+            if run is not None:
+                tell_children(self._journal, run.run_id)
             self._journal.remove()
             return
         for number in self._journal.segment_numbers():

@@ -1,0 +1,53 @@
+"""A bus has one run at a time, and ``start()`` says so before it makes anything.
+
+Invariants: of several threads that start a run on one bus, one gets it, and the others a
+:class:`~trackside.errors.RunActiveError`. Nothing here waits, so that buses of their own start at the same
+time. A start that fails frees its bus, and so does a fork, in the child.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from trackside.errors import RunActiveError
+from trackside.run import active_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from trackside.event_bus import Bus
+
+_starting: dict[int, object] = {}
+"""The start in progress of each bus that has one, by the bus's id."""
+
+
+@contextlib.contextmanager
+def reserved(bus: Bus) -> Iterator[None]:
+    """Keep other starts off ``bus`` for the block.
+
+    Raises :class:`RunActiveError` if it has a run, or another thread is starting one on it.
+    """
+    mine = object()
+    try:
+        if _starting.setdefault(id(bus), mine) is not mine:  # atomic, as one call into C
+            raise RunActiveError(
+                "another thread is starting a run on this bus: let one thread start it, "
+                "or give start() a bus=Bus() of its own"
+            )
+        # After the reservation: a start that ends in between has its run in here before it frees the bus.
+        active = active_runs.get(id(bus))
+        if active is not None:
+            raise RunActiveError(
+                f"this bus already has a run ({active.journal.name}): finish() it first, "
+                "or give start() a bus=Bus() of its own"
+            )
+        yield
+    finally:
+        if _starting.get(id(bus)) is mine:
+            del _starting[id(bus)]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_starting.clear)
