@@ -63,7 +63,7 @@ def _one_at_a_time(change: Callable[[ProcessHooks], None]) -> Callable[[ProcessH
 
     @functools.wraps(change)
     def run(self: ProcessHooks) -> None:
-        with ProcessHooks._changing:
+        with ProcessHooks._changing:  # noqa: SLF001 - its own method, once it is decorated
             change(self)
 
     return run
