@@ -54,7 +54,7 @@ def test_its_own_destinations_and_nothing_else(tmp_path: Path) -> None:
     done = play(tmp_path, 1)
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
-        "None None True True",
+        "None  True True",
         "Counts(shipped=50, rejected=0, dropped=0) FINISHED",
     ]
     lines = [json.loads(line) for line in (tmp_path / "metrics-1.jsonl").read_text().splitlines()]
