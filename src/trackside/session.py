@@ -13,6 +13,7 @@ from trackside.events import ConfigEvent
 from trackside.inert import InertRun
 from trackside.journal.writer import DEFAULT_CAP
 from trackside.launcher import job_key
+from trackside.parent import checked_parent
 from trackside.plan import (
     checked_cap,
     checked_interval,
@@ -104,6 +105,7 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
         _warn_of_mistyped_variables()
     # On every rank: at a mistake all of them stop, not rank 0 alone while the others wait for it.
     checked_config(config), checked_depth(flatten_depth), chosen_address(settings, tracking_uri)
+    checked_parent(parent, parent_run_id)
     signals, cap = checked_signals(terminate_signals), checked_cap(journal_cap)
     interval, run_tags = checked_interval(system_metrics), text_tags(tags, description)
     planned = plan_destinations(destinations, rank)
