@@ -43,6 +43,13 @@ def test_the_module_runs_as_a_program():
     assert "demo" in done.stdout
 
 
+@pytest.mark.parametrize("command", [[], *([name] for name in sorted(main.commands))])
+def test_h_is_help(command: list[str]):
+    """As in most programs."""
+    short, long = (CliRunner().invoke(main, [*command, option]) for option in ("-h", "--help"))
+    assert (short.exit_code, short.output) == (0, long.output)
+
+
 def test_version_is_the_packages():
     """``--version`` says what ``trackside.__version__`` says."""
     done = run_python("-m", "trackside", "--version")

@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 from tests.ends.harness import new_database
 from tests.test_survey import ALIVE, DEAD, make, say
 from trackside.cli import main
-from trackside.commands.reap import Duration
+from trackside.commands.options import Duration
 from trackside.destinations import mlflow_reaper
 from trackside.destinations.mlflow_reaper import HEARTBEAT_TAG, parse_heartbeat, stale_runs
 from trackside.journal.meta import RunInfo
@@ -76,11 +76,11 @@ def test_a_run_that_fell_silent_is_closed(store: Store) -> None:
     for run_id in stale:
         assert f"closed {run_id}" in output
         assert store.status(run_id) == "KILLED"
-    assert "on vanished, silent for 120 min" in output
+    assert "on vanished, silent for 2h" in output
     run = store.get(stale[0])
     assert abs(run.info.end_time / 1000 - (time.time() - 2 * HOUR)) < 60
     assert run.data.tags["trackside.end.reason"] == (
-        "machine vanished vanished: no heartbeat for 120 min (reaped)"
+        "machine vanished vanished: no heartbeat for 2h (reaped)"
     )
     assert abs(float(run.data.tags["trackside.end.heartbeat_age_s"]) - 2 * HOUR) < 60
     assert reap() == (0, "no run has lost its heartbeat\n")
@@ -194,4 +194,38 @@ def test_what_is_no_duration(text: str) -> None:
     """A usage error that shows the forms there are."""
     code, output = reap("--older-than", text)
     assert code == 2
-    assert "is no length of time; write 90s, 10m, 2h or 1d" in output
+    assert "is not a length of time; write 90s, 10m, 2h or 1d" in output
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("mlflow.db", None, "no {place}/mlflow.db"),
+        ("mlflow.db", b"", "{place}/mlflow.db is not an MLflow database"),
+        ("mlflow.db", b"no database at all, but more than a hundred bytes of text" * 9, "is not an MLflow"),
+        ("mlruns", None, "no {place}/mlruns"),
+    ],
+)
+def test_a_store_that_is_not_there(
+    name: str, content: bytes | None, complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error that says what to do; nothing is made, and what is there stays as it is."""
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / name
+    if content is not None:
+        place.write_bytes(content)
+    uri = f"sqlite:///{name}" if name.endswith(".db") else name
+    result = CliRunner().invoke(main, ["reap", "--dry-run", "--tracking-uri", uri])
+    assert result.exit_code == 2
+    assert complaint.format(place=tmp_path) in result.output
+    assert "--tracking-uri or MLFLOW_TRACKING_URI" in result.output
+    assert [path.name for path in tmp_path.iterdir()] == ([] if content is None else [name])
+    assert content is None or place.read_bytes() == content
+
+
+def test_looking_leaves_the_store_as_it_was(store: Store, tmp_path: Path) -> None:
+    """A dry run writes nothing, in the database or beside it."""
+    store.run(HOUR)
+    before = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()}
+    assert CliRunner().invoke(main, ["reap", "--dry-run"]).exit_code == 0
+    assert {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()} == before

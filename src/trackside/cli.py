@@ -41,7 +41,7 @@ class _LineHandler(logging.Handler):
             self.handleError(record)
 
 
-@click.group(cls=_Group)
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="trackside", message="%(prog)s %(version)s")
 @click.pass_context
 def main(ctx: click.Context) -> None:

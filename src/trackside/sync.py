@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from trackside.journal.cursor import load_cursor
 from trackside.journal.directory import JournalDirectory, read_json
 from trackside.journal.meta import Meta, State
 from trackside.masking import with_credentials
+from trackside.shipper.fork_server import ForkServer
 from trackside.shipper.lock import is_locked
 from trackside.shipper.loop import EXIT_DONE, EXIT_LOCKED
 from trackside.shipper.process import command_for, spawn
 from trackside.survey import owner_has_ended, report
 
 if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 Result: TypeAlias = Literal["delivered", "running", "busy", "refused", "unfinished", "unreadable"]
@@ -27,9 +28,24 @@ POLL = 0.1
 GIVE_UP_AFTER = 60.0
 """Seconds without progress after which ``sync`` leaves a journal whose server does not answer."""
 
+PATIENCE_LATER = 5.0
+"""The same, for a server that has been given up once in this run of ``sync``."""
+
 
 def _ignore(_done: int, _total: int) -> None:
     """Nobody watches."""
+
+
+class ShipperHandle(Protocol):
+    """What is needed of a shipper that was started: the part of :class:`subprocess.Popen`."""
+
+    returncode: int | None
+
+    def poll(self) -> int | None:
+        """The exit code, once it has left."""
+
+    def terminate(self) -> None:
+        """Ask it to leave."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +63,13 @@ def sync_journal(
     tracking_uri: str | None = None,
     give_up_after: float = GIVE_UP_AFTER,
     on_progress: Callable[[int, int], None] = _ignore,
+    start: Callable[..., ShipperHandle] | None = None,
 ) -> Synced:
     """Deliver ``journal`` with a shipper of its own, and wait for it.
 
     ``tracking_uri`` stands in for the recorded address, whose credentials are not kept on disk; without it
     ``MLFLOW_TRACKING_URI`` does if it is the same address. ``on_progress(shipped, total)`` counts points.
+    ``start`` starts the shipper, with the signature of :func:`spawn`, which is the default.
     """
     meta = read_json(journal.meta, Meta)
     if meta is None and not journal.path.exists():
@@ -62,7 +80,7 @@ def sync_journal(
         return Synced(journal.path, "running", f"process {meta.owner.pid} on {meta.owner.host} lives")
     if is_locked(journal.lock):
         return _left_to_another(journal)
-    process = spawn(
+    process = (start or spawn)(
         command_for(journal, "--linger", give_up_after),
         log=journal.log,
         tracking_uri=tracking_uri or address_of(meta),
@@ -71,13 +89,42 @@ def sync_journal(
     return _follow(journal, process, on_progress)
 
 
+def sync_all(
+    journals: Sequence[JournalDirectory],
+    *,
+    tracking_uri: str | None = None,
+    give_up_after: float = GIVE_UP_AFTER,
+    on_progress: Callable[[JournalDirectory, int, int], None] = lambda *_: None,
+) -> Iterator[Synced]:
+    """Deliver ``journals`` one after the other, in the order given, and yield what became of each.
+
+    All shippers come from one process that imports MLflow once. A server that did not answer for one journal
+    is given less time for the next ones.
+    """
+    silent: set[str] = set()
+    with ForkServer() as server:
+        for journal in journals:
+            meta = read_json(journal.meta, Meta)
+            address = tracking_uri or ("" if meta is None else meta.target.tracking_uri)
+            synced = sync_journal(
+                journal,
+                tracking_uri=tracking_uri,
+                give_up_after=min(give_up_after, PATIENCE_LATER) if address in silent else give_up_after,
+                on_progress=partial(on_progress, journal),
+                start=server.start,
+            )
+            if synced.result == "unfinished":
+                silent.add(address)
+            yield synced
+
+
 def address_of(meta: Meta) -> str:
     """The journal's MLflow address, with credentials where the environment has them for it."""
     return with_credentials(meta.target.tracking_uri, os.environ.get("MLFLOW_TRACKING_URI", ""))
 
 
 def _follow(
-    journal: JournalDirectory, process: subprocess.Popen[bytes], on_progress: Callable[[int, int], None]
+    journal: JournalDirectory, process: ShipperHandle, on_progress: Callable[[int, int], None]
 ) -> Synced:
     first = report(journal)
     total = first.shipped + first.rejected + first.pending if first is not None else 0

@@ -87,13 +87,13 @@ def test_segments_are_listed_in_order_and_nothing_else_is(tmp_path: Path) -> Non
 
 
 def test_removed_journal_takes_an_empty_root_with_it(tmp_path: Path) -> None:
-    """The root goes with the last journal, and stays as long as it holds another."""
-    one, two = new_journal(tmp_path / "root"), new_journal(tmp_path / "root")
+    """The default root goes with the last journal, and stays as long as it holds another."""
+    one, two = new_journal(tmp_path / ".trackside"), new_journal(tmp_path / ".trackside")
     one.remove()
     assert two.path.is_dir()
     two.remove()
     two.remove()
-    assert not (tmp_path / "root").exists()
+    assert not (tmp_path / ".trackside").exists()
     assert two.segment_numbers() == []
     assert two.segment_bytes() == 0
 
@@ -102,7 +102,7 @@ def test_a_journal_somebody_just_writes_to_is_removed_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A refused shipper's last word comes after its directory was listed, and before it is removed."""
-    journal = new_journal(tmp_path / "root")
+    journal = new_journal(tmp_path / ".trackside")
     late, real = [journal.state], os.rmdir
 
     def rmdir(path, **options) -> None:
@@ -112,7 +112,7 @@ def test_a_journal_somebody_just_writes_to_is_removed_all_the_same(
 
     monkeypatch.setattr(os, "rmdir", rmdir)
     journal.remove()
-    assert not (tmp_path / "root").exists()
+    assert not (tmp_path / ".trackside").exists()
 
 
 def test_cursors_are_found_by_destination(tmp_path: Path) -> None:

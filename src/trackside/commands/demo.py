@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import shlex
-import shutil
-import sys
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from trackside.masking import MASK
+from trackside.run_page import how_to_look
+from trackside.text import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,7 +67,7 @@ def demo(ctx: click.Context, steps: int, experiment: str, tracking_uri: str | No
         click.echo("\ninterrupted: the training is over, the run is closed")
         _report(run, counter)
         ctx.exit(INTERRUPTED)
-    click.echo(f"{last.number} steps in {seconds:.1f} s: {_numbers(last)}")
+    click.echo(f"{last.number} steps in {format_duration(seconds)}: {_numbers(last)}")
     _report(run, counter)
 
 
@@ -92,10 +88,12 @@ def _progress(steps: int) -> Iterator[Callable[[Step], None]]:
     if not console.is_terminal:
         yield _line_printer(steps)
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from trackside.commands.columns import Elapsed
 
     text = TextColumn("{task.description}")
-    with Progress(BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), text, console=console) as bar:
+    with Progress(BarColumn(), MofNCompleteColumn(), Elapsed(), text, console=console) as bar:
         task = bar.add_task("", total=steps)
         yield lambda step: bar.update(task, completed=step.number, description=_numbers(step))
 
@@ -135,21 +133,4 @@ def _report(run: Run, counter: PointCounter) -> None:
         click.echo(f"{waiting} points are kept in {run.journal.path}")
         click.echo("`trackside sync` delivers them")
     else:
-        click.echo(_how_to_look(run))
-
-
-def _how_to_look(run: Run) -> str:
-    if run.url is not None:
-        return f"See it in MLflow: {run.url}"
-    command = f"{_mlflow_command()} ui --backend-store-uri {shlex.quote(run.tracking_uri)}"
-    masked = " (with your credentials in place of ***)" if MASK in run.tracking_uri else ""
-    return f"See it in MLflow{masked}:\n  {command}\nand open http://127.0.0.1:5000"
-
-
-def _mlflow_command() -> str:
-    """``mlflow`` if that is this interpreter's, else the path of the one beside the interpreter."""
-    beside = Path(sys.executable).parent / "mlflow"
-    if not os.access(beside, os.X_OK):
-        return f"{shlex.quote(sys.executable)} -m mlflow"
-    found = shutil.which("mlflow")
-    return "mlflow" if found and Path(found) == beside else shlex.quote(str(beside))
+        click.echo(how_to_look(run.tracking_uri, run.url))

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
+import sqlite3
+from contextlib import closing
+from urllib.parse import quote
 
 import click
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-class Duration(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic since click 8.4
-    """A length of time such as ``90s``, ``10m``, ``2h`` or ``1d``, in seconds."""
-
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Seconds; fails with the forms there are."""
-        if isinstance(value, (int, float)):
-            return float(value)
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", str(value).strip())
-        if match is None:
-            self.fail(f"{value!r} is no length of time; write 90s, 10m, 2h or 1d", param, ctx)
-        return float(match[1]) * _UNITS[match[2] or "s"]
+from trackside.commands.options import Duration
+from trackside.text import format_duration
 
 
 @click.command()
@@ -50,6 +38,7 @@ def reap(ctx: click.Context, *, older_than: float, dry_run: bool, tracking_uri: 
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     settings = read_environment()
     uri = absolute_tracking_uri(tracking_uri or settings.tracking_uri or DEFAULT_TRACKING_URI)
+    _require_store(uri)
     mlflow = import_mlflow()
     try:
         client = mlflow.MlflowClient(tracking_uri=uri)
@@ -58,9 +47,8 @@ def reap(ctx: click.Context, *, older_than: float, dry_run: bool, tracking_uri: 
         raise click.ClickException(f"MLflow does not answer: {str(error)[:300]}") from error
     failed = False
     for stale in found:
-        label = (
-            f"{stale.run_id} {stale.run_name} on {stale.host}, silent for {stale.silent_seconds / 60:.0f} min"
-        )
+        silence = format_duration(stale.silent_seconds)
+        label = f"{stale.run_id} {stale.run_name} on {stale.host}, silent for {silence}"
         if dry_run:
             click.echo(f"would close {label}")
             continue
@@ -73,3 +61,37 @@ def reap(ctx: click.Context, *, older_than: float, dry_run: bool, tracking_uri: 
     if not found:
         click.echo("no run has lost its heartbeat")
     ctx.exit(int(failed))
+
+
+def _require_store(uri: str) -> None:
+    """Fail for a local store that is not there: MLflow would make an empty one, and find nothing in it."""
+    from trackside.bulk_store.uri import plain_uri
+
+    path = plain_uri(uri)
+    if path.startswith("sqlite:///"):
+        database = path.removeprefix("sqlite:///")
+        if not database.startswith(":memory:") and not _has_experiments(database):
+            _fail(f"{database} is not an MLflow database" if os.path.exists(database) else f"no {database}")
+    elif path.startswith(("file:", "/")):
+        folder = path.removeprefix("file:")
+        folder = folder if not folder.startswith("//") else "/" + folder.lstrip("/")
+        if not os.path.isdir(folder):
+            _fail(f"no {folder}")
+
+
+def _has_experiments(database: str) -> bool:
+    address = f"file:{quote(database)}?mode=ro"
+    try:
+        with closing(sqlite3.connect(address, uri=True)) as connection:
+            return connection.execute("SELECT 1 FROM experiments LIMIT 1").fetchone() is not None
+    except sqlite3.OperationalError as error:
+        return "locked" in str(error)  # by somebody who writes into it: it is there
+    except sqlite3.DatabaseError:
+        return False
+
+
+def _fail(what: str) -> None:
+    msg = (
+        f"{what}: name the store by --tracking-uri or MLFLOW_TRACKING_URI, or run this where the training ran"
+    )
+    raise click.UsageError(msg)

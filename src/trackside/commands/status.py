@@ -8,20 +8,32 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trackside.commands.options import directory_option, existing_directory
+from trackside.text import format_duration, shorten
+
 if TYPE_CHECKING:
     from trackside.survey import JournalReport
+
+WIDTH = 100
+"""Columns of the table where there is no terminal to ask."""
+
+_TITLES = ("journal", "run", "condition", "status", "emitted", "shipped", "pending")
+_LOST = ("dropped", "rejected")
+_RUN_ID = 8
+"""Characters of a run's id that are shown; `--json` has all of them."""
+
+_OTHERS = 1 + 9 + 11 + 9 + 3 * 8 + 9
+"""Columns that all but the names take, each with a space behind it."""
+
+_OTHERS_LOST = _OTHERS + 8 + 9
+_SHORTEST_NAME = 16
 
 _COLOURS = {"running": "green", "shipping": "cyan", "waiting": "yellow"}
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of a table.")
-@click.option(
-    "--dir",
-    "directory",
-    type=click.Path(path_type=Path),
-    help="Where the journals lie. [default: TRACKSIDE_DIR, else ./.trackside]",
-)
+@directory_option
 @click.pass_context
 def status(ctx: click.Context, *, as_json: bool, directory: Path | None) -> None:
     """Show every journal here: run, condition, points, age.
@@ -29,11 +41,11 @@ def status(ctx: click.Context, *, as_json: bool, directory: Path | None) -> None
     Counts are points (one metric at one step). Exit code 0 when there is nothing to do, 1 when a journal
     waits for `trackside sync`, can't be read or holds points that no server would take.
     """
-    from trackside.settings import read_environment
     from trackside.survey import journals_in, report
 
-    where = directory or read_environment().directory
-    reports = [found for journal in journals_in(where) if (found := report(journal)) is not None]
+    where = existing_directory(directory)
+    lying = [] if where is None else journals_in(where)
+    reports = [found for journal in lying if (found := report(journal)) is not None]
     if as_json:
         import msgspec
 
@@ -41,7 +53,8 @@ def status(ctx: click.Context, *, as_json: bool, directory: Path | None) -> None
     elif reports:
         _print_table(reports)
     else:
-        click.echo(f"no journals in {where}: everything is delivered")
+        place = f"in {where}" if where is not None else f"here: {Path.cwd()} has no folder .trackside"
+        click.echo(f"no journals {place}. Nothing waits for delivery.")
     ctx.exit(int(any(r.condition not in {"running", "shipping"} for r in reports)))
 
 
@@ -49,30 +62,21 @@ def _print_table(reports: list[JournalReport]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    titles = (
-        "journal",
-        "run",
-        "condition",
-        "status",
-        "emitted",
-        "shipped",
-        "pending",
-        "dropped",
-        "rejected",
-        "age",
-    )
-    table = Table(*titles)
-    for item in reports:
-        counts = (item.emitted, item.shipped, item.pending, item.dropped, item.rejected)
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    lost = any(item.dropped or item.rejected for item in reports)
+    titles = [*_TITLES, *(_LOST if lost else []), "age"]
+    table = Table(*titles, box=None, padding=(0, 1, 0, 0), header_style="bold")
+    names = _names(reports, console.width - (_OTHERS_LOST if lost else _OTHERS))
+    for item, name in zip(reports, names, strict=True):
+        counts = [item.emitted, item.shipped, item.pending, *([item.dropped, item.rejected] if lost else [])]
         table.add_row(
-            Path(item.journal).name,
-            item.run_id or "-",
+            name,
+            (item.run_id or "-")[:_RUN_ID],
             f"[{_COLOURS.get(item.condition, 'red')}]{item.condition}[/]",
             item.status or "-",
-            *(f"{count:,}" for count in counts),
-            format_age(item.age_seconds),
+            *map(_count, counts),
+            format_duration(item.age_seconds),
         )
-    console = Console(width=None if sys.stdout.isatty() else 200)  # a pipe must not cut the names short
     console.print(table)
     for item in reports:
         name = Path(item.journal).name
@@ -84,13 +88,14 @@ def _print_table(reports: list[JournalReport]) -> None:
             console.print(text, style="yellow" if other.error else None, markup=False)
 
 
-def format_age(seconds: float) -> str:
-    """``90`` as ``1m 30s``: the two largest units."""
-    units = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
-    parts: list[str] = []
-    rest = int(seconds)
-    for name, size in units:
-        if rest >= size or (name == "s" and not parts):
-            parts.append(f"{rest // size}{name}")
-            rest %= size
-    return " ".join(parts[:2])
+def _names(reports: list[JournalReport], width: int) -> list[str]:
+    """The journals' names as they fit; long ones lose their middle, never what tells them apart."""
+    return [shorten(Path(item.journal).name, max(width, _SHORTEST_NAME)) for item in reports]
+
+
+def _count(number: int) -> str:
+    """``number`` in at most seven characters: ``999,999``, then ``1.23M``."""
+    for size, unit in ((10**12, "T"), (10**9, "G"), (10**6, "M")):
+        if number >= size:
+            return f"{number / size:.2f}{unit}"
+    return f"{number:,}"

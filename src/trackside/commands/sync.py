@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trackside.commands.options import Duration, directory_option, existing_directory
+
 if TYPE_CHECKING:
     from trackside.journal.directory import JournalDirectory
     from trackside.sync import Synced
@@ -28,18 +30,14 @@ def _address(_ctx: click.Context, _parameter: click.Parameter, value: str | None
 
 @click.command()
 @click.argument("journals", nargs=-1, type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option(
-    "--dir",
-    "directory",
-    type=click.Path(path_type=Path),
-    help="Where to look for journals when none is named. [default: TRACKSIDE_DIR, else ./.trackside]",
-)
+@directory_option
 @click.option("--tracking-uri", callback=_address, help="Deliver to this MLflow instead of the recorded one.")
 @click.option(
     "--give-up-after",
-    default=60.0,
+    type=Duration(),
+    default="60s",
     show_default=True,
-    help="Seconds to wait for a server that does not answer.",
+    help="How long to wait for a server that does not answer.",
 )
 @click.pass_context
 def sync(
@@ -58,12 +56,8 @@ def sync(
     """
     from trackside.journal.directory import JournalDirectory
     from trackside.journal.family import parents_first
-    from trackside.settings import read_environment
-    from trackside.survey import journals_in
 
-    found = [JournalDirectory(path) for path in journals] or journals_in(
-        directory or read_environment().directory
-    )
+    found = [JournalDirectory(path) for path in journals] or _lying_in(existing_directory(directory))
     if not found:
         click.echo("nothing to deliver")
         return
@@ -74,33 +68,30 @@ def sync(
     ctx.exit(int(any(one.result not in {"delivered", *left_alone} for one in results)))
 
 
+def _lying_in(directory: Path | None) -> list[JournalDirectory]:
+    from trackside.survey import journals_in
+
+    return [] if directory is None else journals_in(directory)
+
+
 def _deliver(
     journals: list[JournalDirectory], tracking_uri: str | None, give_up_after: float
 ) -> list[Synced]:
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TaskID,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-    from trackside.sync import sync_journal
+    from trackside.commands.columns import Remaining
+    from trackside.sync import sync_all
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    results = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
+    tasks: dict[str, TaskID] = {}
     with Progress(*columns, console=Console(stderr=True)) as bars:
-        for journal in journals:
-            task = bars.add_task(journal.name, total=None)
 
-            def show(done: int, total: int, task: TaskID = task) -> None:
-                bars.update(task, completed=done, total=total)
+        def show(journal: JournalDirectory, done: int, total: int) -> None:
+            if journal.name not in tasks:
+                tasks[journal.name] = bars.add_task(journal.name, total=None)
+            bars.update(tasks[journal.name], completed=done, total=total)
 
-            results.append(
-                sync_journal(
-                    journal, tracking_uri=tracking_uri, give_up_after=give_up_after, on_progress=show
-                )
-            )
-    return results
+        return list(
+            sync_all(journals, tracking_uri=tracking_uri, give_up_after=give_up_after, on_progress=show)
+        )

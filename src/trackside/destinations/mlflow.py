@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from trackside.bulk_store.uri import can_be_bulk
 from trackside.destinations.mlflow_address import alone_with, check_address, probe_database
 from trackside.destinations.mlflow_errors import translate, translate_opening
 from trackside.destinations.mlflow_metrics import MAX_METRICS_PER_BATCH, MetricsWay
@@ -66,6 +67,14 @@ REQUEST_TIMEOUT = 30
 
 
 _uploading = threading.Lock()
+
+
+def preload(tracking_uri: str) -> None:
+    """Import what a destination at ``tracking_uri`` will need, and nothing more: no store, no connection."""
+    import mlflow.tracking
+
+    if can_be_bulk(tracking_uri):
+        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
 
 class MLflowDestination:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from trackside.text import format_duration
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
@@ -54,8 +56,8 @@ def stale_runs(client: Any, *, older_than: float, alive: Collection[str] = ()) -
 
 def close_run(client: Any, stale: StaleRun) -> None:
     """End the run as KILLED, as of its last heartbeat, and say why."""
-    minutes = stale.silent_seconds / 60
-    reason = f"machine {stale.host} vanished: no heartbeat for {minutes:.0f} min (reaped)"
+    silence = format_duration(stale.silent_seconds)
+    reason = f"machine {stale.host} vanished: no heartbeat for {silence} (reaped)"
     client.set_tag(stale.run_id, "trackside.end.reason", reason)
     client.set_tag(stale.run_id, "trackside.end.heartbeat_age_s", f"{stale.silent_seconds:.0f}")
     last_sign_ms = int((time.time() - stale.silent_seconds) * 1000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -18,11 +19,13 @@ from trackside.journal.files import (
     sync_directory,
     write_atomically,
 )
+from trackside.settings import DEFAULT_DIRECTORY
 
 __all__ = [
     "DIRECTORY_MODE",
     "FILE_MODE",
     "JournalDirectory",
+    "comes_and_goes",
     "create_directory",
     "last_sign_ms",
     "not_writable",
@@ -86,10 +89,17 @@ class JournalDirectory:
             shutil.rmtree(self.path, ignore_errors=True)
             if not self.path.exists():
                 break
-        try:
-            self.path.parent.rmdir()  # only when this was the last journal
-        except OSError:
-            return
+        if comes_and_goes(self.path.parent):
+            with contextlib.suppress(OSError):
+                self.path.parent.rmdir()  # only when this was the last journal
+
+
+def comes_and_goes(root: Path) -> bool:
+    """Whether the folder of journals is the default one, removed with the last journal in it.
+
+    A folder that the user chose stays: that it is there tells ``trackside status`` that it was not misspelt.
+    """
+    return root.name == DEFAULT_DIRECTORY
 
 
 def create_directory(root: str | os.PathLike[str], label: str) -> JournalDirectory:

@@ -162,7 +162,7 @@ class ShipperProcess:
         self.pipe.close()
 
 
-class _Child(subprocess.Popen[bytes]):
+class Child(subprocess.Popen[bytes]):
     """A process that may outlive the object: it is reaped when the next one is started, without a warning."""
 
     def __del__(self) -> None:
@@ -191,16 +191,14 @@ def spawn(
 
     All signals are blocked in it until it says which are for it (:mod:`trackside.shipper.signals`).
     """
-    environment = dict(os.environ)
+    environment = environment_for()
     environment[TRACKING_URI] = tracking_uri
     environment[SECRETS] = msgspec.json.encode(secrets or {}).decode()
-    environment["PYTHONPATH"] = _python_path(environment.get("PYTHONPATH"))
-    environment["PYTHONSAFEPATH"] = "1"  # a user's own logging.py or mlflow.py must not be imported
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, FILE_MODE)
     options: dict[str, Any] = {"cwd": working_directory} if os.path.isdir(working_directory) else {}
     try:
         with signals.all_blocked():
-            return _Child(
+            return Child(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -212,6 +210,14 @@ def spawn(
             )
     finally:
         os.close(output)
+
+
+def environment_for() -> dict[str, str]:
+    """This process's environment, made fit for a child that runs a part of trackside."""
+    environment = dict(os.environ)
+    environment["PYTHONPATH"] = _python_path(environment.get("PYTHONPATH"))
+    environment["PYTHONSAFEPATH"] = "1"  # a user's own logging.py or mlflow.py must not be imported
+    return environment
 
 
 def _python_path(inherited: str | None) -> str:

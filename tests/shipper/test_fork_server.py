@@ -1,0 +1,140 @@
+"""Shippers forked from one process that imports MLflow once: as isolated as those started from scratch."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from mlflow.tracking import MlflowClient
+
+from tests.ends.harness import new_database
+from tests.test_survey import make
+from trackside.journal.directory import JournalDirectory, create_directory
+from trackside.shipper import fork_server
+from trackside.shipper.fork_server import LOST, ForkedShipper, ForkServer
+from trackside.shipper.loop import EXIT_LOCKED
+from trackside.shipper.process import command_for
+from trackside.survey import journals_in
+from trackside.sync import sync_all
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+# Four runs of one program, offline: the first has a destination that kills whoever loads it, the third was
+# made in a folder of its own and writes to a file beside it.
+OFFLINE = """
+import os
+import trackside
+
+def run(name, **options):
+    with trackside.start("x", run_name=name, config={"lr": 0.1}, **options):
+        for step in range(20):
+            trackside.log({"loss": 0.5}, step=step)
+
+run("a", destinations=["deadly:Destination"])
+run("b")
+os.mkdir("elsewhere")
+os.chdir("elsewhere")
+run("c", destinations=[{"type": "jsonl", "path": "metrics.jsonl"}])
+os.chdir("..")
+run("d")
+"""
+
+
+def wait(shipper: ForkedShipper | subprocess.Popen[bytes]) -> int:
+    """Its exit code."""
+    deadline = time.monotonic() + 60
+    while (code := shipper.poll()) is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert code is not None
+    return code
+
+
+def start(server: ForkServer, journal: JournalDirectory) -> ForkedShipper | subprocess.Popen[bytes]:
+    """A shipper for it."""
+    return server.start(
+        command_for(journal), log=journal.log, tracking_uri="http://nowhere", working_directory="/"
+    )
+
+
+def test_one_process_delivers_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In order, each in its own folder and log; a shipper that dies stops none of the others."""
+    uri = new_database(tmp_path)
+    (tmp_path / "deadly.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("TRACKSIDE_DIR", str(tmp_path / "journals"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("TRACKSIDE_MODE", "offline")
+    subprocess.run([sys.executable, "-c", OFFLINE], check=True, timeout=60, cwd=tmp_path)
+    found = sorted(journals_in(tmp_path / "journals"), key=lambda journal: journal.name.split("-")[1])
+    servers: list[int] = []
+    start_server = fork_server._start_server
+
+    def counted() -> subprocess.Popen[bytes]:
+        servers.append(1)
+        return start_server()
+
+    monkeypatch.setattr(fork_server, "_start_server", counted)
+    monkeypatch.setattr(fork_server, "spawn", None)  # nothing is started from scratch
+    seen: list[tuple[str, int, int]] = []
+    results = list(sync_all(found, on_progress=lambda journal, *points: seen.append((journal.name, *points))))
+
+    assert servers == [1]
+    assert [one.result for one in results] == ["unfinished", "delivered", "delivered", "delivered"]
+    assert [journal.path.exists() for journal in found] == [True, False, False, False]
+    assert seen[-1] == (found[-1].name, 20, 20)
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("x")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
+    delivered = {run.info.run_name: run.info.status for run in runs}
+    assert {name: delivered[name] for name in "bcd"} == dict.fromkeys("bcd", "FINISHED")
+    assert len((tmp_path / "elsewhere" / "metrics.jsonl").read_text().splitlines()) >= 20
+
+
+def test_a_server_that_dies_is_done_without(tmp_path: Path) -> None:
+    """The shipper under way is lost to sight; the next ones are started from scratch."""
+    empty = create_directory(tmp_path, "empty")  # has no meta.json: a shipper leaves at once
+    with ForkServer() as server:
+        first = start(server, empty)
+        assert isinstance(first, ForkedShipper)
+        assert os.getsid(0) != first.pid
+        assert wait(first) == EXIT_LOCKED
+        assert server._server is not None
+        server._server.kill()
+        server._server.wait(timeout=30)
+        assert start(server, empty).poll() is None
+        second = start(server, empty)
+        assert isinstance(second, subprocess.Popen)
+        assert wait(second) == EXIT_LOCKED
+    assert "another shipper has, or has delivered" in empty.log.read_text()
+
+
+def test_terminate_reaches_the_shipper_alone(tmp_path: Path) -> None:
+    """And its end by a signal is told as Popen tells it; the server then forks the next one."""
+    journal = make(tmp_path, points=2, tracking_uri="http://127.0.0.1:9")  # a server that never answers
+    empty = create_directory(tmp_path, "empty")
+    with ForkServer() as server:
+        first = start(server, journal)
+        assert isinstance(first, ForkedShipper)
+        os.kill(first.pid, signal.SIGKILL)
+        assert wait(first) == -signal.SIGKILL
+        first.terminate()  # of one that has left: nothing
+        assert wait(start(server, empty)) == EXIT_LOCKED
+        server_process = server._server
+    assert server_process is not None
+    assert server_process.wait(timeout=30) == 0, "it leaves with its client"
+
+
+def test_a_shipper_whose_server_is_gone_is_given_up() -> None:
+    """Rather than waited for without end."""
+    read, write = os.pipe()
+    os.close(write)
+    assert ForkedShipper(1, read).poll() == LOST
+    os.close(read)
