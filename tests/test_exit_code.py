@@ -23,7 +23,7 @@ one, two = (Path(name) for name in sys.argv[1:])
 note = ExitCodeNote.write_to(one)
 """
 
-pytestmark = pytest.mark.skipif(exit_code._load_library() is None, reason="no on_exit in this C library")
+pytestmark = pytest.mark.skipif(exit_code.load_library() is None, reason="no on_exit in this C library")
 
 
 def play(script: str, directory: Path) -> tuple[int, int | None, int | None]:
@@ -112,7 +112,7 @@ def test_runs_one_after_another_and_two_at_once(tmp_path: Path) -> None:
 
 def test_nothing_is_noted_where_the_system_cannot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a library without ``on_exit`` nor one that refuses is an error."""
-    monkeypatch.setattr(exit_code, "_load_library", lambda: None)
+    monkeypatch.setattr(exit_code, "load_library", lambda: None)
     assert ExitCodeNote.write_to(tmp_path / "one") is None
     assert not (tmp_path / "one").exists()
 

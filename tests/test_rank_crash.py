@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from trackside.crash import crash_event
-from trackside.exit_code import _load_library
+from trackside.exit_code import load_library
 from trackside.rank_crash import (
     LATEST_MS,
     CrashNote,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 BOOM = ValueError("boom")
 
-needs_on_exit = pytest.mark.skipif(_load_library() is None, reason="no on_exit in this C library")
+needs_on_exit = pytest.mark.skipif(load_library() is None, reason="no on_exit in this C library")
 
 
 @pytest.fixture

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 
 _WORD = 4
+_UNBUFFERED = 2
+"""glibc's ``_IONBF``."""
 
 
 class ExitCodeNote:
@@ -41,14 +43,15 @@ class ExitCodeNote:
     def __init__(self, library: Any) -> None:
         stream = library.fopen(os.devnull.encode(), b"wbe")
         self._descriptor = library.fileno(stream) if stream else -1
-        self.works = bool(stream) and library.on_exit(_address(library.putw), stream) == 0
+        self._library, self._stream = library, stream
+        self.works = bool(stream) and on_exit_putw(library, stream)
         self.path: str | None = None
         ExitCodeNote._all.append(self)
 
     @classmethod
     def write_to(cls, path: Path) -> ExitCodeNote | None:
         """Have the exit code written to ``path`` as a 32-bit integer; None where the system can't."""
-        library = _load_library()
+        library = load_library()
         if library is None:
             return None
         note = cls._spare.pop() if cls._spare else cls(library)
@@ -66,6 +69,10 @@ class ExitCodeNote:
         with contextlib.suppress(OSError):  # no room: the file so far is the best there is
             self.point_at(fresh, create=True)
             os.replace(fresh, self.path)
+
+    def note_before(self) -> None:
+        """Note the code before what was registered until now is done, too."""
+        on_exit_putw(self._library, self._stream)
 
     def release(self) -> None:
         """Note nothing any more."""
@@ -101,19 +108,29 @@ def read_exit_code(path: Path) -> int | None:
     return int.from_bytes(words.pop(), "little", signed=True) & 0xFF if len(words) == 1 else None
 
 
+def on_exit_putw(library: Any, stream: int) -> bool:
+    """Have the exit code written to a stream of the C library, before what is registered already is done."""
+    library.setvbuf(stream, None, _UNBUFFERED, 0)
+    return bool(library.on_exit(_address(library.putw), stream) == 0)
+
+
 def _address(function: Any) -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
-def _load_library() -> Any | None:
+def load_library() -> Any | None:
+    """The C library, if it has what is needed here."""
     try:
         library = ctypes.CDLL(None)
-        for name in ("on_exit", "putw", "fopen", "fileno"):
+        for name in ("on_exit", "putw", "fopen", "fdopen", "fileno", "setvbuf"):
             getattr(library, name)
     except (OSError, AttributeError, TypeError):
         return None
     library.fopen.restype = ctypes.c_void_p
     library.fopen.argtypes = (ctypes.c_char_p, ctypes.c_char_p)
+    library.fdopen.restype = ctypes.c_void_p
+    library.fdopen.argtypes = (ctypes.c_int, ctypes.c_char_p)
+    library.setvbuf.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t)
     library.fileno.argtypes = (ctypes.c_void_p,)
     library.on_exit.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
     return library

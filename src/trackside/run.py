@@ -16,6 +16,7 @@ from trackside.destination_plan import RUN_ONLY
 from trackside.errors import JournalError, TrackingError
 from trackside.events import LifecycleEvent
 from trackside.exit_code import ExitCodeNote
+from trackside.exit_hold import ExitHold
 from trackside.fork import abandon_in_children, keep_in_children
 from trackside.hooks import ProcessHooks
 from trackside.journal.directory import (
@@ -85,6 +86,7 @@ class Run:
         target = msgspec.structs.replace(target, tracking_uri=mask_uri(target.tracking_uri))
         label = target.run_name or target.experiment_name or "run"
         self.journal: JournalDirectory = create_directory(settings.directory, label)
+        hold = ExitHold.if_needed() if settings.mode == "online" else None
         try:
             self._meta: Meta = make_meta(
                 target,
@@ -103,6 +105,7 @@ class Run:
                 tracking_uri=self._tracking_uri,
                 working_directory=self._meta.working_directory,
                 secrets=destinations.secrets,
+                hold=hold,
             )
             self._exit_code = ExitCodeNote.write_to(self.journal.exit_code)
         except BaseException as error:
@@ -344,14 +347,19 @@ class Run:
             return
         status: RunStatus = self.status if self.status != "RUNNING" else "FINISHED"
         self._leave_fluent(status)
-        if self._delivery.online:
-            self._delivery.wait_for_end()
+        if self._delivery.online and self._delivery.wait_for_end():
+            self._hold_exit()
         self._announce(f"run {{}} is {status}")
 
     def _last_step_before(self) -> int | None:
         """The last step of the attempts before this one; None in a new run."""
         info = self._delivery.run_info(wait=False)
         return last_step_of(self._meta) if info is None else info.last_step
+
+    def _hold_exit(self) -> None:
+        """In a container the shipper may die with this process: it gets to act on the exit code before."""
+        if self._exit_code is not None and self._shipper.hold_exit(self._settings.terminate_timeout):
+            self._exit_code.note_before()
 
     def _wait_before_death(self) -> None:
         if not self._ended:
@@ -406,6 +414,7 @@ class Run:
 
     def _let_shipper_go(self) -> None:
         self._shipper.release()
+        self._shipper.let_go_of_exit()
         if not self._hooks.holds_wakeup:
             self._shipper.pipe.close()
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from tests.ends.container import AS_CHILD_OF_PROCESS_1, AS_PROCESS_1, can_make_container
 from tests.ends.harness import Case
 from tests.ends.memory import can_limit_memory
 from trackside.shipper.signals import ignored
@@ -534,6 +535,46 @@ FORKS = [
     ),
 ]
 
+CONTAINERS = [
+    Case("process 1: clean return", START, "FINISHED", 0, reason="exit code 0", command=AS_PROCESS_1),
+    Case(
+        "process 1: raise SystemExit(3)",
+        START + "raise SystemExit(3)",
+        "FAILED",
+        3,
+        reason="exit code 3",
+        command=AS_PROCESS_1,
+    ),
+    Case(
+        "process 1: uncaught exception",
+        START + "raise ValueError('boom')",
+        "FAILED",
+        1,
+        reason="ValueError: boom",
+        command=AS_PROCESS_1,
+        slow=True,
+    ),
+    Case("process 1: finish()", START + "run.finish()", "FINISHED", 0, command=AS_PROCESS_1, tidy=False),
+    Case(
+        "process 1: raise SystemExit(3), forked child still there",
+        START + "if os.fork() == 0:\n    time.sleep(60)\nraise SystemExit(3)",
+        "FAILED",
+        3,
+        reason="exit code 3",
+        command=AS_PROCESS_1,
+        slow=True,
+    ),
+    Case(
+        "child of process 1: raise SystemExit(3)",
+        START + "raise SystemExit(3)",
+        "FAILED",
+        3,
+        reason="exit code 3",
+        command=AS_CHILD_OF_PROCESS_1,
+        tidy=False,
+    ),
+]
+
 # A run that is made in a child of multiprocessing; what the parent leaves with is the child's exit code.
 CHILD = """
 import multiprocessing, torch.multiprocessing
@@ -989,6 +1030,7 @@ GROUPS = {
     "forks": FORKS,
     "children of multiprocessing": CHILDREN,
     "exec": EXECS,
+    **({"containers": CONTAINERS} if can_make_container() else {}),
     "not a death": ALIVE,
     "notebooks": NOTEBOOKS,
     **({"out of memory": OUT_OF_MEMORY} if can_limit_memory() else {}),

@@ -1,4 +1,4 @@
-"""``python -m trackside.shipper JOURNAL [--pipe FD] [--linger SECONDS]``: ship one journal."""
+"""``python -m trackside.shipper JOURNAL [--pipe FD] [--hold FD] [--linger SECONDS]``: ship one journal."""
 
 from __future__ import annotations
 
@@ -58,7 +58,13 @@ def main(arguments: list[str] | None = None) -> int:
     progress = Progress(journal)
     destinations = make_destinations(journal, meta, progress, secrets)
     shipper = Shipper(
-        journal, meta, destinations, progress=progress, pipe=options.pipe, linger=options.linger
+        journal,
+        meta,
+        destinations,
+        progress=progress,
+        pipe=options.pipe,
+        hold=options.hold,
+        linger=options.linger,
     )
     return shipper.run()
 
@@ -125,6 +131,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m trackside.shipper", description=__doc__)
     parser.add_argument("journal")
     parser.add_argument("--pipe", type=int, default=None)
+    parser.add_argument("--hold", type=int, default=None)
     parser.add_argument("--linger", type=float, default=LINGER)
     return parser.parse_args(arguments)
 

@@ -20,6 +20,7 @@ import time
 from typing import TYPE_CHECKING
 
 from trackside.events import now_ms
+from trackside.exit_hold import let_go
 from trackside.journal.directory import JournalDirectory, last_sign_ms, read_json
 from trackside.journal.family import tell_children
 from trackside.journal.meta import Meta
@@ -70,7 +71,8 @@ EXIT_DONE, EXIT_REFUSED, EXIT_UNFINISHED, EXIT_LOCKED = 0, 3, 4, 5
 class Shipper:
     """Ships the journal in ``journal`` to ``destinations``; made in a process of its own.
 
-    ``pipe`` is the read end of the trainer's wakeup pipe, where there is one.
+    ``pipe`` is the read end of the trainer's wakeup pipe, where there is one. ``hold`` is what the exit of
+    the trainer's process waits for (:mod:`trackside.exit_hold`).
     """
 
     def __init__(
@@ -81,12 +83,15 @@ class Shipper:
         *,
         progress: Progress,
         pipe: int | None = None,
+        hold: int | None = None,
         linger: float = LINGER,
     ) -> None:
         self._journal = journal
         self._meta = meta
         self._progress = progress
         self._pipe = pipe
+        self._hold = hold
+        self._exit_code: int | None = None
         self._linger = linger
         self._watch = DeathWatch(meta.owner)
         self._saw_alive = not self._watch.is_dead()
@@ -123,7 +128,10 @@ class Shipper:
                     lane.stop()
                 self._waiting = []
                 break
-        return self._leave()
+        try:
+            return self._leave()
+        finally:
+            self._let_exit_go()
 
     def judge(self) -> tuple[Verdict, Evidence]:
         """The verdict on all that is known now; asked by the lanes."""
@@ -134,7 +142,7 @@ class Shipper:
             dead=bool(self._died_ms),
             died_ms=self._died_ms,
             ending=self._ending,
-            exit_code=evidence_.read_exit_code(self._journal.exit_code) if self._died_ms else None,
+            exit_code=self._noted_exit_code(),
             oom=self._oom,
             replaced=self._replaced,
             succeeded=self._succeeded,
@@ -146,6 +154,11 @@ class Shipper:
             ),
         )
         return decide(known), known
+
+    def _noted_exit_code(self) -> int | None:
+        if self._exit_code is not None or not self._died_ms:
+            return self._exit_code
+        return evidence_.read_exit_code(self._journal.exit_code)
 
     def _make_lane(self, destination: Destination) -> Lane:
         return Lane(
@@ -211,12 +224,12 @@ class Shipper:
             return
         if not self._watch.is_dead():
             self._look_for_exec()
+            self._look_at_exit()
             return
         if self._pipe is not None:
             self._take(read_bytes(self._pipe))  # a signal that came just before the end
         noted = evidence_.read_exit_code(self._journal.exit_code)
-        said_so = any(record.kind == "exited" for record in self._progress.state.lifecycle)
-        certain = noted is not None and said_so
+        certain = noted is not None and self._said_exited()
         self._ending = self._watch.ending(patience=0.0 if certain else REAP_TIMEOUT)
         oom_now = oom_kills()
         self._oom = (
@@ -225,9 +238,39 @@ class Shipper:
             and oom_now > self._oom_before
             and self._ending in {UNKNOWN, Ending(killed_by=int(signal.SIGKILL))}
         )
-        self._dead_since = time.monotonic()
-        self._died_ms = now_ms() if self._saw_alive else last_sign_ms(self._journal)
         logger.info("the training process is dead: %s", self._ending)
+        self._conclude(now_ms() if self._saw_alive else last_sign_ms(self._journal))
+
+    def _look_at_exit(self) -> None:
+        """In a container the process waits, its exit code noted, until the status is right.
+
+        Behind process 1 nothing can be done, so its end is taken as told.
+        """
+        if self._hold is None:
+            return
+        if self._exit_code is None and self._said_exited():
+            self._exit_code = evidence_.read_exit_code(self._journal.exit_code)
+            if self._exit_code is not None and self._meta.owner.pid == 1:
+                logger.info("process 1 is about to end with exit code %s", self._exit_code)
+                self._ending = Ending(exit_code=self._exit_code)
+                self._conclude(now_ms())
+        if self._exit_code is None or self._died_ms:
+            return
+        settled = self.lanes[0].settled
+        if settled is not None and settled.status == self.judge()[0].status:
+            self._let_exit_go()
+
+    def _said_exited(self) -> bool:
+        return any(record.kind == "exited" for record in self._progress.state.lifecycle)
+
+    def _let_exit_go(self) -> None:
+        hold, self._hold = self._hold, None
+        if hold is not None:
+            let_go(hold)
+
+    def _conclude(self, died_ms: int) -> None:
+        self._dead_since = time.monotonic()
+        self._died_ms = died_ms
         for lane in self.lanes:
             lane.reader.writer_dead = True
         self._wake()
@@ -353,7 +396,9 @@ class Shipper:
 
     def _wait_until_seen(self) -> None:
         deadline = time.monotonic() + (0.0 if self._replaced else SEEN_TIMEOUT)
-        while not self._seen and not self._watch.is_dead() and time.monotonic() < deadline:
+        while (
+            not self._seen and not self._died_ms and not self._watch.is_dead() and time.monotonic() < deadline
+        ):
             self._wait()
 
     def _clean_up(self) -> None:

@@ -25,6 +25,8 @@ from trackside.shipper.wakeup import NUDGE, SEEN, WakeupPipe
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from trackside.exit_hold import ExitHold
+
 logger = logging.getLogger(__name__)
 
 POLL = 0.01
@@ -51,8 +53,10 @@ class ShipperProcess:
         tracking_uri: str,
         working_directory: str,
         secrets: Mapping[str, Any] | None = None,
+        hold: ExitHold | None = None,
     ) -> None:
         self._journal = journal
+        self._hold = hold
         self._tracking_uri = tracking_uri
         self._secrets = secrets
         self._working_directory = working_directory
@@ -67,13 +71,16 @@ class ShipperProcess:
     def start(self) -> bool:
         """Start it; False (and one warning) when no process can be started, and the journal has to wait."""
         self._started_at, self._delivered_before = time.monotonic(), self._delivered()
+        hold = () if self._hold is None else (self._hold.shipper_end,)
         try:
             self._process = spawn(
-                command_for(self._journal, "--pipe", self.pipe.read_end),
+                command_for(
+                    self._journal, "--pipe", self.pipe.read_end, *(("--hold", *hold) if hold else ())
+                ),
                 log=self._journal.log,
                 tracking_uri=self._tracking_uri,
                 working_directory=self._working_directory,
-                pass_fds=(self.pipe.read_end,),
+                pass_fds=(self.pipe.read_end, *hold),
                 secrets=self._secrets,
             )
         except (OSError, subprocess.SubprocessError) as error:
@@ -160,6 +167,18 @@ class ShipperProcess:
         """Forget the shipper, in a forked child: it is the parent's."""
         self._process = None
         self.pipe.close()
+        self.let_go_of_exit()
+
+    def hold_exit(self, timeout: float) -> bool:
+        """Have the process's exit wait until the shipper has acted on the exit code; False if it need not."""
+        hold, self._hold = self._hold, None
+        return hold is not None and self.is_running() and hold.arm(timeout)
+
+    def let_go_of_exit(self) -> None:
+        """The run has ended before the process does: its exit waits for nothing."""
+        if self._hold is not None:
+            self._hold.close()
+            self._hold = None
 
 
 class Child(subprocess.Popen[bytes]):
