@@ -12,20 +12,25 @@ Invariants:
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import logging
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 from types import MethodType
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from blinker import ANY, NamedSignal, Namespace
 
 from trackside.events import ConfigEvent, Event, LifecycleEvent, MetricsSample
 from trackside.sink_times import SinkTimes
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +111,7 @@ class Bus:
         self._routes: dict[str, _Route] = {}
         self._changing = threading.RLock()
         self._silent_reported = False
+        self._parents_journal: Path | None = None
         self._postponed: deque[Event] = deque()
         self._times = {signal: SinkTimes() for signal in _SIGNALS}
         self._dispatchers = {signal: self._dispatcher(signal) for signal in _SIGNALS}
@@ -197,12 +203,28 @@ class Bus:
         """Do not warn that nobody listens: on this rank nobody is meant to."""
         self._silent_reported = True
 
-    def forget_all(self) -> None:
-        """Detach everything without a lock: for a forked child, where the lock may be held for ever."""
+    def forget_all(self, journal: Path | None = None) -> None:
+        """Detach everything without a lock: for a forked child, where the lock may be held for ever.
+
+        ``journal`` is that of the parent's run: the first child that logs says that the run is not its own.
+        """
         self._changing = threading.RLock()
         self._postponed.clear()
         self._replace(())
-        self._silent_reported = True
+        self._silent_reported = journal is None
+        self._parents_journal = journal
+
+    def __reduce__(self) -> tuple[Callable[[str, bool], Bus], tuple[str, bool]]:
+        """A pickle carries no sinks: elsewhere this is a new bus of the same name, or the default bus."""
+        session = sys.modules.get("trackside.session")
+        return _bus_of_another_process, (self.name, getattr(session, "default_bus", None) is self)
+
+    def __deepcopy__(self, _memo: object) -> Bus:
+        """Itself: a copy of what holds a bus logs to the same one."""
+        return self
+
+    def __copy__(self) -> Bus:
+        return self
 
     def _find(self, sink: Any) -> _Attachment | None:
         return next((a for a in self._attachments if _same(a.sink, sink)), None)
@@ -279,8 +301,17 @@ class Bus:
         self._silent_reported = True
         from trackside.rank import get_rank
 
-        if get_rank() == 0:
+        if get_rank() != 0:
+            return
+        from trackside.children import warn_of_child
+
+        if not warn_of_child(self._parents_journal):
             logger.warning("metrics were emitted, but no run is started and no sink attached")
+
+
+def _bus_of_another_process(name: str, is_default: bool) -> Bus:
+    bus: Bus = importlib.import_module("trackside").bus if is_default else Bus(name)
+    return bus
 
 
 def handlers_of(sink: Any) -> dict[str, Callable[[Any], Any]]:

@@ -53,6 +53,11 @@ class InertRun(Run):
     def __repr__(self) -> str:
         return "<trackside.Run, logging nothing: another rank, or TRACKSIDE_MODE=disabled>"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        from trackside.handle import Names, RunHandle
+
+        return RunHandle, (Names(NO_PARENT, ""),)
+
     def flush(self, timeout: float = 30.0) -> bool:  # noqa: ARG002
         """Nothing waits."""
         return True

@@ -260,6 +260,21 @@ class Run:
         self._fluent = True
         return self
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another process it is a handle that knows the run's names."""
+        from trackside.handle import Names, RunHandle
+
+        known = self._delivery.run_info(wait=False)
+        url = "" if known is None else self._page(known)
+        return RunHandle, (Names(self.link._replace(tracking_uri=self.tracking_uri), url),)
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        """Itself: frameworks copy whatever holds a run."""
+        return self
+
+    def __copy__(self) -> Self:
+        return self
+
     def __enter__(self) -> Self:
         return self
 
@@ -278,7 +293,7 @@ class Run:
         forget_open_ends()
         self._writer.abandon()
         self._shipper.abandon()
-        self._bus.forget_all()
+        self._bus.forget_all(self.journal.path)
         ExitCodeNote.abandon_all()
         active_runs.clear()
 

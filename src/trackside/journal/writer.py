@@ -27,7 +27,7 @@ import contextlib
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeAlias
 from zlib import crc32
 
 from trackside.errors import JournalError
@@ -149,6 +149,13 @@ class JournalWriter:
                     # else an exception came while this thread still waited for the lock
             if not self._clear_the_way(record, size, refused):
                 return False
+
+    def __reduce__(self) -> NoReturn:
+        """Raise ``TypeError``: a journal has one writer, in the process that started the run."""
+        raise TypeError(
+            "a journal can't be pickled: a run belongs to the process that started it. Log in that process, "
+            "or call trackside.start() in the other one"
+        )
 
     def close(self) -> None:
         """Refuse further records and let go of the files."""
