@@ -4,6 +4,7 @@ import json
 import math
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -14,6 +15,7 @@ from tests.destinations.tools import START_MS, config, context, file_size_limit,
 from trackside.destinations.parquet import ParquetDestination
 from trackside.destinations.parquet_names import Part, cover, parts_of
 from trackside.errors import RefusedError, RejectedError, RetryableError
+from trackside.journal.meta import RunInfo
 from trackside.status import Evidence, Verdict
 
 if TYPE_CHECKING:
@@ -357,3 +359,38 @@ def test_part_names_are_read_back():
     """And nobody else's are taken for ours."""
     part = Part("abc-parquet", 0, 12)
     assert parts_of("abc-parquet", [part.name, "abc-other-000000000000-000000000012.parquet", "x"]) == [part]
+
+
+def test_runs_of_one_name_can_be_told_apart(tmp_path: Path):
+    """By MLflow's id; two attempts at one run by their journals. An id that comes late is in all rows."""
+    known: list[RunInfo] = []
+    for number, run_id in enumerate(("first", "second", "second")):
+        known.clear()
+        place = replace(
+            context(tmp_path, journal_id=f"{number}" * 32), run=lambda: known[0] if known else None
+        )
+        made = ParquetDestination(place, "points")
+        made.open()
+        made.write_metrics(records(1, 2))
+        settle(made, final=False)
+        known.append(RunInfo(run_id, "0", "", None))
+        made.write_metrics(records(3))
+        settle(made)
+    found = read(tmp_path)
+    assert {str(found[name].dtype) for name in ("run", "run_id", "attempt", "experiment")} == {"category"}
+    counts = found.groupby(["run", "run_id", "attempt", "experiment"], observed=True).size().to_dict()
+    assert counts == {
+        ("a run", "first", "journal-000000", "digits"): 3,
+        ("a run", "second", "journal-111111", "digits"): 3,
+        ("a run", "second", "journal-222222", "digits"): 3,
+    }
+
+
+def test_a_run_that_mlflow_never_named(tmp_path: Path):
+    """Its id is null, and its points are those of an attempt all the same."""
+    made = opened(tmp_path)
+    made.write_metrics(records(1))
+    settle(made)
+    found = read(tmp_path)
+    assert found["run_id"].isna().all()
+    assert list(found["attempt"]) == ["journal-000000"]

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ from tensorboard.plugins.hparams import metadata as hparams_metadata
 from tests.destinations.tools import START_MS, config, context, file_size_limit, metrics, run_and_kill
 from trackside.destinations.tensorboard import TensorBoardDestination, as_markdown, flat_numbers
 from trackside.errors import RefusedError, RejectedError, RetryableError
+from trackside.journal.meta import RunInfo
 from trackside.status import Evidence, Verdict
 
 if TYPE_CHECKING:
@@ -40,9 +42,9 @@ def read(directory: Path) -> EventAccumulator:
     return accumulator
 
 
-def steps(directory: Path, tag: str = "loss") -> list[int]:
+def steps(directory: Path, tag: str = "loss", folder: str = "runs") -> list[int]:
     """The steps of a scalar, in the order of the file."""
-    return [event.step for event in read(directory / "runs").Scalars(tag)]
+    return [event.step for event in read(directory / folder).Scalars(tag)]
 
 
 def records(*wanted: int) -> Sequence[MetricsRecord]:
@@ -151,15 +153,12 @@ def test_flat_names_do_not_end_at_a_level():
     assert flat_numbers({"a": {"b": {"c": {"d": 1}}}, "x": float("nan")}) == {"a.b.c.d": 1, "x": "NaN"}
 
 
-def test_the_default_directory_names_the_run(tmp_path: Path):
-    """Experiment and run, as TensorBoard shows them."""
-    made = TensorBoardDestination(context(tmp_path))
-    made.open()
-    (path,) = (tmp_path / "runs" / "digits" / "a run").iterdir()
+def test_an_attempts_file_names_time_and_host(tmp_path: Path):
+    """As TensorBoard's own writer does."""
+    made = opened(tmp_path)
+    (path,) = (tmp_path / "runs").iterdir()
     assert path.name.startswith("events.out.tfevents.1700000000.test-host.")
-    other = TensorBoardDestination(context(tmp_path, rank=1))
-    other.open()
-    assert (tmp_path / "runs" / "digits" / "a run" / "rank-1").is_dir()
+    made.close()
 
 
 def test_a_batch_that_was_not_acknowledged_is_not_doubled(tmp_path: Path):
@@ -250,3 +249,39 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "tensorboard.compat.proto", None)
     with pytest.raises(RefusedError, match=r"pip install 'trackside\[tensorboard\]'"):
         opened(tmp_path)
+
+
+def attempt(directory: Path, journal_id: str, run_id: str | None, **more: Any) -> Path:
+    """The default directory of an attempt at that MLflow run, with a point in it."""
+    info = None if run_id is None else RunInfo(run_id, "0", "", None, name="bold-fox-1")
+    made = TensorBoardDestination(
+        replace(context(directory, journal_id=journal_id, **more), run=lambda: info)
+    )
+    made.open()
+    made.write_metrics(records(1))
+    state = made.state()
+    made.close()
+    again = TensorBoardDestination(context(directory, journal_id=journal_id, **more))
+    again.restore(state)
+    again.open()  # a new shipper, before it knows of the run
+    again.write_metrics(records(2))
+    again.close()
+    (path,) = directory.rglob(f"*{journal_id}*.0")
+    assert max(steps(path.parent.parent, folder=path.parent.name)) == 2
+    return path.parent.relative_to(directory)
+
+
+def test_two_runs_of_one_name_are_two_curves(tmp_path: Path):
+    """A directory each, and one for the attempts at one run. A restarted shipper goes on where it was."""
+    first = attempt(tmp_path, "a" * 32, "1" * 32)
+    assert str(first) == "runs/digits/a run-11111111"
+    assert attempt(tmp_path, "b" * 32, "1" * 32) == first
+    assert str(attempt(tmp_path, "c" * 32, "2" * 32)) == "runs/digits/a run-22222222"
+
+
+def test_a_run_without_a_name_or_an_id(tmp_path: Path):
+    """The name is MLflow's; without an answer of MLflow's, and on other ranks, the journal stands in."""
+    assert str(attempt(tmp_path, "a" * 32, "1" * 32, run_name=None)) == "runs/digits/bold-fox-1-11111111"
+    assert str(attempt(tmp_path, "b" * 32, None)) == "runs/digits/a run-bbbbbbbb"
+    assert str(attempt(tmp_path, "c" * 32, None, run_name=None)) == "runs/digits/journal-cccccc"
+    assert str(attempt(tmp_path, "d" * 32, None, rank=1)) == "runs/digits/a run-dddddddd/rank-1"

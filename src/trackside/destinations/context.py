@@ -10,20 +10,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trackside.errors import ConfigurationError, RefusedError
+from trackside.journal.files import write_atomically
 from trackside.suggest import unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trackside.journal.meta import Meta
+    from trackside.journal.meta import Meta, RunInfo
 
 logger = logging.getLogger(__name__)
 
-PLACEHOLDERS = ("run_name", "experiment_name", "journal", "rank")
+PLACEHOLDERS = ("run", "run_name", "experiment_name", "journal", "rank")
 """What may stand in braces in a path."""
+
+ID_LENGTH = 8
+"""Characters of a run's id that tell runs of one name apart."""
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _NOT_IN_A_NAME = re.compile(r'[/\\\0<>:"|?*\x01-\x1f]')
+
+
+def _not_known() -> RunInfo | None:
+    """Stand in for an MLflow that does not answer."""
+    return None
 
 
 @dataclass(frozen=True)
@@ -37,9 +46,38 @@ class DestinationContext:
     """The journal's directory. What a destination keeps there goes when everything is delivered."""
     notice: Callable[[str], None] = logger.warning
     """Tells the user something, once: the training process logs it."""
+    run: Callable[[], RunInfo | None] = _not_known
+    """Asks for the run in MLflow; None while MLflow has not answered, and on ranks other than 0."""
+
+    @property
+    def run_id(self) -> str | None:
+        """The id of the MLflow run, once it is known."""
+        info = self.run()
+        return self.meta.target.run_id if info is None else info.run_id
+
+    def run_label(self) -> str:
+        """The run's name and the beginning of its id: the same for all attempts at a run, and for no other.
+
+        Where MLflow has not answered yet, the journal stands in for the run. The first answer is kept in the
+        journal's directory, because files must not move when a shipper is restarted. Raises ``OSError``.
+        """
+        kept = self.journal / "run_label"
+        try:
+            return kept.read_text("utf-8")
+        except FileNotFoundError:
+            write_atomically(kept, self._new_label().encode("utf-8"))
+        return kept.read_text("utf-8")
+
+    def _new_label(self) -> str:
+        info, name = self.run(), self.meta.target.run_name
+        if self.run_id is None:
+            unique = self.meta.journal_id[:ID_LENGTH]
+            return self.journal.name if name is None else f"{file_name(name)}-{unique}"
+        name = name or (info.name if info is not None else "") or "run"
+        return f"{file_name(name)}-{self.run_id[:ID_LENGTH]}"
 
     def values(self) -> dict[str, str]:
-        """The :data:`PLACEHOLDERS`, as they may stand in the name of a file.
+        """The :data:`PLACEHOLDERS`, as they may stand in the name of a file; ``run`` is :meth:`run_label`.
 
         A run without a name is called by its journal, which no other run is called.
         """
@@ -54,13 +92,15 @@ class DestinationContext:
     def path(self, text: str | os.PathLike[str]) -> Path:
         """``text`` with its placeholders filled in, relative to where the training was started.
 
-        Raises :class:`RefusedError` for a placeholder there is none of.
+        Raises :class:`RefusedError` for an unknown placeholder, and ``OSError``.
         """
         try:
             template = check_template(text)
         except ConfigurationError as error:
             raise RefusedError(str(error)) from error
         values = self.values()
+        if "{run}" in template:
+            values["run"] = self.run_label()
         filled = _PLACEHOLDER.sub(lambda match: values[match[1]], template)
         return Path(self.meta.working_directory, os.path.expanduser(filled))
 

@@ -1,6 +1,7 @@
 """Parquet: a directory of part files, one row a point, for pandas, polars and DuckDB.
 
-Columns: ``run``, ``step``, ``epoch``, ``name``, ``value``, ``timestamp`` (milliseconds, UTC). The
+Columns: ``run`` (the name), ``run_id`` (MLflow's, null where MLflow never answered), ``attempt`` (the
+journal), ``experiment``, ``step``, ``epoch``, ``name``, ``value``, ``timestamp`` (milliseconds, UTC). The
 configuration is in the files' schema metadata, as JSON under ``trackside.config``.
 
 A Parquet file can't be appended to, and one for each batch would be thousands an hour. So points are
@@ -231,21 +232,26 @@ class ParquetDestination:
     def _metadata(self) -> dict[str, str]:
         meta = self._context.meta
         return {
-            "trackside.run": self._run,
-            "trackside.experiment": meta.target.experiment_name or "",
+            **{f"trackside.{name}": value or "" for name, value in self._identity().items()},
             "trackside.journal": meta.journal_id,
             "trackside.config": json.dumps(self._config, ensure_ascii=False, default=str),
         }
 
-    @property
-    def _run(self) -> str:
-        return self._context.meta.target.run_name or self._context.journal.name
+    def _identity(self) -> dict[str, str | None]:
+        """Whose points these are. The run's id, and a name that MLflow made up, may come late."""
+        info, target, journal = self._context.run(), self._context.meta.target, self._context.journal.name
+        return {
+            "run": target.run_name or (info.name if info is not None else "") or journal,
+            "run_id": self._context.run_id,
+            "attempt": journal,
+            "experiment": target.experiment_name or target.experiment_id or "Default",
+        }
 
     def _make_part(self) -> None:
         """Turn the tail into a part. Until the file is there under its name, nothing has changed."""
         part = Part(self._key, self._begun, self._rows)
         if part.rows:
-            self._write(part, [self._files.table_of(self._waiting, self._run)])
+            self._write(part, [self._files.table_of(self._waiting, self._identity())])
             self._parts.append(part)
             old, self._tail = self._opened, OwnFile(self._tail_path(), 0)
             old.close()
@@ -260,8 +266,9 @@ class ParquetDestination:
         told = self._files.read_metadata(paths[-1]) == self._metadata()
         if len(paths) == 1 and told:
             return
+        identity = self._identity()
         tables = (
-            table
+            self._files.with_identity(table, identity)
             for path, part in zip(paths, self._parts, strict=True)
             for table in self._files.first_rows(path, part.rows)
         )

@@ -21,9 +21,12 @@ GROUP_ROWS = 1_000_000
 """Rows in a row group, as many as readers like best: DuckDB asks for 100,000 to 1,000,000."""
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
+IDENTITY = ("run", "run_id", "attempt", "experiment")
+"""Columns with one value in all rows of a file: whose points they are."""
+
 SCHEMA = pa.schema(
     [
-        ("run", _TEXT),
+        *((name, _TEXT) for name in IDENTITY),
         ("step", pa.int64()),
         ("epoch", pa.float64()),
         ("name", _TEXT),
@@ -33,8 +36,8 @@ SCHEMA = pa.schema(
 )
 
 
-def table_of(records: Sequence[MetricsRecord], run: str) -> Any:
-    """A row for each point, in the order of the records."""
+def table_of(records: Sequence[MetricsRecord], identity: Mapping[str, str | None]) -> Any:
+    """A row for each point, in the order of the records. ``identity``: values by :data:`IDENTITY`."""
     columns: tuple[list[Any], ...] = ([], [], [], [], [])
     steps, epochs, names, values, times = columns
     for record in records:
@@ -45,11 +48,27 @@ def table_of(records: Sequence[MetricsRecord], run: str) -> Any:
         names += points.keys()
         values += points.values()
         times += [record.timestamp_ms] * count
-    runs = pa.array([run] * len(steps), pa.string())
-    typed = (pa.array(column, SCHEMA.field(i).type) for i, column in ((1, steps), (2, epochs)))
-    arrays = [runs.dictionary_encode(), *typed, pa.array(names, pa.string()).dictionary_encode()]
-    arrays += [pa.array(values, pa.float64()), pa.array(times, SCHEMA.field("timestamp").type)]
-    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+    columns_of = zip(("step", "epoch", "value", "timestamp"), (steps, epochs, values, times), strict=True)
+    arrays = {name: pa.array(column, SCHEMA.field(name).type) for name, column in columns_of}
+    arrays["name"] = pa.array(names, pa.string()).dictionary_encode()
+    return with_identity(pa.table(arrays), identity)
+
+
+def with_identity(table: Any, identity: Mapping[str, str | None]) -> Any:
+    """``table`` with these values in the columns :data:`IDENTITY`, whatever was there."""
+    rows = table.num_rows
+    columns = [
+        _constant(identity[field.name], rows) if field.name in IDENTITY else table[field.name]
+        for field in SCHEMA
+    ]
+    return pa.Table.from_arrays(columns, schema=SCHEMA)
+
+
+def _constant(value: str | None, rows: int) -> Any:
+    """A dictionary column with ``value`` in each row; null where it is not known."""
+    known = value is not None
+    indices = pa.array([0 if known else None], pa.int32()).take(pa.array([0] * rows, pa.int32()))
+    return pa.DictionaryArray.from_arrays(indices, pa.array([value] if known else [], pa.string()))
 
 
 def write(path: Path, tables: Iterable[Any], metadata: Mapping[str, str]) -> None:
@@ -81,7 +100,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 def first_rows(path: Path, count: int) -> Iterator[Any]:
     """The first ``count`` rows of a file, as tables."""
-    with parquet.ParquetFile(path, read_dictionary=["run", "name"]) as file:
+    with parquet.ParquetFile(path, read_dictionary=[*IDENTITY, "name"]) as file:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group).cast(SCHEMA)
             yield table.slice(0, count)

@@ -3,7 +3,9 @@
 No torch, no TensorFlow. One event a sample, with the time of the emit. TensorBoard's scalars are 32-bit
 floats. The configuration goes to the HParams tab (numbers as numbers) and, as JSON, to the Text tab.
 
-Exactly once: each run writes a file of its own, named after its journal, which is cut to what was
+Two runs of one name have a directory each. The attempts at one run share theirs.
+
+Exactly once: each attempt writes a file of its own, named after its journal, which is cut to what was
 acknowledged when a shipper is restarted; so what is delivered again is written once, at the same place.
 """
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from trackside.journal.format import ConfigRecord, MetricsRecord
     from trackside.status import Evidence, Verdict
 
-DEFAULT_LOG_DIR = "runs/{experiment_name}/{run_name}"
+DEFAULT_LOG_DIR = "runs/{experiment_name}/{run}"
 
 FILE_VERSION = "brain.Event:2"
 """What TensorBoard wants the first event of each file to say (``event_file_writer.py``)."""

@@ -87,7 +87,9 @@ def make_destinations(
             )
         )
     for spec in meta.destinations:
-        context = DestinationContext(spec.name, meta, journal.path, notice=progress.notice)
+        context = DestinationContext(
+            spec.name, meta, journal.path, notice=progress.notice, run=lambda: progress.state.run
+        )
         made.append(_make(spec.kind, context, secrets.get(spec.name, spec.options)))
     return made
 
