@@ -35,8 +35,9 @@ INTERNAL = {"TRACKSIDE_SHIPPER_TRACKING_URI", "TRACKSIDE_SHIPPER_OPTIONS"}
 
 def run_example(block: str, directory: Path) -> str:
     """Run ``block`` as a program of its own in a directory with an MLflow store."""
-    new_database(directory)
-    (directory / "example.py").write_text(block, "utf-8")
+    if not (directory / "example.py").exists():
+        new_database(directory)
+        (directory / "example.py").write_text(block, "utf-8")
     done = subprocess.run(
         [sys.executable, "example.py"],
         cwd=directory,
@@ -53,7 +54,8 @@ def run_example(block: str, directory: Path) -> str:
 
 @pytest.mark.parametrize("block", EXAMPLES)
 def test_every_example_runs(block: str, tmp_path: Path):
-    """Copied into a file and run, it ends well and complains about nothing."""
+    """Copied into a file and run, it ends well and complains about nothing; and so it does the next time."""
+    run_example(block, tmp_path)
     run_example(block, tmp_path)
 
 
@@ -71,6 +73,12 @@ def test_the_readmes_example_does_what_it_says(tmp_path: Path):
     assert run.data.params == {"optimizer.name": "sgd", "optimizer.lr": "0.1", "steps": "200"}
     steps = [point.step for point in client.get_metric_history(run.info.run_id, "train/loss")]
     assert sorted(steps) == list(range(200))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_what_is_not_published_is_not_installed_by_name(page: Path):
+    """An index would answer with nothing, or with another project of that name."""
+    assert re.findall(r"pip install (?:-U |--upgrade )?trackside\b", page.read_text("utf-8")) == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -10,8 +10,13 @@ from pathlib import Path
 import pytest
 
 import trackside
+from trackside import errors
 
-NAMES = {
+ERRORS = {
+    name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)
+}
+
+NAMES = ERRORS | {
     "Bus",
     "ConfigEvent",
     "LifecycleEvent",
@@ -76,6 +81,21 @@ def test_from_trackside_import_star() -> None:
     namespace: dict[str, object] = {}
     exec("from trackside import *", namespace)
     assert namespace.keys() - {"__builtins__"} == NAMES
+
+
+def test_every_error_is_there() -> None:
+    """``except trackside.ConfigurationError`` needs no second import; each is the one that is raised."""
+    assert "ConfigurationError" in ERRORS
+    for name in ERRORS:
+        assert getattr(trackside, name) is getattr(errors, name)
+
+
+@pytest.mark.parametrize("name", sorted(NAMES - {"bus"}))
+def test_help_begins_with_what_a_user_wants(name: str) -> None:
+    """A sentence on what it is; how it is kept true stands in the module's docstring or a comment."""
+    text = inspect.getdoc(getattr(trackside, name)) or ""
+    assert text.splitlines()[0].endswith(".")
+    assert "nvariant" not in text
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -1,5 +1,13 @@
 """A metrics sink for an event-bus logging pipeline that ends in MLflow.
 
+Start a run with :func:`start`, log with :func:`log`, and the run ends with the program::
+
+    import trackside
+
+    with trackside.start("digits", config={"lr": 0.1}) as run:
+        trackside.log({"loss": 0.5}, step=0)
+
+Everything raised on purpose is a :class:`TracksideError`; :func:`log` and :func:`emit` raise none.
 ``import trackside`` loads neither torch nor mlflow; names are loaded when they are first used.
 """
 
@@ -14,6 +22,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from trackside.configuration import start_from_config
+    from trackside.errors import (
+        CoercionError,
+        ConfigurationError,
+        DeliveryError,
+        JournalError,
+        RefusedError,
+        RejectedError,
+        RetryableError,
+        RunActiveError,
+        TrackingError,
+        TracksideError,
+        UnauthorisedError,
+    )
     from trackside.event_bus import Bus
     from trackside.events import Event
     from trackside.run import Run
@@ -24,10 +45,21 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Bus",
+    "CoercionError",
     "ConfigEvent",
+    "ConfigurationError",
+    "DeliveryError",
+    "JournalError",
     "LifecycleEvent",
     "MetricsSample",
+    "RefusedError",
+    "RejectedError",
+    "RetryableError",
     "Run",
+    "RunActiveError",
+    "TrackingError",
+    "TracksideError",
+    "UnauthorisedError",
     "bus",
     "emit",
     "log",
@@ -37,6 +69,17 @@ __all__ = [
 
 _LAZY = {
     "Bus": ("trackside.event_bus", "Bus"),
+    "CoercionError": ("trackside.errors", "CoercionError"),
+    "ConfigurationError": ("trackside.errors", "ConfigurationError"),
+    "DeliveryError": ("trackside.errors", "DeliveryError"),
+    "JournalError": ("trackside.errors", "JournalError"),
+    "RefusedError": ("trackside.errors", "RefusedError"),
+    "RejectedError": ("trackside.errors", "RejectedError"),
+    "RetryableError": ("trackside.errors", "RetryableError"),
+    "RunActiveError": ("trackside.errors", "RunActiveError"),
+    "TrackingError": ("trackside.errors", "TrackingError"),
+    "TracksideError": ("trackside.errors", "TracksideError"),
+    "UnauthorisedError": ("trackside.errors", "UnauthorisedError"),
     "Run": ("trackside.run", "Run"),
     "bus": ("trackside.session", "default_bus"),
     "start": ("trackside.session", "start"),

@@ -214,7 +214,7 @@ def _drop(key: object, reason: str, on_drop: OnDrop | None) -> None:
         on_drop(name, reason)
     elif name not in _warned and len(_warned) < _MAX_WARNED:
         _warned.add(name)
-        logger.warning("metric %r is dropped, now and from here on: %s", name, reason)
+        logger.warning("metric %r is dropped: %s (said once a name)", name, reason)
         if len(_warned) == _MAX_WARNED:
             logger.warning("%d metrics dropped; no more will be named", _MAX_WARNED)
 

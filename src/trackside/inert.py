@@ -1,4 +1,4 @@
-"""The run that is none: what ``start()`` returns on other ranks and in disabled mode."""
+"""A no-op run: what ``start()`` returns on other ranks and in disabled mode."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 
 class InertRun(Run):
-    """What ``start()`` returns on other ranks and in disabled mode: it costs nothing and does nothing.
+    """A run that logs nothing, for other ranks and disabled mode.
 
-    But for the ``sinks`` that were asked for on this rank: they are attached, and closed at the end.
+    Every method is there and does nothing. Only the ``sinks`` asked for on this rank are attached, and closed
+    at the end.
     """
 
     def __init__(

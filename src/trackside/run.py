@@ -1,4 +1,10 @@
-"""A run being logged: what ``start()`` returns, and how it ends."""
+"""A run being logged: what ``start()`` returns, and how it ends.
+
+Invariant: whatever ends first, the program or the :class:`Run`, the journal holds the end record before the
+process is gone, and the shipper needs nothing more from this process. Nothing is imported on the way out:
+code that a module runs through ``eval`` (any namedtuple does) makes CPython forget that a Ctrl-C was not
+handled, and the exit code would be 1 instead of death by SIGINT.
+"""
 
 from __future__ import annotations
 
@@ -59,12 +65,17 @@ active_runs: dict[int, Run] = {}
 
 
 class Run:
-    """A run being logged. ``with trackside.start(...) as run:`` finishes it as it ends.
+    """A run being logged. :func:`trackside.start` makes it.
 
-    Invariant: whatever ends first, the program or this object, the journal holds the end record before
-    the process is gone, and the shipper needs nothing more from this process. Nothing is imported on the
-    way out: code that a module runs through ``eval`` (any namedtuple does) makes CPython forget that a
-    Ctrl-C was not handled, and the exit code would be 1 instead of death by SIGINT.
+    Log with ``trackside.log({"loss": loss}, step=step)``. The run ends with the program, or when you say so::
+
+        with trackside.start("digits") as run:  # finishes it at the end of the block
+            trackside.log({"loss": 0.5}, step=0)
+        print(run.run_id, run.status, run.counts)
+
+    ``run_id`` and ``url`` say where it is in MLflow, ``status`` and ``counts`` how it stands. ``flush()``
+    waits until all that was logged is delivered, ``finish()`` ends the run, and ``activate()`` makes it
+    MLflow's active run, for ``mlflow.log_artifact`` and ``autolog``.
     """
 
     def __init__(
