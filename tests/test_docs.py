@@ -19,9 +19,13 @@ ROOT = Path(__file__).parent.parent
 SOURCE = Path(trackside.__file__).parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+KEEPS = re.compile(r"assert|open\(|checkpoint|read_|Path\(|destinations")
+"""What an example does that its last run may get in the way of."""
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)\)")
 MIGRATION = re.compile(r"mlflow\.store\.db\.utils|alembic\.runtime")
 """What MLflow 3.6 says when its client makes the tables of a new database."""
+FINISHED = re.compile(r"starting a new run: .* names run .*FINISHED")
+"""What is rightly said the second time, of checkpoints whose run is finished."""
 VARIABLE = re.compile(r"\b(?:TRACKSIDE|MLFLOW)_[A-Z_]*[A-Z]\b")
 
 EXAMPLES = [
@@ -35,7 +39,8 @@ INTERNAL = {"TRACKSIDE_SHIPPER_TRACKING_URI", "TRACKSIDE_SHIPPER_OPTIONS"}
 
 def run_example(block: str, directory: Path) -> str:
     """Run ``block`` as a program of its own in a directory with an MLflow store."""
-    if not (directory / "example.py").exists():
+    again = (directory / "example.py").exists()
+    if not again:
         new_database(directory)
         (directory / "example.py").write_text(block, "utf-8")
     done = subprocess.run(
@@ -47,16 +52,21 @@ def run_example(block: str, directory: Path) -> str:
         timeout=100,
         check=False,
     )
-    said = [line for line in done.stderr.splitlines() if not MIGRATION.search(line)]
+    expected = (MIGRATION, *([FINISHED] if again else []))
+    said = [line for line in done.stderr.splitlines() if not any(known.search(line) for known in expected)]
     assert (done.returncode, said) == (0, [])
     return done.stdout
 
 
 @pytest.mark.parametrize("block", EXAMPLES)
 def test_every_example_runs(block: str, tmp_path: Path):
-    """Copied into a file and run, it ends well and complains about nothing; and so it does the next time."""
+    """Copied into a file and run, it ends well and complains about nothing.
+
+    So it does again in the same folder, where it looks at what it wrote or resumes what it kept.
+    """
     run_example(block, tmp_path)
-    run_example(block, tmp_path)
+    if KEEPS.search(block):  # the others would but add a run, at the price of an import of MLflow
+        run_example(block, tmp_path)
 
 
 def test_the_readmes_example_does_what_it_says(tmp_path: Path):
