@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import types
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -399,7 +400,7 @@ def test_a_loop_that_takes_a_signal(
     async def main() -> None:
         loop = asyncio.get_running_loop()
         for number in (USR1, signal.SIGINT):
-            loop.add_signal_handler(number, called.append, int(number))
+            loop.add_signal_handler(sig=number, callback=called.clear)
             loop.add_signal_handler(number, called.append, int(number))
             signal.raise_signal(number)
             await asyncio.sleep(0.01)
@@ -426,6 +427,18 @@ def test_a_loop_that_takes_a_signal(
             one.bus.deliver_postponed()
     assert [one.kinds for one in heard] == [["terminating"] * 2] * runs
     assert signal.getsignal(USR1) is signal.SIG_DFL
+
+
+def test_a_loop_class_that_inherits_its_methods(heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So does uvloop's: its methods are wrapped there, and inherited again afterwards."""
+
+    class Loop(asyncio.SelectorEventLoop):
+        pass
+
+    monkeypatch.setitem(sys.modules, "uvloop", types.SimpleNamespace(Loop=Loop))
+    with ProcessHooks(heard.bus, terminate_signals=(USR1,)):
+        assert "add_signal_handler" in vars(Loop)
+    assert "add_signal_handler" not in vars(Loop)
 
 
 def test_a_loop_that_outlives_the_hooks_keeps_its_handlers(heard: Heard, default_action: None) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _METHODS = ("add_signal_handler", "remove_signal_handler")
 
 _wrapped: list[tuple[type, str, Any, Any]] = []
-"""Class, method's name, the original, and our wrapper."""
+"""Class, method's name, the class's own method, and our wrapper."""
 
 
 def watch_event_loops(changed: Callable[[int], None]) -> None:
@@ -31,18 +31,21 @@ def watch_event_loops(changed: Callable[[int], None]) -> None:
         return
     for loop in _loop_classes():
         for name in _METHODS:
-            original = vars(loop).get(name)
-            if original is not None:
-                wrapper = _wrap(original, changed)
-                setattr(loop, name, wrapper)
-                _wrapped.append((loop, name, original, wrapper))
+            own = vars(loop).get(name)  # None: inherited, and to be hidden only
+            wrapper = _wrap(getattr(loop, name), changed)
+            setattr(loop, name, wrapper)
+            _wrapped.append((loop, name, own, wrapper))
 
 
 def leave_event_loops() -> None:
     """Undo :func:`watch_event_loops`, wherever no one has wrapped the method once more."""
-    for loop, name, original, wrapper in _wrapped:
-        if vars(loop).get(name) is wrapper:
-            setattr(loop, name, original)
+    for loop, name, own, wrapper in _wrapped:
+        if vars(loop).get(name) is not wrapper:
+            continue
+        if own is None:
+            delattr(loop, name)
+        else:
+            setattr(loop, name, own)
     _wrapped.clear()
 
 
@@ -57,8 +60,8 @@ def _loop_classes() -> list[type]:
 
 def _wrap(original: Any, changed: Callable[[int], None]) -> Any:
     @functools.wraps(original)
-    def wrapper(loop: Any, sig: Any, *arguments: Any) -> Any:
-        result = original(loop, sig, *arguments)
+    def wrapper(loop: Any, sig: Any, *arguments: Any, **options: Any) -> Any:
+        result = original(loop, sig, *arguments, **options)
         with contextlib.suppress(Exception):  # the loop has done its part
             changed(int(sig))
         return result
