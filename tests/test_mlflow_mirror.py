@@ -14,6 +14,7 @@ import trackside
 from tests.ends.harness import new_database
 from tests.faults.fake import until
 from tests.faults.proxy import free_port
+from trackside.destinations.mlflow_tags import counts_in
 from trackside.journal.directory import read_json
 from trackside.journal.meta import Meta
 
@@ -60,7 +61,7 @@ def test_both_have_everything(place: Path) -> None:
         run = only_run(place / store, experiment)
         assert (run.info.status, run.info.run_name) == ("FINISHED", "baseline")
         assert run.data.params == {"lr": "0.1"}
-        assert run.data.tags["trackside.shipped"] == "100"
+        assert counts_in(run.data.tags)["shipped"] == 100
         assert steps(place / store, run) == list(range(100))
         client = MlflowClient(f"sqlite:///{place / store}/mlflow.db")
         assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["config.yaml"]

@@ -41,6 +41,14 @@ print(json.dumps(statuses))
 START = "import trackside\nrun = trackside.start('notebook')"
 EMIT = "for step in range(20):\n    trackside.log({'loss': 1.0}, step=step)"
 RAISE = "raise ValueError('boom')"
+LOCAL = f"""
+import trackside
+def train():
+    run = trackside.start('notebook')
+    {EMIT.replace(chr(10), chr(10) + "    ")}
+    raise ValueError('boom')
+train()
+"""
 FINALLY = "try:\n    raise ValueError('boom')\nfinally:\n    run.finish()"
 
 
@@ -74,12 +82,15 @@ def play(directory: Path, cells: list[str]) -> tuple[Run, list[str]]:
     [
         ([START, EMIT], ["ok", "ok"], "FINISHED", ""),
         ([START, RAISE, EMIT, "run.finish()"], ["ok", "error", "ok", "ok"], "FINISHED", "finished"),
-        ([START, EMIT, RAISE], ["ok", "ok", "error"], "FAILED", "ValueError: boom"),
+        ([START, f"{EMIT}\n{RAISE}"], ["ok", "error"], "FAILED", "ValueError: boom"),
+        ([START, f"{EMIT}\n{RAISE}", "a_typo"], ["ok", "error", "error"], "FAILED", "ValueError: boom"),
+        ([START, EMIT, "a_typo"], ["ok", "ok", "error"], "FINISHED", "exit code 0"),
+        ([LOCAL, "a_typo", "trackside.finish()"], ["error", "error", "ok"], "FINISHED", "finished"),
         ([START, EMIT, FINALLY], ["ok", "ok", "error"], "FAILED", "ValueError: boom"),
     ],
 )
 def test_a_notebook(tmp_path: Path, cells: list[str], statuses: list[str], status: str, reason: str) -> None:
-    """Going on after an error is usual there; what the kernel's end leaves uncaught has failed."""
+    """An error ends a cell, not the session. The one that counts is that of the last cell that logged."""
     run, seen = play(tmp_path, cells)
     assert seen == statuses
     assert run.info.status == status

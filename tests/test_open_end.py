@@ -138,14 +138,14 @@ def test_a_run_begun_while_an_exception_is_handled_ends_for_good(bus: Bus) -> No
 
 @pytest.mark.parametrize("status", ["FAILED", "KILLED"])
 def test_another_status_is_final_at_once(bus: Bus, status: str) -> None:
-    """Whoever says FAILED in an ``except`` has seen the exception."""
+    """Whoever says FAILED in an ``except`` has seen the exception, and the run keeps it."""
     run = start(bus)
     with contextlib.suppress(ValueError):
         try:
             int("no number")
         finally:
             run.finish(status)
-    assert (run.status, kinds_of(run)) == (status, ["started", "finished"])
+    assert (run.status, kinds_of(run)) == (status, ["started", "crashed", "finished"])
 
 
 def test_nothing_more_is_taken(bus: Bus) -> None:

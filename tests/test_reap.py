@@ -15,7 +15,8 @@ from tests.test_survey import ALIVE, DEAD, make, say
 from trackside.cli import main
 from trackside.commands.options import Duration
 from trackside.destinations import mlflow_reaper
-from trackside.destinations.mlflow_reaper import HEARTBEAT_TAG, parse_heartbeat, stale_runs
+from trackside.destinations.mlflow_reaper import parse_heartbeat, stale_runs
+from trackside.destinations.mlflow_tags import HEARTBEAT_TAG
 from trackside.journal.meta import RunInfo
 
 if TYPE_CHECKING:

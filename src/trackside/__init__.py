@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from trackside.event_bus import Bus
     from trackside.events import Event
     from trackside.run import Run
+    from trackside.session import current_run, finish, start
     from trackside.session import default_bus as bus
-    from trackside.session import start
 
 __version__ = "0.1.0"
 
@@ -61,7 +61,9 @@ __all__ = [
     "TracksideError",
     "UnauthorisedError",
     "bus",
+    "current_run",
     "emit",
+    "finish",
     "log",
     "start",
     "start_from_config",
@@ -82,6 +84,8 @@ _LAZY = {
     "UnauthorisedError": ("trackside.errors", "UnauthorisedError"),
     "Run": ("trackside.run", "Run"),
     "bus": ("trackside.session", "default_bus"),
+    "current_run": ("trackside.session", "current_run"),
+    "finish": ("trackside.session", "finish"),
     "start": ("trackside.session", "start"),
     "start_from_config": ("trackside.configuration", "start_from_config"),
 }

@@ -53,6 +53,7 @@ OWN_KEYS = (
     "parent_run_id",
     "terminate_signals",
     "journal_cap",
+    "expected",
 )
 """What a section ``trackside`` may have: arguments of ``start()``."""
 

@@ -7,14 +7,20 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from trackside.events import LifecycleEvent
+from trackside.expected import NOTHING_ELSE, Expected
 from trackside.masking import mask_uri
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from trackside.status import RunStatus
+
 MAX_TRACEBACK = 200_000
 MAX_MESSAGE = 4_000
 """Characters kept of a traceback and of an exception's message."""
+
+MAX_CAUSES = 20
+"""Links of a chain of causes that are followed: a chain may be a circle."""
 
 
 def crash_event(
@@ -22,16 +28,43 @@ def crash_event(
     error_type: type[BaseException],
     error: BaseException | None,
     trace: TracebackType | None,
+    *,
+    expected: Expected = NOTHING_ELSE,
+    status: RunStatus | None = None,
+    suffix: str = "",
 ) -> LifecycleEvent:
-    """The event for an exception; credentials in addresses are masked in its texts."""
+    """The event for an exception; credentials in addresses are masked in its texts.
+
+    ``status`` is what the exception means if ``expected`` does not know it; ``suffix`` goes behind its
+    message.
+    """
     text = "".join(traceback.format_exception(error_type, error, trace))
     return LifecycleEvent(
         kind,
-        message=mask_uri(text_of(error))[:MAX_MESSAGE],
+        status=expected.status_of(error) or status,
+        message=mask_uri(text_of(error))[:MAX_MESSAGE] + suffix,
         signal=int(signal.SIGINT) if issubclass(error_type, KeyboardInterrupt) else None,
         error_type=error_type.__qualname__,
         traceback=mask_uri(text)[-MAX_TRACEBACK:],
     )
+
+
+def exit_cause(error: BaseException | None) -> BaseException | None:
+    """The exception that a program turns into an exit code while it handles ``error``; None for no such.
+
+    An interrupt that was explicitly raised again as something else (``raise Abort from interrupt``) is still
+    the cause.
+    """
+    while isinstance(error, SystemExit):
+        error = error.__cause__ or error.__context__
+    if isinstance(error, GeneratorExit):
+        return None
+    cause = error
+    for _ in range(MAX_CAUSES):
+        if cause is None or isinstance(cause, KeyboardInterrupt):
+            break
+        cause = cause.__cause__
+    return error if cause is None else cause
 
 
 def text_of(error: object) -> str:

@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
 VALIDATION_SHARE = 0.2
 
+DESCRIPTION = """\
+A small convolutional network learns **scikit-learn's digits**: 1,797 images of 8 by 8 pixels, a fifth of \
+them held back for validation.
+
+Every optimisation step is logged. The curves to look at: `train/loss`, `train/accuracy` and `val/accuracy`.
+"""
+"""Shown on the run's page, as Markdown."""
+
 
 def make_config(steps: int) -> dict[str, Any]:
     """The run's configuration, nested as configurations are."""

@@ -19,6 +19,7 @@ LifecycleKind: TypeAlias = Literal[
     "crashed",
     "thread_crashed",
     "task_crashed",
+    "exit_cause",
     "exited",
     "finishing",
     "finished",
@@ -27,9 +28,10 @@ LifecycleKind: TypeAlias = Literal[
 
 ``started``: a run began. ``terminating``: somebody asked the process to stop (SIGTERM, a scheduler's
 notice). ``crashed``: an exception nobody caught left the main thread; ``thread_crashed``: the same in
-another thread; ``task_crashed``: in an asyncio task nobody awaited. ``exited``: the interpreter is on
-its way out. ``finished``: the program said so. ``finishing``: it said so while an exception was on its
-way, or on its way out: what becomes of that decides.
+another thread; ``task_crashed``: in an asyncio task nobody awaited. ``exit_cause``: the exception that was
+being handled when the program called ``sys.exit``, sent right before ``exited``. ``exited``: the
+interpreter is on its way out. ``finished``: the program said so. ``finishing``: it said so while an
+exception was on its way, or on its way out: what becomes of that decides.
 """
 
 
@@ -76,7 +78,8 @@ class ConfigEvent(msgspec.Struct, frozen=True):
 class LifecycleEvent(msgspec.Struct, frozen=True):
     """Something happened to the process or the run that its final status depends on.
 
-    ``status`` is what the emitter thinks the run's status is now (only ``finished`` needs one);
+    ``status`` is what the emitter thinks the run's status is now (``finished`` needs one; a crash has one if
+    the program expects that exception);
     ``signal`` a signal number; ``exit_code`` what the process was told to exit with; ``message`` a
     text for the run's page; ``error_type`` and ``traceback`` describe an exception.
     """

@@ -13,6 +13,10 @@ Invariants:
   the oldest has it, and passes it on when it ends.
 * An event loop that takes a signal's handler and the wakeup descriptor gets our handler on top of its own
   (:mod:`trackside.event_loops`).
+* The exception that is being handled when the program calls ``sys.exit`` is kept as text, never as an object:
+  an object would keep its frames alive, and the tensors in them.
+* An exception that belongs to an earlier run tells nothing about this one, whatever it ends.
+* In a notebook an error ends its cell, not the program (:mod:`trackside.notebook`).
 * A forked child gets back what its parent had before.
 """
 
@@ -29,11 +33,15 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import msgspec
+
 from trackside.child_exit import at_child_exit
-from trackside.crash import MAX_MESSAGE, crash_event, text_of
+from trackside.crash import MAX_MESSAGE, crash_event, exit_cause, text_of
 from trackside.event_loops import leave_event_loops, watch_event_loops
 from trackside.events import LifecycleEvent, now_ms
+from trackside.expected import NOTHING_ELSE, Expected
 from trackside.fork import abandon_in_children, keep_in_children
+from trackside.notebook import CellWatch
 from trackside.settings import DEFAULT_TERMINATE_SIGNALS
 from trackside.signal_chain import SignalLink
 
@@ -43,6 +51,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from trackside.event_bus import Bus
+    from trackside.status import RunStatus
 
 logger = logging.getLogger(__name__)
 
@@ -69,12 +78,21 @@ def _one_at_a_time(change: Callable[[ProcessHooks], None]) -> Callable[[ProcessH
     return run
 
 
+def _nothing_is(_: object) -> bool:
+    """Stand in for a choice nobody made, the other way."""
+    return False
+
+
 class ProcessHooks:
     """The hooks of one bus.
 
     ``note_signal(number, at_ms)`` is called in signal context and must be safe there. ``before_death`` is
     called before the default action of a terminate signal ends the process, ``at_exit`` after the
     ``exited`` event. ``wakeup_descriptor`` is a non-blocking pipe for :func:`signal.set_wakeup_fd`.
+    ``expected`` knows the exceptions that are not failures. ``written`` counts what was logged; with it, the
+    cells of a notebook are watched. ``belongs_elsewhere(error)`` says that an exception is an earlier run's;
+    ``own_end`` then makes the event that tells how this one ended. ``left_by()`` finds the exception by which
+    the function that started the run was left, if somebody still keeps it.
     """
 
     _installed: ClassVar[list[ProcessHooks]] = []
@@ -90,8 +108,19 @@ class ProcessHooks:
         before_death: Callable[[], None] = _nothing,
         at_exit: Callable[[], None] = _nothing,
         wakeup_descriptor: int | None = None,
+        expected: Expected = NOTHING_ELSE,
+        written: Callable[[], int] | None = None,
+        belongs_elsewhere: Callable[[BaseException | None], bool] = _nothing_is,
+        own_end: Callable[[], LifecycleEvent] | None = None,
+        left_by: Callable[[], BaseException | None] = _nothing,
     ) -> None:
         self._bus = bus
+        self._expected = expected
+        self._belongs_elsewhere = belongs_elsewhere
+        self._own_end = own_end
+        self._left_by = left_by
+        self._end_apart: LifecycleEvent | None = None
+        self._cells = None if written is None else CellWatch(written, expected)
         self._terminate_signals = tuple(int(number) for number in terminate_signals)
         self._note_signal = note_signal
         self._before_death = before_death
@@ -103,7 +132,7 @@ class ProcessHooks:
         self._cancel_child_exit: Callable[[], None] = _nothing
         self._crash_seen: BaseException | None = None
         self._last_before = _last_exception()
-        self._exit_argument: tuple[int, str | None] | None = None
+        self._exit_argument: tuple[int, str | None, LifecycleEvent | None] | None = None
         self._concerns: Callable[[BaseException | None], bool] = _everything
 
     @_one_at_a_time
@@ -124,6 +153,8 @@ class ProcessHooks:
         logging.getLogger("asyncio").addFilter(self._on_asyncio_record)
         atexit.register(self._on_exit)
         self._cancel_child_exit = at_child_exit(self._on_child_exit)
+        if self._cells is not None:
+            self._cells.install()
         if threading.current_thread() is threading.main_thread():
             self._hook_signals()
 
@@ -136,6 +167,8 @@ class ProcessHooks:
         keep_in_children(self)
         atexit.unregister(self._on_exit)
         self._cancel_child_exit()
+        if self._cells is not None:
+            self._cells.uninstall()
         logging.getLogger("asyncio").removeFilter(self._on_asyncio_record)
         self._restore("excepthook", sys, "excepthook", self._on_exception)
         self._restore("threading", threading, "excepthook", self._on_thread_exception)
@@ -146,6 +179,9 @@ class ProcessHooks:
     def heed_only(self, concerns: Callable[[BaseException | None], bool]) -> None:
         """Report an exception from now on only if ``concerns(error)``."""
         self._concerns = concerns
+        if self._cells is not None:  # the exception itself tells from here on
+            self._cells.uninstall()
+            self._cells = None
 
     def report_uncaught(self) -> None:
         """Report the uncaught exception that did not come by our hook.
@@ -153,9 +189,42 @@ class ProcessHooks:
         Somebody has replaced ``sys.excepthook`` and does not call ours, or it is a notebook, which has its
         own way; the interpreter remembers all the same.
         """
+        if self._cells is not None and self._cells.active:
+            failure = self._cells.take_failure()
+            if failure is not None:
+                self._bus.emit(failure)
+            return
         last = _last_exception()
-        if last is not None and last is not self._last_before and last is not self._crash_seen:
+        if last is None or last is self._last_before or last is self._crash_seen:
+            return
+        if not _typed_at_prompt(last.__traceback__):
             self._report_crash("crashed", type(last), last, last.__traceback__)
+
+    def report_passing(self, error: BaseException, *, status: RunStatus | None = None) -> None:
+        """Report an exception that is on its way while the program says that the run is over.
+
+        ``status`` is what it means if it is not an expected one.
+        """
+        cause, text = exit_cause(error), ""
+        if isinstance(error, SystemExit):
+            code, message = _exit_code_and_text(error.code)
+            text = f"exit code {code}: {message}" if message else f"exit code {code}"
+        if cause is None:  # sys.exit() by itself
+            self._bus.emit(LifecycleEvent("crashed", status, text, error_type="SystemExit"))
+        elif cause is not self._crash_seen:
+            suffix = f" ({text})" if text else ""
+            trace = cause.__traceback__
+            self._report_crash("crashed", type(cause), cause, trace, status=status, suffix=suffix)
+
+    def report_exit_cause(self) -> None:
+        """Report the exception that became the exit code: ``atexit`` functions run, so the code is known."""
+        if self._exit_argument is not None and self._exit_argument[2] is not None:
+            self._bus.emit(msgspec.structs.replace(self._exit_argument[2], kind="crashed"))
+
+    def note_exit(self, error: BaseException | None) -> None:
+        """Keep what ``error`` tells of the exit, if it is a ``SystemExit`` that is on its way."""
+        if isinstance(error, SystemExit):
+            self._exit_argument = (*_exit_code_and_text(error.code), self._cause_event(error))
 
     def abandon(self) -> None:
         """Give a forked child back what its parent had before."""
@@ -196,7 +265,7 @@ class ProcessHooks:
     def _on_exception(
         self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
     ) -> None:
-        if self._active:
+        if self._active and not _typed_at_prompt(trace):
             with contextlib.suppress(Exception):
                 self._report_crash("crashed", kind, error, trace)
         self._previous["excepthook"](kind, error, trace)
@@ -227,31 +296,62 @@ class ProcessHooks:
         error_type: type[BaseException],
         error: BaseException | None,
         trace: TracebackType | None,
+        *,
+        status: RunStatus | None = None,
+        suffix: str = "",
     ) -> None:
         if not self._concerns(error):
             return
+        if kind == "crashed" and self._belongs_elsewhere(error):
+            self._end_apart = self._look_apart()
+            return
         if kind == "crashed":
             self._crash_seen = error
-        self._bus.emit(crash_event(kind, error_type, error, trace))
+        event = crash_event(
+            kind, error_type, error, trace, expected=self._expected, status=status, suffix=suffix
+        )
+        self._bus.emit(event)
 
     # Exits
 
     def _on_sys_exit(self, status: Any = None, /) -> None:
         if self._active and threading.current_thread() is threading.main_thread():
-            self._exit_argument = _exit_code_and_text(status)
+            code, text = _exit_code_and_text(status)
+            error = sys.exc_info()[1]
+            if error is None and code:  # handled a moment ago, and kept to be reported: click does that
+                error = self._left_by()
+            elsewhere = error is not None and self._belongs_elsewhere(error)
+            self._end_apart = self._look_apart() if elsewhere else None
+            self._exit_argument = (code, text, self._cause_event(error))
         self._previous["exit"](status)
 
     def _on_child_exit(self) -> None:
         """Run by multiprocessing in a child of its own, whose exception never reaches ``sys.excepthook``."""
         error = sys.exc_info()[1]
         if isinstance(error, SystemExit):
-            self._exit_argument = _exit_code_and_text(error.code)
+            self._exit_argument = (*_exit_code_and_text(error.code), None)
             error = error.__context__ if self._exit_argument[0] else None  # torch's spawn exits with 1
         elif error is None:
-            self._exit_argument = 0, None
+            self._exit_argument = 0, None, None
         if error is not None and not isinstance(error, SystemExit):
             self._report_crash("crashed", type(error), error, error.__traceback__)
         self._on_exit()
+
+    def _look_apart(self) -> LifecycleEvent | None:
+        """How this run ended, if an earlier one's exception ends the program. Soon the traces are gone."""
+        with contextlib.suppress(Exception):
+            return None if self._own_end is None else self._own_end()
+        return None
+
+    def _cause_event(self, error: BaseException | None) -> LifecycleEvent | None:
+        """What is kept of the exception that ``sys.exit`` answers."""
+        with contextlib.suppress(Exception):
+            cause = exit_cause(error)
+            if cause is not None and self._concerns(cause):
+                return crash_event(
+                    "exit_cause", type(cause), cause, cause.__traceback__, expected=self._expected
+                )
+        return None
 
     def _on_exit(self) -> None:
         """Run by ``atexit``, after the threads that Python waits for have ended."""
@@ -260,7 +360,11 @@ class ProcessHooks:
         self._left = True
         self.report_uncaught()
         self._bus.deliver_postponed()
-        code, text = self._exit_argument or (None, None)
+        if self._end_apart is not None:
+            self._bus.emit(self._end_apart)
+        code, text, cause = self._exit_argument or (None, None, None)
+        if cause is not None and code:
+            self._bus.emit(msgspec.structs.replace(cause, exit_code=code))
         self._bus.emit(LifecycleEvent("exited", exit_code=code, message=text))
         self._run_at_exit()
 
@@ -366,6 +470,11 @@ def _on_loop_change(number: int) -> None:
 def _last_exception() -> BaseException | None:
     """The uncaught exception the interpreter last printed, as :mod:`sys` documents it."""
     return getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+
+
+def _typed_at_prompt(trace: TracebackType | None) -> bool:
+    """Whether the error is of a line typed at Python's own prompt, and of nothing that the line called."""
+    return hasattr(sys, "ps1") and (trace is None or trace.tb_next is None)
 
 
 def _exit_code_and_text(status: Any) -> tuple[int, str | None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trackside.crash import crash_event
 from trackside.delivery import Counts
 from trackside.parent import NO_PARENT
 from trackside.run import Run
@@ -18,6 +17,9 @@ if TYPE_CHECKING:
     from trackside.event_bus import Bus
     from trackside.events import ConfigEvent
     from trackside.rank_crash import CrashNoteHook
+
+inert_runs: dict[int, InertRun] = {}
+"""The run of each bus that logs nothing here, by the bus's id."""
 
 
 class InertRun(Run):
@@ -38,6 +40,7 @@ class InertRun(Run):
         self._crash_notes = crash_notes
         self._sinks = [bus.attach(sink) for sink in sinks]
         bus.silence()
+        inert_runs[id(bus)] = self
         if crash_notes is not None:
             crash_notes.install()
         if config is not None:
@@ -70,6 +73,8 @@ class InertRun(Run):
             self._bus.detach(sink)
         close_sinks(self._sinks)
         self._sinks = []
+        if inert_runs.get(id(self._bus)) is self:
+            del inert_runs[id(self._bus)]
         if self._crash_notes is not None:
             self._crash_notes.finish()
 
@@ -82,5 +87,5 @@ class InertRun(Run):
     ) -> None:
         """Nothing to end, but rank 0 may have to know why this rank did."""
         if kind is not None and issubclass(kind, Exception) and self._crash_notes is not None:
-            self._crash_notes.note(crash_event("crashed", kind, error, trace))
+            self._crash_notes.note_exception(kind, error, trace)
         self.finish()

@@ -5,7 +5,8 @@ FINISHED, and hooks and shipper stay, until one of these tells:
 
 * the exception, or one that came of it, comes out on top: a crash like any other;
 * it is gone, so it was handled: FINISHED for good;
-* the program starts its next run: FINISHED for good, unless the exception was last seen uncaught;
+* the program starts its next run: FINISHED for good, unless the exception was last seen uncaught, or is kept
+  by somebody and has left the function that started the run (a sweep that collects its failures);
 * the process ends: its exit code decides, as it does where nobody calls ``finish()``.
 """
 
@@ -52,6 +53,11 @@ class OpenEnd:
     def error_type(self) -> str | None:
         """The exception's name."""
         return None if self._passing is None else self._passing.error_type
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the exception still exists: somebody keeps it, or it is still on its way."""
+        return self._passing is not None and self._passing.is_alive
 
     def concerns(self, error: BaseException | None) -> bool:
         """Whether ``error``, which nobody caught, tells something of this end."""

@@ -39,6 +39,11 @@ class Passing:
         mark = vars(error).setdefault(_KEY, _Mark())
         self._mark = weakref.ref(mark, self._on_gone)
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the exception still exists."""
+        return self._mark() is not None
+
     def is_behind(self, error: BaseException | None) -> bool:
         """Whether ``error`` is the one or came of it: raised from it or while it was handled, or a group."""
         mark = self._mark()

@@ -21,6 +21,7 @@ import msgspec
 
 from trackside.crash import crash_event
 from trackside.exit_code import ExitCodeNote, read_exit_code
+from trackside.expected import NOTHING_ELSE, Expected
 from trackside.journal.directory import DIRECTORY_MODE, read_json, write_atomically
 from trackside.passing import Passing, passing_exception
 
@@ -45,6 +46,8 @@ class CrashNote(msgspec.Struct, frozen=True):
     error_type: str
     message: str
     traceback: str | None
+    status: str | None = None
+    """What the exception means if it is not a failure."""
 
 
 def notes_directory(root: Path, job: str) -> Path:
@@ -127,10 +130,11 @@ class CrashNoteSink:
 class CrashNoteHook:
     """Chains ``sys.excepthook`` on a rank that logs nothing itself, and notes its exit code."""
 
-    def __init__(self, root: Path, job: str, rank: int) -> None:
+    def __init__(self, root: Path, job: str, rank: int, expected: Expected = NOTHING_ELSE) -> None:
         self._root = root
         self._job = job
         self._rank = rank
+        self._expected = expected
         self._previous = sys.excepthook
         self._process = os.getpid()
         self._passing: Passing | None = None
@@ -166,18 +170,25 @@ class CrashNoteHook:
             event.error_type or "Exception",
             event.message or "",
             event.traceback,
+            event.status,
         )
         path = notes_directory(self._root, self._job) / f"rank-{self._rank}.json"
         with contextlib.suppress(OSError):
             path.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
             write_atomically(path, msgspec.json.encode(note))
 
+    def note_exception(
+        self, kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the note of an exception that ends this rank."""
+        self.note(crash_event("crashed", kind, error, trace, expected=self._expected))
+
     def _on_exception(
         self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
     ) -> None:
         if self._passing is None or self._passing.is_behind(error):
             with contextlib.suppress(Exception):
-                self.note(crash_event("crashed", kind, error, trace))
+                self.note_exception(kind, error, trace)
         self._previous(kind, error, trace)
 
     def _forget_exit(self) -> None:

@@ -8,6 +8,7 @@ handled, and the exit code would be 1 instead of death by SIGINT.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -16,13 +17,15 @@ import msgspec
 
 from trackside import fluent
 from trackside.announce import announce
+from trackside.call_site import CallSite
 from trackside.crash import crash_event
 from trackside.delivery import Counts, Delivery
 from trackside.destination_plan import RUN_ONLY
-from trackside.errors import JournalError, TrackingError
+from trackside.errors import JournalError, RunActiveError, TrackingError
 from trackside.events import LifecycleEvent
 from trackside.exit_code import ExitCodeNote
 from trackside.exit_hold import ExitHold
+from trackside.expected import NOTHING_ELSE, Expected
 from trackside.fork import abandon_in_children, keep_in_children
 from trackside.hooks import ProcessHooks
 from trackside.journal.directory import (
@@ -60,6 +63,8 @@ if TYPE_CHECKING:
     from trackside.journal.meta import Meta, RunInfo, Target
     from trackside.settings import Settings
 
+logger = logging.getLogger(__name__)
+
 active_runs: dict[int, Run] = {}
 """The run of each bus that has one, by the bus's id."""
 
@@ -89,6 +94,8 @@ class Run:
         rank: int = 0,
         destinations: DestinationPlan = RUN_ONLY,
         system_metrics: float | None = None,
+        expected: Expected = NOTHING_ELSE,
+        call_site: CallSite | None = None,
     ) -> None:
         conclude_earlier(bus)
         self._settings = settings
@@ -138,6 +145,9 @@ class Run:
         self._delivered = False
         self._final_counts: Counts | None = None
         self._fluent = False
+        self._expected = expected
+        self._call_site = CallSite() if call_site is None else call_site
+        self._of_earlier_runs: list[Passing] = []
         self._hooks = ProcessHooks(
             bus,
             terminate_signals=terminate_signals,
@@ -145,6 +155,11 @@ class Run:
             before_death=self._wait_before_death,
             at_exit=self._at_exit,
             wakeup_descriptor=self._shipper.pipe.write_end,
+            expected=expected,
+            written=lambda: self._writer.last_seq,
+            belongs_elsewhere=self._belongs_elsewhere,
+            own_end=self._own_end,
+            left_by=self._left_by,
         )
 
     # What a user reads
@@ -226,8 +241,40 @@ class Run:
         that is none.
 
         Called while an exception is on its way (in a ``finally``), FINISHED is what the run shows until
-        that has ended the program, or is handled, which makes it final.
+        that has ended the program, or is handled, which makes it final. With FAILED or KILLED, the run keeps
+        the exception's type, message and traceback, and Ctrl-C is KILLED in any case.
         """
+        self._finish(status)
+
+    def finish_before(self, later: CallSite) -> None:
+        """End the run because ``later``, the same call of ``start()`` again, begins the next one.
+
+        Raises :class:`RunActiveError` if it is another call: then two runs would share the bus.
+        """
+        if not self._call_site.is_again(later):
+            msg = (
+                f"this bus already has a run ({self.journal.name}): end it first, with run.finish() or "
+                "trackside.finish(), or give start() a bus=Bus() of its own"
+            )
+            raise RunActiveError(msg)
+        logger.warning(
+            "run %s was not finished, and start() was called again from the same place: it is finished now. "
+            "Use `with trackside.start(...) as run:` so that each run ends with its own code",
+            self.journal.name,
+        )
+        error = self._left_by()
+        if error is None:
+            self._finish("FINISHED", how="finished by the next start()")
+        else:
+            self._finish("FAILED", error)
+
+    def follow(self, earlier: Run) -> None:
+        """Take over what ``earlier``, a run of the same place, knows: exceptions that are not this run's."""
+        known = earlier._of_earlier_runs
+        more = earlier._call_site.errors()
+        self._of_earlier_runs = [*known, *(Passing(error) for error in more)]
+
+    def _finish(self, status: str, error: BaseException | None = None, how: str | None = None) -> None:
         wanted = checked_status(status)
         with self._finishing:
             if self._ended:
@@ -235,9 +282,12 @@ class Run:
             self._ended = True
         self._bus.deliver_postponed()
         self._leave_fluent(wanted)
-        self._open_end = self._what_is_open() if wanted == "FINISHED" else None
+        if wanted != "FINISHED":
+            self._keep_evidence(wanted, self._passing() if error is None else error)
+        elif how is None:
+            self._open_end = self._what_is_open()
         if self._open_end is None:
-            self._bus.emit(LifecycleEvent("finished", status=wanted))
+            self._bus.emit(LifecycleEvent("finished", status=wanted, message=how))
             self._disconnect()
         else:
             self._stay(self._open_end)
@@ -292,10 +342,11 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None or kind is GeneratorExit:
+        clean_exit = isinstance(error, SystemExit) and error.code in {None, 0}
+        if error is None or kind is GeneratorExit or clean_exit:
             self.finish()
-            return
-        self._end_with(kind, error, trace)
+        else:
+            self._finish("FAILED", error)
 
     def abandon(self) -> None:
         """In a forked child: be inert."""
@@ -352,18 +403,35 @@ class Run:
 
     # Ending
 
-    def _end_with(self, kind: type[BaseException], error: BaseException | None, trace: Any) -> None:
-        """Finish after the block of a ``with`` was left by an exception."""
-        if issubclass(kind, SystemExit):
-            code = getattr(error, "code", None)
-            if code is None or code == 0:
-                self.finish()
-                return
-            text = f"exit code {code}" if isinstance(code, int) else str(code)
-            self._bus.emit(LifecycleEvent("crashed", error_type="SystemExit", message=text))
-        else:
-            self._bus.emit(crash_event("crashed", kind, error, trace))
-        self.finish("KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED")
+    def _keep_evidence(self, wanted: RunStatus, error: BaseException | None) -> None:
+        """Report the exception behind a ``finish("FAILED")``, wherever it is by now."""
+        if error is not None:
+            self._hooks.report_passing(error, status="KILLED" if wanted == "KILLED" else None)
+            return
+        self._hooks.report_uncaught()  # a hook of somebody else's, in which nothing is on its way any more
+        if interpreter_is_leaving():
+            self._hooks.report_exit_cause()
+
+    def _passing(self) -> BaseException | None:
+        """The exception on its way, unless it was being handled already when the run began."""
+        error = passing_exception()
+        return None if self._handled_before and self._handled_before.is_behind(error) else error
+
+    def _left_by(self) -> BaseException | None:
+        """The exception, kept by somebody, by which the function that started this run was left."""
+        errors = [error for error in self._call_site.errors() if not self._belongs_elsewhere(error)]
+        return errors[-1] if errors else None
+
+    def _belongs_elsewhere(self, error: BaseException | None) -> bool:
+        return any(known.is_behind(error) for known in self._of_earlier_runs)
+
+    def _own_end(self) -> LifecycleEvent:
+        """What is known of this run's end if the exception of an earlier one ends the program."""
+        error = self._left_by()
+        if error is None:
+            how = "finished; an earlier run's exception ended the program"
+            return LifecycleEvent("finished", status="FINISHED", message=how)
+        return crash_event("crashed", type(error), error, error.__traceback__, expected=self._expected)
 
     def _at_exit(self) -> None:
         """The interpreter leaves and nobody called ``finish()``: wait for delivery, then let it go."""
@@ -393,9 +461,8 @@ class Run:
 
     def _what_is_open(self) -> OpenEnd | None:
         """What may still show that the program has crashed, where there is such."""
-        error = passing_exception()
-        if self._handled_before is not None and self._handled_before.is_behind(error):
-            error = None
+        error = self._passing()
+        self._hooks.note_exit(error)
         if error is None and not interpreter_is_leaving():
             return None
         return OpenEnd(
@@ -418,6 +485,10 @@ class Run:
     def _settle(self) -> None:
         """Have the journal say that this is the end."""
         self._hooks.report_uncaught()
+        if self._open_end is not None and self._open_end.is_alive:
+            error = self._left_by()
+            if error is not None and self._open_end.concerns(error):
+                self._hooks.report_passing(error)
         self._bus.detach(self._lifecycle)
         self._lifecycle.on_lifecycle(LifecycleEvent("finished", status="FINISHED"))
         self._shipper.nudge()

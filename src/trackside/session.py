@@ -6,11 +6,13 @@ import logging
 from typing import TYPE_CHECKING, Any, Literal
 
 from trackside.arguments import checked_config, checked_depth, checked_signals
+from trackside.call_site import CallSite
 from trackside.destination_plan import plan_destinations
 from trackside.errors import ConfigurationError
 from trackside.event_bus import Bus
 from trackside.events import ConfigEvent
-from trackside.inert import InertRun
+from trackside.expected import checked_expected
+from trackside.inert import InertRun, inert_runs
 from trackside.journal.writer import DEFAULT_CAP
 from trackside.launcher import job_key
 from trackside.parent import checked_parent
@@ -25,14 +27,16 @@ from trackside.plan import (
 from trackside.rank import get_rank
 from trackside.rank_crash import CrashNoteHook, CrashNoteSink
 from trackside.reservation import reserved
-from trackside.run import Run
+from trackside.run import Run, active_runs
 from trackside.settings import DEFAULT_TERMINATE_SIGNALS, mistyped_variables, read_environment
 from trackside.sink_plan import SinkPlan, plan_sinks
+from trackside.status import checked_status
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Mapping
 
+    from trackside.expected import Expected, ExpectedExceptions
     from trackside.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -60,6 +64,7 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     journal_cap: int = DEFAULT_CAP,
     destinations: Iterable[Any] = (),
     system_metrics: bool | float | None = None,
+    expected: ExpectedExceptions = None,
 ) -> Run:
     """Start logging a run, and return it.
 
@@ -86,13 +91,16 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     (``{"type": "jsonl", "path": "metrics.jsonl", "shape": {...}}``).
     ``system_metrics``: sample the machine's load into MLflow: True, or seconds between two samples (default
     ``MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING``, and 10 s).
+    ``expected``: exceptions that are not failures, by class or dotted name, each with the status it means:
+    ``{StopTraining: "FINISHED"}``; a list means FINISHED. Optuna's ``TrialPruned`` is known.
     ``terminate_signals``: signals that mean "stop", as numbers or names; ``journal_cap``: bytes the journal
     may take on disk.
 
     Raises :class:`~trackside.errors.ConfigurationError` (a malformed address, a deleted experiment, a run
     id there is none of, an unknown sink, destination or option, a missing extra),
     :class:`~trackside.errors.JournalError` (``TRACKSIDE_DIR`` cannot be written),
-    :class:`~trackside.errors.RunActiveError` (this bus has a run) and ``TypeError`` (a sink that is none).
+    :class:`~trackside.errors.RunActiveError` (this bus has a run, started elsewhere in the program) and
+    ``TypeError`` (a sink that is none).
     Nothing is left behind then.
     """
     bus = _checked_bus(bus)
@@ -109,11 +117,16 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     signals, cap = checked_signals(terminate_signals), checked_cap(journal_cap)
     interval, run_tags = checked_interval(system_metrics), text_tags(tags, description)
     planned = plan_destinations(destinations, rank)
-    notes = _crash_notes(settings, rank)
+    meanings = checked_expected(expected)
+    notes = _crash_notes(settings, rank, meanings)
     if planned.empty:
         more = plan_sinks(sinks, rank).sinks
         return InertRun(bus, notes, more, config=config_event)
+    site = CallSite()
     with reserved(bus):
+        earlier = active_runs.get(id(bus))
+        if earlier is not None:
+            earlier.finish_before(site)
         target = make_target(
             settings,
             experiment_name=experiment_name,
@@ -138,7 +151,11 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
                 rank=rank,
                 destinations=planned,
                 system_metrics=interval,
+                expected=meanings,
+                call_site=site,
             )
+            if earlier is not None:
+                run.follow(earlier)
             run.begin([*chosen.sinks, *([] if notes is None else [CrashNoteSink(notes)])], config_event)
         except BaseException:
             chosen.close_made()
@@ -152,9 +169,30 @@ def _warn_of_mistyped_variables() -> None:
         logger.warning("the environment has %s, which trackside does not know; did you mean %s?", name, near)
 
 
-def _crash_notes(settings: Settings, rank: int) -> CrashNoteHook | None:
+def current_run(bus: Bus | None = None) -> Run | None:
+    """Return the run that is being logged, or None: that of the default bus, or of ``bus``.
+
+    On other ranks and in disabled mode it is the no-op run that ``start()`` returned there.
+    """
+    key = id(_checked_bus(bus))
+    return active_runs.get(key) or inert_runs.get(key)
+
+
+def finish(status: str = "FINISHED", *, bus: Bus | None = None) -> None:
+    """End the current run as ``status``, as :meth:`Run.finish` does; without a run, do nothing.
+
+    For a run that you hold no reference to: started in a function or a notebook cell that failed. ``bus`` is
+    the run's bus if it has one of its own. Raises ``ValueError`` for an unknown status.
+    """
+    checked_status(status)
+    run = current_run(bus)
+    if run is not None:
+        run.finish(status)
+
+
+def _crash_notes(settings: Settings, rank: int, expected: Expected) -> CrashNoteHook | None:
     """What tells rank 0 of a crash of this rank."""
-    return None if rank == 0 else CrashNoteHook(settings.directory, job_key(), rank)
+    return None if rank == 0 else CrashNoteHook(settings.directory, job_key(), rank, expected)
 
 
 def _checked_bus(bus: Bus | None) -> Bus:

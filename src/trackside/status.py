@@ -2,7 +2,9 @@
 
 The order of evidence: a request to stop beats what came after it (the exceptions of a process that is
 being stopped are consequences), a crash beats a clean end, and a process that died without a word
-failed, unless it had been asked to stop.
+failed, unless it had been asked to stop. An exception that the program expects means what the program
+says it means, and never hides another one. An exception that the program turned into an exit code counts
+only if the process really left with that code.
 """
 
 from __future__ import annotations
@@ -29,6 +31,9 @@ _SEVERITY = {"RUNNING": 0, "FINISHED": 1, "KILLED": 2, "FAILED": 2}
 SUCCEEDED = "replaced by another program (exec), which has its own run"
 """The reason of an end that is none where that program resumes the run."""
 
+PRUNED = "TrialPruned"
+"""Optuna's exception for a trial that is not worth going on with; its runs are called pruned."""
+
 INTERRUPT_MEMORY_MS = 120_000
 """A Ctrl-C this long before a silent death still explains it; an older one was survived."""
 
@@ -43,6 +48,8 @@ class Crash:
     where: str = ""
     """``in a thread``, ``in an asyncio task``, ``on rank 1``; empty for this process's main thread."""
     at_ms: int = 0
+    status: RunStatus | None = None
+    """What the exception means, if the program said so; None means a failure."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +67,15 @@ class Evidence:
     terminating_ms: int = 0
     crash: Crash | None = None
     finished: RunStatus | None = None
+    finished_how: str | None = None
+    """Who called ``finish()``, if it was not the program."""
     finishing: bool = False
     """It said that it is done, but an exception was on its way."""
     exited: bool = False
     exit_code: int | None = None
     exit_message: str | None = None
+    exit_cause: Crash | None = None
+    """The exception that the program turned into ``exit_code``."""
     dead: bool = False
     died_ms: int = 0
     ended_ms: int = 0
@@ -75,6 +86,13 @@ class Evidence:
     """The process called ``exec``: another program runs in it, or ran in it to its end."""
     succeeded: bool = False
     """The program that replaced it has a run of its own."""
+
+    @property
+    def exception(self) -> Crash | None:
+        """The exception that explains the end: one nobody caught, or one that became the exit code."""
+        if self.crash is not None or self.finished is not None or not self.exit_code:
+            return self.crash
+        return self.exit_cause
 
 
 @dataclass(frozen=True)
@@ -127,16 +145,20 @@ def evidence_from(happenings: Sequence[Happening]) -> Evidence:
     stop = next((h for h in happenings if h.kind == "terminating"), None)
     exited = next((h for h in reversed(happenings) if h.kind == "exited"), None)
     finished = next((h for h in reversed(happenings) if h.kind == "finished"), None)
-    crash = next((h for h in happenings if h.kind in CRASHES), None)
+    crashes = [h for h in happenings if h.kind in CRASHES]
+    crash = next((h for h in crashes if _meaning(h) is None), next(iter(crashes), None))
+    cause = next((h for h in reversed(happenings) if h.kind == "exit_cause"), None)
     return Evidence(
         terminating=None if stop is None else _describe_stop(stop),
         terminating_ms=0 if stop is None else stop.timestamp_ms,
         crash=None if crash is None else _crash(crash),
         finished=None if finished is None else checked_status(finished.status or "FINISHED"),
+        finished_how=None if finished is None else finished.message,
         finishing=any(h.kind == "finishing" for h in happenings),
         exited=exited is not None,
         exit_code=None if exited is None else exited.exit_code,
         exit_message=None if exited is None else exited.message,
+        exit_cause=None if cause is None else _crash(cause),
         ended_ms=max((h.timestamp_ms for h in happenings if h.kind in _ENDS), default=0),
     )
 
@@ -164,7 +186,7 @@ def decide(evidence: Evidence) -> Verdict:
     if evidence.crash is not None:
         return _crash_verdict(evidence.crash, final=final)
     if evidence.finished is not None:
-        return Verdict(evidence.finished, "finished", final)
+        return Verdict(evidence.finished, evidence.finished_how or "finished", final)
     if evidence.exited:
         return _exit_verdict(evidence, final=final)
     if evidence.dead or evidence.replaced:
@@ -189,9 +211,14 @@ def _crash(crash: Happening) -> Crash:
         error_type=crash.error_type or "Exception",
         message=crash.message or "",
         traceback=crash.traceback,
-        where=CRASHES[crash.kind],
+        where=CRASHES.get(crash.kind, ""),
         at_ms=crash.timestamp_ms,
+        status=_meaning(crash),
     )
+
+
+def _meaning(crash: Happening) -> RunStatus | None:
+    return cast("RunStatus", crash.status) if crash.status in FINAL else None
 
 
 def _stop_reason(evidence: Evidence) -> str | None:
@@ -210,10 +237,17 @@ def _aftermath(evidence: Evidence) -> str:
 
 
 def _crash_verdict(crash: Crash, *, final: bool) -> Verdict:
-    if crash.error_type == "KeyboardInterrupt":
+    if crash.error_type == "KeyboardInterrupt" and crash.status != "FINISHED":
         return Verdict("KILLED", "Ctrl-C (KeyboardInterrupt)", final)
+    return Verdict(crash.status or "FAILED", _describe_crash(crash)[:500], final)
+
+
+def _describe_crash(crash: Crash) -> str:
     where = f" {crash.where}" if crash.where else ""
-    return Verdict("FAILED", f"{crash.error_type}{where}: {crash.message}"[:500], final)
+    text = f"{crash.error_type}{where}: {crash.message}" if crash.message else f"{crash.error_type}{where}"
+    if crash.status != "FINISHED":
+        return text
+    return f"{'pruned' if crash.error_type == PRUNED else 'expected'}: {text}"
 
 
 def _exit_verdict(evidence: Evidence, *, final: bool) -> Verdict:
@@ -222,10 +256,14 @@ def _exit_verdict(evidence: Evidence, *, final: bool) -> Verdict:
         if evidence.dead and evidence.killed_by is not None:
             return _silent_death(evidence)
         return Verdict("FINISHED", "exit code 0" if code == 0 else "exited", final)
-    if signal.SIGINT in evidence.signals:
+    cause = evidence.exit_cause
+    if signal.SIGINT in evidence.signals or (cause and cause.error_type == "KeyboardInterrupt"):
         return Verdict("KILLED", f"Ctrl-C, then exit code {code}", final)
-    text = f": {evidence.exit_message}" if evidence.exit_message else ""
-    return Verdict("FAILED", f"exit code {code}{text}"[:500], final)
+    text = f"exit code {code}: {evidence.exit_message}" if evidence.exit_message else f"exit code {code}"
+    if cause is None:
+        return Verdict("FAILED", text[:500], final)
+    known = _describe_crash(cause)[: 497 - len(text[:200])]
+    return Verdict(cause.status or "FAILED", f"{known} ({text[:200]})", final)
 
 
 def _replaced_verdict(evidence: Evidence) -> Verdict:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from tests.ends import exits
 from tests.ends.container import AS_CHILD_OF_PROCESS_1, AS_PROCESS_1, can_make_container
 from tests.ends.harness import Case
 from tests.ends.memory import can_limit_memory
@@ -1022,6 +1023,7 @@ OUT_OF_MEMORY = [
 GROUPS = {
     "clean and raising": BASIC,
     "finish() on the way out": FINISHES,
+    **exits.GROUPS,
     "exceptions": EXCEPTIONS,
     "ranks": RANKS,
     "signals": SIGNALS,

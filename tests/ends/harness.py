@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 from mlflow.tracking import MlflowClient
 
+from trackside.destinations.mlflow_tags import HEARTBEAT_TAG, counts_in
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -52,7 +54,8 @@ class Case:
     """One way to end. ``script`` runs after a preamble that offers ``emit(count)`` and ``ready()``.
 
     ``act`` is called with the process once it printed ``ready``. ``exit_code`` is what the process must
-    leave with (negative: the signal), None where it is not to be checked. ``stderr`` must be in its output.
+    leave with (negative: the signal), None where it is not to be checked. ``stderr`` must be in its output,
+    and ``artifact`` among the run's artifacts.
     ``attempts`` is how many the run has; the counts on its page are checked where there is one.
     ``tidy``: the journal is gone afterwards, and not when the shipper was killed with the process.
     ``points`` is how many samples must be in MLflow; None: all that were confirmed before the end, or more.
@@ -66,6 +69,7 @@ class Case:
     act: Callable[[subprocess.Popen[str]], None] | None = None
     reason: str = ""
     stderr: str = ""
+    artifact: str = ""
     command: tuple[str, ...] = ()
     slow: bool = False
     environment: dict[str, str] = field(default_factory=dict)
@@ -217,8 +221,10 @@ def check(case: Case, seen: Outcome) -> list[str]:
         f"{seen.doubles} doubles": seen.doubles == 0,
         f"reason {tag!r} lacks {case.reason!r}": case.reason in tag,
         f"stderr lacks {case.stderr!r}": case.stderr in seen.stderr,
+        f"artifacts {seen.artifacts} lack {case.artifact!r}": case.artifact in ["", *seen.artifacts],
         f"left behind: {seen.leftovers}": not (case.tidy and seen.leftovers),
-        f"shipped {seen.tags.get('trackside.shipped')}": case.attempts > 1
-        or seen.tags.get("trackside.shipped") == str(2 * seen.points),
+        f"counts {counts_in(seen.tags)}": case.attempts > 1
+        or counts_in(seen.tags).get("shipped") == 2 * seen.points,
+        f"a stale heartbeat in {sorted(seen.tags)}": not (case.tidy and HEARTBEAT_TAG in seen.tags),
     }
     return [text for text, right in verdicts.items() if not right]

@@ -13,6 +13,7 @@ from tests.faults.delivery import delivery, once_each, steps_of
 from tests.faults.fake import until
 from trackside.bulk_store.store import BulkStore
 from trackside.bulk_store.uri import plain_uri
+from trackside.destinations.mlflow_tags import counts_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +46,7 @@ def deliver(rig: Delivery, count: int = COUNT) -> None:
     client = MlflowClient(plain_uri(rig.uri))
     assert steps_of(client, rig.run_id) == once_each(count)
     assert client.get_run(rig.run_id).info.status == "FINISHED"
-    assert client.get_run(rig.run_id).data.tags["trackside.shipped"] == str(count)
+    assert counts_in(client.get_run(rig.run_id).data.tags)["shipped"] == count
 
 
 @pytest.mark.parametrize("prefix", ["", "trackside+"])

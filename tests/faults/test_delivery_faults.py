@@ -24,6 +24,7 @@ from tests.faults.proxy import (
     cut_behind_commit,
     slow,
 )
+from trackside.destinations.mlflow_tags import counts_in
 from trackside.shipper.retry import Policy
 from trackside.status import Evidence
 
@@ -70,7 +71,7 @@ def test_a_passing_fault(proxy: FaultProxy, client: MlflowClient, journals: Path
     assert steps_of(client, rig.run_id) == once_each(300)
     assert not rig.journal.rejected.exists()
     tags = client.get_run(rig.run_id).data.tags
-    assert (tags["trackside.shipped"], tags["trackside.rejected"]) == ("300", "0")
+    assert counts_in(tags) == {"emitted": 300, "shipped": 300}
 
 
 @pytest.mark.parametrize("fault", ["reset", "cut behind the commit"])
@@ -126,7 +127,8 @@ def test_one_poisonous_metric_among_a_thousand(
     assert (entry["metrics"], entry["step"]) == ({"poison": 3.0}, 500)
     assert "we don't like this one" in entry["error"]
     tags = client.get_run(rig.run_id).data.tags
-    assert (tags["trackside.shipped"], tags["trackside.rejected"]) == ("1000", "1")
+    assert counts_in(tags) == {"emitted": 1001, "shipped": 1000, "rejected": 1}
+    assert tags["trackside.rejected"] == "1"
 
 
 def test_a_gateway_with_a_smaller_limit(proxy: FaultProxy, client: MlflowClient, journals: Path) -> None:

@@ -28,7 +28,7 @@ from trackside.destinations.mlflow_owner import (
     may_claim,
     owner_tags,
 )
-from trackside.destinations.mlflow_reaper import HEARTBEAT_TAG
+from trackside.destinations.mlflow_tags import HEARTBEAT_TAG
 from trackside.journal.meta import Owner, boot_id, start_ticks, this_process
 from trackside.status import Evidence
 

@@ -48,13 +48,20 @@ def demo(ctx: click.Context, steps: int, experiment: str, tracking_uri: str | No
     """
     _require_extra()
     import trackside
-    from trackside.demo import PointCounter, make_config, train
+    from trackside.demo import DESCRIPTION, PointCounter, make_config, train
     from trackside.inert import InertRun
 
     counter = PointCounter()
     config = make_config(steps)
     click.echo("opening the run (the first one in a directory creates the database)")
-    run = trackside.start(experiment, tracking_uri=tracking_uri, config=config, sinks=[counter])
+    run = trackside.start(
+        experiment,
+        run_name=f"digits-{steps}-steps",
+        tracking_uri=tracking_uri,
+        description=DESCRIPTION,
+        config=config,
+        sinks=[counter],
+    )
     if isinstance(run, InertRun):
         raise click.ClickException("nothing is logged here: TRACKSIDE_MODE=disabled, or not rank 0")
     click.echo(f"logging to {run.tracking_uri}")

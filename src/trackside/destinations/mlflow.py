@@ -21,6 +21,8 @@ import msgspec
 
 from trackside.bulk_store.uri import can_be_bulk
 from trackside.destinations.mlflow_address import alone_with, check_address, probe_database
+from trackside.destinations.mlflow_artifacts import RunArtifacts
+from trackside.destinations.mlflow_attempts import ATTEMPTS_FILE, TRACEBACK, turn_page, upload_attempts
 from trackside.destinations.mlflow_errors import translate, translate_opening
 from trackside.destinations.mlflow_metrics import MAX_METRICS_PER_BATCH, MetricsWay
 from trackside.destinations.mlflow_owner import OWNER_TAG, Ownership, describe_owner
@@ -28,7 +30,13 @@ from trackside.destinations.mlflow_params import ConfigWriter, artifact_name
 from trackside.destinations.mlflow_redone import RedoneSteps, last_steps
 from trackside.destinations.mlflow_run import Found, RunOpener, wait_for_leftovers
 from trackside.destinations.mlflow_system import SystemMetrics
-from trackside.destinations.mlflow_tags import end_tags
+from trackside.destinations.mlflow_tags import (
+    DESCRIPTION_TAG,
+    HEARTBEAT_TAG,
+    describe_end,
+    end_tags,
+    summary_tags,
+)
 from trackside.destinations.mlflow_upload import Uploader
 from trackside.errors import (
     DeliveryError,
@@ -147,7 +155,9 @@ class MLflowDestination:
             name = artifact_name(resumed=resumed, started_ms=self._meta.started_ms)
             if not self._ownership.held:
                 name = self._beside_owners(name)
-            self._config = ConfigWriter(self, self._outbox, name=name, notice=self._progress.notice)
+            self._config = ConfigWriter(
+                self, self._outbox, name=name, notice=self._progress.notice, only_if_new=resumed
+            )
         self._config.write(record)
 
     def known_params(self) -> dict[str, str]:
@@ -174,8 +184,9 @@ class MLflowDestination:
         """Set the tags that say why, then the status, unless a newer attempt has taken the run over."""
         self._send_load(until_ms=evidence.ended_ms or evidence.died_ms or None)
         ours = self._owns_end(verdict, evidence)
-        if evidence.crash is not None and evidence.crash.traceback:
-            self._keep_traceback(evidence.crash.traceback)
+        crash = evidence.exception
+        if crash is not None and crash.traceback:
+            self._keep_traceback(crash.traceback)
         if ours:
             self._set_end(verdict, evidence, counts)
         else:
@@ -238,7 +249,7 @@ class MLflowDestination:
         run = opener.find_created() if unsure else None
         found: Found | None = None
         if run is None:
-            found = opener.resume()
+            found = opener.resume(self._turn_page)
             run = None if found is None else found.run
         if run is None:
             self._created_blindly = unsure
@@ -260,6 +271,12 @@ class MLflowDestination:
             tag=self._tag,
             notice=self._progress.notice,
         )
+
+    def _turn_page(self, run: Any) -> None:
+        """Have the page say nothing of earlier attempts any more."""
+        page = _Page(self._client, run.info.run_id, self._call)
+        own = self._meta.journal_id
+        turn_page(run, page, own_journal=own, outbox=self._outbox, progress=self._progress)
 
     def _keep_sidecar(self, info: RunInfo) -> None:
         directory = self._meta.target.sidecar
@@ -326,7 +343,7 @@ class MLflowDestination:
             # What `trackside reap` thought in an outage, or another program that ended our run.
             self._tell(self._client.update_run, "RUNNING")
         now = datetime.now(tz=timezone.utc).isoformat(timespec="seconds")
-        self.set_tag("trackside.heartbeat", f"{now} {socket.gethostname()}")
+        self.set_tag(HEARTBEAT_TAG, f"{now} {socket.gethostname()}")
 
     def _get_run(self) -> Any:
         return self._tell(self._client.get_run)
@@ -343,6 +360,7 @@ class MLflowDestination:
 
     def _claim(self, run: Any) -> None:
         """Take the run over from an owner that is gone, or whose end this training has outlived."""
+        self._turn_page(run)
         self._opener().claim(self._run_id)
         self._ownership.held = True
         self._progress.notice(
@@ -354,7 +372,16 @@ class MLflowDestination:
     def _upload(self, path: Path) -> None:
         with _uploading:  # MLflow 3.6 uploads to the server it finds here, not to the client's
             os.environ["MLFLOW_TRACKING_URI"] = self._tracking_uri
-            self._call(self._client.log_text, self._run_id, path.read_text("utf-8"), path.name)
+            text = path.read_text("utf-8")
+            if path.name == ATTEMPTS_FILE:
+                upload_attempts(text, self._artifacts())
+            else:
+                self._call(self._client.log_text, self._run_id, text, path.name)
+
+    def _artifacts(self) -> RunArtifacts:
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        return RunArtifacts(self._client, self._run_id, call=self._call, repository=get_artifact_repository)
 
     # Ending
 
@@ -380,35 +407,50 @@ class MLflowDestination:
         return f"{stem}.{self._meta.journal_id[:8]}.{ending}"
 
     def _set_end(self, verdict: Verdict, evidence: Evidence, counts: dict[str, int]) -> None:
-        tags = [self._tag(*item) for item in end_tags(verdict, evidence, counts).items()]
+        on_page = dict(self._get_run().data.tags)
+        tags = self._end_tags(verdict, evidence, counts, on_page)
         try:
-            self._tell(self._client.log_batch, tags=tags)
+            self._tell(self._client.log_batch, tags=[self._tag(*item) for item in tags.items()])
         except RefusedError:
             raise
         except RejectedError as error:  # the status matters more than the reason
             self._progress.notice(f"the tags that tell how the run ended were refused: {error}")
-        if verdict.final:
-            self._forget_owner()
+        if verdict.final and OWNER_TAG in on_page:
+            self._forget(OWNER_TAG)
         ended = evidence.ended_ms or evidence.died_ms or now_ms()
         self._tell(self._client.set_terminated, status=verdict.status, end_time=ended)
+        if (
+            verdict.final and HEARTBEAT_TAG in on_page
+        ):  # last: `trackside reap` finds by it what is left RUNNING
+            self._forget(HEARTBEAT_TAG)
         if self._created_blindly:
             self._opener().delete_twins(self._run_id)
 
-    def _forget_owner(self) -> None:
+    def _forget(self, tag: str) -> None:
         """A run that has ended shows no process. The journal's tag stays, for those who come later."""
-        if OWNER_TAG not in self._get_run().data.tags:
-            return
         try:
-            self._tell(self._client.delete_tag, OWNER_TAG)
+            self._tell(self._client.delete_tag, tag)
         except RefusedError:
             raise
         except RejectedError as error:
-            logger.info("the tag %s stays: %s", OWNER_TAG, error)
+            logger.info("the tag %s stays: %s", tag, error)
+
+    def _end_tags(
+        self, verdict: Verdict, evidence: Evidence, counts: dict[str, int], on_page: dict[str, str]
+    ) -> dict[str, str]:
+        """What the page says at the end; the counts are those of all attempts."""
+        state = self._progress.state
+        total = {name: count + state.earlier.get(name, 0) for name, count in counts.items()}
+        host = self._meta.owner.host
+        summary = summary_tags(total, host=host, started_ms=self._meta.started_ms, attempt=state.attempt)
+        described = on_page.get(DESCRIPTION_TAG, "")
+        text = describe_end(described, verdict, evidence)
+        note = {} if text == described else {DESCRIPTION_TAG: text}
+        return {**end_tags(verdict, evidence), **summary, **note}
 
     def _keep_traceback(self, text: str) -> None:
-        name = "traceback.txt"
         try:
-            self._outbox.put(name if self._ownership.held else self._beside_owners(name), text)
+            self._outbox.put(TRACEBACK if self._ownership.held else self._beside_owners(TRACEBACK), text)
         except OSError as error:  # a full disk may be why it crashed; the status matters more
             self._progress.notice(f"the traceback could not be kept to be uploaded: {error}")
 
@@ -462,6 +504,23 @@ class MLflowDestination:
                 f"MLflow refuses the credentials; everything is kept until they are mended ({found})"
             )
         return found
+
+
+class _Page:
+    """A run's page, while it is not yet known whether the run is ours."""
+
+    def __init__(self, client: Any, run_id: str, call: Callable[..., Any]) -> None:
+        self._client = client
+        self._run_id = run_id
+        self._call = call
+
+    def set_tag(self, key: str, value: str) -> None:
+        """Set a tag."""
+        self._call(self._client.set_tag, self._run_id, key, value)
+
+    def delete_tag(self, key: str) -> None:
+        """Delete a tag that is there."""
+        self._call(self._client.delete_tag, self._run_id, key)
 
 
 def _chunks(items: list[Any], size: int) -> Iterator[list[Any]]:

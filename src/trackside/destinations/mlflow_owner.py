@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
-from trackside.destinations.mlflow_reaper import HEARTBEAT_TAG, parse_heartbeat
+from trackside.destinations.mlflow_reaper import parse_heartbeat
+from trackside.destinations.mlflow_tags import HEARTBEAT_TAG
 from trackside.journal.meta import Owner, boot_id
 from trackside.journal.owner import is_alive, is_local, is_replaced
 

@@ -6,7 +6,7 @@ import json
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Protocol
 
-from trackside.destinations.mlflow_tags import MAX_TAG_VALUE
+from trackside.destinations.mlflow_tags import CHANGED_TAG, MAX_TAG_VALUE
 from trackside.errors import RefusedError, RejectedError
 from trackside.params import truncate_params
 
@@ -40,11 +40,18 @@ class ParamStore(Protocol):
 class ConfigWriter:
     """Writes configurations to a run: new params logged, equal ones skipped, changed ones kept and noted.
 
-    ``name`` is that of the artifact with the whole configuration.
+    ``name`` is that of the artifact with the whole configuration. With ``only_if_new`` it is written only if
+    the run does not have all of that configuration already.
     """
 
     def __init__(
-        self, store: ParamStore, outbox: Outbox, *, name: str, notice: Callable[[str], None]
+        self,
+        store: ParamStore,
+        outbox: Outbox,
+        *,
+        name: str,
+        notice: Callable[[str], None],
+        only_if_new: bool = False,
     ) -> None:
         self._store = store
         self._outbox = outbox
@@ -53,6 +60,7 @@ class ConfigWriter:
         self._document: dict[str, Any] = {}
         self._changed: dict[str, str] = {}
         self._kept = self._told = False
+        self._wanted = not only_if_new
 
     def write(self, record: ConfigRecord) -> None:
         """Deliver ``record``; may be called again with the same one."""
@@ -63,6 +71,9 @@ class ConfigWriter:
         if cut:
             self._notice(f"params cut or renamed for MLflow, whole in {self._name}: {_some(cut)}")
         known = self._store.known_params()
+        if cut or any(known.get(key) != value for key, value in params.items()):
+            self._wanted = True
+            self.keep_document()
         new = [(key, value) for key, value in params.items() if key not in known]
         for start in range(0, len(new), MAX_PARAMS_PER_BATCH):
             self._log(new[start : start + MAX_PARAMS_PER_BATCH])
@@ -76,7 +87,7 @@ class ConfigWriter:
         On a full disk it is tried again by the next call: held up by it, the points behind it would keep
         the segments on that disk from being deleted.
         """
-        if self._kept:
+        if self._kept or not self._wanted:
             return
         try:
             self._outbox.put(self._name, _to_yaml(self._document))
@@ -103,7 +114,7 @@ class ConfigWriter:
 
     def _note_changed(self, changed: dict[str, str]) -> None:
         self._changed.update(changed)
-        self._store.set_tag("trackside.params.changed", json.dumps(self._changed)[:MAX_TAG_VALUE])
+        self._store.set_tag(CHANGED_TAG, json.dumps(self._changed)[:MAX_TAG_VALUE])
         keys = _some(sorted(changed))
         self._notice(f"params differ from those the run already has and were kept as they were: {keys}")
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from trackside.destinations.mlflow_tags import HEARTBEAT_TAG
 from trackside.text import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-HEARTBEAT_TAG = "trackside.heartbeat"
 _PAGE = 500
 
 
@@ -62,6 +62,7 @@ def close_run(client: Any, stale: StaleRun) -> None:
     client.set_tag(stale.run_id, "trackside.end.heartbeat_age_s", f"{stale.silent_seconds:.0f}")
     last_sign_ms = int((time.time() - stale.silent_seconds) * 1000)
     client.set_terminated(stale.run_id, status="KILLED", end_time=last_sign_ms)
+    client.delete_tag(stale.run_id, HEARTBEAT_TAG)
 
 
 def parse_heartbeat(text: str) -> tuple[float, str] | None:

@@ -31,6 +31,9 @@ from trackside.status import SUCCEEDED
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 logger = logging.getLogger(__name__)
 
 MAX_TAGS_PER_BATCH = 100
@@ -69,8 +72,11 @@ class RunOpener:
         self._tag = tag
         self._notice = notice
 
-    def resume(self) -> Found | None:
-        """The run asked for by id or by the checkpoints; None when a new run is wanted."""
+    def resume(self, turn_page: Callable[[Any], None]) -> Found | None:
+        """The run asked for by id or by the checkpoints; None when a new run is wanted.
+
+        ``turn_page(run)`` takes what earlier attempts said off its page, before this one claims the run.
+        """
         run_id = self._wanted_run_id()
         if run_id is None:
             return None
@@ -78,6 +84,7 @@ class RunOpener:
         if run is None or not (self._target.required_run or self._is_the_one_meant(run)):
             return None
         if may_claim(run, self._meta):
+            turn_page(run)
             self.claim(run_id)
             return Found(run, claimed=True)
         self._join(run)

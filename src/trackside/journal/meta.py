@@ -155,6 +155,12 @@ class State(msgspec.Struct):
     restarted."""
     signals: list[SignalSeen] = []
     """Signals that came through the wakeup pipe."""
+    attempt: int = 1
+    """Which attempt of the run this is; known once a resumed run is found."""
+    earlier_attempt: str | None = None
+    """The journal of the attempt before, once what it said is kept."""
+    earlier: dict[str, int] = {}
+    """Points of the attempts before, by what became of them."""
     lanes: dict[str, LaneState] = {}
     """Each destination, by its name."""
     updated_ms: int = 0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import signal
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from trackside.exit_code import read_exit_code
 from trackside.shipper.watch import UNKNOWN, Ending
-from trackside.status import Crash, Evidence, evidence_from
+from trackside.status import FINAL, Crash, Evidence, evidence_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from trackside.journal.format import LifecycleRecord
     from trackside.journal.scoreboard import SignalSeen
     from trackside.rank_crash import CrashNote
+    from trackside.status import RunStatus
 
 __all__ = ["gather", "read_exit_code"]
 
@@ -45,13 +46,15 @@ def gather(
     stop_times = [seen[number].first_ms for number in stops & set(seen)]
     if known.terminating is not None:
         stop_times.append(known.terminating_ms)
+    code = next((c for c in (ending.exit_code, exit_code, known.exit_code) if c is not None), None)
     return replace(
         known,
         terminate_signals=frozenset(stops),
         signals={number: item.last_ms for number, item in seen.items()},
         terminating_ms=min(stop_times, default=0),
         crash=_earlier(known.crash, _crash_of_rank(notes[0]) if notes else None),
-        exit_code=next((c for c in (ending.exit_code, exit_code, known.exit_code) if c is not None), None),
+        exit_code=code,
+        exit_cause=known.exit_cause if code == known.exit_code else None,
         dead=dead,
         died_ms=died_ms,
         killed_by=ending.killed_by,
@@ -62,10 +65,12 @@ def gather(
 
 
 def _crash_of_rank(note: CrashNote) -> Crash:
-    return Crash(note.error_type, note.message, note.traceback, f"on rank {note.rank}", note.at_ms)
+    where = f"on rank {note.rank}"
+    status = cast("RunStatus", note.status) if note.status in FINAL else None
+    return Crash(note.error_type, note.message, note.traceback, where, note.at_ms, status)
 
 
 def _earlier(one: Crash | None, other: Crash | None) -> Crash | None:
-    """The cause of two crashes is the one that came first."""
+    """The cause of two crashes is the one that came first, and an unexpected one before an expected one."""
     known = [crash for crash in (one, other) if crash is not None]
-    return min(known, key=lambda crash: crash.at_ms, default=None)
+    return min(known, key=lambda crash: (crash.status is not None, crash.at_ms), default=None)
