@@ -26,8 +26,8 @@ _starting: dict[int, object] = {}
 def reserved(bus: Bus) -> Iterator[None]:
     """Keep other starts off ``bus`` for the block.
 
-    Raises :class:`RunActiveError` if another thread is starting a run on it. The caller asks in the block whether
-    the bus has a run already: a start that ends in between has its run there before it frees the bus.
+    Raises :class:`RunActiveError` if another thread is starting a run on it. The caller asks in the block
+    whether the bus has a run already: a start that ends in between has its run there before it frees the bus.
     """
     mine = object()
     try:
