@@ -501,6 +501,7 @@ def test_a_run_names_its_source_and_its_job(bus: Bus, stub: StubShipper, place: 
         "required_run": False,
         "artifact_location": str(place / "artifacts"),
         "parent_run_id": "def",
+        "parent_journal": None,
         "sidecar": str(place / "checkpoints"),
         "resume": False,
         "resume_finished": False,
