@@ -1,5 +1,8 @@
 """Making a run MLflow's fluent active run in this process, and taking it back in time.
 
+Where there is no run to make active, MLflow's API is pointed at a store that keeps nothing, so that the same
+code runs everywhere. What was active before, the user's own run among it, is put back at the end.
+
 MLflow ends a fluent run as FINISHED when the interpreter exits, whatever happened. So ours is ended here
 first, with the status it really has; the shipper's word, which comes later, is the last in any case.
 """
@@ -7,14 +10,21 @@ first, with the status it really has; the shipper's word, which comes later, is 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trackside import mlflow_utils
+from trackside.null_store import NULL_URI
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+logger = logging.getLogger(__name__)
+
+_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID")
+"""What MLflow sets in the environment when its API is told where to log."""
 
 
 class ActiveRun(NamedTuple):
@@ -39,17 +49,83 @@ def active() -> ActiveRun | None:
     return None
 
 
+class _Before(NamedTuple):
+    """What was there before a run was made active, to be put back."""
+
+    outer_run_id: str | None
+    tracking_uri: str | None
+    environment: dict[str, str | None]
+
+
+_stack: list[_Before] = []
+
+
 def activate(tracking_uri: str, run_id: str) -> None:
-    """Make ``run_id`` the active run of this thread; raises what MLflow raises."""
+    """Make ``run_id`` the active run of this thread; raises what MLflow raises, and changes nothing then."""
     mlflow = mlflow_utils.import_mlflow()
-    mlflow.set_tracking_uri(tracking_uri)
-    mlflow.start_run(run_id=run_id)
+    before = _look(mlflow)
+    try:
+        with _impatient():
+            mlflow.set_tracking_uri(tracking_uri)
+            mlflow.start_run(run_id=run_id, nested=True)
+    except BaseException:
+        _restore(mlflow, before)
+        raise
+    _stack.append(before)
+
+
+def swallow() -> bool:
+    """Have MLflow's own API keep nothing until :func:`deactivate`; False if it can't be done."""
+    try:
+        mlflow = mlflow_utils.import_mlflow()
+        before = _look(mlflow)
+        try:
+            mlflow.set_tracking_uri(NULL_URI)
+            mlflow.start_run(nested=True)
+        except BaseException:
+            _restore(mlflow, before)
+            raise
+    except Exception as error:  # no MLflow, or one that does not find our stores
+        logger.warning("run.activate() does nothing here: %s: %s", type(error).__name__, error)
+        return False
+    _put_back(before.environment)  # for processes that are started from here: they log for themselves
+    _stack.append(before)
+    return True
 
 
 def deactivate(status: str) -> None:
-    """End this thread's active run as ``status``; what goes wrong is logged."""
+    """End the run that was made active last as ``status``, and put back what was there before.
+
+    What goes wrong is logged.
+    """
+    before = _stack.pop() if _stack else None
     with _impatient():
-        mlflow_utils.end_active_runs(status)
+        mlflow_utils.end_active_runs(status, down_to=None if before is None else before.outer_run_id)
+    mlflow = sys.modules.get("mlflow")
+    if before is not None and mlflow is not None:
+        with contextlib.suppress(Exception):
+            _restore(mlflow, before)
+
+
+def _look(mlflow: Any) -> _Before:
+    run = active()
+    environment = {name: os.environ.get(name) for name in _VARIABLES}
+    known = str(mlflow.get_tracking_uri()) if mlflow.is_tracking_uri_set() else None
+    explicit = known if known != environment["MLFLOW_TRACKING_URI"] else None
+    return _Before(None if run is None else run.run_id, explicit, environment)
+
+
+def _restore(mlflow: Any, before: _Before) -> None:
+    mlflow.set_tracking_uri(before.tracking_uri)  # None: what the environment says
+    _put_back(before.environment)
+
+
+def _put_back(environment: dict[str, str | None]) -> None:
+    for name, value in environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 @contextlib.contextmanager
@@ -59,8 +135,4 @@ def _impatient() -> Iterator[None]:
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        _put_back(before)

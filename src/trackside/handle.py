@@ -15,6 +15,7 @@ from trackside.journal.files import read_json
 from trackside.journal.meta import State
 from trackside.masking import with_credentials
 from trackside.parent import Parent  # noqa: TC001 - a NamedTuple's fields can be looked up
+from trackside.status import checked_status
 
 
 class Names(NamedTuple):
@@ -33,7 +34,6 @@ class RunHandle(InertRun):
 
     def __init__(self, names: Names) -> None:  # no bus: what is logged here must not be silenced
         self._names = names
-        self._sinks = []
         self._crash_notes = None
 
     counts = Counts()
@@ -62,6 +62,10 @@ class RunHandle(InertRun):
         """What a child needs to be nested under this run; credentials come from the environment."""
         uri = with_credentials(self.tracking_uri, os.environ.get("MLFLOW_TRACKING_URI", ""))
         return self._names.parent._replace(tracking_uri=uri or None)
+
+    def finish(self, status: str = "FINISHED") -> None:
+        """Nothing to end but MLflow's active run, if you called :meth:`activate` here."""
+        self._leave_fluent(checked_status(status))
 
     def __reduce__(self) -> tuple[type[RunHandle], tuple[Names]]:
         return RunHandle, (self._names,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from trackside import fluent
 from trackside.delivery import Counts
 from trackside.parent import NO_PARENT
 from trackside.run import Run
@@ -53,6 +54,7 @@ class InertRun(Run):
     dropped = 0
     counts = Counts()
     link = NO_PARENT
+    _fluent = False
 
     def __repr__(self) -> str:
         return "<trackside.Run, logging nothing: another rank, or TRACKSIDE_MODE=disabled>"
@@ -68,7 +70,7 @@ class InertRun(Run):
 
     def finish(self, status: str = "FINISHED") -> None:
         """Nothing to end but the sinks; a status that is none is an error here too."""
-        checked_status(status)
+        self._leave_fluent(checked_status(status))
         for sink in self._sinks:
             self._bus.detach(sink)
         close_sinks(self._sinks)
@@ -79,7 +81,8 @@ class InertRun(Run):
             self._crash_notes.finish()
 
     def activate(self) -> Run:
-        """There is no run to make active."""
+        """What you log through ``mlflow.*`` until :meth:`finish` works, and is not kept."""
+        self._fluent = self._fluent or fluent.swallow()
         return self
 
     def __exit__(

@@ -166,14 +166,16 @@ def _warn_once_per_key(key: str, error: CoercionError) -> None:
         logger.warning("metric %r is not logged (said once): %s", key, error)
 
 
-def end_active_runs(status: str) -> None:
-    """End the runs on this thread's stack, innermost first; log what goes wrong."""
+def end_active_runs(status: str, *, down_to: str | None = None) -> None:
+    """End this thread's runs, innermost first, but for ``down_to`` and those below; log what goes wrong."""
     mlflow = sys.modules.get("mlflow")
     if mlflow is None:  # nobody has imported it, so nobody has started a run
         return
     ended = None
     # A run that end_run() has left active is not tried again.
     while (run := _active_run(mlflow)) is not None and run is not ended:
+        if run.info.run_id == down_to:
+            break
         with _warn_on_failure(f"the run may not be shown as {status}"):
             mlflow.end_run(status=status)
         ended = run

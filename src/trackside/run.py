@@ -304,22 +304,40 @@ class Run:
     def activate(self) -> Run:
         """Make this run MLflow's fluent active run here too: ``mlflow.log_artifact``, ``autolog``.
 
-        Raises :class:`TrackingError` when the run has no id yet, or has ended. The status stays ours to set.
+        The status stays ours to set. Raises :class:`TrackingError` after the end. If the run can't be made
+        active (offline, or no answer from the server), one warning says so, and what you log through
+        ``mlflow.*`` is not kept. On other ranks and in disabled mode the same happens without a warning.
         """
-        if self._fluent or not self._meta.mlflow:
+        if self._fluent:
             return self
         if self._ended:
             msg = "the run has ended: making it active again would set it back to RUNNING"
             raise TrackingError(msg)
+        reason = self._why_not_active() if self._meta.mlflow else ""
+        if reason is None:
+            self._fluent = True
+        else:
+            self._fluent = fluent.swallow()
+            if reason:
+                logger.warning(
+                    "run.activate(): %s, so what you log through mlflow.* is not kept; "
+                    "what you log with trackside is",
+                    reason,
+                )
+        return self
+
+    def _why_not_active(self) -> str | None:
+        """Make the run active; what has kept it from being so."""
+        if not self._delivery.online:
+            return "the run is offline"
         run_id = self.run_id
         if run_id is None:
-            msg = (
-                "the MLflow run has no id yet (the server has not answered), so it can't be made active here"
-            )
-            raise TrackingError(msg)
-        fluent.activate(self._tracking_uri, run_id)
-        self._fluent = True
-        return self
+            return "the run has no id yet, since the server has not answered"
+        try:
+            fluent.activate(self._tracking_uri, run_id)
+        except Exception as error:  # the server has gone away since
+            return f"MLflow does not answer ({mask_uri(str(error))})"
+        return None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """In another process it is a handle that knows the run's names."""
