@@ -1,9 +1,11 @@
 # Every target does its own set-up: python3, make and pip's usual access to packages are all it needs.
 #   make test                       make test N=0 PYTEST_ARGS="-x -k journal"
 #   make demo ARGS="--steps 50"     make test PYTHON=python3.12
+#   make test TORCH=1               (0: without torch; the default takes it if it is not gigabytes)
 #   make soak SOAK_SECONDS=60       make soak SOAK_SEED=7    (the kills of an earlier run)
 PYTHON ?= python3
 N ?= 2
+TORCH ?= auto
 ARGS ?=
 PYTEST_ARGS ?=
 SOAK_SECONDS ?= 600
@@ -27,8 +29,9 @@ unexport PYTHONDONTWRITEBYTECODE
 # $(call install,VENV,CONSTRAINTS,EXTRAS[,PIP-OPTIONS])
 # PIP_CONSTRAINT and not --constraint: it also holds for the build backend's own environment.
 define install
+	@echo "Installing trackside[$(3)] into $(1). MLflow and what it needs: about 200 MB to download."
 	test -x $(1)/bin/pip || $(PYTHON) -m venv $(1)
-	PIP_CONSTRAINT=$(2) $(1)/bin/pip install --quiet $(4)--editable '.[$(3)]'
+	PIP_CONSTRAINT=$(2) $(1)/bin/pip install $(4)--editable '.[$(3)]'
 	touch $@
 endef
 
@@ -42,24 +45,34 @@ endef
 .venv-bench/bench.stamp: pyproject.toml .ci/constraints-bench.txt
 	$(call install,.venv-bench,.ci/constraints-bench.txt,bench,--no-compile )
 
+# $(call torch,VENV,CONSTRAINTS): what only tests need, and only some of them
+define torch
+	@.ci/torch $(TORCH) $(1) $(2)
+endef
+
 # --- targets ---------------------------------------------------------------------------------------
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .venv/demo.stamp ## train a small model and look at its run
-	$(BIN)/trackside demo $(ARGS)
+demo: .venv/demo.stamp ## train a small model and look at its run; with torch if you have it, or TORCH=1
+	@if [ "$(TORCH)" = 1 ]; then .ci/torch 1 .venv .ci/constraints.txt; fi
+	@$(BIN)/python .ci/demo.py "$$(command -v $(PYTHON))" $(ARGS)
 
 test: .venv/test.stamp ## the tests, but for those marked slow, gpu or soak
+	$(call torch,.venv,.ci/constraints.txt)
 	$(BIN)/python $(PYTEST) $(FAST) $(PYTEST_ARGS)
 
 test-slow: .venv/test.stamp ## the tests marked slow
+	$(call torch,.venv,.ci/constraints.txt)
 	$(BIN)/python $(PYTEST) -m "slow and not gpu" --timeout 600 $(PYTEST_ARGS)
 
 soak: .venv/test.stamp ## minutes of emission while shipper and server are killed at random
+	$(call torch,.venv,.ci/constraints.txt)
 	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_SEED=$(SOAK_SEED) $(BIN)/python -m pytest -m soak -s $(PYTEST_ARGS) tests/test_soak.py
 
 test-oldest: .venv-oldest/test.stamp ## the same as `test`, with the oldest mlflow that is tested
+	$(call torch,.venv-oldest,.ci/constraints-oldest.txt)
 	.venv-oldest/bin/python $(PYTEST) $(FAST) $(PYTEST_ARGS)
 
 lint: .venv/lint.stamp ## style, format, and who may import whom
@@ -68,12 +81,14 @@ lint: .venv/lint.stamp ## style, format, and who may import whom
 	$(BIN)/lint-imports
 
 types: .venv/test.stamp .venv/lint.stamp ## mypy, strict on src
+	@.ci/torch 1 .venv .ci/constraints.txt
 	$(BIN)/mypy
 
 bench: .venv-bench/bench.stamp ## all benchmarks, here and elsewhere; ARGS=--quick: some minutes
 	.venv-bench/bin/python -m benchmarks $(ARGS)
 
 matrix: .venv/test.stamp ## every way for a process to end, and the status MLflow shows for it
+	$(call torch,.venv,.ci/constraints.txt)
 	$(BIN)/python -m tests.matrix $(ARGS)
 
 fan-out: .venv/test.stamp ## one run into five destinations, read back from each

@@ -1,11 +1,18 @@
-"""Settings of the whole suite: no fixtures."""
+"""Settings of the whole suite, and what is left out of it where torch is not installed: no fixtures."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    import pytest
 
 # A shell starts background jobs with SIGINT ignored, and an ignored signal stays ignored in every child:
 # the trainings under test are to be started as a terminal would.
@@ -26,3 +33,32 @@ os.environ["TRACKSIDE_QUIET"] = (
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+_HAS_TORCH = importlib.util.find_spec("torch") is not None
+_IMPORTS_TORCH = re.compile(r"^(?:import|from) torch\b", re.MULTILINE)
+
+
+def _needs_torch(path: Path) -> bool:
+    return path.suffix == ".py" and _IMPORTS_TORCH.search(path.read_text("utf-8")) is not None
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave a file out that can't be imported without torch."""
+    return True if not _HAS_TORCH and collection_path.is_file() and _needs_torch(collection_path) else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the tests out whose programs import torch."""
+    if not _HAS_TORCH:
+        left_out = [item for item in items if item.get_closest_marker("torch") is not None]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
+
+
+def pytest_report_header() -> str:
+    """Say what is left out: a suite that is green without it has not tried everything."""
+    if _HAS_TORCH:
+        return "torch: installed"
+    files = sorted(path.name for path in Path(__file__).parent.rglob("test_*.py") if _needs_torch(path))
+    names = ", ".join(files)
+    return f"torch: not installed. Left out: {len(files)} files ({names}) and the tests marked `torch`"

@@ -10,16 +10,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
+import trackside
 from tests.ends.harness import new_database
 from trackside.cli import main
-
-pytest.importorskip("torch")
-pytest.importorskip("sklearn")
+from trackside.commands.demo import _load_training
 
 TRAIN = ("train/loss", "train/accuracy", "train/grad_norm", "train/lr", "epoch")
 VALIDATION = ("val/loss", "val/accuracy")
@@ -69,10 +69,14 @@ def reported(output: str) -> dict[str, str]:
     return dict(re.findall(rf"^({names}) +(\w+)", output, re.MULTILINE))
 
 
-def test_everything_emitted_is_in_mlflow_once(tmp_path: Path):
+LIBRARIES = [pytest.param("torch", marks=pytest.mark.torch), "numpy"]
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_everything_emitted_is_in_mlflow_once(library: str, tmp_path: Path):
     """60 steps: every point once, params, the whole config, FINISHED, and nothing left behind."""
     new_database(tmp_path)
-    done = run_demo(tmp_path, "--steps", 60, "--experiment", "mine")
+    done = run_demo(tmp_path, "--steps", 60, "--experiment", "mine", "--with", library)
     assert (done.returncode, done.stderr) == (0, "")
 
     client, (run,) = runs_in(tmp_path)
@@ -89,7 +93,9 @@ def test_everything_emitted_is_in_mlflow_once(tmp_path: Path):
         "dropped": "0",
     }
 
+    assert f"/runs/{run.info.run_id}/model-metrics?workflowType=machine_learning" in done.stdout
     assert run.info.status == "FINISHED"
+    assert run.data.params["model.kind"] == library
     assert client.get_experiment(run.info.experiment_id).name == "mine"
     assert run.data.params["optimizer.lr"] == "0.003"
     assert run.data.metrics["val/accuracy"] > 0.8
@@ -211,4 +217,41 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "sklearn" else name)
     result = CliRunner().invoke(main, ["demo"])
     assert result.exit_code == 1
-    assert "the demo needs scikit-learn: pip install 'trackside[demo]'" in result.output
+    assert "the demo needs scikit-learn: pip install scikit-learn" in result.output
+
+
+def load_training(library: str | None):
+    """The training that ``--with LIBRARY`` chooses."""
+    train, model = _load_training(library)
+    return train.__module__.rpartition("_")[2], model["kind"]
+
+
+@pytest.mark.torch
+def test_torch_is_used_where_it_is():
+    """Unless numpy is asked for."""
+    assert load_training(None) == ("torch", "torch")
+    assert load_training("numpy") == ("numpy", "numpy")
+
+
+def test_without_torch_numpy_trains(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Silently when torch is not installed, with a word when it is broken; asked for, it is an error."""
+    monkeypatch.delitem(sys.modules, "trackside.demo_torch", raising=False)
+    monkeypatch.delattr(trackside, "demo_torch", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert load_training(None) == ("numpy", "numpy")
+    assert capsys.readouterr().err == ""
+    with pytest.raises(click.ClickException, match="pip install torch, or use --with numpy"):
+        load_training("torch")
+
+
+def test_a_broken_torch_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Its libraries may be missing or of the wrong kind: the demo goes on with numpy."""
+    (tmp_path / "torch.py").write_text("raise OSError('libcudart.so: cannot open')")
+    monkeypatch.delitem(sys.modules, "trackside.demo_torch", raising=False)
+    monkeypatch.delattr(trackside, "demo_torch", raising=False)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert load_training(None) == ("numpy", "numpy")
+    assert "torch can't be imported (libcudart.so: cannot open)" in capsys.readouterr().err

@@ -12,7 +12,14 @@ from tests.ends.harness import Case, check, play
 if TYPE_CHECKING:
     from pathlib import Path
 
-CASES = [pytest.param(case, id=case.name, marks=[pytest.mark.slow] if case.slow else []) for case in ALL]
+
+def marks_of(case: Case) -> list[pytest.MarkDecorator]:
+    """``slow``, and ``torch`` if its program imports that."""
+    slow = [pytest.mark.slow] if case.slow else []
+    return [*slow, pytest.mark.torch] if "torch" in repr(case) else slow
+
+
+CASES = [pytest.param(case, id=case.name, marks=marks_of(case)) for case in ALL]
 
 
 @pytest.mark.parametrize("case", CASES)

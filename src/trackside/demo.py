@@ -1,27 +1,25 @@
-"""What ``trackside demo`` runs: a small network learns scikit-learn's digits, every step logged.
+"""What both trainings of ``trackside demo`` share: the configuration, the data, and what they report.
 
-Written to be read as an example; needs the extra ``demo`` (torch and scikit-learn).
+The trainings themselves are :mod:`trackside.demo_torch` and, where torch is not installed,
+:mod:`trackside.demo_numpy`. They log the same metrics.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
+import numpy as np
 from sklearn.datasets import load_digits
-from torch import Tensor, nn
-
-import trackside
-from trackside import ConfigEvent, MetricsSample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from numpy.typing import NDArray
+
+    from trackside import MetricsSample
 
 VALIDATION_SHARE = 0.2
 
 DESCRIPTION = """\
-A small convolutional network learns **scikit-learn's digits**: 1,797 images of 8 by 8 pixels, a fifth of \
+A small network learns **scikit-learn's digits**: 1,797 images of 8 by 8 pixels, a fifth of \
 them held back for validation.
 
 Every optimisation step is logged. The curves to look at: `train/loss`, `train/accuracy` and `val/accuracy`.
@@ -29,12 +27,12 @@ Every optimisation step is logged. The curves to look at: `train/loss`, `train/a
 """Shown on the run's page, as Markdown."""
 
 
-def make_config(steps: int) -> dict[str, Any]:
-    """The run's configuration, nested as configurations are."""
+def make_config(steps: int, model: dict[str, Any]) -> dict[str, Any]:
+    """The run's configuration, nested as configurations are; ``model`` describes the network."""
     return {
         "seed": 0,
         "data": {"name": "digits", "batch_size": 64},
-        "model": {"channels": [16, 32], "hidden": 64, "dropout": 0.2},
+        "model": model,
         "optimizer": {"name": "AdamW", "lr": 3e-3, "betas": [0.9, 0.99], "weight_decay": 0.01},
         "schedule": {"name": "OneCycleLR", "steps": steps},
         "clip_grad_norm": 1.0,
@@ -63,110 +61,21 @@ class PointCounter:
         self.points += len(sample.metrics) + (sample.epoch is not None)
 
 
-@dataclass(frozen=True)
-class Split:
-    """Images of shape (n, 1, 8, 8) with values from 0 to 1, and their digits."""
+class Digits(NamedTuple):
+    """Images of shape (n, 8, 8) with values from 0 to 1, and the digits they show."""
 
-    images: Tensor
-    digits: Tensor
-
-    def sample(self, size: int) -> Split:
-        """A batch of ``size``, drawn with replacement."""
-        chosen = torch.randint(len(self.digits), (size,))
-        return Split(self.images[chosen], self.digits[chosen])
+    images: NDArray[np.float32]
+    digits: NDArray[np.int64]
 
 
-def train(config: dict[str, Any], on_step: Callable[[Step], None]) -> Step:
-    """Train as ``config`` says, log every step on the default bus, and return the last step."""
-    # The network is too small for more, and OpenMP's threads spin when another process is busy.
-    torch.set_num_threads(1)
-    torch.manual_seed(config["seed"])
-    training, validation = load_data()
-    model = make_model(**config["model"])
-    parameters = sum(p.numel() for p in model.parameters())
-    trackside.emit(ConfigEvent({"model": {"parameters": parameters}}))
-
-    steps, batch_size = config["schedule"]["steps"], config["data"]["batch_size"]
-    optimizer, schedule = make_optimizer(model, config["optimizer"], steps)
-    steps_per_epoch = len(training.digits) // batch_size
-    last = Step(0, float("nan"), None)
-    for step in range(1, steps + 1):
-        metrics = learn(model, optimizer, training.sample(batch_size), config["clip_grad_norm"])
-        metrics["lr"] = schedule.get_last_lr()[0]
-        schedule.step()
-        trackside.log(metrics, step=step, epoch=step / steps_per_epoch, prefix="train")
-        accuracy = last.accuracy
-        if step % steps_per_epoch == 0 or step == steps:
-            accuracy = validate(model, validation, step)
-        last = Step(step, float(metrics["loss"]), accuracy)
-        on_step(last)
-    return last
-
-
-def learn(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Split, clip: float) -> dict[str, Any]:
-    """One optimisation step; returns its metrics, tensors as they are."""
-    logits = model(batch.images)
-    loss = nn.functional.cross_entropy(logits, batch.digits)
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]  # as torch ships it
-    grad_norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
-    optimizer.step()
-    right = logits.argmax(dim=1) == batch.digits
-    return {"loss": loss.detach(), "accuracy": right.float().mean(), "grad_norm": grad_norm}
-
-
-def validate(model: nn.Module, split: Split, step: int) -> float:
-    """Log the loss and the accuracy on ``split``, and return the accuracy."""
-    model.eval()
-    with torch.no_grad():
-        logits = model(split.images)
-    model.train()
-    accuracy = (logits.argmax(dim=1) == split.digits).float().mean()
-    loss = nn.functional.cross_entropy(logits, split.digits)
-    metrics = {"loss": loss, "accuracy": accuracy}
-    trackside.emit(MetricsSample(step=step, metrics=metrics, prefix="val"))
-    return float(accuracy)
-
-
-def load_data() -> tuple[Split, Split]:
-    """The 1,797 digits, shuffled, as a training and a validation set."""
+def load_data(seed: int) -> tuple[Digits, Digits]:
+    """scikit-learn's 1,797 digits, shuffled, as a training and a validation set."""
     bunch = load_digits()
-    images = torch.tensor(bunch.images, dtype=torch.float32).unsqueeze(1) / 16
-    digits = torch.tensor(bunch.target)
-    order = torch.randperm(len(digits))
-    held_back = int(len(digits) * VALIDATION_SHARE)
+    order = np.random.default_rng(seed).permutation(len(bunch.target))
+    held_back = int(len(order) * VALIDATION_SHARE)
     parts = order[held_back:], order[:held_back]
-    training, validation = (Split(images[part], digits[part]) for part in parts)
+    training, validation = (
+        Digits((bunch.images[part] / 16).astype(np.float32), bunch.target[part].astype(np.int64))
+        for part in parts
+    )
     return training, validation
-
-
-def make_model(channels: list[int], hidden: int, dropout: float) -> nn.Module:
-    """A small convolutional network: 8 by 8 pixels in, ten logits out."""
-    narrow, wide = channels
-    return nn.Sequential(
-        nn.Conv2d(1, narrow, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(narrow, wide, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Dropout(dropout),
-        nn.Linear(wide * 4 * 4, hidden),
-        nn.ReLU(),
-        nn.Linear(hidden, 10),
-    )
-
-
-def make_optimizer(
-    model: nn.Module, options: dict[str, Any], steps: int
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """AdamW, its learning rate rising to ``lr`` and falling again within ``steps``."""
-    optimizer = torch.optim.AdamW(
-        model.parameters(),
-        lr=options["lr"],
-        betas=tuple(options["betas"]),
-        weight_decay=options["weight_decay"],
-    )
-    lr = options["lr"]
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=lr, total_steps=steps)
-    return optimizer, schedule

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -38,22 +39,31 @@ LINES_IN_A_PIPE = 10
     "--tracking-uri",
     help="MLflow's address.  [default: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db]",
 )
+@click.option(
+    "--with",
+    "library",
+    type=click.Choice(["torch", "numpy"]),
+    help="What to train with.  [default: torch if it is installed, else numpy]",
+)
 @click.pass_context
-def demo(ctx: click.Context, steps: int, experiment: str, tracking_uri: str | None) -> None:
+def demo(
+    ctx: click.Context, steps: int, experiment: str, tracking_uri: str | None, library: str | None
+) -> None:
     """Train a small network on scikit-learn's digits and log every step.
 
     The run goes into MLflow's embedded database in this directory unless you say otherwise. At the
     end you see what was delivered and the command that opens MLflow's pages on it. Ctrl-C ends the
     training, and the run as KILLED.
     """
-    _require_extra()
+    train, model = _load_training(library)
     import trackside
-    from trackside.demo import DESCRIPTION, PointCounter, make_config, train
+    from trackside.demo import DESCRIPTION, PointCounter, make_config
     from trackside.inert import InertRun
 
     counter = PointCounter()
-    config = make_config(steps)
+    config = make_config(steps, model)
     click.echo("opening the run (the first one in a directory creates the database)")
+    os.environ.setdefault("TRACKSIDE_QUIET", "on")  # what it would say, the demo says itself
     run = trackside.start(
         experiment,
         run_name=f"digits-{steps}-steps",
@@ -78,12 +88,25 @@ def demo(ctx: click.Context, steps: int, experiment: str, tracking_uri: str | No
     _report(run, counter)
 
 
-def _require_extra() -> None:
-    wanted = {"torch": "torch", "sklearn": "scikit-learn"}
-    missing = [name for module, name in wanted.items() if importlib.util.find_spec(module) is None]
-    if missing:
-        msg = f"the demo needs {' and '.join(missing)}: pip install 'trackside[demo]'"
+def _load_training(library: str | None) -> tuple[Callable[..., Step], dict[str, Any]]:
+    """The training and its model's description, with torch where that can be had."""
+    if importlib.util.find_spec("sklearn") is None:
+        msg = "the demo needs scikit-learn: pip install scikit-learn"
         raise click.ClickException(msg)
+    if library != "numpy":
+        try:
+            from trackside import demo_torch
+        except Exception as error:  # a torch that does not fit its driver raises anything at all
+            if library == "torch":
+                msg = f"torch can't be imported ({error}): pip install torch, or use --with numpy"
+                raise click.ClickException(msg) from error
+            if not isinstance(error, ModuleNotFoundError):
+                click.echo(f"torch can't be imported ({error}): training with numpy", err=True)
+        else:
+            return demo_torch.train, demo_torch.MODEL
+    from trackside import demo_numpy
+
+    return demo_numpy.train, demo_numpy.MODEL
 
 
 @contextmanager
