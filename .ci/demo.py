@@ -1,7 +1,7 @@
 """Run ``trackside demo`` with a torch that is there already: ``.ci/demo.py PYTHON [ARGUMENT...]``.
 
-If this environment has no torch, that of the interpreter PYTHON is used. Its folder comes last on the path: no
-other package is taken from there if this environment has it.
+If this environment has no torch, that of the interpreter PYTHON is used. Its folder comes last on the path:
+no other package is taken from there if this environment has it.
 """
 
 from __future__ import annotations
