@@ -130,7 +130,7 @@ def test_a_param_the_server_refuses_takes_no_other_with_it(
         rig.lane.start()
         rig.finish()
     assert set(client.get_run(rig.run_id).data.params) == {f"p{i}" for i in range(50)} - {"p13"}
-    assert "param 'p13' was refused" in rig.notices
+    assert "refused 1 of 50 params (p13)" in rig.notices
 
 
 def test_a_resumed_run_keeps_its_params_and_tells_what_differs(

@@ -19,6 +19,7 @@ import traceback
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from trackside.destinations.mlflow_reasons import reason_on_the_way
 from trackside.errors import DeliveryError, RejectedError, RetryableError, UnauthorisedError
 from trackside.masking import mask_uri
 
@@ -75,7 +76,7 @@ def translate(error: BaseException) -> DeliveryError:
     """``error`` as a :class:`RetryableError`, :class:`UnauthorisedError` or :class:`RejectedError`."""
     if isinstance(error, DeliveryError):
         return error
-    text = _text(error)
+    text = reason_on_the_way(_chain(error)) or _text(error)
     answer = _answer(error)
     code = _own_code(error, answer)
     if code in _CREDENTIAL_CODES or (answer is not None and answer.status in {401, 403}):
@@ -118,7 +119,17 @@ def _own_code(error: BaseException, answer: Answer | None) -> str | None:
     if answer is None:  # a store in this process, or a client that refused to send
         return None if code == "INTERNAL_ERROR" else code
     body = getattr(error, "json", None)
-    return code if isinstance(body, dict) and body.get("error_code") else None
+    if isinstance(body, dict) and body.get("error_code"):
+        return code
+    return _code_in(getattr(error, "response", None))
+
+
+def _code_in(response: Any) -> str | None:
+    """MLflow's word in a ``requests`` response: for artifacts its client raises a plain ``HTTPError``."""
+    try:
+        return str(response.json()["error_code"])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _answer(error: BaseException) -> Answer | None:

@@ -7,11 +7,11 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trackside.destinations.mlflow_tags import CHANGED_TAG, MAX_TAG_VALUE
-from trackside.errors import RefusedError, RejectedError
+from trackside.errors import RefusedError, RejectedError, RetryableError
 from trackside.params import truncate_params
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from trackside.journal.format import ConfigRecord
     from trackside.journal.outbox import Outbox
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 MAX_PARAMS_PER_BATCH = 100
 MAX_PARAM_VALUE = 6000
 MAX_KEY = 250
+
+MOST_IN_A_ROW = 16
+"""Twice what it takes to find a bad param among 100."""
+
+MOST_REFUSALS = 200
 
 _MOST_NAMED = 10
 """Keys a notice names."""
@@ -35,6 +40,30 @@ class ParamStore(Protocol):
 
     def set_tag(self, key: str, value: str) -> None:
         """Set a tag."""
+
+
+class _Refusals:
+    """Requests with params that were refused, in one configuration, and the params that no request took.
+
+    A bad param among good ones is found by halving. A limit on the number of params refuses everything from
+    some param on: after :data:`MOST_IN_A_ROW` refusals with nothing taken in between, the rest is not tried.
+    """
+
+    def __init__(self) -> None:
+        self.refused: list[str] = []
+        self.first: RejectedError | None = None
+        self.in_a_row = self._total = 0
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether to try no more."""
+        return self.in_a_row >= MOST_IN_A_ROW or self._total >= MOST_REFUSALS
+
+    def note(self, error: RejectedError) -> None:
+        """One more request was refused."""
+        self.first = self.first or error
+        self.in_a_row += 1
+        self._total += 1
 
 
 class ConfigWriter:
@@ -75,11 +104,24 @@ class ConfigWriter:
             self._wanted = True
             self.keep_document()
         new = [(key, value) for key, value in params.items() if key not in known]
+        budget = _Refusals()
         for start in range(0, len(new), MAX_PARAMS_PER_BATCH):
-            self._log(new[start : start + MAX_PARAMS_PER_BATCH])
+            self._log(new[start : start + MAX_PARAMS_PER_BATCH], budget)
+        if new:
+            self._check_params(key for key, _ in new if key not in set(budget.refused))
+        if budget.refused:
+            share = f"{len(budget.refused)} of {len(new)} params ({_some(budget.refused)})"
+            self._notice(f"the server refused {share}; {self._name} has them all: {budget.first}")
         changed = {key: value for key, value in params.items() if known.get(key, value) != value}
         if changed:
             self._note_changed(changed)
+
+    def _check_params(self, logged: Iterable[str]) -> None:
+        """Read them back: a 200 may come from somebody between us and MLflow."""
+        known = self._store.known_params()
+        missing = [key for key in logged if key not in known]
+        if missing:
+            raise RetryableError(f"params were logged, and the run does not show them: {_some(missing)}")
 
     def keep_document(self) -> None:
         """Have the document wait to be uploaded, if it does not yet.
@@ -98,19 +140,25 @@ class ConfigWriter:
         else:
             self._kept = True
 
-    def _log(self, params: list[tuple[str, str]]) -> None:
-        """Log ``params``; of those refused, the halves, so that one bad param takes no other with it."""
+    def _log(self, params: list[tuple[str, str]], budget: _Refusals) -> None:
+        """Log ``params``; of those refused, the halves, as long as ``budget`` lasts."""
+        if budget.is_spent:
+            budget.refused += [key for key, _ in params]
+            return
         try:
             self._store.log_params(dict(params))
         except RefusedError:
             raise
         except RejectedError as error:
+            budget.note(error)
             if len(params) == 1:
-                self._notice(f"param {params[0][0]!r} was refused, see {self._name}: {error}")
+                budget.refused.append(params[0][0])
                 return
             middle = len(params) // 2
-            self._log(params[:middle])
-            self._log(params[middle:])
+            self._log(params[:middle], budget)
+            self._log(params[middle:], budget)
+        else:
+            budget.in_a_row = 0
 
     def _note_changed(self, changed: dict[str, str]) -> None:
         self._changed.update(changed)

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from trackside.errors import RetryableError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 ENDPOINT = "/api/2.0/mlflow/runs/log-batch"
 
+_OK = 200
 _MAX_BIGINT = 2**63 - 1
 
 
@@ -52,6 +55,9 @@ def metrics_request(client: Any) -> Callable[[str, Sequence[Point]], None] | Non
             data=body_of(run_id, points),
             extra_headers={"Content-Type": "application/json"},
         )
+        if response.status_code == _OK and not response.text.strip():
+            # MLflow's check takes it for its own answer, which is a JSON object, an empty one at least.
+            raise RetryableError("the answer is empty, so it is not MLflow's: is there a proxy in between?")
         check(response, ENDPOINT)
 
     return request

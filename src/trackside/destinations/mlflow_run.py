@@ -94,6 +94,9 @@ class RunOpener:
         """Make this attempt the owner of the run, which then shows RUNNING."""
         self._set_tags(run_id, {**owner_tags(self._meta), **self._target.tags})
         self._call(self._client.update_run, run_id, "RUNNING")
+        tags = self._call(self._client.get_run, run_id).data.tags
+        if tags.get(JOURNAL_TAG) != self._meta.journal_id:  # a 200 may come from somebody in between
+            raise RetryableError(f"run {run_id} was written to, and does not show it")
 
     def _join(self, run: Any) -> None:
         """Write beside the owner: only tags that the run does not have."""
@@ -235,6 +238,8 @@ class RunOpener:
     def describe(self, run: Any, *, found: Found | None = None) -> RunInfo:
         """What the trainer wants to know of ``run``; ``found``: it was there before."""
         info = run.info
+        if not info.run_id:
+            raise RetryableError("the server answered without a run's id")
         steps = {} if found is None else last_steps(found.run)
         return RunInfo(
             run_id=info.run_id,
@@ -256,6 +261,8 @@ class RunOpener:
                 f"(mlflow experiments restore --experiment-id {experiment.experiment_id}) or use another name"
             )
             raise RejectedError(msg)
+        if not experiment.experiment_id:
+            raise RetryableError("the server answered without an experiment's id")
         return str(experiment.experiment_id)
 
     def _source_tags(self) -> dict[str, str]:
@@ -299,7 +306,7 @@ def wait_for_leftovers(meta: Meta) -> None:
     for path in meta.after:
         earlier = JournalDirectory(path)
         state = read_json(earlier.state, State)
-        if earlier.meta.exists() and not (state and state.phase in {"refused", "done"}):
+        if earlier.meta.exists() and not (state and state.phase in {"refused", "done", "artifacts"}):
             msg = f"waiting until an earlier attempt is delivered ({earlier.path})"
             raise RetryableError(msg)
 
