@@ -85,6 +85,29 @@ class Resumable(Protocol):
 
 
 @runtime_checkable
+class Probing(Protocol):
+    """What a destination behind a network has, too: a write that should work, to compare others with.
+
+    Only with it can the shipper tell a record that a server never takes from a server that is down. Records
+    of such a destination may arrive out of order, and its configuration after its metrics.
+    """
+
+    def probe(self, known: MetricsRecord | None) -> None:
+        """Write a point the destination has taken before, or for None something else that changes nothing.
+
+        Every call is a request of its own, and raises as ``write_metrics`` does.
+        """
+
+
+@runtime_checkable
+class Uploading(Protocol):
+    """What a destination has, too, whose files may still be on their way once the end is told."""
+
+    def finish_uploads(self) -> None:
+        """Upload what waits; raise :class:`trackside.errors.RetryableError` when something still does."""
+
+
+@runtime_checkable
 class Durable(Protocol):
     """What a destination has, too, that writes to a disk of ours.
 

@@ -6,10 +6,12 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from mlflow.tracking import MlflowClient
 
 from tests.faults.fake import Rig
 from tests.faults.proxy import FaultProxy
 from tests.faults.servers import MlflowServer
+from tests.faults.training import Play, Training
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,3 +69,24 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
     if rig.lane.ident is not None:
         rig.join()
     rig.writer.close()
+
+
+@pytest.fixture
+def client(server: MlflowServer) -> MlflowClient:
+    """Reads what arrived, past the proxy."""
+    return MlflowClient(server.url)
+
+
+@pytest.fixture
+def play(proxy: FaultProxy, tmp_path: Path) -> Iterator[Play]:
+    """Starts training scripts against the proxy; the experiment is named by the test's folder."""
+    started: list[Training] = []
+
+    def start(script: str, uri: str = proxy.url, **environment: str) -> Training:
+        name = {"MLFLOW_EXPERIMENT_NAME": tmp_path.name}
+        started.append(Training(tmp_path, uri, script, **{**name, **environment}))
+        return started[-1]
+
+    yield start
+    for training in started:
+        training.abandon()

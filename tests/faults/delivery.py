@@ -12,6 +12,7 @@ from mlflow.entities import Run, ViewType
 
 from tests.faults.fake import QUICK, Rig
 from trackside.destinations.mlflow import MLflowDestination
+from trackside.destinations.mlflow_tags import counts_in
 from trackside.journal.format import ConfigRecord
 from trackside.journal.meta import Meta, Target, this_process
 from trackside.journal.outbox import Outbox
@@ -122,3 +123,15 @@ def runs_in(client: MlflowClient, experiment: str | None, view: int = ViewType.A
     """The runs of an experiment."""
     found = client.get_experiment_by_name(experiment or "")
     return list(client.search_runs([found.experiment_id], run_view_type=view)) if found else []
+
+
+def check(client: MlflowClient, name: str, points: int, status: str = "FINISHED") -> str:
+    """One run, its points each once, the counts in its tags, its status; the run's id."""
+    (run,) = runs_in(client, name, ViewType.ALL)
+    run_id = str(run.info.run_id)
+    assert steps_of(client, run_id) == once_each(points)
+    assert steps_of(client, run_id, "lr") == once_each(points)
+    tags = run.data.tags
+    assert run.info.status == status
+    assert counts_in(tags) == {"emitted": 2 * points, "shipped": 2 * points}
+    return run_id

@@ -5,59 +5,21 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-from mlflow.entities import ViewType
 from mlflow.tracking import MlflowClient
 
-from tests.faults.delivery import once_each, runs_in, steps_of
+from tests.faults.delivery import check, once_each, runs_in, steps_of
 from tests.faults.proxy import FaultProxy, Reply, answer, cut
 from tests.faults.servers import MlflowServer, wait_until
-from tests.faults.training import Training
-from trackside.destinations.mlflow_tags import counts_in
+from tests.faults.training import Play, Training
 from trackside.sync import sync_journal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.timeout(300)
-
-Play = Callable[..., Training]
-
-
-@pytest.fixture
-def client(server: MlflowServer) -> MlflowClient:
-    """Reads what arrived, past the proxy."""
-    return MlflowClient(server.url)
-
-
-@pytest.fixture
-def play(proxy: FaultProxy, tmp_path: Path) -> Iterator[Play]:
-    """Starts training scripts against the proxy; the experiment is named by the test's folder."""
-    started: list[Training] = []
-
-    def start(script: str, uri: str = proxy.url, **environment: str) -> Training:
-        name = {"MLFLOW_EXPERIMENT_NAME": tmp_path.name}
-        started.append(Training(tmp_path, uri, script, **{**name, **environment}))
-        return started[-1]
-
-    yield start
-    for training in started:
-        training.abandon()
-
-
-def check(client: MlflowClient, name: str, points: int, status: str = "FINISHED") -> str:
-    """One run, its points each once, the counts in its tags, its status; the run's id."""
-    (run,) = runs_in(client, name, ViewType.ALL)
-    run_id = str(run.info.run_id)
-    assert steps_of(client, run_id) == once_each(points)
-    assert steps_of(client, run_id, "lr") == once_each(points)
-    tags = run.data.tags
-    assert run.info.status == status
-    assert counts_in(tags) == {"emitted": 2 * points, "shipped": 2 * points}
-    return run_id
 
 
 def test_a_server_killed_midway_and_back(
@@ -360,28 +322,6 @@ def test_credentials_mended_meanwhile(
     assert training.end() == 0, training.text
     training.wait_until_delivered()
     check(client, tmp_path.name, 220)
-
-
-@pytest.mark.slow
-def test_artifacts_that_could_not_be_uploaded_are_left_to_sync(
-    play: Play, proxy: FaultProxy, client: MlflowClient, tmp_path: Path
-) -> None:
-    """The process ends promptly; the journal stays for their sake, and ``sync`` uploads them."""
-    proxy.add(answer(Reply(500)), lambda r: r.is_for("mlflow-artifacts"))
-    training = play("""
-        trackside.start(config={"lr": 0.1})
-        emit(50)
-        say(end=time.time())
-    """)
-    assert training.end() == 0, training.text
-    assert time.time() - training.said["end"] < 12
-    run_id = check(client, tmp_path.name, 50)
-    wait_until(lambda: training.state.phase == "done", 60, training.log)
-    proxy.heal()
-    wait_until(lambda: sync_journal(training.journal).result == "delivered", 60, training.log)
-    assert training.journals == []
-    assert [artifact.path for artifact in client.list_artifacts(run_id)] == ["config.yaml"]
-    assert client.get_run(run_id).info.end_time <= (training.said["end"] + 1) * 1000
 
 
 @pytest.mark.slow

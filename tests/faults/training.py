@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -18,8 +19,10 @@ from trackside.journal.directory import JournalDirectory, read_json
 from trackside.journal.meta import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
+
+Play = Callable[..., "Training"]
+"""Starts a script; see the fixture ``play``."""
 
 PREAMBLE = """
 import json, logging, os, sys, time
@@ -92,6 +95,10 @@ class Training:
     def wait_to_say(self, name: str) -> None:
         """Read on until the script has said what ``name`` is."""
         self._read_until(lambda: name in self.said, f"it said {name}")
+
+    def read_until(self, words: str) -> None:
+        """Read on until the script prints ``words``."""
+        self._read_until(lambda: words in self.text, f"it printed {words!r}")
 
     def _read_until(self, condition: Callable[[], bool], what: str) -> None:
         assert self.process.stdout is not None

@@ -28,6 +28,7 @@ from trackside.rank_crash import CrashNote, notes_directory
 from trackside.shipper import loop
 from trackside.shipper.lock import JournalLock
 from trackside.shipper.loop import EXIT_DONE, EXIT_LOCKED, EXIT_REFUSED, EXIT_UNFINISHED, Shipper
+from trackside.shipper.process import LINGER
 from trackside.shipper.wakeup import NUDGE, SEEN, WakeupPipe
 from trackside.shipper.watch import Ending
 
@@ -163,11 +164,18 @@ def test_what_nobody_took_is_left_to_be_looked_at(dead: Bench) -> None:
 
 
 def test_an_artifact_that_waits_keeps_the_journal(dead: Bench) -> None:
-    """It is in there."""
+    """It is in there, the state says so, and points take no more room; once it is gone, so is the journal."""
+    dead.emit(5)
     outbox = Outbox(dead.journal.path)
     outbox.put("config.yaml", "lr: 0.1")
+    assert dead.shipper().run() == EXIT_UNFINISHED
+    assert dead.state().phase == "artifacts"
+    assert dead.journal.segment_numbers() == []
+    (path,) = outbox.pending()
+    assert path.name == "config.yaml"
+    outbox.sent(path)
     assert dead.shipper().run() == EXIT_DONE
-    assert [path.name for path in outbox.pending()] == ["config.yaml"]
+    assert not dead.journal.path.exists()
 
 
 def test_crash_notes_of_the_job_go_with_the_run(dead: Bench) -> None:
@@ -199,7 +207,7 @@ def test_an_outage_outlasts_the_patience(dead: Bench, told: bool) -> None:
     """The trainer is dead and the server down: leave, and leave everything to ``trackside sync``."""
     dead.emit(5)
     dead.destination.refuse = refuse_all("down", RetryableError, "metrics")
-    shipper = dead.shipper(linger=loop.LINGER if told else 0.0)
+    shipper = dead.shipper(linger=LINGER if told else 0.0)
     if told:
         shipper._on_signal(15, None)
     assert shipper.run() == EXIT_UNFINISHED

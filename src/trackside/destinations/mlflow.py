@@ -14,6 +14,7 @@ import os
 import socket
 import threading
 import time
+from collections import Counter
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -65,11 +66,15 @@ logger = logging.getLogger(__name__)
 LOAD_SAMPLES = 50
 """Sent at a time: some ten numbers each, more with GPUs."""
 
+HEARTBEAT_TAG = "trackside.heartbeat"
 HEARTBEAT_SECONDS = 30.0
 OWNER_LOOK_SECONDS = 15.0
 """Between two looks at the owner of the run, once this attempt, a secondary writer, has ended."""
 
-LAST_UPLOAD_SECONDS = 15.0
+LAST_UPLOAD_SECONDS = 5.0
+END_TRIES = 5
+"""Failures after which the status is set without what fails, if the server takes other writes."""
+
 REQUEST_TIMEOUT = 30
 """Seconds. MLflow's default of 120, seven times over, keeps a caller waiting for minutes."""
 
@@ -107,7 +112,8 @@ class MLflowDestination:
         self._metric: Callable[..., Any] = dict
         self._next_heartbeat = 0.0
         self._config: ConfigWriter | None = None
-        self._uploader = Uploader(outbox, self._upload, progress.notice)
+        self._uploader = Uploader(outbox, self._upload, progress.notice, tell=self._tell_of_artifacts)
+        self._end_failures: Counter[str] = Counter()
         self._created_blindly = False
         self._metrics = MetricsWay(
             tracking_uri, call=self._call, tell=self._tell, notice=progress.notice, patience=REQUEST_TIMEOUT
@@ -177,12 +183,22 @@ class MLflowDestination:
         """Heartbeat, load and uploads, each when it is due."""
         if time.monotonic() >= self._next_heartbeat:
             self._heartbeat()
-        self._send_load()
         self._kick_uploads()
+        self._send_load()
+
+    def probe(self, known: MetricsRecord | None) -> None:
+        """Write ``known`` again or, without it, the owner's sign of life, by the same request as metrics."""
+        if known is not None:
+            self._metrics.resend(known)
+        elif self._ownership.held and self._progress.state.status is None:
+            self._tell(self._client.log_batch, tags=[self._tag(HEARTBEAT_TAG, _sign_of_life())])
+        else:
+            self._get_run()
 
     def settle(self, verdict: Verdict, evidence: Evidence, counts: dict[str, int]) -> None:
         """Set the tags that say why, then the status, unless a newer attempt has taken the run over."""
-        self._send_load(until_ms=evidence.ended_ms or evidence.died_ms or None)
+        until = evidence.ended_ms or evidence.died_ms or None
+        self._unless_hopeless("system metrics", lambda: self._send_load(until_ms=until))
         ours = self._owns_end(verdict, evidence)
         crash = evidence.exception
         if crash is not None and crash.traceback:
@@ -193,10 +209,15 @@ class MLflowDestination:
             logger.info("run %s has another owner: its status is left alone", self._run_id)
         known = ("emitted", "shipped", "dropped", "rejected")
         self._progress.update(status=verdict.status, **{name: counts[name] for name in known})
-        if verdict.final:
-            self._finish_uploads()
-        else:
-            self._kick_uploads()
+        self._kick_uploads()
+
+    def finish_uploads(self) -> None:
+        """Upload what waits, for some seconds; raise :class:`RetryableError` when something still does."""
+        self._kick_uploads()
+        if not self._uploader.finish(LAST_UPLOAD_SECONDS):
+            names = ", ".join(path.name for path in self._outbox.pending())
+            reason = self._uploader.error or "the artifact store has not answered yet"
+            raise RetryableError(f"waiting to be uploaded: {names} ({reason})")
 
     def close(self) -> None:
         """Stop sampling; nothing is held open."""
@@ -216,6 +237,8 @@ class MLflowDestination:
         # The shipper's policy rules, not MLflow's own (7 tries, 244 s in all).
         os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_TIMEOUT))
+        # A write that is sent on to another address proves nothing, and takes the credentials with it.
+        os.environ["MLFLOW_ALLOW_HTTP_REDIRECTS"] = "false"
         os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
         from mlflow.entities import Metric, Param, RunTag
         from mlflow.tracking import MlflowClient
@@ -342,8 +365,7 @@ class MLflowDestination:
         if self._progress.state.status is None and run.info.status != "RUNNING":
             # What `trackside reap` thought in an outage, or another program that ended our run.
             self._tell(self._client.update_run, "RUNNING")
-        now = datetime.now(tz=timezone.utc).isoformat(timespec="seconds")
-        self.set_tag(HEARTBEAT_TAG, f"{now} {socket.gethostname()}")
+        self.set_tag(HEARTBEAT_TAG, _sign_of_life())
 
     def _get_run(self) -> Any:
         return self._tell(self._client.get_run)
@@ -410,19 +432,22 @@ class MLflowDestination:
         on_page = dict(self._get_run().data.tags)
         tags = self._end_tags(verdict, evidence, counts, on_page)
         try:
-            self._tell(self._client.log_batch, tags=[self._tag(*item) for item in tags.items()])
+            self._unless_hopeless(
+                "the tags that tell how the run ended",
+                lambda: self._tell(self._client.log_batch, tags=[self._tag(*item) for item in tags.items()]),
+            )
         except RefusedError:
             raise
         except RejectedError as error:  # the status matters more than the reason
             self._progress.notice(f"the tags that tell how the run ended were refused: {error}")
         if verdict.final and OWNER_TAG in on_page:
-            self._forget(OWNER_TAG)
+            self._unless_hopeless("the end of the ownership", lambda: self._forget(OWNER_TAG))
         ended = evidence.ended_ms or evidence.died_ms or now_ms()
         self._tell(self._client.set_terminated, status=verdict.status, end_time=ended)
-        if (
-            verdict.final and HEARTBEAT_TAG in on_page
-        ):  # last: `trackside reap` finds by it what is left RUNNING
-            self._forget(HEARTBEAT_TAG)
+        self._check_end(verdict.status)
+        if verdict.final and HEARTBEAT_TAG in on_page:
+            # Last: `trackside reap` finds by it what is left RUNNING.
+            self._unless_hopeless("the end of the heartbeat", lambda: self._forget(HEARTBEAT_TAG))
         if self._created_blindly:
             self._opener().delete_twins(self._run_id)
 
@@ -448,6 +473,25 @@ class MLflowDestination:
         note = {} if text == described else {DESCRIPTION_TAG: text}
         return {**end_tags(verdict, evidence), **summary, **note}
 
+    def _check_end(self, status: str) -> None:
+        """Read the status back: a 200 may come from somebody between us and MLflow."""
+        found = self._get_run().info.status
+        if found != status:
+            raise RetryableError(f"the status was set to {status}, and the run still shows {found or 'none'}")
+
+    def _unless_hopeless(self, what: str, call: Callable[[], object]) -> None:
+        """Do what the status must not wait for, once it alone has failed :data:`END_TRIES` times."""
+        if self._end_failures[what] >= END_TRIES:
+            return
+        try:
+            call()
+        except RetryableError as error:
+            self.probe(None)  # raises in an outage, which says nothing of what failed
+            self._end_failures[what] += 1
+            if self._end_failures[what] < END_TRIES:
+                raise
+            self._progress.notice(f"{what} could not be written, and the run goes without: {error}")
+
     def _keep_traceback(self, text: str) -> None:
         try:
             self._outbox.put(TRACEBACK if self._ownership.held else self._beside_owners(TRACEBACK), text)
@@ -459,11 +503,8 @@ class MLflowDestination:
             self._config.keep_document()
         self._uploader.kick()
 
-    def _finish_uploads(self) -> None:
-        self._kick_uploads()
-        if not self._uploader.finish(LAST_UPLOAD_SECONDS):
-            names = ", ".join(path.name for path in self._outbox.pending())
-            self._progress.notice(f"artifacts that could not be uploaded are kept in the journal: {names}")
+    def _tell_of_artifacts(self, error: str | None) -> None:
+        self._progress.update(artifacts_error=error)
 
     # Calling
 
@@ -521,6 +562,11 @@ class _Page:
     def delete_tag(self, key: str) -> None:
         """Delete a tag that is there."""
         self._call(self._client.delete_tag, self._run_id, key)
+
+
+def _sign_of_life() -> str:
+    now = datetime.now(tz=timezone.utc).isoformat(timespec="seconds")
+    return f"{now} {socket.gethostname()}"
 
 
 def _chunks(items: list[Any], size: int) -> Iterator[list[Any]]:

@@ -79,6 +79,13 @@ class MetricsWay:
             ]
         )
 
+    def resend(self, record: MetricsRecord) -> None:
+        """Send a record again that was taken before, in a request of its own."""
+        points = record.named_values().items()
+        self._send_points(
+            [(self.valid(name), value, record.timestamp_ms, record.step) for name, value in points]
+        )
+
     def valid(self, name: str) -> str:
         """``name``, or what is nearest to it that MLflow takes."""
         valid = self._names.get(name)

@@ -134,7 +134,8 @@ class LaneState(msgspec.Struct, frozen=True):
 class State(msgspec.Struct):
     """Where the shipper is.
 
-    ``phase``: ``starting``, ``shipping``, ``retrying``, ``refused``, ``stopped``, ``done``.
+    ``phase``: ``starting``, ``shipping``, ``retrying``, ``refused``, ``stopped``, ``artifacts`` (all is
+    delivered but files, or params, that wait in the journal), ``done``.
     """
 
     pid: int
@@ -143,6 +144,8 @@ class State(msgspec.Struct):
     creating: bool = False
     """Set before a run is created: after a crash in between, look for it before making another."""
     error: str | None = None
+    artifacts_error: str | None = None
+    """Why artifacts wait in the journal; None while nothing is wrong with the artifact store."""
     status: str | None = None
     """The status MLflow was told last."""
     emitted: int = 0

@@ -6,6 +6,7 @@ hold up the points behind it.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from trackside.journal.files import make_private_directory, write_atomically
@@ -19,6 +20,7 @@ class Outbox:
 
     def __init__(self, journal: Path) -> None:
         self._directory = journal / "artifacts"
+        self._refused = journal / "refused-artifacts"
 
     def put(self, name: str, text: str) -> None:
         """Keep ``text`` to be uploaded as ``name``, in place of an older one of that name."""
@@ -27,10 +29,26 @@ class Outbox:
 
     def pending(self) -> list[Path]:
         """The files that wait."""
-        if not self._directory.is_dir():
-            return []
-        return sorted(p for p in self._directory.iterdir() if not p.name.startswith("."))
+        return _files_in(self._directory)
+
+    def refused(self) -> list[Path]:
+        """The files that were set aside because the server refuses them."""
+        return _files_in(self._refused)
 
     def sent(self, path: Path) -> None:
         """Forget a file that was uploaded."""
         path.unlink(missing_ok=True)
+
+    def refuse(self, path: Path) -> Path:
+        """Set a file aside that the server will never take; where it is from now on."""
+        make_private_directory(self._refused)
+        target = self._refused / path.name
+        os.replace(path, target)
+        return target
+
+
+def _files_in(directory: Path) -> list[Path]:
+    try:
+        return sorted(path for path in directory.iterdir() if not path.name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []

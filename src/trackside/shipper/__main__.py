@@ -22,9 +22,9 @@ from trackside.journal.owner import has_ended
 from trackside.journal.progress import Progress
 from trackside.masking import with_credentials
 from trackside.shipper.lock import JournalLock
-from trackside.shipper.loop import EXIT_LOCKED, EXIT_REFUSED, LINGER, Shipper
+from trackside.shipper.loop import EXIT_LOCKED, EXIT_REFUSED, Shipper
 from trackside.shipper.masked import mask_output
-from trackside.shipper.process import SECRETS, TRACKING_URI, command_for, spawn
+from trackside.shipper.process import LINGER, SECRETS, TRACKING_URI, command_for, spawn
 from trackside.shipper.signals import ignore_foreign_signals
 from trackside.shipper.watch import DeathWatch
 

@@ -5,7 +5,9 @@ Invariants:
 * The cursor moves only behind what the destination has taken or what was set aside as rejected, and never
   back. What was sent but not yet acknowledged is sent again after a restart.
 * A transient error is retried for ever. A lasting one bisects the batch down to the single point that
-  causes it, which goes to ``rejected.jsonl`` and is counted; nothing else is held up by it.
+  causes it, which goes to ``rejected.jsonl`` and is counted; nothing else is held up by it. A point that
+  fails every time while others are taken counts as lasting (:mod:`trackside.shipper.search`).
+* Metrics wait for nothing but metrics: not for a configuration, a heartbeat or a file.
 * The final status is set when everything before it is delivered, and again only if it got worse.
 * What the destination and the shaping know of the past is saved with the cursor, in one piece.
 """
@@ -16,6 +18,7 @@ import itertools
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,16 +28,18 @@ from trackside.errors import DeliveryError, RefusedError, RejectedError, Retryab
 from trackside.journal.cursor import load_cursor, save_cursor
 from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord
 from trackside.journal.meta import LaneState
-from trackside.journal.reader import Entry, JournalReader
-from trackside.protocols import Durable, Resumable
+from trackside.journal.reader import Entry, JournalReader, Position
+from trackside.protocols import Durable, Probing, Resumable, Uploading
 from trackside.shaping import Shaper
 from trackside.shipper import retry
+from trackside.shipper.batch_limit import BatchLimit
+from trackside.shipper.configs import WaitingConfigs
 from trackside.shipper.rejects import RejectedFile, halves
+from trackside.shipper.search import Comparison, Search
 from trackside.status import Evidence, Verdict
 
 if TYPE_CHECKING:
     from trackside.journal.directory import JournalDirectory
-    from trackside.journal.reader import Position
     from trackside.protocols import Destination
     from trackside.shaping import Shaped, Shaping
 
@@ -43,11 +48,18 @@ logger = logging.getLogger(__name__)
 POLL = 0.25
 """Seconds between two looks at a quiet journal; also what small samples are collected for."""
 
+_LONGEST_CAUSE = 2000
+_ENOUGH_TO_KNOW = 50
+
 Judge = Callable[[], tuple[Verdict, Evidence]]
 
 
 class Stopped(Exception):  # noqa: N818 - no error: the way out of a wait
     """The shipper is asked to leave before the work is done."""
+
+
+class Doubtful(Exception):  # noqa: N818 - no error of ours: the way out of retrying one batch
+    """A batch fails, and the destination takes other writes."""
 
 
 class Lane(threading.Thread):
@@ -89,6 +101,13 @@ class Lane(threading.Thread):
         self.cursor = load_cursor(self._cursor_path)
         """Replaced whole by each acknowledgement: another thread may save it at any time."""
         self._shaper = None if shape is None else Shaper(shape, self.cursor.shaping)
+        self._comparison = Comparison(destination.probe) if isinstance(destination, Probing) else None
+        if self._comparison is not None and shape is None and self.cursor.shipped:
+            self._comparison.remember(_delivered_before(journal, self.cursor.position))
+        self._limit = BatchLimit()
+        self._configs = WaitingConfigs(journal.path, destination.name, policy=policy, uniform=uniform)
+        self._idle_failures = 0
+        self._idle_due = 0.0
         self._batch_shipped = self._batch_rejected = 0
         self.reader = JournalReader(journal, self.cursor.position)
         self._damage_before = (self.cursor.damaged, self.cursor.missing)
@@ -99,6 +118,7 @@ class Lane(threading.Thread):
         try:
             self._open()
             self._ship()
+            self._finish_rest()
         except Stopped:
             logger.info("%s: stopped", self.destination.name)
         except RejectedError as error:
@@ -158,9 +178,10 @@ class Lane(threading.Thread):
             # Both before reading: whatever was written until then is then seen.
             dead = self.reader.writer_dead
             verdict, evidence = self._judge()
-            entries = self.reader.read(self.destination.batch_points)
+            entries = self.reader.read(self._limit.of(self.destination.batch_points))
             if entries:
                 self._deliver(entries)
+            self._deliver_configs(at_once=verdict.final and not entries)
             complete = dead or evidence.finished is not None
             self._settle(verdict, evidence, at_end=complete and not entries)
             if not self.finished:
@@ -181,13 +202,24 @@ class Lane(threading.Thread):
                 self.released = segment
 
     def _idle(self) -> None:
+        """Let the destination do what is due. A heartbeat that fails must not hold up the points."""
         self._release()
+        if time.monotonic() < self._idle_due:
+            return
         try:
-            self._persist(self.destination.idle)
+            self.destination.idle()
         except RefusedError:
             raise
-        except RejectedError as error:  # a heartbeat nobody takes must not hold up the points
+        except RejectedError as error:
             logger.warning("%s: %s", self.destination.name, error)
+        except (RetryableError, OSError) as error:
+            self._idle_failures += 1
+            wait = self._delay(error, self._idle_failures)
+            self._idle_due = time.monotonic() + wait
+            self._note_failure(error, wait)
+        else:
+            self._idle_failures = 0
+            self.failing = None
 
     def _deliver(self, entries: list[Entry]) -> None:
         self._batch_shipped = self._batch_rejected = 0
@@ -220,31 +252,117 @@ class Lane(threading.Thread):
         for record in records:
             if isinstance(record, LifecycleRecord):
                 self._persist(self._on_lifecycle, record)
-                continue
+            elif self._comparison is not None:
+                self._configs.add(record)
+            else:
+                self._send_config(record)
+
+    def _send_config(self, record: ConfigRecord) -> None:
+        try:
+            self._persist(self.destination.write_config, record)
+        except RefusedError:
+            raise
+        except RejectedError as error:
+            self._set_aside(record, error)
+
+    def _deliver_configs(self, *, at_once: bool) -> None:
+        """Send the configurations that wait, each once, as far as one is due; ``at_once``: due or not."""
+        while (record := self._configs.first) is not None and (at_once or self._configs.is_due):
             try:
-                self._persist(self.destination.write_config, record)
+                self.destination.write_config(record)
             except RefusedError:
                 raise
             except RejectedError as error:
                 self._set_aside(record, error)
+            except (RetryableError, OSError) as error:
+                if not self._note_config_failure(error):
+                    return
+                self._set_aside(record, error)
+            self._configs.done()
+
+    def _note_config_failure(self, error: RetryableError | OSError) -> bool:
+        """Whether it is no use trying again."""
+        comparison = self._comparison
+        elsewhere = comparison is None or not comparison.succeeds(strict=False)
+        wished = error.retry_after if isinstance(error, RetryableError) else None
+        wait = self._configs.failed(elsewhere=elsewhere, retry_after=wished)
+        self._note_failure(error, wait)
+        return self._configs.is_hopeless
+
+    def _finish_rest(self) -> None:
+        """The status is set. Deliver what it did not wait for: configurations, and files."""
+        while self._configs.first is not None:
+            self._deliver_configs(at_once=False)
+            if self._configs.first is not None:
+                self._wait(POLL)
+        if isinstance(self.destination, Uploading):
+            self._persist(self.destination.finish_uploads)
 
     def _send_metrics(self, batch: Sequence[MetricsRecord]) -> None:
         """Deliver ``batch``; of a rejected one, deliver the halves, down to the point that is at fault."""
         if not batch:
             return
         try:
-            self._persist(self.destination.write_metrics, batch)
+            self._persist(self.destination.write_metrics, batch, give_up=self._is_doubtful)
+        except Doubtful:
+            self._search(batch)
         except RefusedError:
             raise
         except RejectedError as error:
             parts = halves(batch)
             if not parts:
-                self._set_aside(batch[0], error)
-                self._batch_rejected += batch[0].points
+                self._reject_point(batch[0], error)
             for part in parts:
                 self._send_metrics(part)
         else:
-            self._batch_shipped += sum(record.points for record in batch)
+            self._count_shipped(batch)
+            self._limit.went_well()
+
+    def _is_doubtful(self, attempt: int) -> bool:
+        """Whether to look for a bad point: the batch failed ``attempt`` times, and other writes are taken."""
+        comparison = self._comparison
+        if comparison is None:
+            return False
+        tries = 1 if comparison.suspects or self._limit.is_set else self._policy.tries
+        return attempt >= tries and comparison.succeeds(strict=False)
+
+    def _search(self, batch: Sequence[MetricsRecord]) -> None:
+        assert self._comparison is not None  # noqa: S101 - else there is no doubt
+        search = Search(
+            batch,
+            self._comparison,
+            send=self._send_part,
+            set_aside=self._reject_point,
+            policy=self._policy,
+            uniform=self._uniform,
+        )
+        logger.warning("%s: a batch fails, other writes are taken: searching it", self.destination.name)
+        while search.parts:
+            wait = search.round()
+            self.failing = str(search.error) if search.failing else None
+            if search.parts:
+                self._wait(wait, whatever_comes=True)
+        self.failing = None
+        if not search.found and search.largest:
+            self._limit.narrow(search.largest)
+
+    def _send_part(self, batch: list[MetricsRecord]) -> None:
+        if self._stop_asked.is_set():
+            raise Stopped
+        try:
+            self.destination.write_metrics(batch)
+        except OSError as error:
+            raise RetryableError(str(error)) from error
+        self._count_shipped(batch)
+
+    def _count_shipped(self, batch: Sequence[MetricsRecord]) -> None:
+        self._batch_shipped += sum(record.points for record in batch)
+        if self._comparison is not None:
+            self._comparison.remember(batch)
+
+    def _reject_point(self, record: MetricsRecord, error: DeliveryError) -> None:
+        self._set_aside(record, error)
+        self._batch_rejected += record.points
 
     def _acknowledge(self, position: Position) -> None:
         damaged, missing = self._damage_before
@@ -280,26 +398,46 @@ class Lane(threading.Thread):
         self._persist(self.destination.settle, verdict, evidence, self.counts())
         self.settled = verdict
 
-    def _persist(self, call: Callable[..., None], *arguments: Any) -> None:
-        """Call until it works; :class:`RejectedError` passes through."""
+    def _persist(
+        self, call: Callable[..., None], *arguments: Any, give_up: Callable[[int], bool] | None = None
+    ) -> None:
+        """Call until it works; :class:`RejectedError` passes through.
+
+        Raises :class:`Doubtful` when ``give_up`` says so, asked with the number of failures so far.
+        """
         for attempt in itertools.count(1):
             if self._stop_asked.is_set():
                 raise Stopped
             try:
                 call(*arguments)
             except (RetryableError, OSError) as error:  # OSError: our own disk, full for a while
+                if give_up is not None and give_up(attempt):
+                    raise Doubtful from error
                 self._wait_out(error, attempt)
             else:
                 self.failing = None
                 return
 
     def _wait_out(self, error: RetryableError | OSError, attempt: int) -> None:
-        slow = isinstance(error, UnauthorisedError)
-        wished = error.retry_after if isinstance(error, RetryableError) else None
-        wait = retry.delay(attempt, uniform=self._uniform, retry_after=wished, slow=slow, policy=self._policy)
+        wait = self._delay(error, attempt)
+        self._note_failure(error, wait)
+        wished = isinstance(error, RetryableError) and error.retry_after is not None
+        self._wait(wait, whatever_comes=wished or isinstance(error, UnauthorisedError))
+
+    def _delay(self, error: RetryableError | OSError, attempt: int) -> float:
+        return retry.delay(
+            attempt,
+            uniform=self._uniform,
+            retry_after=error.retry_after if isinstance(error, RetryableError) else None,
+            slow=isinstance(error, UnauthorisedError),
+            policy=self._policy,
+        )
+
+    def _note_failure(self, error: RetryableError | OSError, wait: float) -> None:
         logger.warning("%s: %s; again in %.1f s", self.destination.name, error, wait)
+        if self.failing != str(error) and error.__cause__ is not None:
+            logger.info("%s: in full: %s", self.destination.name, str(error.__cause__)[:_LONGEST_CAUSE])
         self.failing = str(error)
-        self._wait(wait, whatever_comes=slow or wished is not None)
 
     def _wait(self, seconds: float, *, whatever_comes: bool = False) -> None:
         """Wait; a nudge cuts it short, unless ``whatever_comes``: then only :meth:`stop` does."""
@@ -315,6 +453,16 @@ class Lane(threading.Thread):
         """Keep what nobody will take in ``rejected.jsonl``, with the reason."""
         logger.warning("%s: set aside: %s", self.destination.name, str(error)[:300])
         self._persist(self._rejects.add, record, str(error))
+
+
+def _delivered_before(journal: JournalDirectory, position: Position) -> list[MetricsRecord]:
+    """Records of an earlier shipper's that the destination has, as far as their segment is still there."""
+    reader = JournalReader(journal, Position(position.segment))
+    try:
+        records = [entry.record for entry in reader.read(_ENOUGH_TO_KNOW)]
+    finally:
+        reader.close()
+    return [r for r in records if isinstance(r, MetricsRecord) and r.points and r.seq <= position.seq]
 
 
 def _record_of(shaped: Shaped, seq: int) -> MetricsRecord:

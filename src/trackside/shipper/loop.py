@@ -24,14 +24,16 @@ from trackside.exit_hold import let_go
 from trackside.journal.directory import JournalDirectory, last_sign_ms, read_json
 from trackside.journal.family import tell_children
 from trackside.journal.meta import Meta
-from trackside.journal.outbox import Outbox
 from trackside.journal.owner import succeeds
 from trackside.journal.scoreboard import SignalSeen, read_dropped, read_on_device, read_signals
 from trackside.journal.writer import segment_ready_after
 from trackside.rank_crash import forget_notes, read_notes
 from trackside.shipper import evidence as evidence_
 from trackside.shipper.lane import Lane
+from trackside.shipper.leftovers import has_refused, waiting_names
+from trackside.shipper.process import LINGER
 from trackside.shipper.signals import on_request_to_leave
+from trackside.shipper.trouble import Trouble
 from trackside.shipper.wakeup import NUDGE, SEEN, read_bytes, signals_in
 from trackside.shipper.watch import UNKNOWN, DeathWatch, Ending, oom_kills
 from trackside.status import Evidence, Verdict, decide
@@ -52,9 +54,6 @@ SYNC_EVERY = 0.5
 
 SIGN_EVERY = 30.0
 """Seconds between two signs of life in ``state.json``."""
-
-LINGER = 3600.0
-"""Seconds a shipper goes on trying after the trainer's death; then ``trackside sync`` has to finish."""
 
 SEEN_TIMEOUT = 2.0
 """Seconds a finished shipper waits for the trainer to have read the final state."""
@@ -106,9 +105,10 @@ class Shipper:
         self._seen = False
         self._next_sync = self._next_ready = 0.0
         self._selector = selectors.DefaultSelector()
-        self._failed_once: set[str] = set()
+        self._rejection_told: set[str] = set()
         self._shapes = shapes_of(meta)
         self.lanes = [self._make_lane(destination) for destination in destinations]
+        self._troubles = [Trouble(_label(lane, meta), progress.notice) for lane in self.lanes]
         self._waiting = self.lanes[1:]
         self._others_due = time.monotonic() + OTHERS_WAIT
 
@@ -346,6 +346,7 @@ class Shipper:
             self._progress.touch()  # the lane may hang in a request, and others can't look us up
 
     def _publish_lanes(self) -> None:
+        self._tell_of_troubles()
         lanes = {lane.destination.name: lane.state() for lane in self.lanes}
         if lanes == self._progress.state.lanes:
             return
@@ -357,9 +358,16 @@ class Shipper:
                 self._progress.notice(
                     f"destination {name} takes nothing any more: {state.refused} (see {self._journal.log})"
                 )
-            elif state.error and name not in self._failed_once:
-                self._failed_once.add(name)
-                self._progress.notice(f"destination {name} fails and is tried again: {state.error}")
+
+    def _tell_of_troubles(self) -> None:
+        for lane, trouble in zip(self.lanes, self._troubles, strict=True):
+            # start() has told of the first that does not open.
+            trouble.note(lane.failing, quietly=lane is self.lanes[0] and not lane.opened)
+            name = lane.destination.name
+            if lane.cursor.rejected and name not in self._rejection_told:
+                self._rejection_told.add(name)
+                where = f"kept in {self._journal.rejected}, with the reason"
+                self._progress.notice(f"{trouble.name} refuses some of what was logged; it is {where}")
 
     def _should_leave(self) -> bool:
         if self.lanes[0].refused_at_start and not self._journal.meta.exists():
@@ -389,6 +397,12 @@ class Shipper:
         if not all(lane.finished for lane in self.lanes):
             self._progress.update(phase="stopped")
             return EXIT_UNFINISHED
+        waiting = waiting_names(self._journal, self._meta)
+        if waiting:
+            error = self._progress.state.artifacts_error or self.lanes[0].failing
+            self._progress.update(phase="artifacts", error=error)
+            self._remove_segments()
+            return EXIT_UNFINISHED
         self._progress.update(phase="done", error=None)
         self._wait_until_seen()
         self._clean_up()
@@ -404,13 +418,15 @@ class Shipper:
     def _clean_up(self) -> None:
         """Remove the journal; what nobody took stays behind, to be looked at."""
         forget_notes(self._journal.path.parent, self._meta.job, since_ms=self._meta.started_ms)
-        places = [self._journal.path, *(self._journal.path / spec.name for spec in self._meta.destinations)]
-        if not self._journal.rejected.exists() and not any(Outbox(place).pending() for place in places):
+        if not has_refused(self._journal, self._meta):
             run = self._progress.state.run
             if run is not None:
                 tell_children(self._journal, run.run_id)
             self._journal.remove()
             return
+        self._remove_segments()
+
+    def _remove_segments(self) -> None:
         for number in self._journal.segment_numbers():
             self._journal.segment(number).unlink(missing_ok=True)
 
@@ -424,9 +440,16 @@ def has_successor(journal: JournalDirectory, meta: Meta) -> bool:
 def _phase_of(lane: Lane) -> tuple[str, str | None]:
     if lane.refused is not None:
         return "refused", lane.refused
+    if lane.finished and lane.failing is not None:
+        return "artifacts", lane.failing
     if lane.failing is not None:
         return "retrying", lane.failing
     return ("shipping" if lane.opened else "starting"), None
+
+
+def _label(lane: Lane, meta: Meta) -> str:
+    name = lane.destination.name
+    return f"MLflow at {meta.target.tracking_uri}" if name == "mlflow" else f"destination {name}"
 
 
 def shapes_of(meta: Meta) -> dict[str, Shaping | None]:

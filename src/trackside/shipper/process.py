@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+LINGER = 3600.0
+"""Seconds a shipper goes on trying after the trainer's death; then ``trackside sync`` has to finish."""
+
 POLL = 0.01
 MAX_RESTARTS = 20
 """Shippers in a row that died young and had delivered nothing: whatever kills them kills the next, too."""
@@ -111,7 +114,7 @@ class ShipperProcess:
         if self.is_running() or self._process is None or self.is_done():
             return
         state = self.state()
-        if state is not None and state.phase in {"refused", "done"}:
+        if state is not None and state.phase in {"refused", "done", "artifacts"}:
             return
         if self._was_of_use():  # a training of weeks outlives more than a few, each for a reason of its own
             self._in_vain = 0

@@ -13,6 +13,7 @@ from trackside.journal.format import ConfigRecord, MetricsRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
 _LONGEST_REASON = 1000
@@ -66,6 +67,20 @@ def halves(batch: Sequence[MetricsRecord]) -> list[list[MetricsRecord]]:
     if names and record.points > 1:
         return [[_part(record, [])], [_part(record, names, epoch=False)]]
     return []
+
+
+def without(batch: Sequence[MetricsRecord], names: AbstractSet[str]) -> list[list[MetricsRecord]]:
+    """``batch`` in two: the points with none of the full ``names``, then those with one."""
+    both = [_by_name(record, names) for record in batch]
+    return [[pair[i] for pair in both if pair[i].points] for i in (0, 1)]
+
+
+def _by_name(record: MetricsRecord, names: AbstractSet[str]) -> tuple[MetricsRecord, MetricsRecord]:
+    full = dict(zip(record.metrics, record.full_names(), strict=True))
+    named = [name for name in full if full[name] in names]
+    others = [name for name in full if full[name] not in names]
+    epoch = "epoch" in names
+    return _part(record, others, epoch=not epoch), _part(record, named, epoch=epoch)
 
 
 def _part(record: MetricsRecord, names: list[Any], *, epoch: bool = True) -> MetricsRecord:

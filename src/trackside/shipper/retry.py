@@ -26,6 +26,18 @@ class Policy:
     retry_after_cap: float = 600.0
     """A server's wish is followed so far; a day's worth of it would look like a run that is dead."""
 
+    tries: int = 5
+    """Failures in a row of one batch before the lane looks for the point in it that may cause them."""
+
+    pairs: int = 8
+    """Times in a row that a point has to fail while another is taken, before it counts as bad."""
+
+    familiar_pairs: int = 3
+    """The same, for a name of which a point was found to be bad before."""
+
+    pair_cap: float = 4.0
+    """Seconds: the longest wait between two such times."""
+
 
 DEFAULT = Policy()
 

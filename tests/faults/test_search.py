@@ -1,0 +1,308 @@
+"""A record that a server fails at every time is found and set aside; an outage never costs a point."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.fake import QUICK, FakeDestination, Point, Rig, rejected, until
+from trackside.errors import RejectedError, RetryableError
+from trackside.journal.format import MetricsRecord
+from trackside.shipper.rejects import without
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from trackside.journal.format import ConfigRecord
+
+STEPS = 200
+
+
+class Server(FakeDestination):
+    """A destination to compare writes with; ``fails`` decides about each request, the probes included."""
+
+    def __init__(self, batch_points: int = 100) -> None:
+        super().__init__(batch_points)
+        self.fails: Callable[[list[Point]], bool] = lambda _points: False
+        self.probes = 0
+        self.refuse = self._refuse
+
+    def _refuse(self, call: str, points: list[Point]) -> None:
+        if call == "metrics" and self.fails(points):
+            raise RetryableError("500")
+
+    def probe(self, known: MetricsRecord | None) -> None:
+        """A point it knows, or the tag, which is written as a point of no name."""
+        self.probes += 1
+        names = {} if known is None else known.named_values()
+        points = [(name, 0 if known is None else known.step, value) for name, value in names.items()]
+        assert self.points.issuperset(points), "compared with what was never taken"
+        self.refuse("metrics", points or [("", 0, 0.0)])
+
+
+class ServerRig(Rig):
+    """With a :class:`Server`."""
+
+    destination: Server
+
+    def make_destination(self, destination: FakeDestination | None) -> None:
+        """As asked, or a server without faults."""
+        self.destination = Server() if destination is None else destination  # type: ignore[assignment]
+
+
+@pytest.fixture
+def server_rig(tmp_path: Path) -> Iterator[ServerRig]:
+    """A journal and a lane to a :class:`Server`."""
+    rig = ServerRig(tmp_path)
+    yield rig
+    rig.lane.stop()
+    if rig.lane.ident is not None:
+        rig.join()
+    rig.writer.close()
+
+
+def holds(*names: str) -> Callable[[list[Point]], bool]:
+    """Whether a request has a point of one of these names."""
+    return lambda points: any(name in names for name, _, _ in points)
+
+
+def kept(rig: ServerRig) -> list[str]:
+    """The names in the dead-letter file, sorted."""
+    if not rig.journal.rejected.exists():
+        return []
+    return sorted(name for line in rejected(rig) for name in line["metrics"])
+
+
+@pytest.mark.parametrize("place", [0, 77, STEPS])
+def test_a_point_that_always_fails_is_set_aside(server_rig: ServerRig, place: int) -> None:
+    """Wherever it is: the first of the run, one of many, the very last."""
+    server_rig.emit(place)
+    server_rig.writer.append(MetricsRecord(0, 1, place, None, None, {"bad": 1.0, "good": 2.0}))
+    server_rig.emit(STEPS - place, start=place)
+    server_rig.destination.fails = holds("bad")
+    server_rig.lane.start()
+    server_rig.finish()
+    assert kept(server_rig) == ["bad"]
+    assert "while other points were taken: 500" in rejected(server_rig)[0]["error"]
+    assert len(server_rig.destination.points) == STEPS + 1
+    counts = server_rig.lane.counts()
+    assert (counts["shipped"], counts["rejected"]) == (STEPS + 1, 1)
+
+
+def test_a_last_point_that_always_fails_is_found_by_the_next_shipper(server_rig: ServerRig) -> None:
+    """What an earlier one delivered serves for comparison, so that `trackside sync` comes to an end."""
+    server_rig.emit(10)
+    server_rig.lane.start()
+    until(lambda: len(server_rig.destination.points) == 10)
+    server_rig.lane.stop()
+    server_rig.join()
+    server_rig.writer.append(MetricsRecord(0, 1, 10, None, None, {"bad": 1.0}))
+    server_rig.destination.fails = holds("bad")
+    server_rig.lane = server_rig.new_lane()
+    server_rig.lane.start()
+    server_rig.finish()
+    assert kept(server_rig) == ["bad"]
+
+
+def test_a_name_that_always_fails_costs_the_others_nothing(server_rig: ServerRig) -> None:
+    """All of its points are set aside, and after the first they take fewer tries."""
+    server_rig.emit(STEPS, bad=1.0)
+    server_rig.destination.fails = holds("bad")
+    server_rig.lane.start()
+    server_rig.finish()
+    assert kept(server_rig) == ["bad"] * STEPS
+    assert len(server_rig.destination.points) == STEPS
+    assert len(server_rig.destination.batches) < 8 * STEPS
+
+
+def test_points_behind_a_bad_one_do_not_wait(server_rig: ServerRig) -> None:
+    """The rest of its batch is delivered while it is still on trial."""
+    server_rig.lane = server_rig.new_lane(policy=QUICK.__class__(base=0.002, cap=0.002, pairs=10_000))
+    server_rig.writer.append(MetricsRecord(0, 1, 0, None, None, {"bad": 1.0}))
+    server_rig.emit(90)
+    server_rig.destination.fails = holds("bad")
+    server_rig.lane.start()
+    until(lambda: len(server_rig.destination.points) == 90)
+    assert kept(server_rig) == []
+
+
+def outage(_points: list[Point]) -> bool:
+    """Everything fails."""
+    return True
+
+
+def metrics_only(points: list[Point]) -> bool:
+    """Tags are taken, and no metric is."""
+    return any(name for name, _, _ in points)
+
+
+def no_large_ones(points: list[Point]) -> bool:
+    """More than ten points are too many."""
+    return len(points) > 10
+
+
+@pytest.mark.parametrize("fault", [outage, metrics_only])
+@pytest.mark.parametrize("before", [0, 50])
+def test_an_outage_sets_nothing_aside(
+    server_rig: ServerRig, fault: Callable[[list[Point]], bool], before: int
+) -> None:
+    """However long it takes, whether points were taken before or not; everything arrives after it."""
+    server_rig.emit(before)
+    server_rig.lane.start()
+    until(lambda: len(server_rig.destination.points) == before)
+    server_rig.destination.fails = fault
+    server_rig.emit(STEPS, start=before)
+    until(lambda: len(server_rig.destination.batches) > 400 or server_rig.destination.probes > 400)
+    assert server_rig.lane.failing == "500"
+    server_rig.destination.fails = lambda _points: False
+    server_rig.finish()
+    assert kept(server_rig) == []
+    assert len(server_rig.destination.points) == STEPS + before
+
+
+def test_an_outage_in_the_middle_of_a_search(server_rig: ServerRig) -> None:
+    """Points on trial are acquitted by it, not convicted: the count of pairs begins anew."""
+    state = {"down": False, "requests": 0}
+
+    def fails(points: list[Point]) -> bool:
+        state["requests"] += 1
+        state["down"] = 20 < state["requests"] < 400
+        return bool(state["down"]) or holds("bad")(points)
+
+    server_rig.emit(60)
+    server_rig.writer.append(MetricsRecord(0, 1, 60, None, None, {"bad": 1.0}))
+    server_rig.emit(60, start=61)
+    server_rig.destination.fails = fails
+    server_rig.lane.start()
+    server_rig.finish()
+    assert kept(server_rig) == ["bad"]
+    assert len(server_rig.destination.points) == 120
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_server_that_fails_at_random(server_rig: ServerRig, share: float) -> None:
+    """Not one point is set aside, however often it fails."""
+    dice = random.Random(int(share * 10))
+    server_rig.emit(STEPS)
+    server_rig.destination.fails = lambda _points: dice.random() < share
+    server_rig.lane.start()
+    server_rig.finish()
+    assert kept(server_rig) == []
+    assert len(server_rig.destination.points) == STEPS
+
+
+def test_a_load_balancer_that_takes_turns_with_a_broken_host(server_rig: ServerRig) -> None:
+    """Every second request fails, so a point and what it is compared with must not keep step."""
+    turn = iter(range(10**9))
+    server_rig.emit(STEPS)
+    server_rig.destination.fails = lambda _points: next(turn) % 2 == 0
+    server_rig.lane.start()
+    server_rig.finish()
+    assert kept(server_rig) == []
+    assert len(server_rig.destination.points) == STEPS
+
+
+def test_a_server_that_fails_at_large_batches(server_rig: ServerRig) -> None:
+    """The parts are taken, nothing is set aside, and the next batches are made smaller."""
+    server_rig.emit(STEPS)
+    server_rig.destination.fails = no_large_ones
+    server_rig.lane.start()
+    server_rig.finish()
+    assert kept(server_rig) == []
+    assert len(server_rig.destination.points) == STEPS
+    assert max(map(len, server_rig.destination.batches[-8:])) <= 20
+
+
+def test_a_bad_point_beside_one_that_is_refused(server_rig: ServerRig) -> None:
+    """Both are found in one batch."""
+
+    def refuse(call: str, points: list[Point]) -> None:
+        if call == "metrics" and holds("bad")(points):
+            raise RetryableError("500")
+        if call == "metrics" and holds("poison")(points):
+            raise RejectedError("400")
+
+    server_rig.destination.refuse = refuse
+    server_rig.emit(40)
+    server_rig.writer.append(MetricsRecord(0, 1, 40, 2.0, None, {"bad": 1.0, "poison": 2.0, "good": 3.0}))
+    server_rig.emit(40, start=41)
+    server_rig.lane.start()
+    server_rig.finish()
+    assert kept(server_rig) == ["bad", "poison"]
+    assert len(server_rig.destination.points) == 82
+
+
+class Configured(Server):
+    """Its ``write_config`` fails for ever, or as long as it is told to."""
+
+    config_fails = True
+
+    def write_config(self, record: ConfigRecord) -> None:
+        """Fail, or keep it."""
+        if self.config_fails:
+            raise RetryableError("500 for params")
+        super().write_config(record)
+
+
+def test_a_configuration_that_fails_holds_up_no_metric(server_rig: ServerRig) -> None:
+    """It is tried a limited number of times, then kept in the dead-letter file; the run ends meanwhile."""
+    from trackside.journal.format import ConfigRecord
+
+    server_rig.make_destination(Configured())
+    server_rig.lane = server_rig.new_lane()
+    server_rig.writer.append(ConfigRecord(0, 1, {"lr": "0.1"}, {"lr": 0.1}))
+    server_rig.emit(STEPS)
+    server_rig.lane.start()
+    server_rig.finish()
+    assert len(server_rig.destination.points) == STEPS
+    assert len(server_rig.destination.settled) == 1
+    (line,) = rejected(server_rig)
+    assert line["params"] == {"lr": "0.1"}
+
+
+def test_a_configuration_in_an_outage_survives_the_shipper(server_rig: ServerRig) -> None:
+    """The cursor is past it; the next shipper finds it in the journal and delivers it."""
+    from trackside.journal.format import ConfigRecord
+
+    server_rig.make_destination(Configured())
+    server_rig.lane = server_rig.new_lane()
+    server_rig.writer.append(ConfigRecord(0, 1, {"lr": "0.1"}, {"lr": 0.1}))
+    server_rig.emit(5)
+    server_rig.lane.start()
+    until(lambda: len(server_rig.destination.points) == 5)
+    server_rig.lane.stop()
+    server_rig.join()
+    server_rig.make_destination(Server())
+    server_rig.lane = server_rig.new_lane()
+    server_rig.lane.start()
+    server_rig.finish()
+    assert [record.params for record in server_rig.destination.configs] == [{"lr": "0.1"}]
+
+
+def test_a_heartbeat_that_fails_holds_up_no_metric(server_rig: ServerRig) -> None:
+    """A tag the server fails at every time is not worth a point."""
+
+    def refuse(call: str, points: list[Point]) -> None:
+        if call == "idle":
+            raise RetryableError("500 for tags")
+
+    server_rig.destination.refuse = refuse
+    server_rig.lane.start()
+    until(lambda: server_rig.destination.idled > 1)
+    server_rig.emit(STEPS)
+    until(lambda: len(server_rig.destination.points) == STEPS)
+    server_rig.finish()
+
+
+def test_points_by_name() -> None:
+    """With the prefix, and with the epoch, which is a point of its own."""
+    records = [
+        MetricsRecord(1, 1, 1, 2.0, "val", {"a": 1.0, "b": 2.0}),
+        MetricsRecord(2, 1, 2, None, None, {"a": 3.0}),
+    ]
+    others, named = without(records, {"val/a", "epoch"})
+    assert [record.named_values() for record in others] == [{"val/b": 2.0}, {"a": 3.0}]
+    assert [record.named_values() for record in named] == [{"val/a": 1.0, "epoch": 2.0}]
