@@ -211,9 +211,13 @@ def test_a_with_block_ends_the_run(
 
 @pytest.mark.usefixtures("offline")
 def test_emitting_after_the_end_warns_and_raises_nothing(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
-    """Once, that nobody listens any more."""
+    """Once, that nobody listens any more; and offline, the end says what to do with what is kept."""
     run = trackside.start("x", bus=bus)
     run.finish()
+    (record,) = caplog.records
+    assert str(run.journal.path) in record.getMessage()
+    assert "`trackside sync`" in record.getMessage()
+    caplog.clear()
     for _ in range(3):
         bus.emit(MetricsSample(1, metrics={"loss": 0.5}))
     assert [record.getMessage() for record in caplog.records] == [
@@ -374,7 +378,8 @@ def test_a_server_that_does_not_answer_is_one_warning(bus: Bus, stub: StubShippe
     caplog.clear()
     run.finish()
     (record,) = caplog.records
-    assert "not everything is delivered yet (connection refused)" in record.getMessage()
+    assert "has not taken everything yet (connection refused)" in record.getMessage()
+    assert str(run.journal.path) in record.getMessage()
     assert "trackside sync" in record.getMessage()
     assert not run.flush(), "and it says so"
 
@@ -415,7 +420,7 @@ def test_a_refused_end(bus: Bus, stub: StubShipper, caplog) -> None:
     stub.state, stub.cursor = {"phase": "refused", "error": "run abc was deleted"}, None
     stub.speak()
     run.finish()
-    assert "not everything is delivered yet (run abc was deleted)" in caplog.text
+    assert "has not taken everything yet (run abc was deleted)" in caplog.text
     assert not run.flush()
 
 

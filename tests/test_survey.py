@@ -23,6 +23,7 @@ from trackside.journal.meta import (
     Target,
     this_process,
 )
+from trackside.journal.outbox import Outbox
 from trackside.journal.reader import JournalReader
 from trackside.journal.writer import JournalWriter
 from trackside.shipper.lock import JournalLock
@@ -89,6 +90,7 @@ def test_a_journal_that_waits(tmp_path: Path) -> None:
     assert seen == {
         "journal": str(journal.path),
         "condition": "waiting",
+        "artifacts": [],
         "experiment": "digits",
         "run_name": "first",
         "run_id": None,
@@ -143,7 +145,17 @@ def test_conditions(tmp_path: Path) -> None:
     assert condition(journal) == "shipping"
     lock.release()
     say(journal, phase="done")
-    assert condition(journal) == "shipping", "it is being cleared away"
+    assert condition(journal) == "waiting", "to be cleared away: its shipper was killed"
+    say(journal, phase="artifacts")
+    assert condition(journal) == "waiting"
+    Outbox(journal.path).put("config.yaml", "lr: 0.1")
+    assert condition(journal) == "artifacts wait"
+    found = report(journal)
+    assert found is not None
+    assert found.artifacts == ["config.yaml"]
+    Outbox(journal.path).refuse(journal.path / "artifacts" / "config.yaml")
+    say(journal, phase="done")
+    assert condition(journal) == "rejected"
     journal.rejected.write_text("{}\n")
     assert condition(journal) == "rejected"
     assert condition(make(tmp_path, ALIVE)) == "running"

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from trackside.errors import TrackingError
 from trackside.journal.cursor import delivered_points, load_cursor
+from trackside.journal.outbox import Outbox
+from trackside.shipper.process import LINGER
 
 if TYPE_CHECKING:
     from trackside.journal.directory import JournalDirectory
@@ -24,6 +27,10 @@ logger = logging.getLogger(__name__)
 
 CONCLUDE_TIMEOUT = 5.0
 """Seconds ``start()`` waits for the run before it to be settled, where that was left open."""
+
+
+NO_PROGRESS = 5.0
+"""Seconds the end of the program waits for a server that fails, as long as nothing gets through."""
 
 
 class Counts(NamedTuple):
@@ -146,41 +153,110 @@ class Delivery:
     # Ending
 
     def wait_for_end(self) -> bool:
-        """Wait until the status is set behind everything emitted, and say what is still on its way if not."""
+        """Wait until the status is set behind everything emitted, and say what is still on its way if not.
+
+        Waits for :attr:`Settings.exit_timeout` while there is progress, and :data:`NO_PROGRESS` seconds
+        without any while a server fails: one that is down does not hold up the end of the program.
+        """
+        if not self.online:
+            logger.warning(
+                "offline: the run is kept in %s; `trackside sync` delivers it to MLflow", self._journal.path
+            )
+            return False
         self._shipper.nudge()
         wanted = self._writer.last_seq
-        timeout = self._settings.exit_timeout
+        stall = _Stall(NO_PROGRESS)
         state = self._shipper.wait_for(
-            lambda state: (
-                state.phase in {"done", "refused"}
-                or (state.status is not None and self._acknowledged(wanted, state))
-            ),
-            timeout,
+            lambda state: self._is_over(wanted, state) or stall.lasts(*self._progress(wanted, state)),
+            self._settings.exit_timeout,
         )
         last = state or self._shipper.state()
         self._shipper.log_notices(last)
-        # Held up for seconds (a stopped process), we find a shipper that has tidied up and left.
-        delivered = self._shipper.is_done() if state is None else state.phase != "refused"
+        if state is None:  # held up for seconds (a stopped process), we find that it has tidied up and left
+            delivered = self._shipper.is_done()
+        else:
+            delivered = self._is_over(wanted, state) and state.phase != "refused"
+        files = Outbox(self._journal.path).pending()
         if not delivered:
-            reason = (last and last.error) or f"it takes longer than {timeout:g} s"
-            logger.warning(
-                "not everything is delivered yet (%s): it is kept in %s; the shipper goes on, "
-                "and `trackside sync` delivers what it leaves",
-                reason,
-                self._journal.path,
-            )
-        return delivered
+            self._warn_of_rest(last)
+        elif files:
+            self._warn_of_files([path.name for path in files], last)
+        return delivered and not files
+
+    def _is_over(self, wanted: int, state: State) -> bool:
+        """Whether there is nothing more to wait for, be it good or bad."""
+        if state.phase in {"done", "refused", "artifacts"}:
+            return True
+        files_fail = state.artifacts_error is not None or not Outbox(self._journal.path).pending()
+        return state.status is not None and self._acknowledged(wanted, state) and files_fail
+
+    def _progress(self, wanted: int, state: State) -> tuple[object, bool]:
+        """How far the delivery is, and whether what is left of it fails at the moment."""
+        reached = {name: load_cursor(self._journal.cursor(name)) for name in self._meta.destination_names}
+        lagging = [name for name, cursor in reached.items() if cursor.position.seq < wanted]
+        if not lagging and state.status is None:
+            lagging = list(self._meta.destination_names[:1])
+        failing = all(name in state.lanes and state.lanes[name].error for name in lagging)
+        mark = (state.status, *(cursor.position.seq for cursor in reached.values()))
+        return mark, failing  # with nothing lagging, only files are left
+
+    def _warn_of_rest(self, state: State | None) -> None:
+        errors = [] if state is None else [lane.refused or lane.error for lane in state.lanes.values()]
+        reason = next((error for error in errors if error), None) or (state and state.error)
+        logger.warning(
+            "MLflow at %s has not taken everything yet (%s); what is left is kept in %s. %s",
+            self._meta.target.tracking_uri,
+            reason or f"it takes longer than {self._settings.exit_timeout:g} s",
+            self._journal.path,
+            self._how_it_goes_out(state),
+        )
+
+    def _warn_of_files(self, names: list[str], state: State | None) -> None:
+        logger.warning(
+            "metrics and status are delivered, but not uploaded yet: %s (%s); kept in %s. %s",
+            ", ".join(names),
+            (state and state.artifacts_error) or "the artifact store has not answered yet",
+            self._journal.path,
+            self._how_it_goes_out(state),
+        )
+
+    def _how_it_goes_out(self, state: State | None) -> str:
+        refused = state is not None and state.phase == "refused"
+        if refused or not self._shipper.is_running():
+            return "`trackside sync` delivers it" + (" once the cause is mended." if refused else ".")
+        return (
+            f"The shipper (process {self._shipper.pid}) keeps trying for up to {LINGER / 60:.0f} minutes; "
+            "after that, `trackside sync` delivers it."
+        )
 
     def wait_before_death(self) -> None:
         """A terminate signal is about to end this process; in a container the shipper ends with it."""
         if self.online:
             self._shipper.nudge()
             self._shipper.wait_for(
-                lambda state: state.status is not None or state.phase in {"retrying", "refused", "done"},
+                lambda state: (
+                    state.status is not None or state.phase in {"retrying", "refused", "artifacts", "done"}
+                ),
                 self._settings.terminate_timeout,
             )
 
     def wait_until_settled(self) -> None:
         """Wait until a shipper that was told of the end has nothing left to do."""
         if self.online:
-            self._shipper.wait_for(lambda state: state.phase in {"done", "refused"}, CONCLUDE_TIMEOUT)
+            self._shipper.wait_for(
+                lambda state: state.phase in {"done", "refused", "artifacts"}, CONCLUDE_TIMEOUT
+            )
+
+
+class _Stall:
+    """Whether nothing has moved for ``limit`` seconds, while what is left was failing all the time."""
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._mark: object = None
+        self._since = time.monotonic()
+
+    def lasts(self, mark: object, failing: bool) -> bool:
+        if mark != self._mark or not failing:
+            self._mark, self._since = mark, time.monotonic()
+        return time.monotonic() - self._since >= self._limit

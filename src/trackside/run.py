@@ -291,8 +291,7 @@ class Run:
             self._disconnect()
         else:
             self._stay(self._open_end)
-        if self._delivery.online:
-            self._delivered = self._delivery.wait_for_end()
+        self._delivered = self._delivery.wait_for_end()
         self._delivery.run_info(wait=False)
         # An exception on its way may yet make it FAILED: the exit says how that came out.
         self._announce(f"run {{}} is {self.status}" if self._open_end is None else "logged run {}")
@@ -459,7 +458,7 @@ class Run:
             return
         status: RunStatus = self.status if self.status != "RUNNING" else "FINISHED"
         self._leave_fluent(status)
-        if self._delivery.online and self._delivery.wait_for_end():
+        if self._delivery.wait_for_end():
             self._hold_exit()
         self._announce(f"run {{}} is {status}")
 

@@ -14,6 +14,7 @@ from trackside.journal.meta import LaneState, Meta, State
 from trackside.journal.owner import was_this_process
 from trackside.journal.reader import JournalReader, Position
 from trackside.journal.scoreboard import read_dropped, read_on_device
+from trackside.shipper.leftovers import has_refused, waiting_names
 from trackside.shipper.lock import is_locked
 from trackside.shipper.watch import has_ended
 from trackside.status import decide, evidence_from
@@ -39,8 +40,10 @@ class JournalReport(msgspec.Struct, frozen=True):
 
     ``condition``: ``running`` (the training process lives), ``shipping`` (it ended, a shipper is at work),
     ``waiting`` (nobody is at work: ``trackside sync`` delivers it), ``refused`` (the server will not take
-    it), ``rejected`` (delivered, but for the points in ``rejected.jsonl``), ``unreadable`` (``meta.json`` is
-    damaged, or of another version: nothing else is known of it).
+    it), ``artifacts wait`` (all is delivered but the ``artifacts``; ``trackside sync`` uploads what a
+    shipper that may still be at work does not),
+    ``rejected`` (delivered, but for what is in ``rejected.jsonl`` and ``refused-artifacts``), ``unreadable``
+    (``meta.json`` is damaged, or of another version: nothing else is known of it).
     """
 
     journal: str
@@ -60,6 +63,8 @@ class JournalReport(msgspec.Struct, frozen=True):
     age_seconds: float
     error: str | None
     destinations: list[DestinationReport] = []
+    artifacts: list[str] = []
+    """Files that wait to be uploaded, and "params" where a configuration waits."""
 
 
 def journals_in(directory: Path) -> list[JournalDirectory]:
@@ -97,7 +102,8 @@ def report(journal: JournalDirectory) -> JournalReport | None:
         dropped=dropped,
         rejected=rejected,
         age_seconds=max(0.0, time.time() - meta.started_ms / 1000),
-        error=state.error if state is not None else None,
+        error=None if state is None else state.error or state.artifacts_error,
+        artifacts=waiting_names(journal, meta),
         destinations=[_destination(name, cursor, state) for name, cursor in cursors.items()],
     )
 
@@ -205,10 +211,12 @@ def _is_resumed(meta: Meta, later: Meta, told: list[LifecycleRecord]) -> bool:
 
 def _condition(journal: JournalDirectory, meta: Meta, state: State | None) -> str:
     phase = state.phase if state is not None else None
-    if phase == "done":
-        return "rejected" if journal.rejected.exists() else "shipping"
+    if phase == "done" and has_refused(journal, meta):
+        return "rejected"
     if not owner_has_ended(journal, meta):
         return "running"
+    if phase == "artifacts" and waiting_names(journal, meta):
+        return "artifacts wait"
     if is_locked(journal.lock):
         return "shipping"
     return "refused" if phase == "refused" else "waiting"

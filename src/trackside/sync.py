@@ -13,6 +13,7 @@ from trackside.journal.directory import JournalDirectory, read_json
 from trackside.journal.meta import Meta, State
 from trackside.masking import with_credentials
 from trackside.shipper.fork_server import ForkServer
+from trackside.shipper.leftovers import has_refused
 from trackside.shipper.lock import is_locked
 from trackside.shipper.loop import EXIT_DONE, EXIT_LOCKED
 from trackside.shipper.process import command_for, spawn
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-Result: TypeAlias = Literal["delivered", "running", "busy", "refused", "unfinished", "unreadable"]
+Result: TypeAlias = Literal[
+    "delivered", "running", "busy", "refused", "artifacts wait", "unfinished", "unreadable"
+]
 
 POLL = 0.1
 GIVE_UP_AFTER = 60.0
@@ -86,7 +89,7 @@ def sync_journal(
         tracking_uri=tracking_uri or address_of(meta),
         working_directory=meta.working_directory,
     )
-    return _follow(journal, process, on_progress)
+    return _follow(journal, meta, process, on_progress)
 
 
 def sync_all(
@@ -124,7 +127,10 @@ def address_of(meta: Meta) -> str:
 
 
 def _follow(
-    journal: JournalDirectory, process: ShipperHandle, on_progress: Callable[[int, int], None]
+    journal: JournalDirectory,
+    meta: Meta,
+    process: ShipperHandle,
+    on_progress: Callable[[int, int], None],
 ) -> Synced:
     first = report(journal)
     total = first.shipped + first.rejected + first.pending if first is not None else 0
@@ -142,13 +148,14 @@ def _follow(
         raise
     if process.returncode == EXIT_DONE:
         on_progress(total, total)
-        return Synced(journal.path, "delivered", f"{total} points")
+        left = f"; some were refused: see {journal.path}" if has_refused(journal, meta) else ""
+        return Synced(journal.path, "delivered", f"{total} points{left}")
     if process.returncode == EXIT_LOCKED or not journal.path.exists():
         return _left_to_another(journal)
     state = read_json(journal.state, State)
     detail = (state.error if state is not None else None) or error or f"see {journal.log}"
-    refused = state is not None and state.phase == "refused"
-    return Synced(journal.path, "refused" if refused else "unfinished", detail)
+    results: dict[str, Result] = {"refused": "refused", "artifacts": "artifacts wait"}
+    return Synced(journal.path, results.get(state.phase if state else "", "unfinished"), detail)
 
 
 def _left_to_another(journal: JournalDirectory) -> Synced:

@@ -39,7 +39,8 @@ def status(ctx: click.Context, *, as_json: bool, directory: Path | None) -> None
     """Show every journal here: run, condition, points, age.
 
     Counts are points (one metric at one step). Exit code 0 when there is nothing to do, 1 when a journal
-    waits for `trackside sync`, can't be read or holds points that no server would take.
+    waits for `trackside sync`, can't be read or holds points that no server would take. "artifacts wait":
+    metrics and status are delivered, and files wait to be uploaded.
     """
     from trackside.survey import journals_in, report
 
@@ -80,6 +81,8 @@ def _print_table(reports: list[JournalReport]) -> None:
     console.print(table)
     for item in reports:
         name = Path(item.journal).name
+        if item.artifacts:
+            console.print(f"{name}: waiting to be uploaded: {', '.join(item.artifacts)}", markup=False)
         if item.error:
             console.print(f"{name}: {item.error}", style="yellow", markup=False)
         for other in item.destinations[1:]:
