@@ -210,14 +210,25 @@ def test_a_with_block_ends_the_run(
 
 
 @pytest.mark.usefixtures("offline")
+def test_the_end_of_an_offline_run_says_how_it_goes_out(
+    bus: Bus, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it is kept, and the command that delivers it."""
+    monkeypatch.setenv("TRACKSIDE_QUIET", "off")
+    caplog.set_level(logging.INFO, "trackside")
+    run = trackside.start("x", bus=bus)
+    caplog.clear()
+    run.finish()
+    text = caplog.text
+    assert str(run.journal.path) in text
+    assert "`trackside sync`" in text
+
+
+@pytest.mark.usefixtures("offline")
 def test_emitting_after_the_end_warns_and_raises_nothing(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
-    """Once, that nobody listens any more; and offline, the end says what to do with what is kept."""
+    """Once, that nobody listens any more."""
     run = trackside.start("x", bus=bus)
     run.finish()
-    (record,) = caplog.records
-    assert str(run.journal.path) in record.getMessage()
-    assert "`trackside sync`" in record.getMessage()
-    caplog.clear()
     for _ in range(3):
         bus.emit(MetricsSample(1, metrics={"loss": 0.5}))
     assert [record.getMessage() for record in caplog.records] == [

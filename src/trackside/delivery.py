@@ -11,6 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from trackside.announce import announce
 from trackside.errors import TrackingError
 from trackside.journal.cursor import delivered_points, load_cursor
 from trackside.journal.outbox import Outbox
@@ -159,9 +160,8 @@ class Delivery:
         without any while a server fails: one that is down does not hold up the end of the program.
         """
         if not self.online:
-            logger.warning(
-                "offline: the run is kept in %s; `trackside sync` delivers it to MLflow", self._journal.path
-            )
+            if not self._settings.quiet:
+                announce(f"offline: the run is kept in {self._journal.path}; `trackside sync` delivers it")
             return False
         self._shipper.nudge()
         wanted = self._writer.last_seq

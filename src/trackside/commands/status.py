@@ -22,7 +22,7 @@ _LOST = ("dropped", "rejected")
 _RUN_ID = 8
 """Characters of a run's id that are shown; `--json` has all of them."""
 
-_OTHERS = 1 + 9 + 11 + 9 + 3 * 8 + 9
+_OTHERS = 1 + 9 + 15 + 9 + 3 * 8 + 9
 """Columns that all but the names take, each with a space behind it."""
 
 _OTHERS_LOST = _OTHERS + 8 + 9
