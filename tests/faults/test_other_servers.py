@@ -13,6 +13,7 @@ from tests.faults.delivery import check, once_each, runs_in, steps_of
 from tests.faults.proxy import FaultProxy, Reply, answer, free_port
 from tests.faults.servers import wait_until
 from trackside.cli import main
+from trackside.destinations.mlflow_tags import counts_in
 from trackside.sync import sync_journal
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def test_a_record_that_is_answered_with_500_every_time(
     (run,) = runs_in(client, tmp_path.name)
     assert steps_of(client, run.info.run_id) == once_each(60)
     assert run.data.metrics["good"] == 2.0
-    assert (run.info.status, run.data.tags["trackside.rejected"]) == ("FINISHED", "1")
+    assert (run.info.status, counts_in(run.data.tags)["rejected"]) == ("FINISHED", 1)
     (line,) = training.journal.rejected.read_text().splitlines()
     assert json.loads(line)["metrics"] == {"bad": 1.0}
     assert "refuses some of what was logged" in training.text

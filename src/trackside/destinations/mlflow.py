@@ -66,7 +66,6 @@ logger = logging.getLogger(__name__)
 LOAD_SAMPLES = 50
 """Sent at a time: some ten numbers each, more with GPUs."""
 
-HEARTBEAT_TAG = "trackside.heartbeat"
 HEARTBEAT_SECONDS = 30.0
 OWNER_LOOK_SECONDS = 15.0
 """Between two looks at the owner of the run, once this attempt, a secondary writer, has ended."""
