@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import os
-import re
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,11 +35,14 @@ settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 _HAS_TORCH = importlib.util.find_spec("torch") is not None
-_IMPORTS_TORCH = re.compile(r"^(?:import|from) torch\b", re.MULTILINE)
 
 
 def _needs_torch(path: Path) -> bool:
-    return path.suffix == ".py" and _IMPORTS_TORCH.search(path.read_text("utf-8")) is not None
+    """Whether a test file imports torch as it is loaded; a program in a text of it does not count."""
+    body = ast.parse(path.read_text("utf-8")).body if path.suffix == ".py" else []
+    names = [alias.name for node in body if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module or "" for node in body if isinstance(node, ast.ImportFrom)]
+    return any(name.partition(".")[0] == "torch" for name in names)
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
