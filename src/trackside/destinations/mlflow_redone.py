@@ -49,8 +49,9 @@ class RedoneSteps:
 
     def _tell(self, name: str, step: int, last: int) -> None:
         self._last = {}
+        redone = f"steps {step} to {last} are redone" if step < last else f"step {step} is redone"
         self._notice(
-            f"steps {step} to {last} are redone: run {self._run_id} has {name!r} up to step {last} from the "
-            f"attempt before, and this attempt begins at step {step}. Charts show both values of these "
-            "steps. To have a run for each attempt, pass resume=False"
+            f"{redone}: run {self._run_id} has {name!r} up to step {last} from the "
+            f"attempt before, and this attempt begins at step {step}. Charts show both values of such "
+            "a step. To have a run for each attempt, pass resume=False"
         )

@@ -58,8 +58,9 @@ SIGN_EVERY = 30.0
 SEEN_TIMEOUT = 2.0
 """Seconds a finished shipper waits for the trainer to have read the final state."""
 
-OTHERS_WAIT = 5.0
-"""Seconds the first lane has to open before the others may compete with it for the processor."""
+OTHERS_WAIT = 20.0
+"""Seconds the first lane has to open before the others may compete with it for the processor, and may name
+their files after a run that they do not know yet."""
 
 REAP_TIMEOUT = 0.3
 """Seconds a dead trainer's parent has to wait for it; then its end is judged without the kernel's word."""
