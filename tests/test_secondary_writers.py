@@ -79,7 +79,7 @@ def place(tmp_path: Path) -> Iterator[Path]:
     """A folder with an empty store, whose journals are all delivered in the end."""
     new_database(tmp_path)
     yield tmp_path
-    until(lambda: not (tmp_path / "journals").exists(), 60)
+    until(lambda: not (tmp_path / "journals").exists(), 120)
 
 
 def test_an_evaluation_beside_a_training_leaves_its_end_alone(place: Path) -> None:

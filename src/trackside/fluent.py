@@ -9,6 +9,7 @@ first, with the status it really has; the shipper's word, which comes later, is 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
@@ -72,6 +73,25 @@ def activate(tracking_uri: str, run_id: str) -> None:
         _restore(mlflow, before)
         raise
     _stack.append(before)
+
+
+def activate_beside(tracking_uri: str, run_id: str) -> None:
+    """As :func:`activate`, of a run that another process owns; raises what MLflow raises."""
+    activate(tracking_uri, run_id)
+    atexit.register(step_aside, run_id)  # behind MLflow's own hook, so it runs before that one
+
+
+def step_aside(run_id: str) -> None:
+    """Take back :func:`activate_beside`: the run's status stays what it is now; a second call does nothing.
+
+    Never raises. MLflow ends a fluent run whenever it lets go of it, so it is ended as what it is.
+    """
+    with contextlib.suppress(Exception):
+        mlflow, run = mlflow_utils.import_mlflow(), active()
+        if run is not None and run.run_id == run_id:
+            with _impatient():
+                status = mlflow.MlflowClient().get_run(run_id).info.status
+            deactivate(status)
 
 
 def swallow() -> bool:

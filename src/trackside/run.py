@@ -144,7 +144,7 @@ class Run:
         self._handled_before = None if handled is None else Passing(handled)
         self._delivered = False
         self._final_counts: Counts | None = None
-        self._fluent = False
+        self._fluent = self._fluent_beside = False
         self._expected = expected
         self._call_site = CallSite() if call_site is None else call_site
         self._of_earlier_runs: list[Passing] = []
@@ -303,8 +303,8 @@ class Run:
     def activate(self) -> Run:
         """Make this run MLflow's fluent active run here too: ``mlflow.log_artifact``, ``autolog``.
 
-        The status stays ours to set. Raises :class:`TrackingError` after the end. If the run can't be made
-        active (offline, or no answer from the server), one warning says so, and what you log through
+        The status stays the owner's to set. Raises :class:`TrackingError` after the end. If the run can't be
+        made active (offline, or no answer from the server), one warning says so, and what you log through
         ``mlflow.*`` is not kept. On other ranks and in disabled mode the same happens without a warning.
         """
         if self._fluent:
@@ -333,8 +333,12 @@ class Run:
         if run_id is None:
             return "the run has no id yet, since the server has not answered"
         try:
-            fluent.activate(self._tracking_uri, run_id)
+            info = self._delivery.run_info(wait=False)
+            self._fluent_beside = info is not None and info.joined
+            activate = fluent.activate_beside if self._fluent_beside else fluent.activate
+            activate(self._tracking_uri, run_id)
         except Exception as error:  # the server has gone away since
+            self._fluent_beside = False
             return f"MLflow does not answer ({mask_uri(str(error))})"
         return None
 
@@ -536,4 +540,7 @@ class Run:
         """End MLflow's fluent run first: its own atexit hook would call it FINISHED."""
         if self._fluent:
             self._fluent = False
-            fluent.deactivate(status)
+            if self._fluent_beside:
+                fluent.step_aside(self.run_id or "")
+            else:
+                fluent.deactivate(status)
