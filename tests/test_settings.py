@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,7 @@ def test_every_variable_is_read() -> None:
             "TRACKSIDE_BULK_STORE": "Off",
             "TRACKSIDE_REQUESTS_IN_FLIGHT": "5",
             "TRACKSIDE_QUIET": "yes",
+            "TRACKSIDE_PYTHON": sys.executable,
             "MLFLOW_TRACKING_URI": "http://mlflow:5000",
             "MLFLOW_EXPERIMENT_NAME": "digits",
             "MLFLOW_EXPERIMENT_ID": "7",
@@ -70,6 +72,7 @@ def test_every_variable_is_read() -> None:
         False,
         5,
         True,
+        os.path.abspath(sys.executable),
     )
 
 
@@ -189,3 +192,9 @@ def test_every_variable_that_is_read_is_known() -> None:
         for name in re.findall(r"\bTRACKSIDE_[A-Z_]*[A-Z]\b", path.read_text("utf-8"))
     }
     assert {name for name in found if not name.startswith("TRACKSIDE_SHIPPER_")} == VARIABLES
+
+
+def test_an_interpreter_that_can_not_be_run() -> None:
+    """Said at once, with what to give instead."""
+    with pytest.raises(ConfigurationError, match="path of a Python interpreter"):
+        read_environment({"TRACKSIDE_PYTHON": "/no/such/python"})

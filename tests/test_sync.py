@@ -110,7 +110,7 @@ def test_delivered(tmp_path: Path, shipper: Callable[..., Shipper]) -> None:
     done = sync_journal(journal, give_up_after=7.0, on_progress=lambda *points: seen.append(points))
     assert (done.result, done.detail) == ("delivered", "10 points")
     assert seen == [(4, 10), (4, 10), (10, 10)]
-    assert started.command[1:] == ["-m", "trackside.shipper", str(journal.path), "--linger", "7.0"]
+    assert started.command[3:] == [str(journal.path), "--linger", "7.0"]
     assert started.options["tracking_uri"] == "sqlite:///mlflow.db"
 
 

@@ -110,7 +110,11 @@ class Delivery:
         )
 
     def _warn_of_silence(self, state: State | None) -> None:
-        reason = (state and state.error) or f"no answer in {self._settings.start_timeout:g} s"
+        if self._shipper.gave_up is not None:  # said already, with the cause
+            return
+        waited = f"{self._settings.start_timeout:g} s"
+        silence = f"no answer in {waited}" if self._shipper.is_ready else f"no shipper at work after {waited}"
+        reason = (state and state.error) or silence
         logger.warning(
             "MLflow at %s has not answered yet (%s); training goes on, metrics are kept in %s "
             "and are delivered when it does (see %s)",
@@ -128,9 +132,12 @@ class Delivery:
             return
         try:
             self._shipper.ensure_running()
+            self._shipper.pass_on_environment()
             state = self._shipper.state()
             self._learn(state)
             self._shipper.log_notices(state)
+            if self._shipper.warn_if_removed() and self._shipper.gave_up is not None:
+                self._writer.give_up()
         finally:
             self._watching.release()
 
@@ -201,6 +208,20 @@ class Delivery:
         return mark, failing  # with nothing lagging, only files are left
 
     def _warn_of_rest(self, state: State | None) -> None:
+        if self._shipper.is_removed():
+            logger.warning(
+                "the journal %s was removed before everything in it was delivered: "
+                "what is missing in the run is lost",
+                self._journal.path,
+            )
+            return
+        if self._shipper.gave_up is not None:
+            logger.warning(
+                "not everything is delivered (%s): it is kept in %s; deliver it with `trackside sync`",
+                self._shipper.gave_up,
+                self._journal.path,
+            )
+            return
         errors = [] if state is None else [lane.refused or lane.error for lane in state.lanes.values()]
         reason = next((error for error in errors if error), None) or (state and state.error)
         logger.warning(

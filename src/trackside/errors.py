@@ -9,6 +9,7 @@
     ├── JournalError (also OSError)         the journal's directory can't be created or written
     ├── DeliveryError                       a destination refused or did not answer
     │   ├── RetryableError                  the same batch may be taken later
+    │   │   ├── GoneError                   ... once what was removed is back
     │   │   └── UnauthorisedError           ... once somebody mends the credentials
     │   └── RejectedError                   this batch will never be taken as it is
     │       └── RefusedError                ... nor will any other: the run is gone
@@ -58,6 +59,10 @@ class RetryableError(DeliveryError):
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class GoneError(RetryableError):
+    """What the destination delivers to was removed: retried, but never made again."""
 
 
 class UnauthorisedError(RetryableError):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from trackside.arguments import checked_folder
 from trackside.destination_plan import RUN_ONLY
+from trackside.destinations.mlflow_address import existing_part
 from trackside.errors import ConfigurationError
 from trackside.events import now_ms
 from trackside.journal.meta import Meta, Target, source_tags, this_process
@@ -243,5 +244,6 @@ def make_meta(
         mlflow_shape=destinations.mlflow_shape,
         system_metrics=system_metrics,
         beside=beside,
+        store_path=existing_part(target.tracking_uri),
         after=tuple(str(path) for path in leftovers_of(settings.directory, target.sidecar)),
     )

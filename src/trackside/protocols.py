@@ -116,3 +116,18 @@ class Durable(Protocol):
 
     def sync(self) -> None:
         """Have everything on the disk for good; called before a segment of the journal is deleted."""
+
+
+@runtime_checkable
+class Renewable(Protocol):
+    """What a destination has, too, if credentials may be part of its address.
+
+    Environment variables need no such method: the shipper sets those that changed in the training process,
+    then tries again.
+    """
+
+    def renew(self, tracking_uri: str | None) -> None:
+        """Use ``tracking_uri`` from the next call on: the same address with other credentials.
+
+        None: the environment has changed, the address has not. Called from another thread.
+        """

@@ -533,6 +533,7 @@ class Run:
     def _let_shipper_go(self) -> None:
         self._shipper.release()
         self._shipper.let_go_of_exit()
+        self._shipper.hang_up()
         if not self._hooks.holds_wakeup:
             self._shipper.pipe.close()
 

@@ -29,6 +29,7 @@ from trackside.rank_crash import CrashNoteHook, CrashNoteSink
 from trackside.reservation import reserved
 from trackside.run import Run, active_runs
 from trackside.settings import DEFAULT_TERMINATE_SIGNALS, mistyped_variables, read_environment
+from trackside.shipper.spawn import leave_if_meant_to_ship
 from trackside.sink_plan import SinkPlan, plan_sinks
 from trackside.status import checked_status
 
@@ -103,6 +104,7 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     ``TypeError`` (a sink that is none).
     Nothing is left behind then.
     """
+    leave_if_meant_to_ship()
     bus = _checked_bus(bus)
     settings = read_environment()
     rank = get_rank()

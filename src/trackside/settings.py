@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import shutil
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
 DEFAULT_DIRECTORY = ".trackside"
 DEFAULT_TERMINATE_SIGNALS = (int(signal.SIGTERM),)
 DEFAULT_REQUESTS_IN_FLIGHT = 3
+PYTHON_VARIABLE = "TRACKSIDE_PYTHON"
 _MODES = ("online", "offline", "disabled")
 _SWITCHES = {
     **dict.fromkeys(("on", "true", "yes", "1"), True),
@@ -65,6 +67,8 @@ class Settings:
     """How many requests with metrics an MLflow server gets at once."""
     quiet: bool = False
     """Whether to keep the run's address to yourself, at its start and its end."""
+    python: str | None = None
+    """The Python interpreter that runs the shipper; None for the one that runs here."""
 
 
 def read_environment(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -92,6 +96,7 @@ def read_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         bulk_store=_switch(environment, "TRACKSIDE_BULK_STORE", default=True),
         requests_in_flight=_count(environment, "TRACKSIDE_REQUESTS_IN_FLIGHT", DEFAULT_REQUESTS_IN_FLIGHT),
         quiet=_switch(environment, "TRACKSIDE_QUIET", default=False),
+        python=_program(environment, PYTHON_VARIABLE),
     )
 
 
@@ -124,6 +129,17 @@ def _switch(environment: Mapping[str, str], name: str, *, default: bool) -> bool
         msg = f"{name}={text!r} is not a switch; use on or off"
         raise ConfigurationError(msg)
     return _SWITCHES[text]
+
+
+def _program(environment: Mapping[str, str], name: str) -> str | None:
+    text = environment.get(name, "").strip()
+    if not text:
+        return None
+    found = shutil.which(os.path.expanduser(text))
+    if found is None:
+        msg = f"{name}={text!r} is not a program that can be run; give the path of a Python interpreter"
+        raise ConfigurationError(msg)
+    return os.path.abspath(found)
 
 
 def _count(environment: Mapping[str, str], name: str, default: int) -> int:

@@ -16,7 +16,8 @@ from trackside.shipper.fork_server import ForkServer
 from trackside.shipper.leftovers import has_refused
 from trackside.shipper.lock import is_locked
 from trackside.shipper.loop import EXIT_DONE, EXIT_LOCKED
-from trackside.shipper.process import command_for, spawn
+from trackside.shipper.spawn import command_for, spawn
+from trackside.shipper.takeover import failing_with, take_over
 from trackside.survey import owner_has_ended, report
 
 if TYPE_CHECKING:
@@ -81,14 +82,17 @@ def sync_journal(
         return Synced(journal.path, "unreadable", "meta.json is missing or of another version")
     if not owner_has_ended(journal, meta):
         return Synced(journal.path, "running", f"process {meta.owner.pid} on {meta.owner.host} lives")
-    if is_locked(journal.lock):
+    if is_locked(journal.lock) and not take_over(journal):
         return _left_to_another(journal)
-    process = (start or spawn)(
-        command_for(journal, "--linger", give_up_after),
-        log=journal.log,
-        tracking_uri=tracking_uri or address_of(meta),
-        working_directory=meta.working_directory,
-    )
+    try:
+        process = (start or spawn)(
+            command_for(journal, "--linger", give_up_after),
+            log=journal.log,
+            tracking_uri=tracking_uri or address_of(meta),
+            working_directory=meta.working_directory,
+        )
+    except OSError as error:
+        return Synced(journal.path, "unfinished", f"no shipper can be started: {error}")
     return _follow(journal, meta, process, on_progress)
 
 
@@ -161,6 +165,9 @@ def _follow(
 def _left_to_another(journal: JournalDirectory) -> Synced:
     if not journal.meta.exists():
         return Synced(journal.path, "delivered", "by another shipper, just now")
+    error = failing_with(journal)
+    if error is not None:
+        return Synced(journal.path, "unfinished", f"another shipper keeps it and fails: {error}")
     return Synced(journal.path, "busy", "another shipper is at work on it")
 
 

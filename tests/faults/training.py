@@ -188,7 +188,9 @@ class Training:
 def _is_shipper(pid: int) -> bool:
     try:
         process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and "trackside.shipper" in process.cmdline()
+        return process.status() != psutil.STATUS_ZOMBIE and any(
+            "trackside.shipper" in word for word in process.cmdline()
+        )
     except psutil.Error:
         return False
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from trackside.journal.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -38,10 +40,19 @@ def test_text_of_any_kind_is_kept(tmp_path: Path) -> None:
 
 def test_artifacts_are_private_and_half_written_ones_do_not_wait(tmp_path: Path) -> None:
     """Mode 0600 in 0700; the temporary file of a writer that died is no artifact."""
+    (tmp_path / "journal").mkdir()
     outbox = Outbox(tmp_path / "journal")
     outbox.put("x", "text")
     (tmp_path / "journal" / "artifacts" / ".y.1234").write_text("ha")
     (waiting,) = outbox.pending()
     assert waiting.stat().st_mode & 0o777 == 0o600
     assert waiting.parent.stat().st_mode & 0o777 == 0o700
-    assert waiting.parent.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_removed_journal_is_not_made_again(tmp_path: Path) -> None:
+    """Somebody removed it on purpose."""
+    outbox = Outbox(tmp_path / "journal")
+    assert not outbox.has_place()
+    with pytest.raises(FileNotFoundError):
+        outbox.put("x", "text")
+    assert not (tmp_path / "journal").exists()

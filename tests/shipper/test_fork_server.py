@@ -17,7 +17,7 @@ from trackside.journal.directory import JournalDirectory, create_directory
 from trackside.shipper import fork_server
 from trackside.shipper.fork_server import LOST, ForkedShipper, ForkServer
 from trackside.shipper.loop import EXIT_LOCKED
-from trackside.shipper.process import command_for
+from trackside.shipper.spawn import command_for
 from trackside.survey import journals_in
 from trackside.sync import sync_all
 

@@ -37,17 +37,17 @@ class BulkStore(SqlAlchemyStore):
     """MLflow's store at ``db_uri``, which may have ``trackside+`` before it.
 
     Where it meets an MLflow or tables that it was not tried with, it is MLflow's store and no more, and
-    says so once in the log: :attr:`is_bulk` is False then.
+    says so once in the log: :attr:`is_bulk` is False then, and :attr:`why_not` says why.
     """
 
     def __init__(self, db_uri: str, default_artifact_root: str, **options: Any) -> None:
         super().__init__(plain_uri(db_uri), default_artifact_root, **options)  # type: ignore[no-untyped-call]
-        reason = why_not(self)
-        self.is_bulk = reason is None
-        if reason is None:
+        self.why_not = why_not(self)
+        self.is_bulk = self.why_not is None
+        if self.why_not is None:
             self._tables: Tables = TABLES[self.engine.dialect.name]()
         else:
-            logger.warning("metrics go MLflow's own, slower way into the database: %s", reason)
+            logger.warning("metrics go MLflow's own, slower way into the database: %s", self.why_not)
 
     def log_batch(
         self, run_id: str, metrics: Sequence[Metric], params: Sequence[Param], tags: Sequence[RunTag]

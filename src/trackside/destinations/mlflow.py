@@ -21,7 +21,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from trackside.bulk_store.uri import can_be_bulk
-from trackside.destinations.mlflow_address import alone_with, check_address, probe_database
+from trackside.destinations.mlflow_address import (
+    alone_with,
+    check_address,
+    database_file,
+    probe_database,
+    require_path,
+)
 from trackside.destinations.mlflow_artifacts import RunArtifacts
 from trackside.destinations.mlflow_attempts import ATTEMPTS_FILE, TRACEBACK, turn_page, upload_attempts
 from trackside.destinations.mlflow_errors import translate, translate_opening
@@ -41,6 +47,7 @@ from trackside.destinations.mlflow_tags import (
 from trackside.destinations.mlflow_upload import Uploader
 from trackside.errors import (
     DeliveryError,
+    GoneError,
     RefusedError,
     RejectedError,
     RetryableError,
@@ -105,6 +112,8 @@ class MLflowDestination:
     ) -> None:
         self._meta = meta
         self._tracking_uri = tracking_uri
+        self._renewed_uri: str | None = None
+        self._database = database_file(tracking_uri)
         self._progress = progress
         self._outbox = outbox
         self._client: Any = None
@@ -129,6 +138,7 @@ class MLflowDestination:
 
     def open(self) -> None:
         """Connect; create the run, or resume it, once the attempts before this one are delivered."""
+        self._take_renewed()
         wait_for_leftovers(self._meta)
         self._meta = self._with_parent()
         try:
@@ -148,12 +158,14 @@ class MLflowDestination:
 
     def write_metrics(self, batch: Sequence[MetricsRecord]) -> None:
         """Send all points of ``batch``."""
+        self._take_renewed()
         if self._redone is not None:
             self._redone.check(batch, self._metrics.valid)
         self._metrics.send(batch)
 
     def write_config(self, record: ConfigRecord) -> None:
         """Log params that are new, keep those that changed, and the whole document as an artifact."""
+        self._take_renewed()
         if self._config is None:
             run = self._progress.state.run
             resumed = run is not None and run.resumed
@@ -180,6 +192,7 @@ class MLflowDestination:
 
     def idle(self) -> None:
         """Heartbeat, load and uploads, each when it is due."""
+        self._take_renewed()
         if time.monotonic() >= self._next_heartbeat:
             self._heartbeat()
         self._kick_uploads()
@@ -196,6 +209,7 @@ class MLflowDestination:
 
     def settle(self, verdict: Verdict, evidence: Evidence, counts: dict[str, int]) -> None:
         """Set the tags that say why, then the status, unless a newer attempt has taken the run over."""
+        self._take_renewed()
         until = evidence.ended_ms or evidence.died_ms or None
         self._unless_hopeless("system metrics", lambda: self._send_load(until_ms=until))
         ours = self._owns_end(verdict, evidence)
@@ -218,6 +232,10 @@ class MLflowDestination:
             reason = self._uploader.error or "the artifact store has not answered yet"
             raise RetryableError(f"waiting to be uploaded: {names} ({reason})")
 
+    def renew(self, tracking_uri: str | None) -> None:
+        """Use ``tracking_uri`` from the next call on; MLflow itself reads the variables at each request."""
+        self._renewed_uri = tracking_uri or self._renewed_uri
+
     def close(self) -> None:
         """Stop sampling; nothing is held open."""
         if self._load is not None:
@@ -231,8 +249,16 @@ class MLflowDestination:
 
     # Opening
 
+    def _take_renewed(self) -> None:
+        if self._renewed_uri is None or self._client is None:
+            return
+        self._tracking_uri, self._renewed_uri = self._renewed_uri, None
+        self._metrics.renew(self._tracking_uri)
+        self._client = self._call(self._connect)
+
     def _connect(self) -> Any:
         check_address(self._tracking_uri)
+        self._check_removed()
         # The shipper's policy rules, not MLflow's own (7 tries, 244 s in all).
         os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_TIMEOUT))
@@ -529,7 +555,27 @@ class MLflowDestination:
             self._progress.notice(msg)
             raise RefusedError(msg) from refusal
 
+    def _check_removed(self) -> None:
+        """Make nothing again that somebody removed; raise :class:`GoneError` instead."""
+        if not self._outbox.has_place():
+            msg = "the journal was removed: nothing new is made for it"
+            raise GoneError(msg)
+        same = database_file(self._meta.target.tracking_uri) == self._database
+        if self._progress.state.run is None:
+            self._require(self._meta.store_path if same else None)
+        elif same:
+            self._require(self._database)
+
+    def _require(self, path: str | None) -> None:
+        try:
+            require_path(path)
+        except GoneError as error:
+            self._progress.notice(str(error))
+            raise
+
     def _call(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        if self._client is not None:
+            self._require(self._database)
         try:
             return function(*arguments, **options)
         except DeliveryError:

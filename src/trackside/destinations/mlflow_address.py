@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from trackside.bulk_store.uri import plain_uri
-from trackside.errors import RejectedError, RetryableError
+from trackside.errors import GoneError, RejectedError, RetryableError
 from trackside.masking import mask_uri
 
 if TYPE_CHECKING:
@@ -96,12 +96,39 @@ def _lock(descriptor: int, folder: str) -> None:
             return
 
 
+def database_file(uri: str) -> str | None:
+    """The sqlite file at ``uri``; None for everything else."""
+    prefix, found, path = plain_uri(uri).partition("sqlite:///")
+    path = path.partition("?")[0]
+    if prefix or not found or not path or path.startswith((":memory:", "file:")):
+        return None
+    return path
+
+
+def existing_part(uri: str) -> str | None:
+    """The sqlite file at ``uri``, or else its folder, if it is there."""
+    path = database_file(uri)
+    parts = [] if path is None else [path, os.path.dirname(path)]
+    return next((part for part in parts if os.path.exists(part)), None)
+
+
+def require_path(path: str | None) -> None:
+    """Raise :class:`GoneError` for a sqlite file, or its folder, that is not there any more.
+
+    To connect would make an empty database.
+    """
+    if path is not None and not os.path.exists(path):
+        msg = (
+            f"{path} was removed; it is not made again, and metrics wait until it is back "
+            "(to deliver elsewhere: trackside sync --tracking-uri ...)"
+        )
+        raise GoneError(msg)
+
+
 def _folder_of(uri: str) -> str | None:
     """The folder a sqlite file lies in; None for everything else."""
-    prefix, found, path = plain_uri(uri).partition("sqlite:///")
-    if prefix or not found or not path or path.startswith(":memory:"):
-        return None
-    return os.path.dirname(path) or "."
+    path = database_file(uri)
+    return None if path is None else os.path.dirname(path) or "."
 
 
 def _make_folder(uri: str, folder: str) -> None:

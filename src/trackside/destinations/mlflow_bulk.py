@@ -13,6 +13,8 @@ from trackside.bulk_store.uri import can_be_bulk
 from trackside.settings import read_environment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trackside.bulk_store.store import BulkStore
 
 logger = logging.getLogger(__name__)
@@ -26,10 +28,10 @@ def is_wanted(uri: str) -> bool:
     return can_be_bulk(uri) and read_environment().bulk_store
 
 
-def open_store(uri: str) -> BulkStore | None:
+def open_store(uri: str, notice: Callable[[str], None] = logger.warning) -> BulkStore | None:
     """The bulk store at ``uri``, whose tables are there; None when metrics are to go MLflow's own way.
 
-    Raises what MLflow and SQLAlchemy raise.
+    ``notice`` tells the user why the bulk store can't be used. Raises what MLflow and SQLAlchemy raise.
     """
     from trackside.bulk_store import stock
     from trackside.bulk_store.store import BulkStore
@@ -38,4 +40,10 @@ def open_store(uri: str) -> BulkStore | None:
         logger.info("metrics belong to a model, too: they go MLflow's own way")
         return None
     store = BulkStore(uri, stock.artifact_root(None))
-    return store if store.is_bulk else None
+    if store.why_not is not None:
+        notice(
+            "metrics go into the database through MLflow's own store, many times slower: "
+            f"{store.why_not}. Set TRACKSIDE_BULK_STORE=off to say that this is meant"
+        )
+        return None
+    return store

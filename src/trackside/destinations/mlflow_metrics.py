@@ -62,6 +62,10 @@ class MetricsWay:
         self._take(self._flight.pace.size)
         self._request = metrics_request(client) if is_server(self._uri) else None
 
+    def renew(self, tracking_uri: str) -> None:
+        """Use the same address with other credentials; :meth:`connect` follows."""
+        self._uri, self._bulk = tracking_uri, None
+
     @property
     def batch_points(self) -> int:
         """How many points it is best given at once, as things are."""
@@ -96,7 +100,7 @@ class MetricsWay:
         return valid
 
     def _open_bulk(self) -> None:
-        self._bulk = self._call(mlflow_bulk.open_store, self._uri)
+        self._bulk = self._call(mlflow_bulk.open_store, self._uri, self._notice)
         if self._bulk is None:
             self._wants_bulk = False
             self._take(MAX_METRICS_PER_BATCH)

@@ -15,7 +15,7 @@ import msgspec
 from trackside.destinations.mlflow import MLflowDestination
 from trackside.errors import ConfigurationError
 from trackside.journal.directory import JournalDirectory
-from trackside.journal.files import make_private_directory
+from trackside.journal.files import DIRECTORY_MODE
 from trackside.journal.outbox import Outbox
 from trackside.journal.progress import Progress
 from trackside.masking import mask_uri, with_credentials
@@ -63,7 +63,7 @@ class MLflowMirror(MLflowDestination):
             sidecar=_sidecar(own, context.name),
         )
         place = JournalDirectory(context.journal / context.name)
-        make_private_directory(place.path)
+        place.path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)  # never the journal itself, if that was removed
         super().__init__(
             msgspec.structs.replace(context.meta, target=target, after=()),
             uri,

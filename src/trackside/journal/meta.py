@@ -93,6 +93,8 @@ class Meta(msgspec.Struct, frozen=True):
     """Seconds between two samples of the machine's load; None for none."""
     beside: tuple[str, ...] = ()
     """Ids of the journals of this process's other runs that were live at the start."""
+    store_path: str | None = None
+    """The sqlite file, or else its folder, that was there at the start: gone, it is not made again."""
 
     @property
     def destination_names(self) -> tuple[str, ...]:

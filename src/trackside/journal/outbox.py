@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from trackside.journal.files import make_private_directory, write_atomically
+from trackside.journal.files import DIRECTORY_MODE, write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,8 +24,13 @@ class Outbox:
 
     def put(self, name: str, text: str) -> None:
         """Keep ``text`` to be uploaded as ``name``, in place of an older one of that name."""
-        make_private_directory(self._directory)
+        # Not make_private_directory: that would bring back a journal that somebody has removed.
+        self._directory.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
         write_atomically(self._directory / name, text.encode("utf-8", "backslashreplace"))
+
+    def has_place(self) -> bool:
+        """Whether the journal is there."""
+        return self._directory.parent.is_dir()
 
     def pending(self) -> list[Path]:
         """The files that wait."""

@@ -16,6 +16,7 @@ Invariants:
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from typing import TYPE_CHECKING, NamedTuple
@@ -91,6 +92,11 @@ class JournalReader:
             entries.append(entry)
             points += entry.record.points
         return entries
+
+    def hold(self) -> None:
+        """Open the segment at the position now, so that it can be read even if somebody removes it."""
+        with contextlib.suppress(OSError):
+            self._open()
 
     def close(self) -> None:
         """Close the segment that is open."""

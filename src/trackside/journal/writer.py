@@ -85,7 +85,7 @@ class JournalWriter:
         self.directory = directory
         self.last_seq = 0
         self._lock = threading.RLock()
-        self._closed = False
+        self._closed = self._given_up = False
         self._unfinished: _Reserved | None = None
         self._ready: Segment | None = None
         self._supply = SegmentSupply(directory, cap)
@@ -169,6 +169,18 @@ class JournalWriter:
                     segment.buffer.close()
                 self.scoreboard.close()
 
+    def give_up(self) -> None:
+        """Drop and count every record from now on: the journal was removed, and nothing reads it."""
+        with self._lock:
+            if not self._closed and not self._given_up:
+                self._given_up = True
+                used_up, self._segment = self._segment, Segment(0, NoBuffer(), 0)
+                ready, self._ready = self._ready, None
+                self._unfinished = None
+                used_up.buffer.close()
+                if ready is not None:
+                    ready.buffer.close()
+
     def abandon(self) -> None:
         """Make this copy inert, in a forked child: the parent goes on, the child writes nothing."""
         self._lock = threading.RLock()  # the old one may be held by a thread that is not here
@@ -224,6 +236,8 @@ class JournalWriter:
     def _find_way(self, record: Record, size: int) -> _Way:
         if self._closed:
             return _Way(clear=False)
+        if self._given_up:
+            return self._drop(record)
         try:
             self._finish()
             segment = self._segment
@@ -255,7 +269,7 @@ class JournalWriter:
     def _prepare(self) -> None:
         """Open the next segment at the middle of this one, without the lock."""
         current = self._segment
-        done = self._closed or self._ready is not None
+        done = self._closed or self._given_up or self._ready is not None
         if done or not current.half_used or time.monotonic() < self._next_try:
             return
         try:

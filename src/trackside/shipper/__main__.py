@@ -1,8 +1,12 @@
-"""``python -m trackside.shipper JOURNAL [--pipe FD] [--hold FD] [--linger SECONDS]``: ship one journal."""
+"""``python -m trackside.shipper JOURNAL``: ship one journal.
+
+``--pipe``, ``--channel`` and ``--hold`` are descriptors that join it to its trainer.
+"""
 
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import sys
@@ -21,11 +25,13 @@ from trackside.journal.outbox import Outbox
 from trackside.journal.owner import has_ended
 from trackside.journal.progress import Progress
 from trackside.masking import with_credentials
+from trackside.shipper.channel import LOCKED, READY, Line
 from trackside.shipper.lock import JournalLock
 from trackside.shipper.loop import EXIT_LOCKED, EXIT_REFUSED, Shipper
 from trackside.shipper.masked import mask_output
-from trackside.shipper.process import LINGER, SECRETS, TRACKING_URI, command_for, spawn
+from trackside.shipper.process import LINGER
 from trackside.shipper.signals import ignore_foreign_signals
+from trackside.shipper.spawn import SECRETS, TRACKING_URI, command_for, spawn
 from trackside.shipper.watch import DeathWatch
 
 if TYPE_CHECKING:
@@ -42,13 +48,17 @@ def main(arguments: list[str] | None = None) -> int:
     ignore_foreign_signals()
     options = _parse(arguments)
     _become_polite()
+    _write_any_text()
     secrets = msgspec.json.decode(os.environ.pop(SECRETS, "{}"))
     mask_output(os.environ.get(TRACKING_URI, ""), secrets)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     journal = JournalDirectory(options.journal)
+    line = None if options.channel is None else Line(options.channel)
     lock = JournalLock(journal.lock)
     if not _lock(journal, lock):
         logger.info("another shipper has, or has delivered, %s", journal.path)
+        if line is not None:
+            line.send(LOCKED)
         return EXIT_LOCKED
     meta = read_json(journal.meta, Meta)
     if meta is None:
@@ -63,9 +73,12 @@ def main(arguments: list[str] | None = None) -> int:
         destinations,
         progress=progress,
         pipe=options.pipe,
+        line=line,
         hold=options.hold,
         linger=options.linger,
     )
+    if line is not None:
+        line.send(READY)
     return shipper.run()
 
 
@@ -134,6 +147,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("journal")
     parser.add_argument("--pipe", type=int, default=None)
     parser.add_argument("--hold", type=int, default=None)
+    parser.add_argument("--channel", type=int, default=None)
     parser.add_argument("--linger", type=float, default=LINGER)
     return parser.parse_args(arguments)
 
@@ -148,6 +162,13 @@ def _become_polite() -> None:
         logger.debug("could not lower the priority")
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     os.environ.pop("MLFLOW_RUN_ID", None)
+
+
+def _write_any_text() -> None:
+    """Write the log as UTF-8, whatever the locale: a character it can't hold must not stop the shipper."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ import msgspec
 
 from trackside.journal.directory import FILE_MODE
 from trackside.shipper import signals
-from trackside.shipper.process import SECRETS, TRACKING_URI, Child, environment_for, spawn
+from trackside.shipper.spawn import SECRETS, TRACKING_URI, Child, environment_for, python_command, spawn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,7 +122,7 @@ class ForkedShipper:
 def _start_server() -> subprocess.Popen[bytes]:
     with signals.all_blocked():  # as spawn() does it, for the shippers: the server leaves with its client
         return Child(
-            [sys.executable, "-m", "trackside.shipper.fork_server"],
+            python_command("trackside.shipper.fork_server", "serve"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # a shipper that can't be forked is started from scratch, and says why

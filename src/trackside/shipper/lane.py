@@ -24,7 +24,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from trackside.errors import DeliveryError, RefusedError, RejectedError, RetryableError, UnauthorisedError
+from trackside.errors import (
+    DeliveryError,
+    GoneError,
+    RefusedError,
+    RejectedError,
+    RetryableError,
+    UnauthorisedError,
+)
 from trackside.journal.cursor import load_cursor, save_cursor
 from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord
 from trackside.journal.meta import LaneState
@@ -86,6 +93,8 @@ class Lane(threading.Thread):
         self.wake = threading.Event()
         self.refused: str | None = None
         self.failing: str | None = None
+        self.gone = False
+        """Whether it fails because somebody removed what it delivers to."""
         self.opened = False
         self.settled: Verdict | None = None
         self.released = 1
@@ -96,6 +105,7 @@ class Lane(threading.Thread):
         self._uniform = uniform
         self._policy = policy
         self._stop_asked = threading.Event()
+        self._retry_asked = False
         self._saving = threading.Lock()
         self._cursor_path = journal.cursor(destination.name)
         self.cursor = load_cursor(self._cursor_path)
@@ -110,6 +120,7 @@ class Lane(threading.Thread):
         self._idle_due = 0.0
         self._batch_shipped = self._batch_rejected = 0
         self.reader = JournalReader(journal, self.cursor.position)
+        self.reader.hold()
         self._damage_before = (self.cursor.damaged, self.cursor.missing)
         self._rejects = RejectedFile(journal.rejected, destination.name, after_seq=self.cursor.position.seq)
 
@@ -140,6 +151,11 @@ class Lane(threading.Thread):
     def stop(self) -> None:
         """Ask the lane to leave at the next wait."""
         self._stop_asked.set()
+        self.wake.set()
+
+    def retry_now(self) -> None:
+        """Cut a wait after a failure short: what it failed with may be mended."""
+        self._retry_asked = True
         self.wake.set()
 
     @property
@@ -416,6 +432,7 @@ class Lane(threading.Thread):
                 self._wait_out(error, attempt)
             else:
                 self.failing = None
+                self.gone = False
                 return
 
     def _wait_out(self, error: RetryableError | OSError, attempt: int) -> None:
@@ -438,11 +455,19 @@ class Lane(threading.Thread):
         if self.failing != str(error) and error.__cause__ is not None:
             logger.info("%s: in full: %s", self.destination.name, str(error.__cause__)[:_LONGEST_CAUSE])
         self.failing = str(error)
+        self.gone = isinstance(error, GoneError)
 
     def _wait(self, seconds: float, *, whatever_comes: bool = False) -> None:
-        """Wait; a nudge cuts it short, unless ``whatever_comes``: then only :meth:`stop` does."""
+        """Wait; a nudge cuts it short, unless ``whatever_comes``.
+
+        :meth:`stop` and :meth:`retry_now` cut either short.
+        """
         if whatever_comes:
-            self._stop_asked.wait(seconds)
+            until = time.monotonic() + seconds
+            while not self._retry_asked and (left := until - time.monotonic()) > 0:
+                if self._stop_asked.wait(min(left, POLL)):
+                    break
+            self._retry_asked = False
         else:
             self.wake.wait(seconds)
             self.wake.clear()

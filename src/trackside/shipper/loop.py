@@ -19,6 +19,8 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from trackside.events import now_ms
 from trackside.exit_hold import let_go
 from trackside.journal.directory import JournalDirectory, last_sign_ms, read_json
@@ -27,11 +29,17 @@ from trackside.journal.meta import Meta
 from trackside.journal.owner import succeeds
 from trackside.journal.scoreboard import SignalSeen, read_dropped, read_on_device, read_signals
 from trackside.journal.writer import segment_ready_after
+from trackside.protocols import Renewable
 from trackside.rank_crash import forget_notes, read_notes
+from trackside.shipper import environment
 from trackside.shipper import evidence as evidence_
+from trackside.shipper.channel import DONE
+from trackside.shipper.environment import Renewal
 from trackside.shipper.lane import Lane
 from trackside.shipper.leftovers import has_refused, waiting_names
+from trackside.shipper.masked import hide
 from trackside.shipper.process import LINGER
+from trackside.shipper.removal import Presence, say_lost
 from trackside.shipper.signals import on_request_to_leave
 from trackside.shipper.trouble import Trouble
 from trackside.shipper.wakeup import NUDGE, SEEN, read_bytes, signals_in
@@ -45,6 +53,7 @@ if TYPE_CHECKING:
     from trackside.journal.progress import Progress
     from trackside.protocols import Destination
     from trackside.shaping import Shaping
+    from trackside.shipper.channel import Line
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +71,9 @@ OTHERS_WAIT = 20.0
 """Seconds the first lane has to open before the others may compete with it for the processor, and may name
 their files after a run that they do not know yet."""
 
+GONE_PATIENCE = 5.0
+"""Seconds a shipper without a trainer gives a journal, or a database, that was removed to come back."""
+
 REAP_TIMEOUT = 0.3
 """Seconds a dead trainer's parent has to wait for it; then its end is judged without the kernel's word."""
 
@@ -71,8 +83,9 @@ EXIT_DONE, EXIT_REFUSED, EXIT_UNFINISHED, EXIT_LOCKED = 0, 3, 4, 5
 class Shipper:
     """Ships the journal in ``journal`` to ``destinations``; made in a process of its own.
 
-    ``pipe`` is the read end of the trainer's wakeup pipe, where there is one. ``hold`` is what the exit of
-    the trainer's process waits for (:mod:`trackside.exit_hold`).
+    ``pipe`` is the read end of the trainer's wakeup pipe, and ``line`` the shipper's end of the channel,
+    where there is a trainer. ``hold`` is what the exit of the trainer's process waits for
+    (:mod:`trackside.exit_hold`).
     """
 
     def __init__(
@@ -83,10 +96,14 @@ class Shipper:
         *,
         progress: Progress,
         pipe: int | None = None,
+        line: Line | None = None,
         hold: int | None = None,
         linger: float = LINGER,
     ) -> None:
         self._journal = journal
+        self._line = line
+        self._presence = Presence(journal.path)
+        self._moved = (0, 0.0)
         self._meta = meta
         self._progress = progress
         self._pipe = pipe
@@ -190,7 +207,8 @@ class Shipper:
 
     def _listen(self) -> None:
         on_request_to_leave(self._on_signal)
-        for descriptor in (self._pipe, self._watch.fileno()):
+        line = None if self._line is None else self._line.fileno()
+        for descriptor in (self._pipe, line, self._watch.fileno()):
             if descriptor is not None:
                 self._selector.register(descriptor, selectors.EVENT_READ)
 
@@ -200,11 +218,37 @@ class Shipper:
 
     def _wait(self) -> None:
         for key, _ in self._selector.select(TICK):
-            data = read_bytes(self._pipe) if key.fileobj == self._pipe else b""
-            if data:
-                self._take(data)
-            else:  # the trainer is dead or has closed the pipe: either would stay readable for ever
+            if not self._hear(key.fd):  # its other end is closed: it would stay readable for ever
                 self._selector.unregister(key.fileobj)
+
+    def _hear(self, descriptor: int) -> bool:
+        """Take what has come in through ``descriptor``; False when nothing ever will again."""
+        if descriptor == self._pipe:
+            data = read_bytes(descriptor)
+            self._take(data)
+            return bool(data)
+        if self._line is None or descriptor != self._line.fileno():
+            return False
+        messages = self._line.receive()
+        for message in messages:
+            self._renew(message)
+        return bool(messages)
+
+    def _renew(self, message: bytes) -> None:
+        """Use the credentials that the trainer has now, at once."""
+        try:
+            renewal = msgspec.json.decode(message, type=Renewal)
+        except msgspec.MsgspecError as error:
+            logger.warning("a message of the training process can't be read: %s", error)
+            return
+        hide(renewal)
+        environment.apply(renewal.variables)
+        names = ", ".join(sorted(renewal.variables)) or "the address"
+        logger.info("changed by the training process: %s", names)
+        for lane in self.lanes:
+            if isinstance(lane.destination, Renewable):
+                lane.destination.renew(renewal.tracking_uri)
+            lane.retry_now()
 
     def _take(self, data: bytes) -> None:
         self._seen = self._seen or SEEN in data
@@ -302,6 +346,8 @@ class Shipper:
         """At every turn: a trainer that needs the next segment sooner has to make it itself, in its loop."""
         if self._died_ms or self._replaced or time.monotonic() < self._next_ready:
             return
+        if self._presence.is_gone():  # made in a removed folder, a segment would bring that back
+            return
         try:
             segment_ready_after(self._journal, self._newest_begun(), cap=self._meta.cap)
         except OSError as error:
@@ -376,8 +422,18 @@ class Shipper:
         if not self._died_ms:
             return False
         failing = any(lane.failing for lane in self.lanes)
-        overdue = time.monotonic() - self._dead_since > self._linger
+        if self._presence.is_gone():
+            return failing or not self.lanes[0].opened or self._is_stuck()
+        linger = GONE_PATIENCE if any(lane.gone for lane in self.lanes) else self._linger
+        overdue = time.monotonic() - self._dead_since > min(linger, self._linger)
         return failing and (overdue or self._asked_to_leave)
+
+    def _is_stuck(self) -> bool:
+        """Whether nothing has been delivered for a while."""
+        done = sum(lane.cursor.position.seq for lane in self.lanes)
+        if done != self._moved[0] or not self._moved[1]:
+            self._moved = (done, time.monotonic())
+        return time.monotonic() - self._moved[1] > GONE_PATIENCE
 
     def _leave(self) -> int:
         for lane in self.lanes:
@@ -389,6 +445,8 @@ class Shipper:
             None,
         )
         refused = self.lanes[0].refused or refused
+        if self._presence.is_gone():
+            return self._leave_nothing(refused)
         if not all(lane.finished for lane in self.lanes):
             with contextlib.suppress(OSError):
                 self._sync_segments()  # what is left over must not hang on the machine's staying up
@@ -405,9 +463,23 @@ class Shipper:
             self._remove_segments()
             return EXIT_UNFINISHED
         self._progress.update(phase="done", error=None)
+        if self._line is not None:
+            self._line.send(DONE)
         self._wait_until_seen()
         self._clean_up()
         return EXIT_DONE
+
+    def _leave_nothing(self, refused: str | None) -> int:
+        """Leave after somebody removed the journal, and bring nothing of it back."""
+        if all(lane.finished for lane in self.lanes):
+            if self._line is not None:
+                self._line.send(DONE)
+            return EXIT_DONE
+        if refused is not None and not self._died_ms:  # start() has raised, and removed it itself
+            return EXIT_REFUSED
+        failing = next((lane.failing for lane in self.lanes if lane.failing), None)
+        say_lost(self._journal.path, refused or failing or "the shipper had no time to deliver it")
+        return EXIT_UNFINISHED
 
     def _wait_until_seen(self) -> None:
         deadline = time.monotonic() + (0.0 if self._replaced else SEEN_TIMEOUT)

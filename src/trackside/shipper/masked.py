@@ -13,6 +13,8 @@ from trackside.masking import MASK, mask_secrets, mask_uri
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from trackside.shipper.environment import Renewal
+
 _SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "WANDB_API_KEY")
 _SHORTEST = 4
 """Characters below which a password is not looked for by itself: the log would be full of stars."""
@@ -29,6 +31,11 @@ class MaskedStream:
         self._secrets = sorted(set(secrets), key=len, reverse=True)
         self._lock = threading.RLock()
         self._line = ""
+
+    def mask_too(self, secrets: Iterable[str]) -> None:
+        """Mask these from now on, besides those known."""
+        with self._lock:
+            self._secrets = sorted({*self._secrets, *secrets}, key=len, reverse=True)
 
     def write(self, text: str) -> int:
         """Keep ``text`` until its line is whole."""
@@ -73,6 +80,20 @@ def mask_output(tracking_uri: str, options: Any = None) -> None:
     kept = [secret for secret in secrets if len(secret) >= _SHORTEST]
     sys.stdout = MaskedStream(sys.stdout, kept)
     sys.stderr = MaskedStream(sys.stderr, kept)
+
+
+def hide(renewal: Renewal) -> None:
+    """Mask the credentials of ``renewal`` as well, from now on."""
+    secrets = [value for name, value in renewal.variables.items() if value and _holds_secret(name, value)]
+    secrets += secrets_in(renewal.tracking_uri or "")
+    secrets += [s for value in renewal.variables.values() if value for s in secrets_in(value)]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, MaskedStream):
+            stream.mask_too(secret for secret in secrets if len(secret) >= _SHORTEST)
+
+
+def _holds_secret(name: str, value: str) -> bool:
+    return name in _SECRET_VARIABLES or mask_secrets({name: value}) != {name: value}
 
 
 def secrets_among(options: Any) -> list[str]:

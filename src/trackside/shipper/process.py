@@ -1,25 +1,34 @@
-"""Starting the shipper from the training process, watching it, and replacing it when it dies.
+"""The trainer's handle on its shipper: start it, watch it, and replace it when it dies.
 
-It runs in a session of its own, so Ctrl-C and group signals do not reach it, and writes to
-``shipper.log``, never to the trainer's output: an inherited stdout would keep ``| tee`` open.
+Invariants:
+
+* Only the shipper's own word proves delivery: :data:`~trackside.shipper.channel.DONE`, or the phase
+  ``done`` in its state. An exit code proves nothing, because somebody else may have collected it.
+* A shipper that ends before it is ready counts as one that cannot be started. After ``MAX_TRIES`` of
+  them in a row, one warning names the cause, and no more are started.
+* A journal that somebody removed gets no new shipper.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from trackside.journal.cursor import load_cursor
-from trackside.journal.directory import FILE_MODE, JournalDirectory, read_json
+from trackside.journal.directory import JournalDirectory, read_json
 from trackside.journal.meta import State
-from trackside.shipper import signals
+from trackside.masking import mask_uri, with_credentials
+from trackside.settings import PYTHON_VARIABLE
+from trackside.shipper import environment
+from trackside.shipper.channel import DONE, LOCKED, READY, Channel
+from trackside.shipper.spawn import EXIT_NOT_PYTHON, command_for, spawn
 from trackside.shipper.wakeup import NUDGE, SEEN, WakeupPipe
 
 if TYPE_CHECKING:
@@ -36,14 +45,23 @@ POLL = 0.01
 MAX_RESTARTS = 20
 """Shippers in a row that died young and had delivered nothing: whatever kills them kills the next, too."""
 
+MAX_TRIES = 3
+"""Shippers in a row that ended before they were ready."""
+
 YOUNG = 60.0
 """Seconds."""
 
-TRACKING_URI = "TRACKSIDE_SHIPPER_TRACKING_URI"
-"""The address with its credentials, which must not be seen in ``ps`` or on disk."""
+SILENT = 180.0
+"""Seconds after which a shipper that is not ready is ended. A cold network disk may take minutes to read."""
 
-SECRETS = "TRACKSIDE_SHIPPER_OPTIONS"
-"""JSON: the options, by destination, of those whose options hold a secret, for the same reason."""
+LOCKED_PAUSE = 5.0
+"""Seconds until a shipper is started again that found another one at work on the journal."""
+
+PASS_ON_EVERY = 1.0
+"""Seconds between two looks at the environment while the trainer waits for the shipper."""
+
+_CAUSE = 300
+_LAST_LINES = 4096
 
 
 class ShipperProcess:
@@ -64,66 +82,165 @@ class ShipperProcess:
         self._secrets = secrets
         self._working_directory = working_directory
         self._process: subprocess.Popen[bytes] | None = None
+        self._channel: Channel | None = None
+        self._environment: dict[str, str] = {}
         self._notices_shown = 0
-        self._in_vain = 0
+        self._in_vain = self._tries = 0
         self._started_at = 0.0
-        self._delivered_before = 0
+        self._delivered_before = self._log_before = 0
+        self._ready = self._locked = self._done = False
+        self._told_removed = False
+        self.gave_up: str | None = None
+        """Why no more shippers are started; None while that is not so."""
         self.restarts = 0
         self.pipe = WakeupPipe()
 
     def start(self) -> bool:
         """Start it; False (and one warning) when no process can be started, and the journal has to wait."""
         self._started_at, self._delivered_before = time.monotonic(), self._delivered()
+        self._log_before = _size(self._journal)
+        self._ready = self._locked = False
         hold = () if self._hold is None else (self._hold.shipper_end,)
         try:
+            channel = self._open_channel()
+            self._environment = environment.variables()
             self._process = spawn(
                 command_for(
-                    self._journal, "--pipe", self.pipe.read_end, *(("--hold", *hold) if hold else ())
+                    self._journal,
+                    *("--pipe", self.pipe.read_end, "--channel", channel.shipper_end),
+                    *(("--hold", *hold) if hold else ()),
                 ),
                 log=self._journal.log,
                 tracking_uri=self._tracking_uri,
                 working_directory=self._working_directory,
-                pass_fds=(self.pipe.read_end, *hold),
+                pass_fds=(self.pipe.read_end, channel.shipper_end, *hold),
                 secrets=self._secrets,
             )
-        except (OSError, subprocess.SubprocessError) as error:
-            logger.warning(
-                "the shipper could not be started (%s): metrics are kept in %s; "
-                "deliver them with `trackside sync`",
-                error,
-                self._journal.path,
-            )
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            if self._process is None or self._tries >= MAX_TRIES - 1:
+                self._give_up(f"the shipper could not be started ({error})")
             return False
         return True
+
+    def _open_channel(self) -> Channel:
+        if self._channel is None:
+            self._channel = Channel()
+        self._channel.forget()
+        return self._channel
 
     @property
     def pid(self) -> int | None:
         """Process number of the shipper."""
         return None if self._process is None else self._process.pid
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has said that it is at work."""
+        self._listen()
+        return self._ready
+
     def is_running(self) -> bool:
         """Whether it lives; a dead one is reaped."""
         return self._process is not None and self._process.poll() is None
 
     def is_done(self) -> bool:
-        """Whether it has left because everything is delivered."""
-        return self._process is not None and self._process.poll() == 0
+        """Whether it has said that everything is delivered."""
+        self._listen()
+        if not self._done:
+            state = self.state()
+            self._done = state is not None and state.phase == "done"
+        return self._done
+
+    def is_removed(self) -> bool:
+        """Whether somebody removed the journal before it was delivered."""
+        return self._process is not None and not self._journal.meta.exists() and not self.is_done()
+
+    def _listen(self) -> None:
+        for word in [] if self._channel is None else self._channel.words():
+            self._ready = self._ready or word == READY
+            self._locked = self._locked or word == LOCKED
+            self._done = self._done or word == DONE
 
     def ensure_running(self) -> None:
         """Replace a shipper that died before its work was done."""
-        if self.is_running() or self._process is None or self.is_done():
+        if self._process is None or self.gave_up is not None or self.is_running():
+            self._end_if_silent()
             return
+        if self.is_done() or self._is_refused():
+            return
+        if not self._journal.meta.exists():
+            self._give_up(f"the journal {self._journal.path} was removed, and its shipper has ended")
+        elif self._locked:
+            if time.monotonic() - self._started_at > LOCKED_PAUSE:
+                self.start()
+        elif not self._ready:
+            self._try_again()
+        else:
+            self._replace()
+
+    def _is_refused(self) -> bool:
         state = self.state()
-        if state is not None and state.phase in {"refused", "done", "artifacts"}:
+        return state is not None and state.phase in {"refused", "artifacts"}
+
+    def _end_if_silent(self) -> None:
+        """End a process that lives but never said that it is a shipper."""
+        overdue = time.monotonic() - self._started_at > SILENT
+        if self._process is None or not overdue or self.is_ready or not self.is_running():
             return
+        with contextlib.suppress(OSError):  # it has a session, so a process group, of its own
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _try_again(self) -> None:
+        """Start another one in place of one that ended before it was ready, a few times."""
+        self._tries += 1
+        code = self._exit_code()
+        if self._tries < MAX_TRIES and code != EXIT_NOT_PYTHON:
+            self.restarts += 1
+            self.start()
+            return
+        times = "once" if self._tries == 1 else f"{self._tries} times"
+        cause = self._last_words() or _describe_exit(code)
+        advice = f"; set {PYTHON_VARIABLE} to a Python interpreter" if code == EXIT_NOT_PYTHON else ""
+        self._give_up(f"the shipper was started {times} and ended before it was ready ({cause}){advice}")
+
+    def _replace(self) -> None:
+        self._tries = 0
         if self._was_of_use():  # a training of weeks outlives more than a few, each for a reason of its own
             self._in_vain = 0
         if self._in_vain >= MAX_RESTARTS:
+            cause = self._last_words() or _describe_exit(self._exit_code())
+            self._give_up(f"{MAX_RESTARTS} shippers in a row died and delivered nothing ({cause})")
             return
         self._in_vain += 1
         self.restarts += 1
-        logger.warning("the shipper (process %s) died; starting another", self._process.pid)
+        logger.warning("the shipper (process %s) died; starting another", self.pid)
         self.start()
+
+    def _give_up(self, reason: str) -> None:
+        """Say once why nothing is delivered any more, and what to do."""
+        if self.gave_up is not None:
+            return
+        self.gave_up = reason
+        if self._process is not None and not self._journal.meta.exists():
+            logger.warning("%s: what was not delivered is lost", reason)
+            return
+        logger.warning(
+            "%s: training goes on and metrics are kept in %s; deliver them with `trackside sync` (log: %s)",
+            reason,
+            self._journal.path,
+            self._journal.log,
+        )
+
+    def _exit_code(self) -> int | None:
+        return None if self._process is None else self._process.returncode
+
+    def _last_words(self) -> str:
+        """The last line that the latest shipper left in its log."""
+        with contextlib.suppress(OSError), open(self._journal.log, "rb") as file:
+            file.seek(max(self._log_before, _size(self._journal) - _LAST_LINES))
+            lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
+            return mask_uri(next((line for line in reversed(lines) if line), ""))[:_CAUSE]
+        return ""
 
     def _was_of_use(self) -> bool:
         return time.monotonic() - self._started_at > YOUNG or self._delivered() > self._delivered_before
@@ -139,6 +256,7 @@ class ShipperProcess:
     def wait_for(self, condition: Callable[[State], bool], timeout: float) -> State | None:
         """The first state that meets ``condition``; None when there is none within ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
+        next_look = 0.0
         while True:
             running = self.is_running()  # before reading: the last word of a dead one counts
             state = self.state()
@@ -148,9 +266,34 @@ class ShipperProcess:
                 return None
             if not running:
                 self.ensure_running()
-                if not self.is_running():
+                if self._is_over():
                     return None
+            if time.monotonic() >= next_look:
+                next_look = time.monotonic() + PASS_ON_EVERY
+                self.pass_on_environment()
             time.sleep(POLL)
+
+    def _is_over(self) -> bool:
+        """Whether no shipper will ever be at work again."""
+        return self._process is None or self.gave_up is not None or self.is_done() or self._is_refused()
+
+    def pass_on_environment(self) -> None:
+        """Tell the shipper which variables have changed: a renewed token, another proxy.
+
+        What it can't take now is passed on at the next call.
+        """
+        if self._channel is None or self.gave_up is not None:
+            return
+        now = environment.variables()
+        uri = with_credentials(mask_uri(self._tracking_uri), os.environ.get("MLFLOW_TRACKING_URI", ""))
+        renewed = uri if uri not in {self._tracking_uri, mask_uri(self._tracking_uri)} else None
+        changed = environment.changes(self._environment, now)
+        if not changed and renewed is None:
+            return
+        renewal = environment.Renewal(changed, renewed)
+        if self._channel.send(msgspec.json.encode(renewal)):
+            self._environment = now
+            self._tracking_uri = renewed or self._tracking_uri
 
     def nudge(self) -> None:
         """Have it look at the journal now."""
@@ -160,17 +303,41 @@ class ShipperProcess:
         """Tell it that its final state was read."""
         self.pipe.send(SEEN)
 
+    def hang_up(self) -> None:
+        """Close the channel: the run has ended, and nothing more is to be said or heard."""
+        self._listen()
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
     def log_notices(self, state: State | None) -> None:
         """Pass what the shipper wants the user to know on to the log, each once."""
         for text in [] if state is None else state.notices[self._notices_shown :]:
             self._notices_shown += 1
             logger.warning("%s", text)
 
+    def warn_if_removed(self) -> bool:
+        """Say once that somebody removed the journal while the training runs; whether that is so."""
+        if not self.is_removed():
+            return False
+        if not self._told_removed and self.gave_up is None:
+            self._told_removed = True
+            logger.warning(
+                "the journal %s was removed while the training runs: its shipper (process %s) still delivers "
+                "what it can reach, but whatever it has not delivered is lost when it ends",
+                self._journal.path,
+                self.pid,
+            )
+        return True
+
     def abandon(self) -> None:
         """Forget the shipper, in a forked child: it is the parent's."""
         self._process = None
         self.pipe.close()
         self.let_go_of_exit()
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
 
     def hold_exit(self, timeout: float) -> bool:
         """Have the process's exit wait until the shipper has acted on the exit code; False if it need not."""
@@ -184,67 +351,14 @@ class ShipperProcess:
             self._hold = None
 
 
-class Child(subprocess.Popen[bytes]):
-    """A process that may outlive the object: it is reaped when the next one is started, without a warning."""
-
-    def __del__(self) -> None:
-        super().__del__(_warn=_say_nothing)  # type: ignore[call-arg]  # typeshed leaves it out
-
-
-def _say_nothing(*_: Any, **__: Any) -> None:
-    """Stand in for ``warnings.warn``."""
+def _describe_exit(code: int | None) -> str:
+    if code is None:
+        return "its exit code is not known"
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
-def command_for(journal: JournalDirectory, *options: object) -> list[str]:
-    """The command that ships ``journal``."""
-    return [sys.executable, "-m", "trackside.shipper", str(journal.path), *map(str, options)]
-
-
-def spawn(
-    command: list[str],
-    *,
-    log: Path,
-    tracking_uri: str,
-    working_directory: str,
-    pass_fds: tuple[int, ...] = (),
-    secrets: Mapping[str, Any] | None = None,
-) -> subprocess.Popen[bytes]:
-    """Start ``command`` in a session of its own, with its output in ``log``. Raises ``OSError``.
-
-    All signals are blocked in it until it says which are for it (:mod:`trackside.shipper.signals`).
-    """
-    environment = environment_for()
-    environment[TRACKING_URI] = tracking_uri
-    environment[SECRETS] = msgspec.json.encode(secrets or {}).decode()
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, FILE_MODE)
-    options: dict[str, Any] = {"cwd": working_directory} if os.path.isdir(working_directory) else {}
+def _size(journal: JournalDirectory) -> int:
     try:
-        with signals.all_blocked():
-            return Child(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                pass_fds=pass_fds,
-                env=environment,
-                **options,
-            )
-    finally:
-        os.close(output)
-
-
-def environment_for() -> dict[str, str]:
-    """This process's environment, made fit for a child that runs a part of trackside."""
-    environment = dict(os.environ)
-    environment["PYTHONPATH"] = _python_path(environment.get("PYTHONPATH"))
-    environment["PYTHONSAFEPATH"] = "1"  # a user's own logging.py or mlflow.py must not be imported
-    return environment
-
-
-def _python_path(inherited: str | None) -> str:
-    """``PYTHONPATH`` by which the child finds the very trackside that is running, wherever it lies."""
-    here = Path(__file__).absolute().parents[2]
-    # site-packages is found anyway, and must not come before the standard library.
-    found_anyway = here.name in {"site-packages", "dist-packages"}
-    return os.pathsep.join([*([inherited] if inherited else []), *([] if found_anyway else [str(here)])])
+        return journal.log.stat().st_size
+    except OSError:
+        return 0

@@ -37,6 +37,7 @@ def ignore_foreign_signals() -> None:
     for number in ignored():
         with contextlib.suppress(OSError, ValueError):  # the C library keeps some for itself
             signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would hide the exit codes of our own children
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_SETMASK, LEAVE)
 

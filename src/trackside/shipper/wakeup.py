@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import os
 
+from trackside.shipper.channel import above_standard
+
 NUDGE = 200
 """Look at the journal now: somebody waits for it."""
 
@@ -24,7 +26,8 @@ class WakeupPipe:
     """Both ends of the pipe, in the training process; non-blocking."""
 
     def __init__(self) -> None:
-        self.read_end, self.write_end = os.pipe()
+        # A program may have closed a standard descriptor: what it prints must not end up in here.
+        self.read_end, self.write_end = map(above_standard, os.pipe())
         os.set_blocking(self.read_end, False)
         os.set_blocking(self.write_end, False)
 

@@ -1,0 +1,55 @@
+"""Was the journal removed under its shipper? And where to say so, once its own log is gone with it.
+
+A folder of the same name is another one: a test's temporary folder may be removed and made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import syslog
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+_GONE = {errno.ENOENT, errno.ENOTDIR, errno.ESTALE}
+
+
+class Presence:
+    """Whether the folder that ``path`` names now is still there."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._first: tuple[int, int] | None = None
+        with contextlib.suppress(OSError):
+            self._first = _identity(path)
+
+    def is_gone(self) -> bool:
+        """Whether it was removed. An error of the disk does not say so."""
+        try:
+            return self._first is not None and _identity(self._path) != self._first
+        except OSError:
+            return False
+
+
+def say_lost(journal: Path, reason: str) -> None:
+    """Say in the system's log that what ``journal`` still held is lost."""
+    text = f"trackside: the journal {journal} was removed before everything in it was delivered: {reason}"
+    logger.error("%s", text)
+    syslog.syslog(syslog.LOG_USER | syslog.LOG_WARNING, text.encode(errors="backslashreplace").decode())
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode; None where there is nothing. Raises ``OSError`` when that can't be told."""
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        if error.errno in _GONE:
+            return None
+        raise
+    return found.st_dev, found.st_ino
