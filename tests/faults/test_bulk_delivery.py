@@ -83,10 +83,13 @@ def test_it_can_be_switched_off(
 def test_an_mlflow_it_does_not_know(
     tmp_path: Path, journals: Path, monkeypatch: pytest.MonkeyPatch, written: list[int]
 ) -> None:
-    """One line in the shipper's log, and MLflow's own way."""
+    """MLflow's own way, and one warning in the training's log, which passes notices on."""
     with delivery(journals, new_database(tmp_path)) as rig:
         monkeypatch.setattr(mlflow, "__version__", "3.99.0")
         deliver(rig, 3000)
+        (notice,) = rig.progress.state.notices
+    assert "MLflow 3.99.0 has not been tried" in notice
+    assert "TRACKSIDE_BULK_STORE=off" in notice
     assert rig.destination.batch_points == 1000
     assert written == []
 

@@ -50,7 +50,8 @@ def sync(
 ) -> None:
     """Deliver the JOURNALS named, or all that lie here and nobody is at work on.
 
-    Journals of runs that are still alive are left to their own shipper. Credentials are not kept in a
+    Journals of runs that are still alive are left to their own shipper. The shipper of an ended run that
+    fails to deliver is asked to leave, and this command takes over. Credentials are not kept in a
     journal: set MLFLOW_TRACKING_URI or MLFLOW_TRACKING_USERNAME and so on as the training had them. Exit
     code 0 when everything named is delivered, 1 when something is not.
     """

@@ -46,7 +46,7 @@ class Outbox:
 
     def refuse(self, path: Path) -> Path:
         """Set a file aside that the server will never take; where it is from now on."""
-        make_private_directory(self._refused)
+        self._refused.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
         target = self._refused / path.name
         os.replace(path, target)
         return target
