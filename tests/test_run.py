@@ -35,6 +35,7 @@ from trackside.journal.meta import Meta
 from trackside.journal.reader import JournalReader, Position
 from trackside.run import active_runs
 from trackside.shipper import process as process_
+from trackside.shipper.channel import DONE
 from trackside.shipper.process import ShipperProcess
 
 if TYPE_CHECKING:
@@ -418,6 +419,7 @@ def test_notices_of_the_shipper_reach_the_log(bus: Bus, stub: StubShipper, caplo
 def test_a_shipper_that_tidied_up_meanwhile(bus: Bus, stub: StubShipper, caplog) -> None:
     """The process was held up for seconds in ``finish()``: the journal is gone because all is delivered."""
     run = trackside.start("x", bus=bus)
+    stub.say(DONE)
     stub.returncode = 0
     run.journal.state.unlink()
     run.finish()

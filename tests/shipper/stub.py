@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ from trackside.journal.cursor import Cursor, save_cursor
 from trackside.journal.directory import JournalDirectory, write_atomically
 from trackside.journal.meta import RunInfo, State
 from trackside.journal.reader import Position
+from trackside.shipper.channel import READY, Line
 
 DELIVERED = Cursor(position=Position(1, 0, 1 << 40), shipped=7)
 
@@ -38,8 +40,16 @@ class StubShipper:
         journal = JournalDirectory(command[3])
         self.started.append(journal)
         self.options = options
+        self.say(READY)
         self.speak()
         return self
+
+    def say(self, word: bytes) -> None:
+        """Say ``word`` to the trainer, where there is a channel to it."""
+        for descriptor in self.options.get("pass_fds", ())[1:]:
+            line = Line(os.dup(descriptor))
+            line.send(word)
+            line.close()
 
     def speak(self) -> None:
         """Leave state and cursor in the journal."""
