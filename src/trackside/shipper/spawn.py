@@ -179,7 +179,10 @@ def _looks_like_python(path: str) -> bool:
 def import_path() -> list[str]:
     """What this process imports from, with the folders of the user's own scripts last."""
     own = _own_folders()
-    entries = [_absolute(entry) for entry in sys.path if isinstance(entry, str) and "\n" not in entry]
+    # Set for the children of this process only, a variable is for the shipper, too.
+    for_children = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    known = [entry for entry in (*sys.path, *for_children) if isinstance(entry, str) and "\n" not in entry]
+    entries = [_absolute(entry) for entry in known]
     entries = [entry for entry in dict.fromkeys(entries) if entry and os.path.exists(entry)]
     return sorted(entries, key=own.__contains__)  # a stable sort: otherwise their order stays
 
