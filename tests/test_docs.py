@@ -34,7 +34,7 @@ EXAMPLES = [
     for number, block in enumerate(BLOCK.findall(page.read_text("utf-8")), start=1)
 ]
 PATIENCE = {"TRACKSIDE_START_TIMEOUT": "60", "TRACKSIDE_EXIT_TIMEOUT": "60"}
-INTERNAL = {"TRACKSIDE_SHIPPER_TRACKING_URI", "TRACKSIDE_SHIPPER_OPTIONS"}
+INTERNAL = {"TRACKSIDE_SHIPPER_TRACKING_URI", "TRACKSIDE_SHIPPER_OPTIONS", "TRACKSIDE_SHIPPER_PATH"}
 
 
 def run_example(block: str, directory: Path) -> str:

@@ -58,7 +58,6 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     checkpoint_dir: str | os.PathLike[str] | None = None,
     flatten_depth: int | None = 1,
     sinks: Iterable[Any] = (),
-    parent: Run | None = None,
     parent_run_id: str | None = None,
     bus: Bus | None = None,
     terminate_signals: int | str | Iterable[int | str] = DEFAULT_TERMINATE_SIGNALS,
@@ -66,6 +65,7 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     destinations: Iterable[Any] = (),
     system_metrics: bool | float | None = None,
     expected: ExpectedExceptions = None,
+    parent: Run | None = None,
 ) -> Run:
     """Start logging a run, and return it.
 
