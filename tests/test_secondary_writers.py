@@ -74,12 +74,17 @@ class Writer:
         self.process.communicate(timeout=60)
 
 
+def all_delivered(place: Path) -> bool:
+    """Whether no journal is left."""
+    return not any((place / "journals").glob("*/meta.json"))
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Path]:
     """A folder with an empty store, whose journals are all delivered in the end."""
     new_database(tmp_path)
     yield tmp_path
-    until(lambda: not (tmp_path / "journals").exists(), 120)
+    until(lambda: all_delivered(tmp_path), 120)
 
 
 def test_an_evaluation_beside_a_training_leaves_its_end_alone(place: Path) -> None:
@@ -116,7 +121,7 @@ def test_a_training_restarted_after_a_kill_owns_the_run(place: Path) -> None:
     assert f"resuming run {first.run_id} " in second.log.read_text()
     assert evaluation.end("raise ValueError('of the evaluation')") == 1
     assert second.end("emit(10, start=10)") == 0
-    until(lambda: not (place / "journals").exists(), 60)
+    until(lambda: all_delivered(place), 60)
     run = store.get_run(first.run_id)
     assert run.info.status == "FINISHED"
     assert run.data.tags["trackside.end.reason"] == "exit code 0"
