@@ -20,7 +20,7 @@ from trackside import mlflow_utils
 from trackside.null_store import NULL_URI
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +92,36 @@ def step_aside(run_id: str) -> None:
             with _impatient():
                 status = mlflow.MlflowClient().get_run(run_id).info.status
             deactivate(status)
+
+
+class Activation:
+    """Whether one run of ours is MLflow's active run here, and how it stops being so."""
+
+    def __init__(self) -> None:
+        self._leave: Callable[[str], None] | None = None
+
+    def __bool__(self) -> bool:
+        return self._leave is not None
+
+    def begin(self, tracking_uri: str, run_id: str, *, owned: bool) -> None:
+        """Make ``run_id`` active; its status is ours to set if it is ``owned``. Raises what MLflow raises."""
+        if owned:
+            activate(tracking_uri, run_id)
+            self._leave = deactivate
+        else:
+            activate_beside(tracking_uri, run_id)
+            self._leave = lambda _: step_aside(run_id)
+
+    def swallow(self) -> None:
+        """Have MLflow's own API keep nothing, if that can be done."""
+        if self._leave is None and swallow():
+            self._leave = deactivate
+
+    def end(self, status: str) -> None:
+        """Put back what was active before; ``status`` is what the run ends with, if it is owned."""
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            leave(status)
 
 
 def swallow() -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trackside.delivery import Counts
+from trackside.fluent import Activation
 from trackside.inert import InertRun
 from trackside.journal.files import read_json
 from trackside.journal.meta import State
@@ -34,6 +35,7 @@ class RunHandle(InertRun):
 
     def __init__(self, names: Names) -> None:  # no bus: what is logged here must not be silenced
         self._names = names
+        self._fluent = Activation()
         self._crash_notes = None
 
     counts = Counts()
@@ -65,7 +67,7 @@ class RunHandle(InertRun):
 
     def finish(self, status: str = "FINISHED") -> None:
         """Nothing to end but MLflow's active run, if you called :meth:`activate` here."""
-        self._leave_fluent(checked_status(status))
+        self._fluent.end(checked_status(status))
 
     def __reduce__(self) -> tuple[type[RunHandle], tuple[Names]]:
         return RunHandle, (self._names,)

@@ -38,6 +38,7 @@ class InertRun(Run):
         config: ConfigEvent | None = None,
     ) -> None:
         self._bus = bus
+        self._fluent = fluent.Activation()
         self._crash_notes = crash_notes
         self._sinks = [bus.attach(sink) for sink in sinks]
         bus.silence()
@@ -54,7 +55,6 @@ class InertRun(Run):
     dropped = 0
     counts = Counts()
     link = NO_PARENT
-    _fluent = False
 
     def __repr__(self) -> str:
         return "<trackside.Run, logging nothing: another rank, or TRACKSIDE_MODE=disabled>"
@@ -70,7 +70,7 @@ class InertRun(Run):
 
     def finish(self, status: str = "FINISHED") -> None:
         """Nothing to end but the sinks; a status that is none is an error here too."""
-        self._leave_fluent(checked_status(status))
+        self._fluent.end(checked_status(status))
         for sink in self._sinks:
             self._bus.detach(sink)
         close_sinks(self._sinks)
@@ -82,7 +82,7 @@ class InertRun(Run):
 
     def activate(self) -> Run:
         """What you log through ``mlflow.*`` until :meth:`finish` works, and is not kept."""
-        self._fluent = self._fluent or fluent.swallow()
+        self._fluent.swallow()
         return self
 
     def __exit__(

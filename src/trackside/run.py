@@ -144,7 +144,7 @@ class Run:
         self._handled_before = None if handled is None else Passing(handled)
         self._delivered = False
         self._final_counts: Counts | None = None
-        self._fluent = self._fluent_beside = False
+        self._fluent = fluent.Activation()
         self._expected = expected
         self._call_site = CallSite() if call_site is None else call_site
         self._of_earlier_runs: list[Passing] = []
@@ -281,7 +281,7 @@ class Run:
                 return
             self._ended = True
         self._bus.deliver_postponed()
-        self._leave_fluent(wanted)
+        self._fluent.end(wanted)  # MLflow's own atexit hook would call it FINISHED
         if wanted != "FINISHED":
             self._keep_evidence(wanted, self._passing() if error is None else error)
         elif how is None:
@@ -313,10 +313,8 @@ class Run:
             msg = "the run has ended: making it active again would set it back to RUNNING"
             raise TrackingError(msg)
         reason = self._why_not_active() if self._meta.mlflow else ""
-        if reason is None:
-            self._fluent = True
-        else:
-            self._fluent = fluent.swallow()
+        if reason is not None:
+            self._fluent.swallow()
             if reason:
                 logger.warning(
                     "run.activate(): %s, so what you log through mlflow.* is not kept; "
@@ -334,11 +332,8 @@ class Run:
             return "the run has no id yet, since the server has not answered"
         try:
             info = self._delivery.run_info(wait=False)
-            self._fluent_beside = info is not None and info.joined
-            activate = fluent.activate_beside if self._fluent_beside else fluent.activate
-            activate(self._tracking_uri, run_id)
+            self._fluent.begin(self._tracking_uri, run_id, owned=info is None or not info.joined)
         except Exception as error:  # the server has gone away since
-            self._fluent_beside = False
             return f"MLflow does not answer ({mask_uri(str(error))})"
         return None
 
@@ -461,7 +456,7 @@ class Run:
         if self._ended and (self._open_end is None or self._open_end.conclude_if_handled()):
             return
         status: RunStatus = self.status if self.status != "RUNNING" else "FINISHED"
-        self._leave_fluent(status)
+        self._fluent.end(status)
         if self._delivery.wait_for_end():
             self._hold_exit()
         self._announce(f"run {{}} is {status}")
@@ -536,12 +531,3 @@ class Run:
         self._shipper.hang_up()
         if not self._hooks.holds_wakeup:
             self._shipper.pipe.close()
-
-    def _leave_fluent(self, status: RunStatus) -> None:
-        """End MLflow's fluent run first: its own atexit hook would call it FINISHED."""
-        if self._fluent:
-            self._fluent = False
-            if self._fluent_beside:
-                fluent.step_aside(self.run_id or "")
-            else:
-                fluent.deactivate(status)
