@@ -1,4 +1,4 @@
-"""Settings of the whole suite, and what is left out of it where torch is not installed: no fixtures."""
+"""Settings of the whole suite, what is left out of it without torch, and the fixture that every test has."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import importlib.util
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import settings
 
-if TYPE_CHECKING:
-    import pytest
+from trackside import known_secrets
 
 # A shell starts background jobs with SIGINT ignored, and an ignored signal stays ignored in every child:
 # the trainings under test are to be started as a terminal would.
@@ -65,3 +64,9 @@ def pytest_report_header() -> str:
     files = sorted(path.name for path in Path(__file__).parent.rglob("test_*.py") if _needs_torch(path))
     names = ", ".join(files)
     return f"torch: not installed. Left out: {len(files)} files ({names}) and the tests marked `torch`"
+
+
+@pytest.fixture(autouse=True)
+def _no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test gives as a password must not be masked in another."""
+    monkeypatch.setattr(known_secrets, "_told", set())

@@ -16,10 +16,13 @@ PURE = [
     "errors",
     "events",
     "journal/format",
-    "masking",
+    "known_secrets",
     "names",
     "params",
     "protocols",
+    "redaction",
+    "secret_forms",
+    "secret_names",
     "shaping",
     "shipper/retry",
     "status",
@@ -51,6 +54,7 @@ IMPURE = {
 
 ALLOWED = {
     "events": {"datetime", "time"},  # the default timestamp is the moment of the emit
+    "known_secrets": {"os"},  # the environment, where the secrets are
     "params": {"os"},  # os.PathLike: a path in a config is written as its text
 }
 

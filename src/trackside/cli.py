@@ -14,6 +14,7 @@ from trackside.commands.reap import reap
 from trackside.commands.status import status
 from trackside.commands.sync import sync
 from trackside.errors import TracksideError
+from trackside.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +27,7 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except TracksideError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(redact(str(error))) from error
 
 
 class _LineHandler(logging.Handler):

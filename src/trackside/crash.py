@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from trackside.events import LifecycleEvent
 from trackside.expected import NOTHING_ELSE, Expected
-from trackside.masking import mask_uri
+from trackside.redaction import redact
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -33,7 +33,7 @@ def crash_event(
     status: RunStatus | None = None,
     suffix: str = "",
 ) -> LifecycleEvent:
-    """The event for an exception; credentials in addresses are masked in its texts.
+    """The event for an exception; secrets are masked in its texts.
 
     ``status`` is what the exception means if ``expected`` does not know it; ``suffix`` goes behind its
     message.
@@ -42,10 +42,10 @@ def crash_event(
     return LifecycleEvent(
         kind,
         status=expected.status_of(error) or status,
-        message=mask_uri(text_of(error))[:MAX_MESSAGE] + suffix,
+        message=redact(text_of(error))[:MAX_MESSAGE] + suffix,
         signal=int(signal.SIGINT) if issubclass(error_type, KeyboardInterrupt) else None,
         error_type=error_type.__qualname__,
-        traceback=mask_uri(text)[-MAX_TRACEBACK:],
+        traceback=redact(text)[-MAX_TRACEBACK:],
     )
 
 

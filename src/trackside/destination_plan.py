@@ -11,8 +11,8 @@ import msgspec
 from trackside.destinations import registry
 from trackside.errors import CoercionError, ConfigurationError
 from trackside.journal.meta import DestinationSpec
-from trackside.masking import mask_secrets
 from trackside.params import to_plain
+from trackside.redaction import redact_config
 from trackside.shaping import Shaping, make_shaping
 
 MLFLOW = "mlflow"
@@ -124,7 +124,7 @@ def _numbered(stem: str) -> Iterable[str]:
 
 
 def _spec(name: str, kind: str, options: dict[str, Any], shape: Shaping | None) -> DestinationSpec:
-    masked = mask_secrets(options)
+    masked = redact_config(options)
     try:
         msgspec.json.encode(options)
     except (TypeError, ValueError) as error:

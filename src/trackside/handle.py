@@ -14,8 +14,8 @@ from trackside.fluent import Activation
 from trackside.inert import InertRun
 from trackside.journal.files import read_json
 from trackside.journal.meta import State
-from trackside.masking import with_credentials
 from trackside.parent import Parent  # noqa: TC001 - a NamedTuple's fields can be looked up
+from trackside.redaction import with_credentials
 from trackside.status import checked_status
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from trackside.journal.format import LifecycleRecord, encode
+from trackside.redaction import redact
 from trackside.status import RunStatus, checked_status, decide, evidence_from
 from trackside.text import encodable
 
@@ -52,12 +53,16 @@ def _record(event: LifecycleEvent) -> LifecycleRecord:
         timestamp_ms=event.timestamp_ms,
         kind=event.kind,
         status=event.status,
-        message=_encodable(event.message),
+        message=_redacted(event.message),
         signal=event.signal,
         exit_code=event.exit_code,
         error_type=_encodable(event.error_type),
-        traceback=_encodable(event.traceback),
+        traceback=_redacted(event.traceback),
     )
+
+
+def _redacted(text: object) -> str | None:
+    return None if text is None else encodable(redact(str(text)))
 
 
 def _encodable(text: object) -> str | None:

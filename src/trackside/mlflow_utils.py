@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from trackside.coerce import to_float
 from trackside.errors import CoercionError, RunActiveError, TrackingError
-from trackside.params import mask_secrets, mask_uri, to_plain, truncate_params
+from trackside.params import to_plain, truncate_params
 from trackside.rank import get_rank
+from trackside.redaction import mask_address, redact, redact_config, redact_mapping
 from trackside.sidecar import read_sidecar, write_sidecar
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def configure_mlflow(cfg: Any) -> Any | None:
     ``run_name``, ``tracking_uri``, ``artifact_location``, ``tags``, ``description``, ``resume``
     (True) and ``flatten_depth`` (1; None is without limit). What is logged is
     ``cfg.to_yaml_dict(use_orig_values=True)``, or where that is missing what
-    ``trackside.params.to_plain`` makes of ``cfg``, with its secrets masked.
+    ``trackside.params.to_plain`` makes of ``cfg``, with its secrets masked; so are those
+    in the tags and the description.
 
     The run resumed is the one ``MLFLOW_RUN_ID`` names, else, unless ``resume`` is false, the one in
     the file ``mlflow_run_id`` of ``cfg.get("checkpoint.checkpoint_dir")``. That file is left naming
@@ -70,7 +72,7 @@ def configure_mlflow(cfg: Any) -> Any | None:
     options = _options(cfg) if get_rank() == 0 else {}
     if not options:
         return None
-    config = mask_secrets(_config_of(cfg))
+    config = redact_config(_config_of(cfg))
     checkpoint_dir = _checkpoint_dir(cfg)
     run, resumed = _start_run(options, checkpoint_dir)
     _install_mlflow_failure_hook()
@@ -195,7 +197,7 @@ def _warn_on_failure(consequence: str) -> Iterator[None]:
     except Exception as error:
         # A handler may have interrupted a write to the same stream, which then refuses re-entry.
         with contextlib.suppress(RuntimeError):
-            logger.warning("%s: %s: %s", consequence, type(error).__name__, mask_uri(str(error)))
+            logger.warning("%s: %s: %s", consequence, type(error).__name__, redact(str(error)))
 
 
 def _options(cfg: Any) -> Any:
@@ -237,7 +239,7 @@ def _tags(options: Any) -> dict[str, str]:
     # The tag behind "Description" in MLflow's UI: MLFLOW_RUN_NOTE in mlflow/utils/mlflow_tags.py.
     if description := _option(options, "description", None):
         tags["mlflow.note.content"] = str(description)
-    return tags
+    return redact_mapping(tags)
 
 
 def _as_dict(value: Any) -> dict[Any, Any]:
@@ -264,9 +266,11 @@ def _start_run(options: Any, checkpoint_dir: str | None) -> tuple[Any, bool]:
         raise
     except Exception as error:  # besides MlflowException, what the store's driver raises
         uri = str(mlflow.get_tracking_uri())
-        message = mask_uri(f"MLflow at {uri} did not start a run: {error}")
-        # MLflow quotes the address whole, and a traceback prints the cause's message too.
-        raise TrackingError(message) from (error if mask_uri(uri) == uri else None)
+        message = redact(f"MLflow at {uri} did not start a run: {error}")
+        # MLflow quotes the address whole, a server what it was sent; a traceback prints the cause's message.
+        raise TrackingError(message) from (
+            error if mask_address(uri) == uri and redact(str(error)) == str(error) else None
+        )
     return run, run_id is not None
 
 
@@ -370,7 +374,7 @@ def _batches(params: Mapping[str, str]) -> Iterator[dict[str, str]]:
 def _address(run: Any) -> str:
     """Return where a person finds the run: a link, where the store has a UI of its own."""
     info = run.info
-    uri = mask_uri(import_mlflow().get_tracking_uri())
+    uri = mask_address(import_mlflow().get_tracking_uri())
     if not uri.startswith(("http://", "https://")):
         return f"{info.run_id} in {uri}"
     return f"{uri.rstrip('/')}/#/experiments/{info.experiment_id}/runs/{info.run_id}"

@@ -20,14 +20,12 @@ from enum import Enum
 from typing import Any
 
 from trackside.errors import CoercionError
-from trackside.masking import mask_secrets, mask_uri
 from trackside.names import truncate_params, valid_name
+from trackside.redaction import redact_config
 from trackside.text import encodable
 
 __all__ = [
     "flatten_params",
-    "mask_secrets",
-    "mask_uri",
     "to_plain",
     "truncate_params",
     "valid_name",
@@ -73,7 +71,7 @@ def flatten_params(config: object, max_depth: int | None = 1, mask: bool = True)
     stringifies the values of the top level, 1 gives ``model.text_config: "{'hidden': True}"``, None
     gives every leaf its key. Lists, tuples and empty dicts are always stringified. Of two values
     whose keys fall together the later one's key gets ``-2``, ``-3``, ... With ``mask`` secrets are
-    ``***`` (see :func:`mask_secrets`), inside what is stringified too.
+    ``***`` (see :func:`trackside.redaction.redact_config`), inside what is stringified too.
 
     Raises:
         CoercionError: the top level is no configuration.
@@ -82,7 +80,7 @@ def flatten_params(config: object, max_depth: int | None = 1, mask: bool = True)
     if not isinstance(plain, dict):
         plain = to_plain(config)  # raises, with the message for people
     flat: dict[str, str] = {}
-    _flatten(mask_secrets(plain) if mask else plain, max_depth, "", flat)
+    _flatten(redact_config(plain) if mask else plain, max_depth, "", flat)
     return flat
 
 

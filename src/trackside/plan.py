@@ -16,6 +16,7 @@ from trackside.events import now_ms
 from trackside.journal.meta import Meta, Target, source_tags, this_process
 from trackside.launcher import job_key
 from trackside.parent import NO_PARENT, active_parent, checked_parent
+from trackside.redaction import redact, redact_mapping
 from trackside.settings import DEFAULT_TRACKING_URI, Settings, absolute_tracking_uri
 from trackside.survey import leftovers_of
 from trackside.tracking_address import checked_address, checked_artifact_location
@@ -63,7 +64,7 @@ def make_target(
     named = _name("experiment_name", experiment_name) or settings.experiment_name
     wanted = checked_resume(resume)
     texts = {
-        "run_name": (_text("run_name", run_name) or "").strip() or None,
+        "run_name": redact((_text("run_name", run_name) or "").strip()) or None,
         "artifact_location": checked_artifact_location(_path("artifact_location", artifact_location)),
     }
     env_run_id = _claim(settings.run_id)  # behind all that raises: nothing else frees it
@@ -77,7 +78,7 @@ def make_target(
         experiment_id=None if named else settings.experiment_id or known.experiment_id,
         run_id=env_run_id,
         required_run=env_run_id is not None,
-        tags={**source_tags(), **tags},
+        tags=redact_mapping({**source_tags(), **tags}),
         parent_run_id=known.run_id,
         parent_journal=known.journal,
         sidecar=None if sidecar is None else str(Path(sidecar).absolute()),

@@ -24,6 +24,7 @@ from trackside.exit_code import ExitCodeNote, read_exit_code
 from trackside.expected import NOTHING_ELSE, Expected
 from trackside.journal.directory import DIRECTORY_MODE, read_json, write_atomically
 from trackside.passing import Passing, passing_exception
+from trackside.redaction import redact
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -168,8 +169,8 @@ class CrashNoteHook:
             self._rank,
             event.timestamp_ms,
             event.error_type or "Exception",
-            event.message or "",
-            event.traceback,
+            redact(event.message or ""),
+            None if event.traceback is None else redact(event.traceback),
             event.status,
         )
         path = notes_directory(self._root, self._job) / f"rank-{self._rank}.json"

@@ -35,15 +35,16 @@ from trackside.journal.directory import (
     write_atomically,
 )
 from trackside.journal.writer import JournalWriter
+from trackside.known_secrets import know, passwords_in
 from trackside.launcher import is_in_a_job
 from trackside.lifecycle import LifecycleSubscriber
-from trackside.masking import mask_uri
 from trackside.open_end import OpenEnd, conclude_earlier
 from trackside.open_end import forget as forget_open_ends
 from trackside.parent import NO_PARENT, Parent
 from trackside.passing import Passing, interpreter_is_leaving, passing_exception
 from trackside.plan import make_meta
 from trackside.rank_crash import expect_notes, forget_notes
+from trackside.redaction import mask_address, redact, secrets_among
 from trackside.run_page import front_page, how_to_look, run_page
 from trackside.shipper.process import ShipperProcess
 from trackside.sink_plan import close_sinks
@@ -101,7 +102,8 @@ class Run:
         self._settings = settings
         self._bus = bus
         self._tracking_uri = target.tracking_uri
-        target = msgspec.structs.replace(target, tracking_uri=mask_uri(target.tracking_uri))
+        know([*passwords_in(target.tracking_uri), *secrets_among(destinations.secrets)])
+        target = msgspec.structs.replace(target, tracking_uri=mask_address(target.tracking_uri))
         label = target.run_name or target.experiment_name or "run"
         self.journal: JournalDirectory = create_directory(settings.directory, label)
         hold = ExitHold.if_needed() if settings.mode == "online" else None
@@ -334,7 +336,7 @@ class Run:
             info = self._delivery.run_info(wait=False)
             self._fluent.begin(self._tracking_uri, run_id, owned=info is None or not info.joined)
         except Exception as error:  # the server has gone away since
-            return f"MLflow does not answer ({mask_uri(str(error))})"
+            return f"MLflow does not answer ({redact(str(error))})"
         return None
 
     def __reduce__(self) -> tuple[Any, ...]:

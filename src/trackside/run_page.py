@@ -15,7 +15,7 @@ import shlex
 import shutil
 import sys
 
-from trackside.masking import MASK
+from trackside.redaction import MASK
 
 LOCAL_UI = "http://127.0.0.1:5000"
 """Where ``mlflow ui`` serves unless told otherwise."""

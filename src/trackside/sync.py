@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 from trackside.journal.cursor import load_cursor
 from trackside.journal.directory import JournalDirectory, read_json
 from trackside.journal.meta import Meta, State
-from trackside.masking import with_credentials
+from trackside.redaction import with_credentials
 from trackside.shipper.fork_server import ForkServer
 from trackside.shipper.leftovers import has_refused
 from trackside.shipper.lock import is_locked

@@ -15,7 +15,7 @@ from typing import NoReturn
 from urllib.parse import SplitResult, urlsplit
 
 from trackside.errors import ConfigurationError
-from trackside.masking import mask_uri
+from trackside.redaction import mask_address
 
 __all__ = ["checked_address", "checked_artifact_location"]
 
@@ -137,7 +137,7 @@ def _check_unknown(what: str, text: str, scheme: str, rest: str) -> None:
         _refuse(what, text, "has a scheme that SQLAlchemy no longer knows", f"postgresql:{rest}")
     if scheme in _ARTIFACTS:
         msg = (
-            f"{what} {mask_uri(text)!r} is a place for files, where MLflow keeps no runs; "
+            f"{what} {mask_address(text)!r} is a place for files, where MLflow keeps no runs; "
             "give it as artifact_location, and a server or a database as tracking_uri"
         )
         raise ConfigurationError(msg)
@@ -145,11 +145,11 @@ def _check_unknown(what: str, text: str, scheme: str, rest: str) -> None:
     if near and len(scheme) > _SHORTEST:
         _refuse(what, text, f"has the unknown scheme {scheme!r}", f"{near[0]}:{rest}")
     msg = (
-        f"{what} {mask_uri(text)!r} has the unknown scheme {scheme!r}; write http://host:5000 for a server, "
-        "sqlite:///mlflow.db for a database file, or a folder"
+        f"{what} {mask_address(text)!r} has the unknown scheme {scheme!r}; write http://host:5000 for a "
+        "server, sqlite:///mlflow.db for a database file, or a folder"
     )
     raise ConfigurationError(msg)
 
 
 def _refuse(what: str, text: str, fault: str, instead: str) -> NoReturn:
-    raise ConfigurationError(f"{what} {mask_uri(text)!r} {fault}; write {mask_uri(instead)}")
+    raise ConfigurationError(f"{what} {mask_address(text)!r} {fault}; write {mask_address(instead)}")

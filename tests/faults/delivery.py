@@ -17,7 +17,7 @@ from trackside.journal.format import ConfigRecord
 from trackside.journal.meta import Meta, Target, this_process
 from trackside.journal.outbox import Outbox
 from trackside.journal.progress import Progress
-from trackside.masking import mask_uri
+from trackside.redaction import mask_address
 from trackside.status import decide
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def new_meta(uri: str, **target: Any) -> Meta:
     return Meta(
         journal_id=secrets.token_hex(16),
         owner=this_process(),
-        target=Target(tracking_uri=mask_uri(uri), **target),
+        target=Target(tracking_uri=mask_address(uri), **target),
         rank=0,
         working_directory="/",
         started_ms=time.time_ns() // 1_000_000,

@@ -32,6 +32,7 @@ def reap(ctx: click.Context, *, older_than: float, dry_run: bool, tracking_uri: 
     """
     from trackside.destinations.mlflow_reaper import close_run, stale_runs
     from trackside.mlflow_utils import import_mlflow
+    from trackside.redaction import redact
     from trackside.settings import DEFAULT_TRACKING_URI, absolute_tracking_uri, read_environment
     from trackside.survey import living_runs
 
@@ -44,7 +45,7 @@ def reap(ctx: click.Context, *, older_than: float, dry_run: bool, tracking_uri: 
         client = mlflow.MlflowClient(tracking_uri=uri)
         found = stale_runs(client, older_than=older_than, alive=living_runs(settings.directory))
     except mlflow.MlflowException as error:
-        raise click.ClickException(f"MLflow does not answer: {str(error)[:300]}") from error
+        raise click.ClickException(f"MLflow does not answer: {redact(str(error))[:300]}") from error
     failed = False
     for stale in found:
         silence = format_duration(stale.silent_seconds)
@@ -57,7 +58,7 @@ def reap(ctx: click.Context, *, older_than: float, dry_run: bool, tracking_uri: 
             click.echo(f"closed {label}")
         except mlflow.MlflowException as error:
             failed = True
-            click.echo(f"could not close {label}: {str(error)[:300]}", err=True)
+            click.echo(f"could not close {label}: {redact(str(error))[:300]}", err=True)
     if not found:
         click.echo("no run has lost its heartbeat")
     ctx.exit(int(failed))

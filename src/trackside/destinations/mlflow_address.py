@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from trackside.bulk_store.uri import plain_uri
 from trackside.errors import GoneError, RejectedError, RetryableError
-from trackside.masking import mask_uri
+from trackside.redaction import mask_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,7 @@ def check_address(uri: str) -> None:
     except ValueError:
         fine = False
     if not fine:
-        msg = f"tracking_uri {mask_uri(uri)!r} names no server: it should look like http://host:5000"
+        msg = f"tracking_uri {mask_address(uri)!r} names no server: it should look like http://host:5000"
         raise RejectedError(msg)
 
 

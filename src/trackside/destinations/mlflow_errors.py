@@ -21,12 +21,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trackside.destinations.mlflow_reasons import reason_on_the_way
 from trackside.errors import DeliveryError, RejectedError, RetryableError, UnauthorisedError
-from trackside.masking import mask_uri
+from trackside.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 MAX_TEXT = 2000
+_MAX_READ = 50_000
+"""Characters looked at: what is cut before it is masked may end in half a secret."""
 
 _LASTING_CODES = {
     "INVALID_PARAMETER_VALUE",
@@ -102,8 +104,8 @@ def translate_opening(error: BaseException) -> DeliveryError:
 
 
 def _text(error: BaseException) -> str:
-    text = " ".join(f"{type(error).__name__}: {error}"[:MAX_TEXT].split())  # one line in the log
-    return mask_uri(text)
+    text = " ".join(redact(f"{type(error).__name__}: {error}"[:_MAX_READ]).split())  # one line in the log
+    return text[:MAX_TEXT]
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -18,7 +18,7 @@ from trackside.journal.directory import JournalDirectory
 from trackside.journal.files import DIRECTORY_MODE
 from trackside.journal.outbox import Outbox
 from trackside.journal.progress import Progress
-from trackside.masking import mask_uri, with_credentials
+from trackside.redaction import mask_address, with_credentials
 from trackside.settings import absolute_tracking_uri
 from trackside.tracking_address import checked_address
 
@@ -52,7 +52,7 @@ class MLflowMirror(MLflowDestination):
         own = context.meta.target
         target = msgspec.structs.replace(
             own,
-            tracking_uri=mask_uri(uri),
+            tracking_uri=mask_address(uri),
             experiment_name=experiment_name or own.experiment_name,
             experiment_id=None if experiment_name else own.experiment_id,
             run_name=run_name or own.run_name,

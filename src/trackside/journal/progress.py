@@ -12,6 +12,7 @@ import msgspec
 from trackside.events import now_ms
 from trackside.journal.files import read_json, write_even_when_full
 from trackside.journal.meta import State
+from trackside.redaction import redact
 from trackside.text import encodable
 
 if TYPE_CHECKING:
@@ -42,12 +43,12 @@ class Progress:
         """Change fields of the state and publish it."""
         with self._lock:
             for name, value in changes.items():
-                setattr(self.state, name, _encodable(value))
+                setattr(self.state, name, _presentable(value) if name == "error" else value)
             self._publish()
 
     def notice(self, text: str) -> None:
         """Tell the user once; the trainer logs it when it next looks, or ``notice`` passes it on."""
-        text = _encodable(text)
+        text = _presentable(text)
         if self._pass_on is not None:
             self._pass_on(text)
             return
@@ -72,8 +73,6 @@ class Progress:
             logger.log(level, "the state could not be published: %s", error)
 
 
-def _encodable(value: Any) -> Any:
-    """A text without lone surrogates, which an error that names an odd file may hold."""
-    if isinstance(value, str):
-        return encodable(value)
-    return value
+def _presentable(value: Any) -> Any:
+    """A text without secrets, and without lone surrogates, which an error that names an odd file may hold."""
+    return encodable(redact(value)) if isinstance(value, str) else value

@@ -24,7 +24,7 @@ from trackside.journal.meta import Meta
 from trackside.journal.outbox import Outbox
 from trackside.journal.owner import has_ended
 from trackside.journal.progress import Progress
-from trackside.masking import with_credentials
+from trackside.redaction import with_credentials
 from trackside.shipper.channel import LOCKED, READY, Line
 from trackside.shipper.lock import JournalLock
 from trackside.shipper.loop import EXIT_LOCKED, EXIT_REFUSED, Shipper

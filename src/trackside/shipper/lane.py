@@ -37,6 +37,7 @@ from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecor
 from trackside.journal.meta import LaneState
 from trackside.journal.reader import Entry, JournalReader, Position
 from trackside.protocols import Durable, Probing, Resumable, Uploading
+from trackside.redaction import redact
 from trackside.shaping import Shaper
 from trackside.shipper import retry
 from trackside.shipper.batch_limit import BatchLimit
@@ -134,10 +135,10 @@ class Lane(threading.Thread):
             logger.info("%s: stopped", self.destination.name)
         except RejectedError as error:
             logger.error("%s: refused: %s", self.destination.name, error)  # noqa: TRY400 - no traceback wanted
-            self.refused = str(error)
+            self.refused = redact(str(error))
         except Exception as error:
             logger.exception("%s: the lane broke", self.destination.name)
-            self.refused = f"{type(error).__name__}: {error}"
+            self.refused = redact(f"{type(error).__name__}: {error}")
         finally:
             self.reader.close()
             self.destination.close()
@@ -452,9 +453,11 @@ class Lane(threading.Thread):
 
     def _note_failure(self, error: RetryableError | OSError, wait: float) -> None:
         logger.warning("%s: %s; again in %.1f s", self.destination.name, error, wait)
-        if self.failing != str(error) and error.__cause__ is not None:
-            logger.info("%s: in full: %s", self.destination.name, str(error.__cause__)[:_LONGEST_CAUSE])
-        self.failing = str(error)
+        text = redact(str(error))
+        if self.failing != text and error.__cause__ is not None:
+            cause = redact(str(error.__cause__))  # before it is cut: half a secret is not found
+            logger.info("%s: in full: %s", self.destination.name, cause[:_LONGEST_CAUSE])
+        self.failing = text
         self.gone = isinstance(error, GoneError)
 
     def _wait(self, seconds: float, *, whatever_comes: bool = False) -> None:

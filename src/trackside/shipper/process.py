@@ -24,7 +24,7 @@ import msgspec
 from trackside.journal.cursor import load_cursor
 from trackside.journal.directory import JournalDirectory, read_json
 from trackside.journal.meta import State
-from trackside.masking import mask_uri, with_credentials
+from trackside.redaction import mask_address, redact, with_credentials
 from trackside.settings import PYTHON_VARIABLE
 from trackside.shipper import environment
 from trackside.shipper.channel import DONE, LOCKED, READY, Channel
@@ -239,7 +239,7 @@ class ShipperProcess:
         with contextlib.suppress(OSError), open(self._journal.log, "rb") as file:
             file.seek(max(self._log_before, _size(self._journal) - _LAST_LINES))
             lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
-            return mask_uri(next((line for line in reversed(lines) if line), ""))[:_CAUSE]
+            return redact(next((line for line in reversed(lines) if line), ""))[:_CAUSE]
         return ""
 
     def _was_of_use(self) -> bool:
@@ -285,8 +285,8 @@ class ShipperProcess:
         if self._channel is None or self.gave_up is not None:
             return
         now = environment.variables()
-        uri = with_credentials(mask_uri(self._tracking_uri), os.environ.get("MLFLOW_TRACKING_URI", ""))
-        renewed = uri if uri not in {self._tracking_uri, mask_uri(self._tracking_uri)} else None
+        uri = with_credentials(mask_address(self._tracking_uri), os.environ.get("MLFLOW_TRACKING_URI", ""))
+        renewed = uri if uri not in {self._tracking_uri, mask_address(self._tracking_uri)} else None
         changed = environment.changes(self._environment, now)
         if not changed and renewed is None:
             return

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from trackside.events import now_ms
 from trackside.journal.directory import FILE_MODE
 from trackside.journal.format import ConfigRecord, MetricsRecord
+from trackside.redaction import redact, redact_config, redact_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +37,7 @@ class RejectedFile:
         """Keep ``record``. Raises ``OSError`` when the disk does not take it."""
         entry = {
             "destination": self._destination,
-            "error": reason[:_LONGEST_REASON],
+            "error": redact(reason)[:_LONGEST_REASON],
             "at_ms": now_ms(),
             "seq": record.seq,
             "timestamp_ms": record.timestamp_ms,
@@ -97,7 +98,7 @@ def _part(record: MetricsRecord, names: list[Any], *, epoch: bool = True) -> Met
 
 def _contents(record: MetricsRecord | ConfigRecord) -> dict[str, Any]:
     if isinstance(record, ConfigRecord):
-        return {"params": record.params, "document": record.document}
+        return {"params": redact_mapping(record.params), "document": redact_config(record.document)}
     values = {name: _json_value(value) for name, value in record.named_values().items()}
     return {"step": record.step, "metrics": values}
 

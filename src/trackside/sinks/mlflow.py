@@ -14,9 +14,10 @@ from trackside.device import DeviceQueue, TorchDevices
 from trackside.errors import CoercionError
 from trackside.events import ConfigEvent, MetricsSample, now_ms
 from trackside.journal.format import ConfigRecord, MetricsRecord
-from trackside.masking import mask_secrets
+from trackside.known_secrets import know
 from trackside.means import element_count, note_mean
 from trackside.params import flatten_params, to_plain
+from trackside.redaction import redact, redact_config, secrets_among
 from trackside.steps import is_whole, read_step
 from trackside.text import encodable
 
@@ -119,10 +120,12 @@ class MLflowSink:
     def on_config(self, event: ConfigEvent) -> None:
         """Keep a configuration: masked, plain, and flat as well."""
         try:
-            document = mask_secrets(to_plain(event.config))
+            plain = to_plain(event.config)
         except CoercionError as error:
             self._warn("a config", f"is not logged: {error}")
             return
+        document = redact_config(plain)
+        know(secrets_among(plain))  # an exception may quote what the configuration holds
         params = flatten_params(event.config, max_depth=self._depth(event.flatten_depth))
         self._journal.append(ConfigRecord(0, event.timestamp_ms, params, document))
 
@@ -172,7 +175,7 @@ class MLflowSink:
         kind = once_for or subject
         if kind not in self._warned and len(self._warned) < _MAX_WARNINGS:
             self._warned.add(kind)
-            logger.warning("%s %s (said once)", subject, text)
+            logger.warning("%s (said once)", redact(f"{subject} {text}"))
 
     def _step(self, step: Any) -> int:
         """An int for what is given as a step; the step after the last where it has no meaning as one."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trackside.masking import MASK, mask_secrets, mask_uri
+from trackside.redaction import MASK, redact, redact_config
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text("abc ", max_size=5),
@@ -35,7 +35,7 @@ PLAIN = st.recursive(
 )
 def test_keys_that_are_secret(key: str) -> None:
     """Vendors, cases and spellings that configurations hold."""
-    assert mask_secrets({key: "3f9a8b7c6d5e"}) == {key: MASK}
+    assert redact_config({key: "3f9a8b7c6d5e"}) == {key: MASK}
 
 
 @pytest.mark.parametrize(
@@ -55,31 +55,31 @@ def test_keys_that_are_secret(key: str) -> None:
 )
 def test_keys_that_are_not_secret(key: str) -> None:
     """Vocabularies, counts, paths and the like are what people compare runs by."""
-    assert mask_secrets({key: "3f9a8b7c6d5e"}) == {key: "3f9a8b7c6d5e"}
+    assert redact_config({key: "3f9a8b7c6d5e"}) == {key: "3f9a8b7c6d5e"}
 
 
 @pytest.mark.parametrize("value", ["<|im_end|>", "[MASK]", "</s>", "<pad>", "▁", "abc", 7, 1.5])
 def test_a_token_of_unknown_kind_is_judged_by_its_value(value: object) -> None:
     """Special tokens, short words and numbers are no credentials."""
-    assert mask_secrets({"weird_token": value}) == {"weird_token": value}
+    assert redact_config({"weird_token": value}) == {"weird_token": value}
 
 
 @pytest.mark.parametrize("value", [None, True, False, ""])
 def test_unset_secrets_and_flags_stay(value: object) -> None:
     """That a token is not set, or is used, is worth knowing."""
-    assert mask_secrets({"use_auth_token": value}) == {"use_auth_token": value}
+    assert redact_config({"use_auth_token": value}) == {"use_auth_token": value}
 
 
 @pytest.mark.parametrize("value", [1234, 1.5, ["a", "b"], {"user": "u"}, ("a",)])
 def test_secrets_of_every_type_are_masked_whole(value: object) -> None:
     """Numbers are passwords too, and so are lists of them."""
-    assert mask_secrets({"password": value}) == {"password": MASK}
+    assert redact_config({"password": value}) == {"password": MASK}
 
 
 def test_secrets_are_found_at_any_depth() -> None:
     """In dicts, lists and tuples, which keep their types."""
     plain: Any = {"a": [{"b": ({"hf_token": "x"}, 1)}], "urls": ["s3://k:s@bucket", 2]}
-    assert mask_secrets(plain) == {
+    assert redact_config(plain) == {
         "a": [{"b": ({"hf_token": MASK}, 1)}],
         "urls": ["s3://***@bucket", 2],
     }
@@ -88,14 +88,14 @@ def test_secrets_are_found_at_any_depth() -> None:
 def test_the_argument_is_left_alone() -> None:
     """Training goes on with the real password."""
     plain = {"db": {"password": "x"}, "list": ["http://u:p@h"]}
-    mask_secrets(plain)
+    redact_config(plain)
     assert plain == {"db": {"password": "x"}, "list": ["http://u:p@h"]}
 
 
 def test_the_value_after_a_secret_option_is_masked() -> None:
     """Configurations keep the command line as a list."""
     argv = ["train.py", "--hf-token", "x", "--lr", "0.1", "--password=y", "--use-auth-token"]
-    assert mask_secrets({"argv": argv}) == {
+    assert redact_config({"argv": argv}) == {
         "argv": ["train.py", "--hf-token", MASK, "--lr", "0.1", "--password=***", argv[-1]]
     }
 
@@ -103,7 +103,7 @@ def test_the_value_after_a_secret_option_is_masked() -> None:
 @given(PLAIN)
 def test_what_holds_no_secret_is_unchanged(plain: Any) -> None:
     """Masking is the identity on ordinary data."""
-    assert mask_secrets(plain) == plain
+    assert redact_config(plain) == plain
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_what_holds_no_secret_is_unchanged(plain: Any) -> None:
             "AccountName=n;AccountKey=***;EndpointSuffix=s",
         ),
         ("Server=s;Password=p;", "Server=s;Password=***;"),
-        ("DB(host='h', password='two words')", "DB(host='h', password=***)"),
+        ("DB(host='h', password='two words')", "DB(host='h', password='***')"),
         ("Authorization: Bearer abcdefgh.ij", "Authorization: Bearer ***"),
         ("key hf_abcdefghijklmnopqrstuvwxyz1234", "key ***"),
         ("ghp_abcdefghijklmnopqrstuvwxyz0123456789", "***"),
@@ -134,8 +134,8 @@ def test_what_holds_no_secret_is_unchanged(plain: Any) -> None:
 )
 def test_credentials_in_text_are_masked(text: str, masked: str) -> None:
     """And only they; masking again changes nothing."""
-    assert mask_uri(text) == masked
-    assert mask_uri(masked) == masked
+    assert redact(text) == masked
+    assert redact(masked) == masked
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_credentials_in_text_are_masked(text: str, masked: str) -> None:
 )
 def test_ordinary_text_is_unchanged(text: str) -> None:
     """Ports, paths, addresses and ML settings are no credentials."""
-    assert mask_uri(text) == text
+    assert redact(text) == text
 
 
 @pytest.mark.parametrize(
@@ -165,5 +165,5 @@ def test_ordinary_text_is_unchanged(text: str) -> None:
 def test_long_texts_take_time_in_proportion(piece: str) -> None:
     """No hostile or merely long value can hold up the start of a training."""
     start = time.perf_counter()
-    mask_uri(piece * (200_000 // len(piece)))
+    redact(piece * (200_000 // len(piece)))
     assert time.perf_counter() - start < 5
