@@ -10,6 +10,8 @@ What is too short or too common to be looked for in any text is left to the form
 from __future__ import annotations
 
 import base64
+import configparser
+import contextlib
 import html
 import json
 import os
@@ -24,7 +26,7 @@ from trackside.secret_names import is_secret
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["know", "known_pattern", "passwords_in", "secrets_of"]
+__all__ = ["kept_by_mlflow", "know", "known_pattern", "passwords_in", "secrets_of"]
 
 SHORTEST = 6
 """Characters below which a value is not looked for by itself."""
@@ -77,6 +79,17 @@ def passwords_in(address: str) -> list[str]:
     except ValueError:
         return []
     return [secret, unquote(secret)] if secret else []
+
+
+def kept_by_mlflow() -> tuple[str, str]:
+    """User name and password in ``~/.mlflow/credentials`` (``mlflow/utils/credentials.py``), if any."""
+    parser = configparser.ConfigParser(interpolation=None)
+    with contextlib.suppress(OSError, ValueError, configparser.Error):
+        parser.read(os.path.expanduser("~/.mlflow/credentials"), "utf-8")
+        names = ("mlflow_tracking_username", "mlflow_tracking_password")
+        user, password = (parser.get("mlflow", name, fallback="") for name in names)
+        return user, password
+    return "", ""
 
 
 def secrets_of(environment: Mapping[str, str]) -> Iterator[str]:

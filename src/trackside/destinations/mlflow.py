@@ -30,6 +30,7 @@ from trackside.destinations.mlflow_address import (
 )
 from trackside.destinations.mlflow_artifacts import RunArtifacts
 from trackside.destinations.mlflow_attempts import ATTEMPTS_FILE, TRACEBACK, turn_page, upload_attempts
+from trackside.destinations.mlflow_credentials import guard_requests
 from trackside.destinations.mlflow_errors import translate, translate_opening
 from trackside.destinations.mlflow_metrics import MAX_METRICS_PER_BATCH, MetricsWay
 from trackside.destinations.mlflow_owner import OWNER_TAG, Ownership, describe_owner
@@ -268,6 +269,7 @@ class MLflowDestination:
         from mlflow.entities import Metric, Param, RunTag
         from mlflow.tracking import MlflowClient
 
+        guard_requests()
         self._metric, self._param, self._tag = Metric, Param, RunTag
         with alone_with(self._tracking_uri):
             probe_database(self._tracking_uri)

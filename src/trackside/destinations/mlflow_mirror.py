@@ -32,7 +32,8 @@ class MLflowMirror(MLflowDestination):
 
     ``run_id`` goes on with a run that exists there. With a checkpoint directory the run's id is kept in
     ``<checkpoint_dir>/.<name>/mlflow_run_id``, so that a resumed training goes on with it here too.
-    Credentials in ``tracking_uri`` are not kept on disk; a later ``trackside sync`` takes them from
+    Give its credentials in ``tracking_uri`` (``http://user:password@host``): those in the environment go to
+    the first server only. They are not kept on disk; a later ``trackside sync`` takes them from
     ``MLFLOW_TRACKING_URI`` if that is the same address.
     """
 

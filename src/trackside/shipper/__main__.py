@@ -18,6 +18,7 @@ import msgspec
 from trackside.destinations import registry
 from trackside.destinations.context import DestinationContext
 from trackside.destinations.mlflow import MLflowDestination
+from trackside.destinations.mlflow_credentials import keep_credentials
 from trackside.destinations.unusable import UnusableDestination
 from trackside.journal.directory import JournalDirectory, last_sign_ms, read_json
 from trackside.journal.meta import Meta
@@ -87,6 +88,11 @@ def make_destinations(
 ) -> list[Destination]:
     """The run's own destination first, then those beside it; ``secrets``: whole options, where masked."""
     uri = os.environ.pop(TRACKING_URI, None) or meta.target.tracking_uri
+    options = {spec.name: secrets.get(spec.name, spec.options) for spec in meta.destinations}
+    keep_credentials(
+        [uri, os.environ.get("MLFLOW_TRACKING_URI", "")],
+        beside=[str(given.get("tracking_uri", "")) for given in options.values()],
+    )
     made: list[Destination] = []
     if meta.mlflow:
         made.append(
@@ -103,7 +109,7 @@ def make_destinations(
         context = DestinationContext(
             spec.name, meta, journal.path, notice=progress.notice, run=lambda: progress.state.run
         )
-        made.append(_make(spec.kind, context, secrets.get(spec.name, spec.options)))
+        made.append(_make(spec.kind, context, options[spec.name]))
     return made
 
 

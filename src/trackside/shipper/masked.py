@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import configparser
-import contextlib
 import os
 import re
 import sys
 import threading
 from typing import TYPE_CHECKING, Any, TextIO
 
-from trackside.known_secrets import know, passwords_in, secrets_of
+from trackside.known_secrets import kept_by_mlflow, know, passwords_in, secrets_of
 from trackside.redaction import MASK, redact, secrets_among
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from trackside.shipper.environment import Renewal
 
 _KEY_BEGINS = re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----(?!.*-----END)")
@@ -76,7 +72,7 @@ def mask_output(tracking_uri: str, options: Any = None) -> None:
 
     ``options``: those of the destinations, whose secrets are known from now on.
     """
-    know([*passwords_in(tracking_uri), *secrets_among(options), *_kept_by_mlflow()])
+    know([*passwords_in(tracking_uri), *secrets_among(options), kept_by_mlflow()[1]])
     know(secrets_of(os.environ))  # those that are renewed are secrets all the same
     sys.stdout = MaskedStream(sys.stdout)
     sys.stderr = MaskedStream(sys.stderr)
@@ -86,13 +82,3 @@ def hide(renewal: Renewal) -> None:
     """Mask the credentials of ``renewal`` as well, from now on."""
     variables = {name: value for name, value in renewal.variables.items() if value}
     know([*secrets_of(variables), *passwords_in(renewal.tracking_uri or "")])
-
-
-def _kept_by_mlflow() -> Iterator[str]:
-    """The password in ``~/.mlflow/credentials``, which MLflow uses (``mlflow/utils/credentials.py``)."""
-    parser = configparser.ConfigParser(interpolation=None)
-    with contextlib.suppress(OSError, ValueError, configparser.Error):
-        parser.read(os.path.expanduser("~/.mlflow/credentials"), "utf-8")
-        password = parser.get("mlflow", "mlflow_tracking_password", fallback="")
-        if password:
-            yield password

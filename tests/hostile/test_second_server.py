@@ -1,0 +1,163 @@
+"""Credentials go to the server that they were set for: a second one is somebody else's."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import mlflow
+import pytest
+import requests
+from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
+from mlflow.tracking import MlflowClient
+
+import trackside
+from tests.faults.fake import until
+from trackside.destinations import mlflow_credentials
+from trackside.destinations.mlflow_credentials import guarded, keep_credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TOKEN = "t0ken-of-the-first-server"
+
+
+class Recorder(ThreadingHTTPServer):
+    """A server that refuses everything, repeats what it was sent, and remembers who said who they are."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.seen: list[str | None] = []
+        self.address = f"http://127.0.0.1:{self.server_port}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Recorder
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        said = self.headers.get("Authorization")
+        self.server.seen.append(said)
+        body = f"<html>no such page; your headers were: {said}, {self.headers}</html>".encode()
+        self.send_response(404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_PUT = do_GET  # noqa: N815 - http.server's names
+
+    def log_message(self, format: str, *_: Any) -> None:  # noqa: A002 - http.server's name for it
+        """Keep quiet."""
+
+
+@pytest.fixture
+def servers() -> Iterator[tuple[Recorder, Recorder]]:
+    """The first server and the second."""
+    both = Recorder(), Recorder()
+    threads = [threading.Thread(target=server.serve_forever, args=(0.02,)) for server in both]
+    for thread in threads:
+        thread.start()
+    yield both
+    for server, thread in zip(both, threads, strict=True):
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the shipper does to its process, taken back after the test."""
+    monkeypatch.setattr(mlflow_credentials, "_homes", set())
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", guarded(requests.adapters.HTTPAdapter.send))
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+
+def ask(address: str) -> None:
+    """As the shipper does, which takes the refusal for an outage."""
+    with pytest.raises(mlflow.MlflowException):
+        MlflowClient(tracking_uri=address).get_run("0" * 32)
+
+
+@pytest.mark.usefixtures("guard")
+@pytest.mark.parametrize("basic", [False, True])
+def test_requests_and_uploads(
+    servers: tuple[Recorder, Recorder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, basic: bool
+) -> None:
+    """A token, or a user and a password; the second server is sent what its own address carries."""
+    if basic:
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", TOKEN)
+    else:
+        monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", TOKEN)
+    first, second = servers
+    keep_credentials([first.address], beside=[second.address])
+    file = tmp_path / "note.txt"
+    file.write_text("x")
+    for server in servers:
+        ask(server.address)
+        with pytest.raises((requests.HTTPError, mlflow.MlflowException)):
+            HttpArtifactRepository(f"{server.address}/api/2.0/mlflow-artifacts/artifacts").log_artifact(
+                str(file)
+            )
+    ask(second.address.replace("//", "//you:yours@"))
+    assert len(first.seen) >= 2
+    assert {text and text.split()[0] for text in first.seen} == {"Basic" if basic else "Bearer"}
+    assert second.seen[:-1] == [None] * (len(second.seen) - 1)
+    assert second.seen[-1] == "Basic eW91OnlvdXJz"
+
+
+@pytest.mark.usefixtures("guard")
+def test_the_only_server_is_the_one_that_they_were_set_for(
+    servers: tuple[Recorder, Recorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the run itself in a database, the credentials can only be meant for the server beside it."""
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", TOKEN)
+    keep_credentials(["sqlite:///mlflow.db", ""], beside=[server.address for server in servers])
+    for server in servers:
+        ask(server.address)
+    assert servers[0].seen == [f"Bearer {TOKEN}"]
+    assert servers[1].seen == [None]
+
+
+def test_a_run_with_a_second_server(
+    servers: tuple[Recorder, Recorder],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The shipper tells only the first who it is, and keeps nothing of what that repeats."""
+    first, second = servers
+    monkeypatch.chdir(tmp_path)
+    for name, value in {
+        "MLFLOW_TRACKING_URI": first.address,
+        "MLFLOW_TRACKING_TOKEN": TOKEN,
+        "TRACKSIDE_START_TIMEOUT": "0.1",
+        "TRACKSIDE_EXIT_TIMEOUT": "0.1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    run = trackside.start("secrets", destinations=[{"type": "mlflow", "tracking_uri": second.address}])
+    pid = run._shipper.pid
+    try:
+        until(lambda: bool(first.seen and second.seen), timeout=90)
+        until(lambda: "Bearer ***" in read_all(run.journal.path), timeout=90)
+        kept = read_all(run.journal.path)
+    finally:
+        run.finish()
+        if pid is not None:
+            os.kill(pid, signal.SIGTERM)
+    assert set(first.seen) == {f"Bearer {TOKEN}"}
+    assert set(second.seen) == {None}
+    assert "no such page" in kept
+    assert TOKEN not in kept
+    assert TOKEN not in caplog.text
+
+
+def read_all(folder: Path) -> str:
+    """Everything in the files there: the state, the log, the journal itself."""
+    return "".join(
+        path.read_bytes().decode("utf-8", "replace") for path in folder.rglob("*") if path.is_file()
+    )
