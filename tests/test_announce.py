@@ -119,3 +119,14 @@ def test_before_an_id_there_is_the_front_page(tmp_path: Path) -> None:
         "http://host:5000 <trackside.Run 'r' (no id yet) RUNNING: 0 shipped, 0 rejected, 0 dropped>\n"
     )
     assert "logging run" not in done.stderr
+
+
+def test_an_exit_code_that_is_not_known_yet_is_not_announced_as_success(tmp_path: Path) -> None:
+    """``raise SystemExit(3)`` looks like a return until Python is gone: the last line names no status."""
+    new_database(tmp_path)
+    script = "import trackside\nrun = trackside.start('x', run_name='left')\nraise SystemExit(3)"
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        run_script(script, tmp_path)
+    assert failed.value.returncode == 3
+    assert "trackside: logged run left. To view it" in failed.value.stderr
+    assert "FINISHED" not in failed.value.stderr

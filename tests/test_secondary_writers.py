@@ -115,11 +115,14 @@ def test_a_training_restarted_after_a_kill_owns_the_run(place: Path) -> None:
     store = MlflowClient(f"sqlite:///{place}/mlflow.db")
     first = Writer(place, "first")
     first.do("emit(10)")
-    evaluation = Writer(place, "evaluation", MLFLOW_RUN_ID=first.run_id)
+    evaluation = Writer(place, "evaluation", MLFLOW_RUN_ID=first.run_id, TRACKSIDE_QUIET="off")
     first.kill()
     second = Writer(place, "second", MLFLOW_RUN_ID=first.run_id)
     assert f"resuming run {first.run_id} " in second.log.read_text()
     assert evaluation.end("raise ValueError('of the evaluation')") == 1
+    told = evaluation.log.read_text()
+    assert "logged run " in told  # the status is not the evaluation's to tell
+    assert " is FAILED" not in told
     assert second.end("emit(10, start=10)") == 0
     until(lambda: all_delivered(place), 60)
     run = store.get_run(first.run_id)

@@ -221,6 +221,11 @@ class ProcessHooks:
         if self._exit_argument is not None and self._exit_argument[2] is not None:
             self._bus.emit(msgspec.structs.replace(self._exit_argument[2], kind="crashed"))
 
+    @property
+    def knows_exit_code(self) -> bool:
+        """Whether the program has told the code that it leaves with."""
+        return self._exit_argument is not None
+
     def note_exit(self, error: BaseException | None) -> None:
         """Keep what ``error`` tells of the exit, if it is a ``SystemExit`` that is on its way."""
         if isinstance(error, SystemExit):

@@ -296,7 +296,7 @@ class Run:
         self._delivered = self._delivery.wait_for_end()
         self._delivery.run_info(wait=False)
         # An exception on its way may yet make it FAILED: the exit says how that came out.
-        self._announce(f"run {{}} is {self.status}" if self._open_end is None else "logged run {}")
+        self._announce_end(self.status, certain=self._delivered and self._open_end is None)
         self._final_counts = self._delivery.counts()  # the journal goes once the shipper is released
         if self._open_end is None:
             self._let_shipper_go()
@@ -414,6 +414,15 @@ class Run:
             look = how_to_look(self.tracking_uri, self._page(info))
             announce(what.format(info.name or info.run_id) + f". {look}")
 
+    def _announce_end(self, status: RunStatus, *, certain: bool) -> None:
+        """Tell the user how the run ended, if that is ``certain``, and this process decides it.
+
+        Otherwise the run's page may show another status, now or later.
+        """
+        info = self._delivery.run_info(wait=False)
+        owned = info is None or not info.joined
+        self._announce(f"run {{}} is {status}" if certain and owned else "logged run {}")
+
     def _page(self, info: RunInfo | None) -> str:
         if info is None:
             return front_page(self.tracking_uri)
@@ -459,9 +468,12 @@ class Run:
             return
         status: RunStatus = self.status if self.status != "RUNNING" else "FINISHED"
         self._fluent.end(status)
-        if self._delivery.wait_for_end():
+        delivered = self._delivery.wait_for_end()
+        if delivered:
             self._hold_exit()
-        self._announce(f"run {{}} is {status}")
+        # `raise SystemExit(3)` looks like a return until after this: promise nothing of it.
+        known = status != "FINISHED" or self._hooks.knows_exit_code
+        self._announce_end(status, certain=delivered and known)
 
     def _last_step_before(self) -> int | None:
         """The last step of the attempts before this one; None in a new run."""
