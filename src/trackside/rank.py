@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 #   https://docs.pytorch.org/docs/stable/elastic/run.html#environment-variables
 # horovodrun: https://horovod.readthedocs.io (horovod/runner/gloo_run.py sets HOROVOD_RANK for each process)
 # Open MPI: https://docs.open-mpi.org/en/main/tuning-apps/environment-var.html
-# MVAPICH2: https://mvapich.cse.ohio-state.edu/userguide/ (MV2_COMM_WORLD_RANK)
+# MVAPICH: https://mvapich.cse.ohio-state.edu/userguide/ (MV2_COMM_WORLD_RANK, from version 3 MVP_)
 # jsrun: https://www.ibm.com/docs/en/spectrum-lsf (JSM_NAMESPACE_RANK)
 # PMIx: https://pmix.github.io (PMIX_RANK, of prterun, and of srun with --mpi=pmix)
 # PMI: what MPICH's Hydra and Intel MPI set
@@ -39,6 +39,7 @@ RANK_VARIABLES = (
     "HOROVOD_RANK",
     "OMPI_COMM_WORLD_RANK",
     "MV2_COMM_WORLD_RANK",
+    "MVP_COMM_WORLD_RANK",
     "JSM_NAMESPACE_RANK",
     "PMIX_RANK",
     "PMI_RANK",
@@ -57,6 +58,7 @@ WORLD_SIZE_VARIABLES = (
     "HOROVOD_SIZE",
     "OMPI_COMM_WORLD_SIZE",
     "MV2_COMM_WORLD_SIZE",
+    "MVP_COMM_WORLD_SIZE",
     "JSM_NAMESPACE_SIZE",
     "PMI_SIZE",
     "JAX_NUM_PROCESSES",
