@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 
 import pytest
 
@@ -49,6 +50,19 @@ def test_the_command_for_a_local_store_can_be_pasted(uri: str, store: str) -> No
     program, *rest = shlex.split(command)
     assert program == "mlflow" or os.access(program, os.X_OK)
     assert rest[-3:] == ["ui", "--backend-store-uri", store]
+
+
+@pytest.mark.parametrize("executable", ["", None, "/opt/studio/bin/studio"])
+@pytest.mark.parametrize("prefix", [sys.prefix, "/nowhere"])
+def test_the_command_never_starts_an_application_that_embeds_python(
+    executable: str | None, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There, and where Python does not know its own path, it is the environment's ``mlflow``."""
+    monkeypatch.setattr(sys, "executable", executable)
+    monkeypatch.setattr(sys, "prefix", prefix)
+    program, *rest = shlex.split(serve_command("/data/mlruns") or "")
+    assert program in {"python", "mlflow"} or os.access(program, os.X_OK)
+    assert rest[-3:] == ["ui", "--backend-store-uri", "/data/mlruns"]
 
 
 def test_what_serves_itself_needs_no_command() -> None:

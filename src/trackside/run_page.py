@@ -24,6 +24,7 @@ _PAGE = "/#/experiments/{experiment}/runs/{run}/model-metrics?workflowType=machi
 _SERVERS = ("http://", "https://")
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _BULK = "trackside+"
+_INTERPRETERS = ("python", "pypy")
 
 
 def run_page(tracking_uri: str, experiment_id: str, run_id: str) -> str:
@@ -71,8 +72,13 @@ def how_to_look(tracking_uri: str, page: str) -> str:
 
 
 def mlflow_command() -> str:
-    """``mlflow`` if that is this interpreter's, else the path of the one beside the interpreter."""
-    beside = os.path.join(os.path.dirname(sys.executable), "mlflow")
-    if not os.access(beside, os.X_OK):
-        return f"{shlex.quote(sys.executable)} -m mlflow"
-    return "mlflow" if shutil.which("mlflow") == beside else shlex.quote(beside)
+    """``mlflow`` if that is this interpreter's, else the path of the one in the same environment.
+
+    ``sys.executable`` may be empty, or an application that embeds Python, which is never the command.
+    """
+    for folder in (os.path.dirname(sys.executable or ""), os.path.join(sys.prefix, "bin")):
+        program = os.path.join(folder, "mlflow")
+        if folder and os.access(program, os.X_OK):
+            return "mlflow" if shutil.which("mlflow") == program else shlex.quote(program)
+    is_python = os.path.basename(sys.executable or "").lower().startswith(_INTERPRETERS)
+    return f"{shlex.quote(sys.executable) if is_python else 'python'} -m mlflow"
