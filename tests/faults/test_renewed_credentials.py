@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from tests.faults.servers import wait_until
 from tests.faults.training import _clean_environment
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from mlflow.tracking import MlflowClient
@@ -108,10 +110,13 @@ emit(20, 20)
 """
 
 
+SYNC = (sys.executable, "-m", "trackside", "sync", "--dir", "journals", "--give-up-after")
+
+
 def sync(directory: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run ``trackside sync`` in ``directory``."""
     return subprocess.run(
-        [sys.executable, "-m", "trackside", "sync", "--dir", "journals", "--give-up-after", "0.5"],
+        [*SYNC, "0.5"],
         cwd=directory,
         env={**_clean_environment(), **environment},
         capture_output=True,
@@ -121,10 +126,29 @@ def sync(directory: Path, **environment: str) -> subprocess.CompletedProcess[str
     )
 
 
+@contextlib.contextmanager
+def killed_at_last(command: list[str], directory: Path, **environment: str) -> Iterator[None]:
+    """``command`` runs in ``directory`` for the block, and is then killed."""
+    with subprocess.Popen(
+        command,
+        cwd=directory,
+        env={**_clean_environment(), **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            yield
+        finally:
+            process.kill()
+
+
 def test_sync_takes_over_from_a_shipper_that_can_not_deliver(
     play: Play, proxy: FaultProxy, client: MlflowClient, tmp_path: Path
 ) -> None:
-    """It lingers with a dead token; ``sync`` has a good one. With another bad one it says so: exit code 1."""
+    """It lingers with a dead token; ``sync`` has a good one. With another bad one it says so: exit code 1.
+
+    The same goes for the shipper that a ``sync`` with a dead token leaves behind when it is killed.
+    """
     guard = Guard(proxy, bearer("first"))
     training = play(LEFT_BEHIND, MLFLOW_TRACKING_TOKEN="first", TRACKSIDE_EXIT_TIMEOUT="0.5")
     training.wait_to_be_asked("expired")
@@ -137,6 +161,11 @@ def test_sync_takes_over_from_a_shipper_that_can_not_deliver(
     assert bad.returncode == 1
     assert "unfinished" in bad.stdout, bad.stdout + bad.stderr
     assert training.state.pid != shipper
+    shipper = training.state.pid
+    with killed_at_last([*SYNC, "1h"], tmp_path, MLFLOW_TRACKING_TOKEN="third"):
+        wait_until(
+            lambda: training.state.pid != shipper and training.state.phase == "retrying", 30, training.log
+        )
     begun = time.monotonic()
     good = sync(tmp_path, MLFLOW_TRACKING_TOKEN="second")
     assert (good.returncode, "delivered" in good.stdout) == (0, True), good.stdout + good.stderr

@@ -105,6 +105,11 @@ def ships(command: Sequence[str], journal: JournalDirectory) -> bool:
     return str(journal.path) in command and any("trackside.shipper" in word for word in command)
 
 
+def is_forked(command: Sequence[str]) -> bool:
+    """Whether ``command`` is that of the process that forks shippers for ``sync``, and of its forks."""
+    return any("from trackside.shipper.fork_server import" in word for word in command)
+
+
 def spawn(
     command: list[str],
     *,

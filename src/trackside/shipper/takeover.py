@@ -4,12 +4,14 @@ A shipper whose trainer is dead goes on trying for an hour, with the credentials
 Nobody can give it new ones, but ``trackside sync`` has those of its own environment.
 
 Invariants: only a shipper that says it fails is asked, so one that delivers is never disturbed. Only a
-process of this machine that is this journal's shipper, by its command line, gets the signal.
+process of this machine that is this journal's shipper gets the signal: by its command line, or, if another
+``sync`` has forked it, by the lock that it holds open.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import time
 from typing import TYPE_CHECKING
@@ -19,7 +21,7 @@ import psutil
 from trackside.journal.directory import read_json
 from trackside.journal.meta import State
 from trackside.shipper.lock import is_locked
-from trackside.shipper.spawn import ships
+from trackside.shipper.spawn import is_forked, ships
 
 if TYPE_CHECKING:
     from trackside.journal.directory import JournalDirectory
@@ -57,10 +59,21 @@ def take_over(journal: JournalDirectory) -> bool:
 def _ask(pid: int, journal: JournalDirectory) -> bool:
     try:
         process = psutil.Process(pid)
-        if not ships(process.cmdline(), journal):
+        if not _is_shipper(process, journal):
             return False
         process.send_signal(signal.SIGTERM)  # psutil checks that it is still the same process
     except psutil.Error:
         return False
     logger.info("asked the shipper (process %s) of %s to leave", pid, journal.path)
     return True
+
+
+def _is_shipper(process: psutil.Process, journal: JournalDirectory) -> bool:
+    """Whether ``process`` ships ``journal``. Raises ``psutil.Error``."""
+    command = process.cmdline()
+    if ships(command, journal):
+        return True
+    if not is_forked(command):
+        return False
+    lock = os.path.realpath(journal.lock)
+    return any(file.path == lock for file in process.open_files())
