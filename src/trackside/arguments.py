@@ -9,7 +9,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from trackside.errors import CoercionError, ConfigurationError
+from trackside.known_secrets import know
 from trackside.params import to_plain
+from trackside.redaction import secrets_among
 
 __all__ = ["checked_config", "checked_depth", "checked_folder", "checked_signals"]
 
@@ -22,7 +24,7 @@ def checked_config(config: Any) -> Any:
     if config is None:
         return None
     try:
-        to_plain(config)
+        plain = to_plain(config)
     except CoercionError as error:
         if isinstance(config, (str, os.PathLike)):
             msg = (
@@ -32,6 +34,7 @@ def checked_config(config: Any) -> Any:
         else:
             msg = str(error).replace("a config must be", "config must be", 1)
         raise ConfigurationError(msg) from error
+    know(secrets_among(plain))  # an exception may quote them, on any rank
     return config
 
 

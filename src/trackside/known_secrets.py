@@ -31,6 +31,9 @@ __all__ = ["kept_by_mlflow", "know", "known_pattern", "passwords_in", "secrets_o
 SHORTEST = 6
 """Characters below which a value is not looked for by itself."""
 
+SHORTEST_IN_USE = 4
+"""The same for a credential that is in use for sure."""
+
 LONG = 8
 """Characters from which a value is looked for within words, too."""
 
@@ -45,7 +48,8 @@ _COMMON = frozenset(
     "access admin administrator anonymous authenticate bearer cookie credential credentials database "
     "default disabled enabled example experiment hidden localhost metrics mlflow mlflow-admin "
     "nothing optional password password1 postgres postgresql private public required root secret secrets "
-    "service string tracking trackside training unknown username validation".split()
+    "service string tracking trackside training unknown username validation adam data demo epoch file guest "
+    "host http https line local loss main model name none null pass step test token train true user".split()
 )
 # Of shells: directories.
 _NOT_SECRET_VARIABLES = frozenset({"PWD", "OLDPWD"})
@@ -57,10 +61,10 @@ _NOT_BY_PATH = re.compile(r"(?i)(?:secret|access|api|account|storage)_?(?:access
 _told: set[str] = set()
 
 
-def know(values: Iterable[str]) -> None:
+def know(values: Iterable[str], *, shortest: int = SHORTEST) -> None:
     """From now on mask these wherever they appear; those too short or common are left out."""
     for value in values:
-        if len(_told) < _MOST_TOLD and _is_distinct(value):
+        if len(_told) < _MOST_TOLD and _is_distinct(value, shortest):
             _told.add(value)
 
 
@@ -109,9 +113,9 @@ def _is_secret_variable(name: str, value: str) -> bool:
     return not (by_custom_a_file and _PATH.match(value))
 
 
-def _is_distinct(value: str) -> bool:
+def _is_distinct(value: str, shortest: int = SHORTEST) -> bool:
     """Whether ``value`` can be looked for in any text without masking what is not meant."""
-    if not SHORTEST <= len(value) <= _LONGEST or value.lower() in _COMMON or MASK in value:
+    if not shortest <= len(value) <= _LONGEST or value.lower() in _COMMON or MASK in value:
         return False
     if value.replace(".", "").isdigit() and len(value) < LONG:
         return False

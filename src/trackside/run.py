@@ -35,7 +35,7 @@ from trackside.journal.directory import (
     write_atomically,
 )
 from trackside.journal.writer import JournalWriter
-from trackside.known_secrets import know, passwords_in
+from trackside.known_secrets import SHORTEST_IN_USE, know, passwords_in
 from trackside.launcher import is_in_a_job
 from trackside.lifecycle import LifecycleSubscriber
 from trackside.open_end import OpenEnd, conclude_earlier
@@ -102,7 +102,8 @@ class Run:
         self._settings = settings
         self._bus = bus
         self._tracking_uri = target.tracking_uri
-        know([*passwords_in(target.tracking_uri), *secrets_among(destinations.secrets)])
+        know(passwords_in(target.tracking_uri), shortest=SHORTEST_IN_USE)
+        know(secrets_among(destinations.secrets))
         target = msgspec.structs.replace(target, tracking_uri=mask_address(target.tracking_uri))
         label = target.run_name or target.experiment_name or "run"
         self.journal: JournalDirectory = create_directory(settings.directory, label)

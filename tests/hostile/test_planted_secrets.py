@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.hostile.innocent_keys import KEYS
+from trackside.arguments import checked_config
 from trackside.journal.format import ConfigRecord, encode
 from trackside.known_secrets import know
 from trackside.params import flatten_params, to_plain
@@ -260,6 +261,16 @@ def test_what_counts_as_known(monkeypatch: pytest.MonkeyPatch) -> None:
         assert secret not in redact(f"got {secret}")
     innocent = "mlflow true <padding> 40960000 /home/somebody/x /home/me/key.json 12345 parallel"
     assert redact(innocent) == innocent
+
+
+def test_what_is_told_is_known() -> None:
+    """A configuration's secrets, on every rank; a credential in use may be short, and then stands alone."""
+    checked_config({"db": {"password": X, "name": "imagenet"}})
+    assert redact(f"refused {X} for imagenet") == "refused *** for imagenet"
+    know(["s3s4"])
+    assert redact("the s3s4") == "the s3s4"
+    know(["s3s4", "loss", "1234"], shortest=4)
+    assert redact("the s3s4 of res3s4x, loss 1234") == "the *** of res3s4x, loss 1234"
 
 
 def test_a_changed_environment_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from trackside.journal.directory import JournalDirectory
 from trackside.journal.files import DIRECTORY_MODE
 from trackside.journal.outbox import Outbox
 from trackside.journal.progress import Progress
-from trackside.redaction import mask_address, with_credentials
+from trackside.redaction import mask_address, redact, with_credentials
 from trackside.settings import absolute_tracking_uri
 from trackside.tracking_address import checked_address
 
@@ -56,7 +56,7 @@ class MLflowMirror(MLflowDestination):
             tracking_uri=mask_address(uri),
             experiment_name=experiment_name or own.experiment_name,
             experiment_id=None if experiment_name else own.experiment_id,
-            run_name=run_name or own.run_name,
+            run_name=redact(run_name or own.run_name or "") or None,
             run_id=run_id,
             required_run=run_id is not None,
             artifact_location=artifact_location,

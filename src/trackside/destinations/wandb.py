@@ -34,6 +34,7 @@ from trackside.errors import (
     UnauthorisedError,
 )
 from trackside.journal.files import read_json, write_atomically
+from trackside.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,10 +100,10 @@ class WandbDestination:
         self._init = {
             "project": project or file_name(target.experiment_name or "trackside").translate(_NOT_IN_PROJECT),
             "entity": entity,
-            "name": run_name or target.run_name,
+            "name": redact(run_name or target.run_name or "") or None,
             "id": id or context.meta.journal_id,
-            "tags": list(tags) or None,
-            "notes": notes,
+            "tags": [redact(tag) for tag in tags] or None,
+            "notes": None if notes is None else redact(notes),
             "group": group,
             "job_type": job_type,
         }

@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, TextIO
 
-from trackside.known_secrets import kept_by_mlflow, know, passwords_in, secrets_of
+from trackside.known_secrets import SHORTEST_IN_USE, kept_by_mlflow, know, passwords_in, secrets_of
 from trackside.redaction import MASK, redact, secrets_among
 
 if TYPE_CHECKING:
@@ -72,7 +72,9 @@ def mask_output(tracking_uri: str, options: Any = None) -> None:
 
     ``options``: those of the destinations, whose secrets are known from now on.
     """
-    know([*passwords_in(tracking_uri), *secrets_among(options), kept_by_mlflow()[1]])
+    in_use = [os.environ.get(name, "") for name in ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")]
+    know([*in_use, *passwords_in(tracking_uri), kept_by_mlflow()[1]], shortest=SHORTEST_IN_USE)
+    know(secrets_among(options))
     know(secrets_of(os.environ))  # those that are renewed are secrets all the same
     sys.stdout = MaskedStream(sys.stdout)
     sys.stderr = MaskedStream(sys.stderr)
@@ -81,4 +83,4 @@ def mask_output(tracking_uri: str, options: Any = None) -> None:
 def hide(renewal: Renewal) -> None:
     """Mask the credentials of ``renewal`` as well, from now on."""
     variables = {name: value for name, value in renewal.variables.items() if value}
-    know([*secrets_of(variables), *passwords_in(renewal.tracking_uri or "")])
+    know([*secrets_of(variables), *passwords_in(renewal.tracking_uri or "")], shortest=SHORTEST_IN_USE)
