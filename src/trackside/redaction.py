@@ -41,6 +41,8 @@ __all__ = [
 _NAME_KEYS = ("name", "key", "variable", "var", "header", "option")
 _VALUE_KEYS = ("value", "val", "default", "content")
 _PAIR = 2
+# Secret in the company of the section's name only, as "api key" is.
+_VAGUE_KEYS = frozenset({"key", "pass", "pat", "code"})
 
 
 def redact(text: str) -> str:
@@ -106,28 +108,29 @@ class _Redaction:
             text = self._known.sub(MASK, text)
         return mask_forms(text)
 
-    def any(self, plain: Any) -> Any:
+    def any(self, plain: Any, name: str = "") -> Any:
         if isinstance(plain, str):
             return self.text(plain)
         if isinstance(plain, dict):
-            return self._dict(plain)
+            return self._dict(plain, name)
         if isinstance(plain, (list, tuple)):
             return self._sequence(plain)
         if isinstance(plain, (bytes, bytearray)):
             return self.text(bytes(plain).decode("latin-1")).encode("latin-1")
         return plain
 
-    def entry(self, key: str, value: Any) -> Any:
+    def entry(self, key: str, value: Any, section: str = "") -> Any:
         if value is None or isinstance(value, bool) or value == "":
             return value
-        return MASK if is_secret(key, value) else self.any(value)
+        name = f"{section}.{key}" if section and key.lower() in _VAGUE_KEYS else key
+        return MASK if is_secret(name, value) else self.any(value, key)
 
-    def _dict(self, plain: dict[Any, Any]) -> dict[Any, Any]:
+    def _dict(self, plain: dict[Any, Any], section: str) -> dict[Any, Any]:
         named = _named_values(plain)
         masked: dict[Any, Any] = {}
         for key, value in plain.items():
             name = self._key(key, masked)
-            masked[name] = MASK if key in named else self.entry(str(key), value)
+            masked[name] = MASK if key in named else self.entry(str(key), value, section)
         return masked
 
     def _key(self, key: Any, taken: dict[Any, Any]) -> Any:

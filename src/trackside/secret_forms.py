@@ -107,6 +107,7 @@ _KNOWN_MAKE = re.compile(
     r"|pypi-[\w\-]{50,}|SG\.[\w\-]{16,}\.[\w\-]{16,}|hv[sb]\.[\w\-]{20,}|dckr_pat_[\w\-]{20,}"
     r"|nvapi-[\w\-]{30,}|gsk_[A-Za-z0-9]{30,}|eyJ[\w\-]{8,}\.eyJ[\w\-]{8,}\.[\w\-]{8,})"
 )
+_SHORTEST_MAKE = 14
 # Query parameters that are secret though a config's key of that name need not be.
 _SECRET_PARAMETERS = frozenset(
     "key sig signature x-amz-signature sharedaccesssignature pass code odbc_connect".split()
@@ -114,9 +115,9 @@ _SECRET_PARAMETERS = frozenset(
 _PARAMETER = re.compile(r"""(?P<lead>[?&;](?P<name>[A-Za-z][\w.\-]{0,99})=)(?!\*{3}|['"])[^&;#\s'"]+""")
 
 # Without one of these no expression but those of addresses and known makes can match.
-_STEMS = tuple(
-    "pass pwd secret token key auth cred cookie otp bearer basic jwt pat connection password code "
-    "identified curl mysql login redis-cli".split()
+_STEM = re.compile(
+    "pass|pwd|secret|token|key|auth|cred|cookie|otp|bearer|basic|jwt|pat|connection|code|identified|curl|"
+    "mysql|login|redis-cli"
 )
 # What stands after a name in source code, or says that there is no value.
 _NOT_A_VALUE = re.compile(
@@ -142,16 +143,20 @@ def mask_address(text: str) -> str:
         text = _WEBHOOK.sub(_keep_lead, text)
     if "-----BEGIN" in text or "AGE-SECRET" in text:
         text = _PRIVATE_KEY.sub(MASK, text)
-    return _SCHEME.sub(_keep_lead, _KNOWN_MAKE.sub(MASK, text))
+    if len(text) >= _SHORTEST_MAKE:
+        text = _SCHEME.sub(_keep_lead, _KNOWN_MAKE.sub(MASK, text))
+    return text
 
 
 def mask_forms(text: str) -> str:
     """``text`` with everything as ``***`` that has the form of a secret."""
+    if len(text) < _SHORTEST_MAKE and text.isidentifier():  # most keys and values of a configuration
+        return text
     text = mask_address(text)
     if "@" in text and ":" in text:
         text = _BARE_USERINFO.sub(_mask_bare, text)
     lower = text.lower()
-    if not any(stem in lower for stem in _STEMS):
+    if _STEM.search(lower) is None:
         return text
     for stem, mask in _STEPS:
         if stem in lower:

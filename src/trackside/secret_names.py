@@ -11,6 +11,7 @@ Then the word before it decides (``auth``: yes; ``pad``: no). Where that says no
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -65,6 +66,11 @@ _ML_TOKEN_WORDS = frozenset(
     "vocab word".split()
 )
 
+# Part of every name that stands for a secret, if word boundaries are left out.
+_STEM = re.compile(
+    r"pass|pwd|secret|cred|bearer|otp|cookie|key|pat|token|authorization|auth|jwt|connection|code",
+    re.IGNORECASE,
+)
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _SPECIAL_TOKEN = re.compile(r"\s*(?:[<\[{(|].{0,60}[>\])}|]|\u2581.{0,60})\s*", re.DOTALL)
 _SHORTEST_TOKEN = 8
@@ -73,7 +79,7 @@ _PAIR = 2
 
 def is_secret(name: str, value: Any) -> bool:
     """Whether ``value``, under ``name``, is a secret."""
-    words = [word.lower() for word in _WORD.findall(name)]
+    words = list(_words(name))
     if not words or words[-1] in _ABOUT_WORDS:
         return False
     if any(pair in _SECRET_PAIRS for pair in pairwise(words)):
@@ -87,6 +93,14 @@ def is_secret(name: str, value: Any) -> bool:
     if words[-1] in {"pass", "auth"}:
         return len(words) == 1 and _is_text_or_pair(value)
     return _is_secret_token(words, value)
+
+
+@lru_cache(maxsize=4096)
+def _words(name: str) -> tuple[str, ...]:
+    """The words of a name that may stand for a secret; none for most names, which is soon told."""
+    if _STEM.search(name) is None:
+        return ()
+    return tuple(word.lower() for word in _WORD.findall(name))
 
 
 def _is_text_or_pair(value: Any) -> bool:

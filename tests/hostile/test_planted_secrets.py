@@ -36,6 +36,7 @@ TEXTS = [
     f"curl -H 'X-Api-Key: {X}' https://host",
     f"sshpass -p {X} ssh host",
     f"mysql -p{X} -u root",
+    f"=== Running 'docker run --rm -e AWS_SECRET_ACCESS_KEY={X} -e AWS_REGION=eu me/image' ===",
     f"docker login -u me -p {X} registry.io",
     # assignments
     f"DB_PASSWORD={X}",
@@ -123,6 +124,8 @@ CONFIGS: list[Any] = [
     {"id_rsa": f"-----BEGIN EC PRIVATE KEY-----\n{X}\n-----END EC PRIVATE KEY-----"},
     {f"https://me:{X}@host": 1},
     {"github_pat": X, "jwt": X},
+    {"logger": {"wandb": {"key": X, "project": "p"}}},
+    {"docker_env": {"environment": [["MLFLOW_SNOW_PWD", X], "MLFLOW_SNOW_USER"]}},
 ]
 
 
