@@ -109,6 +109,13 @@ def test_the_exit_code_is_the_kernels_then_the_c_librarys_then_pythons() -> None
     assert known(dead=True, ending=Ending(killed_by=9)).killed_by == 9
 
 
+def test_what_was_killed_has_no_exit_code() -> None:
+    """One that was noted all the same is a forked child's, unless Python was on its way out."""
+    killed = {"dead": True, "ending": Ending(killed_by=9), "exit_code": 7}
+    assert known(**killed).exit_code is None
+    assert known(record("exited"), **killed).exit_code == 7
+
+
 def test_another_ranks_crash() -> None:
     """The first crash is the cause, whichever rank it was on."""
     note = CrashNote(3, 100, "ValueError", "boom", "lines")

@@ -46,7 +46,9 @@ def gather(
     stop_times = [seen[number].first_ms for number in stops & set(seen)]
     if known.terminating is not None:
         stop_times.append(known.terminating_ms)
-    code = next((c for c in (ending.exit_code, exit_code, known.exit_code) if c is not None), None)
+    # Killed before it reached Python's exit, it left with no code at all.
+    noted = None if ending.killed_by is not None and not known.exited else exit_code
+    code = next((c for c in (ending.exit_code, noted, known.exit_code) if c is not None), None)
     return replace(
         known,
         terminate_signals=frozenset(stops),
