@@ -88,6 +88,27 @@ def test_a_run_says_where_to_look(tmp_path: Path) -> None:
     assert after[3] == f"LOG trackside run logged is FINISHED. {look}"
 
 
+def test_a_resumed_run_says_so_to_a_script_without_logging(tmp_path: Path) -> None:
+    """Which run it is, how that one ended and its last step, once."""
+    new_database(tmp_path)
+    script = (
+        "import sys, trackside\n"
+        "for _ in range(2):\n"
+        "    print('start', file=sys.stderr)\n"
+        "    run = trackside.start('x', run_name='r', checkpoint_dir='checkpoints')\n"
+        "    trackside.log({'loss': 0.5}, step=7)\n"
+        "    run.finish('FAILED')\n"
+        "print(run.run_id)\n"
+    )
+    done = run_script(script, tmp_path)
+    run_id = done.stdout.strip()
+    first, resumed = done.stderr.split("start\n")[1:]
+    assert "resuming" not in first
+    assert resumed.startswith(f"trackside: resuming run {run_id} (r), which ended as FAILED at ")
+    assert resumed.splitlines()[0].endswith(" UTC, last step 7")
+    assert resumed.count("resuming") == 1
+
+
 def test_a_crash_says_where_to_look_too(tmp_path: Path) -> None:
     """Behind the traceback, since that is when people look at a run."""
     new_database(tmp_path)

@@ -215,12 +215,13 @@ def test_nothing_to_deliver(journals: Path) -> None:
 
 
 def test_sync_delivers_all_that_lie_here(journals: Path, results: dict[str, Any]) -> None:
-    """A line each, on stdout; the progress bar is on stderr."""
+    """A line each, on stdout; a terminal shows progress bars on stderr, a log has the lines only."""
     names = sorted(make(journals).name for _ in range(2))
     results["detail"] = "4 points"
     result = trackside("sync", "--give-up-after", "7", "--tracking-uri", "http://there:5000")
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [f"{name}: delivered (4 points)" for name in names]
+    assert result.stderr == ""
     assert results["options"] == {"tracking_uri": "http://there:5000", "give_up_after": 7.0}
     assert len(results["starters"]) == 1, "one process imports MLflow for all of them"
 

@@ -96,11 +96,15 @@ class Delivery:
         return self._info
 
     def _learn(self, state: State | None) -> None:
-        """Remember what the shipper says of the run, and log once what became of a run that was there."""
+        """Remember what the shipper says of the run, and say once what became of a run that was there.
+
+        A script that sets up no logging gets to see it, too: which run its metrics go into is never a detail.
+        """
         if self._info is None and state is not None and state.run is not None:
             self._info = state.run
             if self._info.opening is not None:
-                logger.info("%s", self._info.opening)
+                tell = logger.info if self._settings.quiet else announce
+                tell(self._info.opening)
 
     def _wait_for_run(self) -> State | None:
         if not self.online or not self._meta.mlflow:

@@ -86,7 +86,8 @@ def _deliver(
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
     tasks: dict[str, TaskID] = {}
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
 
         def show(journal: JournalDirectory, done: int, total: int) -> None:
             if journal.name not in tasks:
