@@ -257,12 +257,14 @@ def test_what_counts_as_known(monkeypatch: pytest.MonkeyPatch) -> None:
         "PWD": "/home/somebody",
         "GOOGLE_APPLICATION_CREDENTIALS": "/home/me/key.json",
         "DB_PASSWORD": "12345",
+        "CREDENTIALS_DIRECTORY": "/run/credentials/a.service",
         "TOKENIZERS_PARALLELISM": "parallel",
     }.items():
         monkeypatch.setenv(name, value)
     for secret in ("s@rong-one", "s%40rong-one", "tok3n-v4lue", "/abc+defghijklmnop"):
         assert secret not in redact(f"got {secret}")
     innocent = "mlflow true <padding> 40960000 /home/somebody/x /home/me/key.json 12345 parallel"
+    innocent += " /run/credentials/a.service"
     assert redact(innocent) == innocent
 
 
