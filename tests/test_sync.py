@@ -131,6 +131,12 @@ def test_delivered(tmp_path: Path, shipper: Callable[..., Shipper]) -> None:
             "refused connection",
         ),
         (EXIT_LOCKED, {}, "busy", "another shipper is at work on it"),
+        (
+            EXIT_LOCKED,
+            {"phase": "shipping", "artifacts_error": "no such store"},
+            "unfinished",
+            "another shipper keeps it and fails: no such store",
+        ),
         (-9, {}, "unfinished", "see "),
     ],
 )

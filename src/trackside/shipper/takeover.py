@@ -35,12 +35,12 @@ POLL = 0.05
 
 
 def failing_with(journal: JournalDirectory) -> str | None:
-    """What the shipper of ``journal`` fails with; None when it does not fail."""
+    """What the shipper of ``journal`` fails with, be it only files; None when it does not fail."""
     state = read_json(journal.state, State)
     if state is None:
         return None
     errors = [lane.error for lane in state.lanes.values() if lane.error]
-    return state.error if state.phase == "retrying" else next(iter(errors), None)
+    return state.error if state.phase == "retrying" else next(iter(errors), state.artifacts_error)
 
 
 def take_over(journal: JournalDirectory) -> bool:
