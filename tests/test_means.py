@@ -30,6 +30,8 @@ def said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> p
         (torch.ones(2, 3, 32, 32), "it looks like an image"),
         (np.zeros((28, 28), dtype=np.uint8), "it looks like an image"),
         (torch.zeros(28, 28, dtype=torch.uint8), "mlflow.log_image()"),
+        (torch.zeros(3, 8, 8), "mlflow.log_image() with one image of shape (height, width, channels)"),
+        (torch.zeros(4, 8, 8, 3), "mlflow.log_image() with one image of shape (height, width, channels)"),
         (torch.zeros(1000), "it looks like a distribution"),
         (np.ones((64, 64)), "mlflow.log_figure() with a histogram"),
         (pd.DataFrame({"a": [1, 2], "b": [3, 4]}), "it looks like a table"),

@@ -58,13 +58,22 @@ def _remedy(name: Any, value: Any) -> str:
     if _is_table(value):
         return "it looks like a table: to keep it, call run.activate(), then mlflow.log_table()"
     if _is_image(value):
-        return "it looks like an image: to keep it, call run.activate(), then mlflow.log_image()"
+        return (
+            f"it looks like an image: to keep it, call run.activate(), then mlflow.log_image(){_how(value)}"
+        )
     if element_count(value) > _MANY:
         return (
             "it looks like a distribution: to keep more of it, log its quantiles under names of their own, "
             "or call run.activate(), then mlflow.log_figure() with a histogram"
         )
     return f"to keep each as {name}/0, {name}/1, ..., log {{{name!r}: dict(enumerate(values))}}"
+
+
+def _how(value: Any) -> str:
+    """What MLflow's call wants, where the array as it is would be refused: one image, channels last."""
+    shape = _shape(value)
+    as_it_is = len(shape) == 2 or (len(shape) == 3 and shape[-1] in _CHANNELS)  # noqa: PLR2004
+    return "" if as_it_is else " with one image of shape (height, width, channels)"
 
 
 def _shape(value: Any) -> tuple[int, ...]:
