@@ -34,6 +34,7 @@ os.close(descriptor)
 {before}
 if hold.arm({timeout}):
     note.note_before()
+    Path(str(seen) + ".armed").touch()
 else:
     print("not armed")
 raise SystemExit(3)
@@ -43,6 +44,12 @@ ACTING = """
         time.sleep(0.01)
     seen.write_text(str(read_exit_code(path)))
     let_go(descriptor)
+"""
+
+
+DYING = """
+    while not Path(str(seen) + ".armed").exists():
+        time.sleep(0.01)
 """
 
 
@@ -79,7 +86,7 @@ def test_it_waits_for_a_while_only(tmp_path: Path) -> None:
 
 def test_a_dead_shipper_holds_up_nothing(tmp_path: Path) -> None:
     """The write fails, and the exit code is what it was."""
-    code, seconds, said = play(tmp_path, "", timeout=60)
+    code, seconds, said = play(tmp_path, DYING, timeout=60)
     assert (code, said) == (3, "")
     assert seconds < 50
 

@@ -171,7 +171,7 @@ def test_offline_parent_and_child(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", OFFLINE], env=environment, cwd=tmp_path, timeout=100, check=True)
     child = next(path for path in journals.iterdir() if "child" in path.name)
     assert sync_journal(JournalDirectory(child)).result == "delivered"
-    until(lambda: not journals.exists(), timeout=60)
+    until(lambda: not any(journals.glob("*/meta.json")), timeout=60)
     assert_nested(uri)
 
 
@@ -214,7 +214,7 @@ def test_an_active_run_is_the_parent(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("is active here, so this run is nested under it") == 1
-    until(lambda: not (tmp_path / "journals").exists(), timeout=60)
+    until(lambda: not any((tmp_path / "journals").glob("*/meta.json")), timeout=60)
     assert_nested(uri)
 
 

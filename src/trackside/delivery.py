@@ -160,7 +160,7 @@ class Delivery:
         """Whether every destination that still takes something has everything up to record ``seq``."""
         refusing = {name for name, lane in state.lanes.items() if lane.refused}
         names = [name for name in self._meta.destination_names if name not in refusing]
-        return all(load_cursor(self._journal.cursor(name)).position.seq >= seq for name in names)
+        return all(load_cursor(self._journal.cursor(name)).has(seq) for name in names)
 
     # Ending
 
@@ -204,11 +204,11 @@ class Delivery:
     def _progress(self, wanted: int, state: State) -> tuple[object, bool]:
         """How far the delivery is, and whether what is left of it fails at the moment."""
         reached = {name: load_cursor(self._journal.cursor(name)) for name in self._meta.destination_names}
-        lagging = [name for name, cursor in reached.items() if cursor.position.seq < wanted]
+        lagging = [name for name, cursor in reached.items() if not cursor.has(wanted)]
         if not lagging and state.status is None:
             lagging = list(self._meta.destination_names[:1])
         failing = all(name in state.lanes and state.lanes[name].error for name in lagging)
-        mark = (state.status, *(cursor.position.seq for cursor in reached.values()))
+        mark = (state.status, *((cursor.position.seq, cursor.configs) for cursor in reached.values()))
         return mark, failing  # with nothing lagging, only files are left
 
     def _warn_of_rest(self, state: State | None) -> None:

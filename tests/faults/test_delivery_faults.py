@@ -271,7 +271,7 @@ def test_a_tag_the_server_refuses_is_named_at_the_start(
 ) -> None:
     """The user's mistake, told at ``start()`` (MLflow checks the tags of a run that there is)."""
     run_id = client.create_run("0").info.run_id
-    with delivery(journals, proxy.url, run_id=run_id, tags={"bad@tag": "x"}) as rig:
+    with delivery(journals, proxy.url, run_id=run_id, required_run=True, tags={"bad@tag": "x"}) as rig:
         rig.lane.start()
         rig.join(60)
     assert "bad@tag" in (rig.lane.refused or "")

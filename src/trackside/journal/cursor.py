@@ -38,6 +38,12 @@ class Cursor(msgspec.Struct):
     """What the destination's ``state()`` said."""
     shaping: dict[str, Any] | None = None
     """What the shaper's ``state()`` said: its open windows."""
+    configs: int = 0
+    """Configurations before ``position`` that are kept apart, and not delivered yet."""
+
+    def has(self, seq: int) -> bool:
+        """Whether everything up to record ``seq`` is delivered, or set aside."""
+        return self.position.seq >= seq and not self.configs
 
 
 def delivered_points(cursors: Sequence[Cursor]) -> tuple[int, int]:

@@ -45,6 +45,9 @@ class WaitingConfigs:
         self._failures = self._strikes = 0
         self._due = 0.0
 
+    def __len__(self) -> int:
+        return len(self._records)
+
     @property
     def first(self) -> ConfigRecord | None:
         """The oldest that waits; None when there is nothing to deliver."""

@@ -296,6 +296,7 @@ class Lane(threading.Thread):
                     return
                 self._set_aside(record, error)
             self._configs.done()
+            self._keep_cursor()
 
     def _note_config_failure(self, error: RetryableError | OSError) -> bool:
         """Whether it is no use trying again."""
@@ -395,6 +396,10 @@ class Lane(threading.Thread):
             destination=destination.state() if isinstance(destination, Resumable) else None,
             shaping=None if shaper is None else shaper.state(),
         )
+        self._keep_cursor()
+
+    def _keep_cursor(self) -> None:
+        self.cursor = msgspec.structs.replace(self.cursor, configs=len(self._configs))
         try:
             self._save()
         except OSError as error:  # a full disk: the next one is saved, or these points are sent again
