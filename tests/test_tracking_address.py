@@ -54,6 +54,8 @@ def test_addresses(uri: str) -> None:
     [
         ("localhost:5000", "http://localhost:5000"),
         ("localhost", "http://localhost:5000"),
+        ("http//localhost:5000", "http://localhost:5000"),
+        ("sqlite///mlflow.db", "sqlite:///mlflow.db"),
         ("127.0.0.1:5000", "http://127.0.0.1:5000"),
         ("10.0.0.7", "http://10.0.0.7"),
         ("[::1]:5000", "http://[::1]:5000"),

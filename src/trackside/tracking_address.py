@@ -85,6 +85,8 @@ def _check_path(what: str, text: str) -> None:
     if text in _OTHERS or os.path.isdir(os.path.expanduser(text)):
         return
     host, _, path = text.lstrip("/").partition("/")
+    if host in {*_SERVERS, *_DATABASES} and path.startswith("/"):
+        _refuse(what, text, "lacks a colon, so MLflow would take it for a folder", f"{host}:/{path}")
     if _HOST_AND_PORT.fullmatch(text) or (not text.startswith("/") and _HOST.fullmatch(host)):
         port = "" if ":" in host or "." in host else ":5000"
         address = f"http://{host}{port}" + (f"/{path}" if path else "")
