@@ -7,11 +7,15 @@ import importlib.util
 import os
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from trackside import known_secrets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # A shell starts background jobs with SIGINT ignored, and an ignored signal stays ignored in every child:
 # the trainings under test are to be started as a terminal would.
@@ -67,6 +71,21 @@ def pytest_report_header() -> str:
 
 
 @pytest.fixture(autouse=True)
-def _no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What one test gives as a password must not be masked in another."""
-    monkeypatch.setattr(known_secrets, "_told", set())
+def _nothing_of_other_tests() -> Iterator[None]:
+    """No password that another test gave is masked here, and no address of MLflow's is left behind.
+
+    MLflow and the shipper's code, which some tests run in this process, set variables for good. Without
+    ``monkeypatch``, which would then be undone behind the fixtures that look whether a test has tidied up.
+    """
+    told, known_secrets._told = known_secrets._told, set()
+    before = _where_to_log()
+    yield
+    known_secrets._told = told
+    for name in _where_to_log():
+        del os.environ[name]
+    os.environ.update(before)
+
+
+def _where_to_log() -> dict[str, str]:
+    names = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID")
+    return {name: os.environ[name] for name in names if name in os.environ}
