@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from trackside.journal.files import FILE_MODE, read_json
+from trackside.journal.files import read_json
 from trackside.journal.meta import Meta
+from trackside.journal.opening import open_file
 from trackside.journal.owner import is_alive
 from trackside.settings import read_environment
 
@@ -51,7 +52,7 @@ def warn_of_child(journal: Path | None) -> bool:
 
 def _is_first(journal: Path) -> bool:
     try:
-        os.close(os.open(journal / _SAID, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE))
+        os.close(open_file(journal / _SAID, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
     except FileExistsError:
         return False
     except OSError:  # the run has ended, and its journal is gone

@@ -20,7 +20,7 @@ import ctypes
 import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from trackside.journal.directory import FILE_MODE
+from trackside.journal.opening import MAX_WORD, open_file, read_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,7 +90,10 @@ class ExitCodeNote:
     def point_at(self, path: str, *, create: bool = False) -> None:
         """Have the code written to ``path`` from now on. Raises ``OSError``."""
         # Not freopen: when that fails the stream is closed, and exit() would write into freed memory.
-        descriptor = os.open(path, os.O_WRONLY | (os.O_CREAT | os.O_TRUNC if create else 0), FILE_MODE)
+        if path == os.devnull:
+            descriptor = os.open(path, os.O_WRONLY)
+        else:
+            descriptor = open_file(path, os.O_WRONLY | (os.O_CREAT | os.O_TRUNC if create else 0))
         try:
             os.dup2(descriptor, self._descriptor, inheritable=False)
         finally:
@@ -100,7 +103,7 @@ class ExitCodeNote:
 def read_exit_code(path: Path) -> int | None:
     """The exit code Python left with, as noted by the C library; None when it did not get that far."""
     try:
-        data = path.read_bytes()
+        data = read_file(path, MAX_WORD)
     except OSError:
         return None
     words = {data[at : at + _WORD] for at in range(0, len(data) - _WORD + 1, _WORD)}

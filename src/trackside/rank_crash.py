@@ -23,6 +23,7 @@ from trackside.crash import crash_event
 from trackside.exit_code import ExitCodeNote, read_exit_code
 from trackside.expected import NOTHING_ELSE, Expected
 from trackside.journal.directory import DIRECTORY_MODE, read_json, write_atomically
+from trackside.journal.opening import MAX_NOTE
 from trackside.passing import Passing, passing_exception
 from trackside.redaction import redact
 
@@ -65,7 +66,7 @@ def read_notes(root: Path, job: str | None, *, since_ms: int, died_ms: int | Non
     if job is None:
         return []
     directory = notes_directory(root, job)
-    found = [read_json(path, CrashNote) for path in directory.glob("*.json")]
+    found = [read_json(path, CrashNote, MAX_NOTE) for path in directory.glob("*.json")]
     found += [_exit_note(path) for path in directory.glob("*.exit")]
     until_ms = died_ms + LATEST_MS if died_ms else sys.maxsize
     in_time = (n for n in found if n is not None and since_ms <= n.at_ms <= until_ms)

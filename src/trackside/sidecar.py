@@ -14,6 +14,8 @@ import re
 import secrets
 from pathlib import Path
 
+from trackside.journal.opening import MAX_WORD, read_file
+
 logger = logging.getLogger(__name__)
 
 SIDECAR_NAME = "mlflow_run_id"
@@ -30,7 +32,7 @@ def read_sidecar(checkpoint_dir: str | os.PathLike[str]) -> str | None:
     """
     path = Path(checkpoint_dir) / SIDECAR_NAME
     try:
-        text = path.read_text(encoding="utf-8", errors="replace").strip()
+        text = read_file(path, MAX_WORD, follow_links=True).decode("utf-8", "replace").strip()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

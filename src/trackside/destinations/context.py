@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from trackside.errors import ConfigurationError, RefusedError
 from trackside.journal.files import write_atomically
+from trackside.journal.opening import MAX_WORD, read_file
 from trackside.suggest import unknown_name
 
 if TYPE_CHECKING:
@@ -63,10 +64,10 @@ class DestinationContext:
         """
         kept = self.journal / "run_label"
         try:
-            return kept.read_text("utf-8")
+            return _read_label(kept)
         except FileNotFoundError:
             write_atomically(kept, self._new_label().encode("utf-8"))
-        return kept.read_text("utf-8")
+        return _read_label(kept)
 
     def _new_label(self) -> str:
         info, name = self.run(), self.meta.target.run_name
@@ -103,6 +104,10 @@ class DestinationContext:
             values["run"] = self.run_label()
         filled = _PLACEHOLDER.sub(lambda match: values[match[1]], template)
         return Path(self.meta.working_directory, os.path.expanduser(filled))
+
+
+def _read_label(kept: Path) -> str:
+    return file_name(read_file(kept, MAX_WORD).decode("utf-8", "replace"))
 
 
 def check_template(text: str | os.PathLike[str]) -> str:

@@ -56,6 +56,7 @@ from trackside.errors import (
 )
 from trackside.events import now_ms
 from trackside.journal.family import ParentUnknownError, parent_run_id
+from trackside.journal.opening import MAX_TEXT, read_file
 from trackside.settings import read_environment
 from trackside.sidecar import write_sidecar
 
@@ -421,7 +422,7 @@ class MLflowDestination:
     def _upload(self, path: Path) -> None:
         with _uploading:  # MLflow 3.6 uploads to the server it finds here, not to the client's
             os.environ["MLFLOW_TRACKING_URI"] = self._tracking_uri
-            text = path.read_text("utf-8")
+            text = read_file(path, MAX_TEXT).decode("utf-8", "replace")
             if path.name == ATTEMPTS_FILE:
                 upload_attempts(text, self._artifacts())
             else:

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from trackside.errors import DeliveryError, RejectedError
+from trackside.journal.opening import UnfitFileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,14 +86,14 @@ class Uploader:
         self._note_success()
 
     def _send(self, path: Path) -> None:
-        before = path.read_bytes()
         try:
+            before = self._outbox.read(path)
             self._upload(path)
-        except RejectedError as error:
+        except (RejectedError, UnfitFileError) as error:
             kept = self._outbox.refuse(path)
             self._notice(f"artifact {path.name} was refused, and is kept as {kept}: {error}")
             return
-        if path.read_bytes() == before:  # otherwise a newer one took its place meanwhile
+        if self._outbox.read(path) == before:  # otherwise a newer one took its place meanwhile
             self._outbox.sent(path)
 
     def _note_failure(self, path: Path, error: Exception) -> None:

@@ -34,7 +34,7 @@ __all__ = [
     "write_atomically",
 ]
 
-_SEGMENT = re.compile(r"(\d{8,})\.seg")
+_SEGMENT = re.compile(r"([0-9]{8}|[1-9][0-9]{8,17})\.seg")
 _TRIES = 3
 
 
@@ -64,6 +64,11 @@ class JournalDirectory:
             return []
         found = (_SEGMENT.fullmatch(name) for name in names)
         return sorted(int(match[1]) for match in found if match)
+
+    def remove_segment(self, number: int) -> None:
+        """Delete segment ``number``; a folder in its place stays. Raises ``OSError``."""
+        with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+            self.segment(number).unlink()
 
     def segment_bytes(self) -> int:
         """Bytes all segments take, by their length."""

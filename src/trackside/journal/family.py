@@ -13,6 +13,7 @@ import msgspec
 
 from trackside.journal.directory import JournalDirectory, read_json, write_atomically
 from trackside.journal.meta import Meta, State
+from trackside.journal.opening import MAX_WORD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,7 +44,7 @@ def parent_run_id(journal: Path, meta: Meta) -> str | None:
     if state is not None and state.run is not None:
         return state.run.run_id
     waiting = parent.meta.exists()  # asked before the note is read: it is written before the journal goes
-    told = read_json(journal / _TOLD, Told)
+    told = read_json(journal / _TOLD, Told, MAX_WORD)
     if told is not None:
         return told.run_id
     if not waiting:

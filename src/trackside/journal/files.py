@@ -1,7 +1,7 @@
 """Small files and private directories: made, replaced whole, read back.
 
 Directories are 0700 and files 0600 whatever the umask: a run's configuration is nobody else's
-business.
+business. Files are opened and read as :mod:`trackside.journal.opening` says.
 """
 
 from __future__ import annotations
@@ -14,11 +14,26 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from trackside.journal.opening import FILE_MODE, MAX_STATE, open_file, read_file
+
 if TYPE_CHECKING:
     from pathlib import Path
 
+__all__ = [
+    "DIRECTORY_MODE",
+    "FILE_MODE",
+    "is_disk_full",
+    "is_of_the_system",
+    "make_private_directory",
+    "read_json",
+    "sync_directory",
+    "temporary_beside",
+    "write_all",
+    "write_atomically",
+    "write_even_when_full",
+]
+
 DIRECTORY_MODE = 0o700
-FILE_MODE = 0o600
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -93,10 +108,10 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def read_json(path: Path, kind: type[_T]) -> _T | None:
+def read_json(path: Path, kind: type[_T], limit: int = MAX_STATE) -> _T | None:
     """Decode ``path`` as ``kind``; None when it isn't there or isn't what it should be."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        return msgspec.json.decode(read_file(path, limit), type=kind)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
@@ -120,7 +135,7 @@ def _room_of(path: Path) -> int:
 
 
 def _write_file(path: Path, flags: int, data: bytes, *, durable: bool) -> None:
-    descriptor = os.open(path, os.O_WRONLY | flags, FILE_MODE)
+    descriptor = open_file(path, os.O_WRONLY | flags)
     try:
         write_all(descriptor, data, 0)
         os.ftruncate(descriptor, len(data))

@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from trackside.journal.files import DIRECTORY_MODE, write_atomically
+from trackside.journal.opening import MAX_TEXT, read_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +41,10 @@ class Outbox:
         """The files that were set aside because the server refuses them."""
         return _files_in(self._refused)
 
+    def read(self, path: Path) -> bytes:
+        """The contents of a file that waits; raises ``OSError``, and ``UnfitFileError`` for a huge one."""
+        return read_file(path, MAX_TEXT)
+
     def sent(self, path: Path) -> None:
         """Forget a file that was uploaded."""
         path.unlink(missing_ok=True)
@@ -54,6 +59,8 @@ class Outbox:
 
 def _files_in(directory: Path) -> list[Path]:
     try:
-        return sorted(path for path in directory.iterdir() if not path.name.startswith("."))
+        with os.scandir(directory) as entries:
+            names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
     except (FileNotFoundError, NotADirectoryError):
         return []
+    return sorted(directory / name for name in names if not name.startswith("."))

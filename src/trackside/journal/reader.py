@@ -26,12 +26,14 @@ import msgspec
 from trackside.journal.format import (
     ALIGNMENT,
     HEADER_SIZE,
+    MAX_PAYLOAD,
     Record,
     bytes_wanted,
     decode,
     find_frame,
     read_frame,
 )
+from trackside.journal.opening import UnfitFileError, open_file
 
 if TYPE_CHECKING:
     from trackside.journal.directory import JournalDirectory
@@ -40,6 +42,9 @@ CHUNK = 1 << 18
 LIVE_SCAN = 1 << 20
 """Bytes behind a bad frame that are searched while the writer lives and may be in the midst of it;
 twice as many at each further look, since the record that is bad may be a large one."""
+
+LARGEST_SEARCH = MAX_PAYLOAD + (1 << 20)
+"""Bytes behind a bad frame that are searched at most: the largest segment that a writer makes."""
 
 _BLOCK = 4096
 
@@ -140,8 +145,8 @@ class JournalReader:
             return True
         self.close()
         try:
-            self._descriptor = os.open(self.directory.segment(self.position.segment), os.O_RDONLY)
-        except FileNotFoundError:
+            self._descriptor = open_file(self.directory.segment(self.position.segment), os.O_RDONLY)
+        except (FileNotFoundError, UnfitFileError):
             later = [n for n in self.directory.segment_numbers() if n > self.position.segment]
             if not later:
                 return False
@@ -186,7 +191,7 @@ class JournalReader:
 
     def _note_nothing_behind(self, data: bytes, *, over: bool) -> None:
         if not over:
-            self._live_scan *= 2
+            self._live_scan = min(2 * self._live_scan, LARGEST_SEARCH)
         elif self._torn_at != self.position and any(data):
             self.torn += 1
             self._torn_at = self.position
@@ -201,21 +206,14 @@ class JournalReader:
     def _segment_is_over(self) -> bool:
         """Whether the writer can write no more to the segment at the position."""
         return self.writer_dead or any(
-            self._is_begun(number)
+            is_begun(self.directory, number)
             for number in self.directory.segment_numbers()
             if number > self.position.segment
         )
 
-    def _is_begun(self, number: int) -> bool:
-        try:
-            with open(self.directory.segment(number), "rb") as file:
-                return any(file.read(HEADER_SIZE))
-        except OSError:
-            return False
-
     def _segment_size(self) -> int:
         assert self._descriptor is not None  # noqa: S101 - only called with the segment open
-        return os.fstat(self._descriptor).st_size
+        return min(os.fstat(self._descriptor).st_size, LARGEST_SEARCH)  # a sparse file says anything
 
     def _skip_to(self, offset: int) -> None:
         self.position = Position(self.position.segment, offset, self.position.seq)
@@ -229,6 +227,20 @@ class JournalReader:
             self._data = _read_at(self._descriptor, max(size, CHUNK), offset)
             self._base = offset
         return self._data
+
+
+def is_begun(directory: JournalDirectory, number: int) -> bool:
+    """Whether something was written to segment ``number``."""
+    try:
+        descriptor = open_file(directory.segment(number), os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return any(os.pread(descriptor, HEADER_SIZE, 0))
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def _read_at(descriptor: int, size: int, offset: int) -> bytes:

@@ -18,7 +18,8 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from trackside.journal.buffer import open_buffer
-from trackside.journal.files import FILE_MODE, write_all
+from trackside.journal.files import write_all
+from trackside.journal.opening import MAX_WORD, open_file, read_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +46,7 @@ class Scoreboard:
     """The writing side, in the training process. Raises ``OSError`` when the file can't be made."""
 
     def __init__(self, path: Path) -> None:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, FILE_MODE)
+        descriptor = open_file(path, os.O_RDWR | os.O_CREAT)
         try:
             write_all(descriptor, bytes(_SIZE), 0)  # real blocks: a sparse page could raise SIGBUS
             self._buffer = open_buffer(descriptor, _SIZE)
@@ -119,6 +120,6 @@ def read_signals(path: Path) -> list[SignalSeen]:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_file(path, MAX_WORD)
     except OSError:
         return b""

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING
 
 from trackside.journal.buffer import Buffer, open_buffer
 from trackside.journal.files import (
-    FILE_MODE,
     is_disk_full,
     is_of_the_system,
     make_private_directory,
     temporary_beside,
     write_all,
 )
+from trackside.journal.opening import open_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,7 +90,7 @@ def create_segment(path: Path, size: int) -> None:
     """
     make_private_directory(path.parent)
     temporary = temporary_beside(path)
-    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE)
+    descriptor = open_file(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
         _allocate(descriptor, size)
         _link(temporary, path, size)
@@ -105,7 +105,7 @@ def open_segment(path: Path, number: int, grow_to: int) -> Segment:
 
     ``grow_to``: its capacity where no blocks could be allocated, so that it is empty.
     """
-    descriptor = os.open(path, os.O_RDWR)
+    descriptor = open_file(path, os.O_RDWR)
     try:
         size = os.fstat(descriptor).st_size
         return Segment(number, open_buffer(descriptor, size), size or grow_to)
@@ -140,7 +140,7 @@ def _link(temporary: Path, path: Path, size: int) -> None:
         # No hard links here, and a rename could replace a segment that is in use. Whoever opens
         # this one before it has its length writes it with pwrite.
         with contextlib.suppress(FileExistsError):
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE)
+            descriptor = open_file(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
             try:
                 _allocate(descriptor, size)
             finally:

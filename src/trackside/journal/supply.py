@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from trackside.journal.files import is_disk_full
 from trackside.journal.format import MAX_PAYLOAD, frame_size
+from trackside.journal.opening import UnfitFileError, open_file
 from trackside.journal.segment import Segment, capacity_for, create_segment, open_segment
 
 if TYPE_CHECKING:
@@ -56,7 +57,11 @@ class SegmentSupply:
             path = self._directory.segment(number)
             if not os.access(path, os.F_OK):
                 self._create(number, needed)
-            segment = open_segment(path, number, self._wanted(number, needed))
+            try:
+                segment = open_segment(path, number, self._wanted(number, needed))
+            except UnfitFileError:  # somebody else's FIFO, folder or link has the name
+                number += 1
+                continue
             if needed <= segment.usable:
                 return segment
             segment.buffer.close()  # too small for this one record: it stays empty
@@ -104,6 +109,9 @@ def segment_ready_after(directory: JournalDirectory, number: int, *, cap: int = 
 
 def _read_through(path: Path) -> None:
     """Have the file in the system's page cache, so that the writer's first store to a page finds it there."""
-    with open(path, "rb", buffering=0) as file:
-        while file.read(_READ_SIZE):
+    descriptor = open_file(path, os.O_RDONLY)
+    try:
+        while os.read(descriptor, _READ_SIZE):
             pass
+    finally:
+        os.close(descriptor)

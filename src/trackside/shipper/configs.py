@@ -18,6 +18,7 @@ import msgspec
 
 from trackside.journal.files import write_even_when_full
 from trackside.journal.format import ConfigRecord
+from trackside.journal.opening import MAX_TEXT, read_file
 from trackside.shipper import retry
 
 if TYPE_CHECKING:
@@ -96,9 +97,9 @@ class WaitingConfigs:
 def read_waiting(journal: Path, destination: str) -> list[ConfigRecord]:
     """The configurations that wait for ``destination``."""
     try:
-        data = _path(journal, destination).read_bytes()
+        data = read_file(_path(journal, destination), MAX_TEXT)
         return msgspec.msgpack.decode(data, type=list[ConfigRecord])
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return []
 
 

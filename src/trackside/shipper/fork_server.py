@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from trackside.journal.directory import FILE_MODE
+from trackside.journal.opening import open_file
 from trackside.shipper import signals
 from trackside.shipper.spawn import SECRETS, TRACKING_URI, Child, environment_for, python_command, spawn
 
@@ -173,7 +173,7 @@ def _become_shipper(request: Request) -> None:
     """In the fork: be as a process that was started from scratch."""
     os.setsid()
     nothing = os.open(os.devnull, os.O_RDONLY)
-    output = os.open(request.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, FILE_MODE)
+    output = open_file(request.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for descriptor, number in ((nothing, 0), (output, 1), (output, 2)):
         os.dup2(descriptor, number)
     os.close(nothing)

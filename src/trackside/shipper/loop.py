@@ -26,7 +26,9 @@ from trackside.exit_hold import let_go
 from trackside.journal.directory import JournalDirectory, last_sign_ms, read_json
 from trackside.journal.family import tell_children
 from trackside.journal.meta import Meta
+from trackside.journal.opening import UnfitFileError, open_file
 from trackside.journal.owner import succeeds
+from trackside.journal.reader import is_begun
 from trackside.journal.scoreboard import SignalSeen, read_dropped, read_on_device, read_signals
 from trackside.journal.writer import segment_ready_after
 from trackside.protocols import Renewable
@@ -358,7 +360,7 @@ class Shipper:
         oldest = min((lane.reader.position.segment for lane in self.lanes), default=1)
         for number in self._journal.segment_numbers():
             if number >= oldest:
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(FileNotFoundError, UnfitFileError):
                     _sync_file(self._journal, number)
 
     def _delete_acknowledged(self) -> None:
@@ -368,7 +370,7 @@ class Shipper:
             for lane in self.lanes:
                 lane.save_durably()
             for number in old:
-                self._journal.segment(number).unlink(missing_ok=True)
+                self._journal.remove_segment(number)
 
     def _keepers(self) -> list[Lane]:
         """The lanes that segments are kept for."""
@@ -378,9 +380,8 @@ class Shipper:
 
     def _newest_begun(self) -> int:
         for number in reversed(self._journal.segment_numbers()):
-            with open(self._journal.segment(number), "rb") as file:
-                if any(file.read(8)):
-                    return number
+            if is_begun(self._journal, number):
+                return number
         return 1
 
     def _publish(self) -> None:
@@ -501,7 +502,7 @@ class Shipper:
 
     def _remove_segments(self) -> None:
         for number in self._journal.segment_numbers():
-            self._journal.segment(number).unlink(missing_ok=True)
+            self._journal.remove_segment(number)
 
 
 def has_successor(journal: JournalDirectory, meta: Meta) -> bool:
@@ -531,7 +532,7 @@ def shapes_of(meta: Meta) -> dict[str, Shaping | None]:
 
 
 def _sync_file(journal: JournalDirectory, number: int) -> None:
-    descriptor = os.open(journal.segment(number), os.O_RDWR)
+    descriptor = open_file(journal.segment(number), os.O_RDWR)
     try:
         getattr(os, "fdatasync", os.fsync)(descriptor)
     finally:

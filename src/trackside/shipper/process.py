@@ -24,6 +24,7 @@ import msgspec
 from trackside.journal.cursor import load_cursor
 from trackside.journal.directory import JournalDirectory, read_json
 from trackside.journal.meta import State
+from trackside.journal.opening import read_tail
 from trackside.redaction import mask_address, redact, with_credentials
 from trackside.settings import PYTHON_VARIABLE
 from trackside.shipper import environment
@@ -236,9 +237,10 @@ class ShipperProcess:
 
     def _last_words(self) -> str:
         """The last line that the latest shipper left in its log."""
-        with contextlib.suppress(OSError), open(self._journal.log, "rb") as file:
-            file.seek(max(self._log_before, _size(self._journal) - _LAST_LINES))
-            lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
+        with contextlib.suppress(OSError):
+            own = max(0, _size(self._journal) - self._log_before)
+            written = read_tail(self._journal.log, min(own, _LAST_LINES))
+            lines = [line.strip() for line in written.decode(errors="replace").splitlines()]
             return redact(next((line for line in reversed(lines) if line), ""))[:_CAUSE]
         return ""
 

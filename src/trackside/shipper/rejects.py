@@ -8,8 +8,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from trackside.events import now_ms
-from trackside.journal.directory import FILE_MODE
 from trackside.journal.format import ConfigRecord, MetricsRecord
+from trackside.journal.opening import MAX_TEXT, open_file, read_tail
 from trackside.redaction import redact, redact_config, redact_mapping
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class RejectedFile:
         if key in self._known:
             return
         line = json.dumps(entry, default=repr, allow_nan=False).encode() + b"\n"
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, FILE_MODE)
+        descriptor = open_file(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
             os.write(descriptor, line)
         finally:
@@ -110,7 +110,7 @@ def _json_value(value: float) -> float | str:
 
 def _entries_in(path: Path) -> list[dict[str, Any]]:
     try:
-        lines = path.read_bytes().splitlines()
+        lines = read_tail(path, MAX_TEXT).splitlines()  # what is asked for was written last
     except OSError:
         return []
     entries = []
@@ -118,7 +118,12 @@ def _entries_in(path: Path) -> list[dict[str, Any]]:
         try:
             entry = json.loads(line)
             _key(entry)
-        except (ValueError, KeyError, TypeError):  # a line cut by a power failure
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            RecursionError,
+        ):  # cut by a power failure
             continue
         entries.append(entry)
     return entries
