@@ -37,6 +37,7 @@ def reap(ctx: click.Context, *, older_than: float, dry_run: bool, tracking_uri: 
     from trackside.survey import living_runs
 
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ["MLFLOW_ENABLE_ASYNC_LOGGING"] = "false"  # "closed" is said once it is so
     settings = read_environment()
     uri = absolute_tracking_uri(tracking_uri or settings.tracking_uri or DEFAULT_TRACKING_URI)
     _require_store(uri)

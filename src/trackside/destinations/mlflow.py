@@ -37,6 +37,7 @@ from trackside.destinations.mlflow_owner import OWNER_TAG, Ownership, describe_o
 from trackside.destinations.mlflow_params import ConfigWriter, artifact_name
 from trackside.destinations.mlflow_redone import RedoneSteps, last_steps
 from trackside.destinations.mlflow_run import Found, RunOpener, wait_for_leftovers
+from trackside.destinations.mlflow_settings import REQUEST_TIMEOUT, take_over
 from trackside.destinations.mlflow_system import SystemMetrics
 from trackside.destinations.mlflow_tags import (
     DESCRIPTION_TAG,
@@ -82,10 +83,6 @@ OWNER_LOOK_SECONDS = 15.0
 LAST_UPLOAD_SECONDS = 5.0
 END_TRIES = 5
 """Failures after which the status is set without what fails, if the server takes other writes."""
-
-REQUEST_TIMEOUT = 30
-"""Seconds. MLflow's default of 120, seven times over, keeps a caller waiting for minutes."""
-
 
 _uploading = threading.Lock()
 
@@ -261,12 +258,7 @@ class MLflowDestination:
     def _connect(self) -> Any:
         check_address(self._tracking_uri)
         self._check_removed()
-        # The shipper's policy rules, not MLflow's own (7 tries, 244 s in all).
-        os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_TIMEOUT))
-        # A write that is sent on to another address proves nothing, and takes the credentials with it.
-        os.environ["MLFLOW_ALLOW_HTTP_REDIRECTS"] = "false"
-        os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+        patience = take_over()
         from mlflow.entities import Metric, Param, RunTag
         from mlflow.tracking import MlflowClient
 
@@ -275,7 +267,7 @@ class MLflowDestination:
         with alone_with(self._tracking_uri):
             probe_database(self._tracking_uri)
             client = MlflowClient(tracking_uri=self._tracking_uri)
-        self._metrics.connect(client, Metric, patience=float(os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]))
+        self._metrics.connect(client, Metric, patience=patience)
         return client
 
     def _with_parent(self) -> Meta:

@@ -1,0 +1,49 @@
+"""MLflow's variables that change what a call promises, and the values that delivery needs.
+
+The shipper inherits the user's environment. A call there has to mean what the journal's cursor takes it for:
+when it returns, MLflow has the data; when it fails, it fails soon, and the shipper's own policy decides what
+comes next. So these variables are the shipper's to set, in its own process only. Variables that say where
+MLflow is, how to log in, or how large a part of an upload is stay the user's.
+"""
+
+from __future__ import annotations
+
+import os
+
+REQUEST_TIMEOUT = 30
+"""Seconds. MLflow's default of 120, seven times over, keeps a caller waiting for minutes."""
+
+LONGEST_TIMEOUT = 600
+"""Seconds: the longest that a user may ask for."""
+
+_TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+
+OURS = {
+    # Else log_batch and set_tag return before anything is sent, and what is queued dies with the process.
+    "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
+    # The shipper's policy rules, not MLflow's own (7 tries, 244 s in all).
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    # A write that is sent on to another address proves nothing, and takes the credentials with it.
+    "MLFLOW_ALLOW_HTTP_REDIRECTS": "false",
+    # What is too long was cut before, and the user was told; a refusal would cost the run its last tags.
+    "MLFLOW_TRUNCATE_LONG_VALUES": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # Each statement with its values, in a log that nobody rotates.
+    "MLFLOW_SQLALCHEMYSTORE_ECHO": "false",
+}
+"""What each has to be while the shipper delivers."""
+
+
+def take_over() -> float:
+    """Set this process's variables as delivery needs them; returns the seconds that a request may take."""
+    os.environ.update(OURS)
+    seconds = _asked_timeout()
+    os.environ[_TIMEOUT] = str(seconds)
+    return float(seconds)
+
+
+def _asked_timeout() -> int:
+    """The user's timeout, where MLflow and ``requests`` would take it; else ours."""
+    text = os.environ.get(_TIMEOUT, "").strip()
+    asked = int(text) if text.isascii() and text.isdigit() else 0
+    return min(asked, LONGEST_TIMEOUT) or REQUEST_TIMEOUT
