@@ -7,14 +7,13 @@ server named "api".
 
 from __future__ import annotations
 
-import fcntl
 import os
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from trackside.bulk_store.uri import plain_uri
+from trackside.destinations.passing_lock import PassingLock
 from trackside.errors import GoneError, RejectedError, RetryableError
 from trackside.redaction import mask_address
 
@@ -25,7 +24,6 @@ _DATABASES = {"sqlite", "postgresql", "mysql", "mssql"}
 """``DATABASE_ENGINES`` in ``mlflow/store/db/db_types.py``."""
 
 LOCK_TIMEOUT = 20.0
-LOCK_POLL = 0.1
 
 
 def is_server(uri: str) -> bool:
@@ -65,35 +63,21 @@ def alone_with(uri: str) -> Iterator[None]:
 
     Two processes that make them at once leave a database behind that nobody can ever open (seen with
     MLflow 3.17: "table _alembic_tmp_experiments already exists"), and two jobs started in a new
-    folder are nothing rare. The lock is on the folder, so that no file of ours stays in it.
+    folder are nothing rare.
     """
-    folder = _folder_of(uri)
-    if folder is None:
+    path = database_file(uri)
+    if path is None:
         yield
         return
+    folder = os.path.dirname(path) or "."
     _make_folder(uri, folder)
-    descriptor = os.open(folder, os.O_RDONLY)
+    lock = PassingLock(os.path.join(folder, f".{os.path.basename(path)}.trackside-opening"))
+    if not lock.acquire(LOCK_TIMEOUT):
+        raise RetryableError(f"another job is opening the database in {folder}")
     try:
-        _lock(descriptor, folder)
         yield
     finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, folder: str) -> None:
-    deadline = time.monotonic() + LOCK_TIMEOUT
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if time.monotonic() > deadline:
-                msg = f"another job is opening the database in {folder}"
-                raise RetryableError(msg) from error
-            time.sleep(LOCK_POLL)
-        except OSError:  # a file system without locks (NFS knows none on folders)
-            return
-        else:
-            return
+        lock.release()
 
 
 def database_file(uri: str) -> str | None:
@@ -123,12 +107,6 @@ def require_path(path: str | None) -> None:
             "(to deliver elsewhere: trackside sync --tracking-uri ...)"
         )
         raise GoneError(msg)
-
-
-def _folder_of(uri: str) -> str | None:
-    """The folder a sqlite file lies in; None for everything else."""
-    path = database_file(uri)
-    return None if path is None else os.path.dirname(path) or "."
 
 
 def _make_folder(uri: str, folder: str) -> None:
