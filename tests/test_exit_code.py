@@ -117,16 +117,16 @@ def test_nothing_is_noted_where_the_system_cannot(tmp_path: Path, monkeypatch: p
     assert not (tmp_path / "one").exists()
 
 
-def test_a_release_without_a_descriptor_to_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``finish()`` in a process that has run out of files raises nothing."""
+def test_a_release_without_memory_to_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``finish()`` in a process that has run out of memory raises nothing."""
     note = ExitCodeNote.write_to(tmp_path / "one")
     assert note is not None
 
     def fail(*_: object, **__: object) -> None:
-        raise OSError("too many open files")
+        raise OSError("cannot allocate memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(note, "point_at", fail)
+        patch.setattr(note, "point_at_nothing", fail)
         note.release()
         assert note not in ExitCodeNote._spare
     note.release()

@@ -23,6 +23,7 @@ import signal
 import socket
 import struct
 
+from trackside.descriptors import OwnDescriptor, move_up
 from trackside.exit_code import load_library, on_exit_putw
 
 _INITIAL_NAMESPACE = "pid:[4026531836]"
@@ -36,7 +37,8 @@ class ExitHold:
     """The training's side. ``shipper_end`` is the descriptor to pass on to the shipper."""
 
     def __init__(self) -> None:
-        self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._ours, self._theirs = OwnDescriptor(ours.detach()), OwnDescriptor(theirs.detach())
 
     @classmethod
     def if_needed(cls) -> ExitHold | None:
@@ -63,16 +65,17 @@ class ExitHold:
         if library is None or (signal.getsignal(signal.SIGPIPE) is signal.SIG_DFL and os.getpid() != 1):
             self.close()  # a shipper that has died would kill us by SIGPIPE; process 1 is immune
             return False
-        try:
-            self._fill()
-            self._ours.setblocking(True)
+        number = self._ours.detach()
+        if number < 0:  # the program has closed it
+            return False
+        stream = 0
+        with contextlib.suppress(OSError), socket.socket(fileno=number) as ours:
+            _fill(ours)
+            ours.setblocking(True)
             seconds, rest = divmod(timeout, 1)
             limit = struct.pack("@ll", int(seconds), int(rest * 1_000_000))
-            self._ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-            stream = library.fdopen(os.dup(self._ours.fileno()), b"wb")
-        except OSError:
-            stream = None
-        self._ours.close()
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+            stream = int(library.fdopen(move_up(os.dup(number)), b"wb") or 0)
         return bool(stream) and on_exit_putw(library, stream)
 
     def close(self) -> None:
@@ -80,12 +83,13 @@ class ExitHold:
         self._ours.close()
         self._theirs.close()
 
-    def _fill(self) -> None:
-        self._ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
-        self._ours.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            while self._ours.send(b"\0"):
-                pass
+
+def _fill(end: socket.socket) -> None:
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+    end.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while end.send(b"\0"):
+            pass
 
 
 def let_go(descriptor: int) -> None:

@@ -245,6 +245,15 @@ class ProcessHooks:
     def __exit__(self, *_: object) -> None:
         self.uninstall()
 
+    def use_wakeup(self, descriptor: int) -> None:
+        """Have signals written to ``descriptor`` from now on; -1: the program has closed the one so far."""
+        if threading.current_thread() is not threading.main_thread() or descriptor == self._wakeup_descriptor:
+            return
+        with ProcessHooks._changing:
+            if self._let_go_of_wakeup() or ProcessHooks._wakeup_owner is None:
+                self._wakeup_descriptor = None if descriptor < 0 else descriptor
+                self._take_wakeup()
+
     @property
     def holds_wakeup(self) -> bool:
         """Whether the system still writes to the wakeup descriptor, which must not be closed then.
@@ -405,7 +414,10 @@ class ProcessHooks:
         if self._wakeup_descriptor is None:
             return
         owner = ProcessHooks._wakeup_owner
-        before = signal.set_wakeup_fd(self._wakeup_descriptor, warn_on_full_buffer=False)
+        try:
+            before = signal.set_wakeup_fd(self._wakeup_descriptor, warn_on_full_buffer=False)
+        except (OSError, ValueError):  # the program has closed it; or this is not the main interpreter
+            return
         one_of_ours = owner is not None and before == owner._wakeup_descriptor  # noqa: SLF001 - our own kind
         in_use = owner is None or not one_of_ours or owner._active  # noqa: SLF001
         if before != -1 and in_use:

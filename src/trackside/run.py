@@ -139,7 +139,7 @@ class Run:
         self._delivery = Delivery(
             self.journal, self._meta, settings, writer=self._writer, shipper=self._shipper
         )
-        self._sink = MLflowSink(self._writer, watch=self._delivery.watch, last_step=self._last_step_before)
+        self._sink = MLflowSink(self._writer, watch=self._watch, last_step=self._last_step_before)
         self._finishing = threading.Lock()
         self._ended = False
         self._open_end: OpenEnd | None = None
@@ -480,6 +480,11 @@ class Run:
         """The last step of the attempts before this one; None in a new run."""
         info = self._delivery.run_info(wait=False)
         return last_step_of(self._meta) if info is None else info.last_step
+
+    def _watch(self) -> None:
+        """Every few seconds: the shipper lives, and signals are written to its pipe and to nothing else."""
+        self._delivery.watch()
+        self._hooks.use_wakeup(self._shipper.pipe.write_end)
 
     def _hold_exit(self) -> None:
         """In a container the shipper may die with this process: it gets to act on the exit code before."""

@@ -7,11 +7,13 @@ mapped (a file system without ``mmap``, an empty file, no address space left) it
 
 from __future__ import annotations
 
-import mmap
+import errno
 import os
 from typing import Protocol
 
+from trackside.descriptors import OwnDescriptor
 from trackside.journal.files import is_of_the_system, write_all
+from trackside.mapping import map_file
 
 
 class Buffer(Protocol):
@@ -32,7 +34,7 @@ class FileBuffer:
     """
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor = os.dup(descriptor)
+        self._file = OwnDescriptor(os.dup(descriptor))
         self._stores = 0
         self._closed = False
 
@@ -42,7 +44,10 @@ class FileBuffer:
         try:
             if self._closed:
                 raise ValueError("the segment is closed")
-            write_all(self._descriptor, data, place.start)
+            number = self._file.fileno()
+            if number < 0:
+                raise OSError(errno.EBADF, "the program has closed the journal's descriptor")
+            write_all(number, data, place.start)
         finally:
             self._stores -= 1
             self._close_if_unused()
@@ -53,10 +58,8 @@ class FileBuffer:
         self._close_if_unused()
 
     def _close_if_unused(self) -> None:
-        descriptor = self._descriptor
-        if self._closed and not self._stores and descriptor >= 0:
-            self._descriptor = -1
-            os.close(descriptor)
+        if self._closed and not self._stores:
+            self._file.close()
 
 
 class NoBuffer:
@@ -75,7 +78,7 @@ def open_buffer(descriptor: int, size: int) -> Buffer:
     if not size:
         return FileBuffer(descriptor)
     try:
-        return mmap.mmap(descriptor, size)
+        return map_file(descriptor, size)
     except OSError as error:
         if not is_of_the_system(error):
             raise

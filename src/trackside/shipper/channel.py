@@ -10,10 +10,10 @@ program may ignore SIGCHLD or wait for all its children, and then nobody knows t
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import socket
+
+from trackside.descriptors import OwnDescriptor
 
 READY = b"ready"
 LOCKED = b"locked"
@@ -22,16 +22,17 @@ DONE = b"done"
 LARGEST = 1 << 18
 """Bytes of a message; the environment of a process that has changed is far smaller."""
 
-FIRST_DESCRIPTOR = 3
-"""Below are the standard descriptors, which a program may have closed."""
-
 
 class Channel:
     """Both ends, in the training process."""
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._ours, self._theirs = Line(above_standard(ours.detach())), Line(above_standard(theirs.detach()))
+        self._ours, self._theirs = Line(ours.detach()), Line(theirs.detach())
+
+    def is_open(self) -> bool:
+        """Whether both ends are; the program may have closed them."""
+        return self._ours.fileno() >= 0 and self.shipper_end >= 0
 
     @property
     def shipper_end(self) -> int:
@@ -61,17 +62,20 @@ class Line:
     """One end of a channel; non-blocking. ``descriptor`` belongs to it."""
 
     def __init__(self, descriptor: int) -> None:
-        self._socket = socket.socket(fileno=descriptor)
-        self._socket.setblocking(False)
+        os.set_blocking(descriptor, False)
+        self._end = OwnDescriptor(descriptor)
 
     def fileno(self) -> int:
-        """Its descriptor; -1 once it is closed."""
-        return self._socket.fileno()
+        """Its descriptor; -1 once it is closed, by us or by the program."""
+        return self._end.fileno()
 
     def send(self, message: bytes) -> bool:
         """Send a message; False when the other side is full, or gone."""
+        end = self.fileno()
+        if end < 0:
+            return False
         try:
-            self._socket.send(message)
+            os.write(end, message)  # of a socket of datagrams: all, or nothing
         except OSError:
             return False
         return True
@@ -79,21 +83,14 @@ class Line:
     def receive(self) -> list[bytes]:
         """All messages that wait."""
         found: list[bytes] = []
-        with contextlib.suppress(OSError):
-            while message := self._socket.recv(LARGEST):
+        end = self.fileno()
+        try:
+            while end >= 0 and (message := os.read(end, LARGEST)):
                 found.append(message)
+        except OSError:  # there are no more
+            pass
         return found
 
     def close(self) -> None:
         """Close this end."""
-        self._socket.close()
-
-
-def above_standard(descriptor: int) -> int:
-    """``descriptor``, or a copy of it that is no standard descriptor's number."""
-    if descriptor >= FIRST_DESCRIPTOR:
-        return descriptor
-    try:
-        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, FIRST_DESCRIPTOR)
-    finally:
-        os.close(descriptor)
+        self._end.close()

@@ -101,8 +101,10 @@ class ShipperProcess:
         self._started_at, self._delivered_before = time.monotonic(), self._delivered()
         self._log_before = _size(self._journal)
         self._ready = self._locked = False
-        hold = () if self._hold is None else (self._hold.shipper_end,)
+        end = -1 if self._hold is None else self._hold.shipper_end
+        hold = () if end < 0 else (end,)
         try:
+            self.pipe.reopen_if_lost()
             channel = self._open_channel()
             self._environment = environment.variables()
             self._process = spawn(
@@ -124,7 +126,9 @@ class ShipperProcess:
         return True
 
     def _open_channel(self) -> Channel:
-        if self._channel is None:
+        if self._channel is None or not self._channel.is_open():
+            if self._channel is not None:
+                self._channel.close()
             self._channel = Channel()
         self._channel.forget()
         return self._channel

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from trackside.shipper.channel import above_standard
+from trackside.descriptors import OwnDescriptor
 
 NUDGE = 200
 """Look at the journal now: somebody waits for it."""
@@ -26,22 +26,42 @@ class WakeupPipe:
     """Both ends of the pipe, in the training process; non-blocking."""
 
     def __init__(self) -> None:
-        # A program may have closed a standard descriptor: what it prints must not end up in here.
-        self.read_end, self.write_end = map(above_standard, os.pipe())
-        os.set_blocking(self.read_end, False)
-        os.set_blocking(self.write_end, False)
+        self._read, self._write = _open()
+
+    @property
+    def read_end(self) -> int:
+        """The descriptor for the shipper; -1 once it is closed, by us or by the program."""
+        return self._read.fileno()
+
+    @property
+    def write_end(self) -> int:
+        """The descriptor for the system, which writes signal numbers to it; -1 once it is closed."""
+        return self._write.fileno()
+
+    def reopen_if_lost(self) -> None:
+        """Make a new pipe, if the program has closed this one. Raises ``OSError``."""
+        if -1 in {self.read_end, self.write_end}:
+            self.close()
+            self._read, self._write = _open()
 
     def send(self, byte: int) -> None:
         """Send one byte; a full pipe already says everything."""
-        with contextlib.suppress(BlockingIOError, OSError):
-            os.write(self.write_end, bytes((byte,)))
+        end = self.write_end
+        if end >= 0:
+            with contextlib.suppress(OSError):
+                os.write(end, bytes((byte,)))
 
     def close(self) -> None:
         """Close both ends."""
-        for end in (self.read_end, self.write_end):
-            with contextlib.suppress(OSError):
-                os.close(end)
-        self.read_end = self.write_end = -1  # the numbers may soon be somebody else's
+        self._read.close()
+        self._write.close()
+
+
+def _open() -> tuple[OwnDescriptor, OwnDescriptor]:
+    ends = os.pipe()
+    for end in ends:
+        os.set_blocking(end, False)
+    return OwnDescriptor(ends[0]), OwnDescriptor(ends[1])
 
 
 def read_bytes(descriptor: int) -> bytes:
