@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from trackside.errors import CoercionError
+from trackside.large_means import ON_HOST, array_mean, masked_mean, pieces, tensor_mean
 from trackside.means import element_count, note_mean
 from trackside.nested import flatten_metrics, key_text, nests
 
@@ -247,8 +248,7 @@ def _choose(cls: type) -> Reader:  # noqa: PLR0911 - one line a kind of value
     if _is(cls, "torch", "Tensor"):
         return _choose_for_tensor(cls)
     if _is(cls, "numpy", "ndarray"):
-        masked = hasattr(cls, "compressed")
-        return (lambda array: _read_array(array.compressed())) if masked else _read_array
+        return _read_masked if hasattr(cls, "compressed") else _read_array
     if _is(cls, "numpy", "generic"):
         return _choose_for_numpy_scalar(cls)
     if issubclass(cls, complex):
@@ -324,15 +324,24 @@ def _read_tensor(tensor: Any) -> float:
     torch = sys.modules["torch"]
     wide = torch.float32 if tensor.device.type == "mps" else torch.float64
     tensor = tensor.detach()
+    plain = None
     if tensor.is_nested:
         tensor = tensor.values()
     elif tensor.is_quantized:
-        tensor = tensor.dequantize()
+        plain = torch.dequantize
     elif tensor.is_mkldnn:
         tensor = tensor.to_dense()
     elif tensor.layout is not torch.strided:  # sparse, and too large to be made dense
-        return float(tensor.to(wide).sum().item() / count)
-    return float(tensor.mean(dtype=wide).item() if count > 1 else tensor.item())
+        return _read_sparse(torch, tensor, wide)
+    return float(tensor_mean(torch, tensor, wide, plain=plain).item() if count > 1 else tensor.item())
+
+
+def _read_sparse(torch: Any, tensor: Any, wide: Any) -> float:
+    """The mean over all places, of which most hold an implicit zero."""
+    # Several values may stand for one place of a COO tensor; to add them up (coalesce()) is to copy them.
+    values = tensor._values() if tensor.layout is torch.sparse_coo else tensor.values()  # noqa: SLF001
+    sums = (piece.sum(dtype=wide).item() for piece in pieces(values, ON_HOST))
+    return math.fsum(sums) / int(tensor.numel())
 
 
 def _read_dtensor(tensor: Any) -> float:
@@ -369,8 +378,8 @@ def _read_array(array: Any) -> float:
     if array.size == 0:
         raise CoercionError("numpy array is empty or wholly masked")
     if array.dtype.kind == "O":
-        floats = [to_float(item) for item in array.ravel().tolist()]
-        return sum(floats) / len(floats)
+        total: float = sum(to_float(item) for item in array.flat)
+        return total / int(array.size)
     if array.dtype.kind == "c":
         raise CoercionError(f"numpy {array.dtype} is complex; log its real part or absolute value")
     # bfloat16 and float8 of ml_dtypes are of kind V as well, with a scalar type of their own.
@@ -379,7 +388,19 @@ def _read_array(array: Any) -> float:
     if array.size == 1:
         return _read_checked(array.reshape(-1)[0])
     with numpy.errstate(all="ignore"):
-        return float(array.astype(numpy.float64, copy=False).mean())
+        return array_mean(numpy, array)
+
+
+def _read_masked(array: Any) -> float:
+    """A ``numpy.ma`` array: masked elements do not count."""
+    numpy = sys.modules["numpy"]
+    if array.size <= ON_HOST or array.dtype.kind not in "biuf":
+        return _read_array(array.compressed())
+    with numpy.errstate(all="ignore"):
+        mean = masked_mean(numpy, array)
+    if mean is None:
+        raise CoercionError("numpy array is empty or wholly masked")
+    return mean
 
 
 def _read_sequence(values: Any) -> float:

@@ -27,6 +27,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from trackside.large_means import tensor_mean
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -227,7 +229,7 @@ class TorchDevices:
 def stacked(torch: Any, values: Sequence[Any], wide: Any) -> Any:
     """One number of each tensor, on their device, as ``wide``. int64 beyond 2**53 is rounded."""
     scalars = [
-        (value.detach().mean(dtype=wide) if value.numel() > 1 else value.detach().reshape(()))
+        (tensor_mean(torch, value.detach(), wide) if value.numel() > 1 else value.detach().reshape(()))
         for value in values
     ]
     if len({scalar.dtype for scalar in scalars}) > 1:
