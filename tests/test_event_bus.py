@@ -6,6 +6,7 @@ import functools
 import gc
 import logging
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -559,3 +560,77 @@ def test_emitting_in_any_thread_reaches_plain_receivers(bus: Bus) -> None:
     thread.join()
     bus.emit(SAMPLE)
     assert heard == [identity, threading.get_ident()]
+
+
+class Stays(Faulty):
+    stays_attached = True
+
+
+def test_a_sink_that_stays_is_never_detached(bus: Bus) -> None:
+    """However often it raises; its errors are counted."""
+    faulty = bus.attach(Stays())
+    for _ in range(3 * FAULTS_BEFORE_DETACH):
+        bus.emit(SAMPLE)
+    assert bus.sinks == (faulty,)
+    assert bus.faults(faulty) == 3 * FAULTS_BEFORE_DETACH
+
+
+class Echo:
+    """Emits what it is given."""
+
+    def __init__(self, bus: Bus) -> None:
+        self.bus, self.seen = bus, 0
+
+    def on_metrics(self, sample: Any) -> None:
+        self.seen += 1
+        self.bus.emit(sample)
+
+
+class Keeps(Recorder):
+    emits_nothing = True
+
+
+def test_a_sink_that_emits_what_it_is_given(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
+    """It is soon not given its own events any more. What keeps them has them all. That is said once."""
+    caplog.set_level(logging.INFO)
+    kept, echo, other = bus.attach(Keeps()), bus.attach(Echo(bus)), bus.attach(Recorder())
+    bus.emit(SAMPLE)
+    assert len(kept.seen) == 4
+    for _ in range(3):
+        bus.emit(SAMPLE)
+    assert echo.seen == 3 + 3
+    assert len(kept.seen) == 4 + 6
+    assert len(other.seen) == 3 + 6
+    assert [record.getMessage().split(" logs")[0] for record in caplog.records] == ["the sink Echo"]
+
+
+def test_sinks_and_receivers_that_answer_each_other_come_to_an_end(bus: Bus) -> None:
+    """Several of them, plain blinker receivers among them, on any number of threads."""
+    kept = bus.attach(Keeps())
+    echoes = [bus.attach(Echo(bus)) for _ in range(4)]
+
+    @bus.metrics.connect
+    def answer(_sender: Any, event: Any) -> None:
+        bus.emit(event)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(bus.emit, [SAMPLE] * 8))
+    assert len(kept.seen) <= 8 * (1 + 5 + 5**2 + 5**3)
+    assert all(echo.seen >= 8 for echo in echoes), "each emit reaches each sink"
+    bus.emit(SAMPLE)
+    assert bus._feedback._at_work == {}
+
+
+def test_a_sink_is_called_again_after_ctrl_c_in_it(bus: Bus) -> None:
+    """An interrupted handler is not at work any more."""
+    calls: list[Any] = []
+
+    def interrupted(sample: Any) -> None:
+        calls.append(sample)
+        raise KeyboardInterrupt
+
+    bus.attach(interrupted)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            bus.emit(SAMPLE)
+    assert len(calls) == 2

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.journal.tools import small_segments
-from trackside.event_bus import Bus
+from trackside.event_bus import FAULTS_BEFORE_DETACH, Bus
 from trackside.events import ConfigEvent, LifecycleEvent, MetricsSample
 from trackside.journal.directory import create_directory
 from trackside.journal.format import ConfigRecord, MetricsRecord
@@ -327,3 +327,48 @@ def test_a_journal_that_takes_no_more(kept: Kept) -> None:
     kept.writer.close()
     kept.emit(1, metrics={"loss": 0.5})
     assert kept.bus.faults(kept.sink) == 0
+
+
+# What cannot be kept
+
+
+class Unreadable:
+    """A step as a tensor without data is one, or an array that was donated: an int by type, unreadable."""
+
+    def __index__(self) -> int:
+        raise RuntimeError("Array has been deleted")
+
+    __float__ = __index__
+
+
+def test_a_step_that_cannot_be_read(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
+    """The values are kept under the next step, however often that happens; it is said once."""
+    kept.emit(4, metrics={"loss": 0.5})
+    for _ in range(2 * FAULTS_BEFORE_DETACH):
+        kept.emit(Unreadable(), metrics={"loss": 0.5})
+    assert [record.step for record in kept.records()] == list(range(4, 25))
+    assert kept.dropped == 0
+    assert kept.bus.faults(kept.sink) == 0
+    assert len(caplog.records) == 1
+
+
+def test_what_cannot_be_kept_is_counted_and_the_sink_stays(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without memory, say: the points are counted, it is said once, and what comes later is kept."""
+
+    def fail(_record: Any) -> bool:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kept.writer, "append", fail)
+        for step in range(2 * FAULTS_BEFORE_DETACH):
+            kept.emit(step, metrics={"loss": 0.5, "acc": 0.5})
+        kept.bus.emit(ConfigEvent({"lr": 1}))
+    kept.emit(99, metrics={"loss": 0.5})
+    assert kept.record().step == 99
+    assert kept.dropped == 4 * FAULTS_BEFORE_DETACH
+    assert [record.getMessage() for record in caplog.records] == [
+        "a sample is dropped and counted: MemoryError:  (said once)",
+        "a config is not logged: MemoryError:  (said once)",
+    ]

@@ -3,10 +3,12 @@
 Invariants:
 
 * A sink that raises never reaches the emitter or the other sinks. Its first error is logged with the
-  traceback, every error is counted, and after :data:`FAULTS_BEFORE_DETACH` in a row it is detached.
+  traceback, every error is counted, and after :data:`FAULTS_BEFORE_DETACH` in a row it is detached. Our own
+  sinks say that they stay (``stays_attached``): without them, the rest of a training would go nowhere.
 * Sinks are held strongly and called in the order they were attached.
 * ``emit`` takes no lock: the tuple of handlers is replaced whole by ``attach`` and ``detach``, so a
   sample meets either the old set or the new one, from whichever thread it comes.
+* A sink that emits is not given its own events (:mod:`trackside.feedback`).
 * While only sinks listen, ``emit`` calls them itself: a third of the price of going through blinker.
 """
 
@@ -27,6 +29,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from blinker import ANY, NamedSignal, Namespace
 
 from trackside.events import ConfigEvent, Event, LifecycleEvent, MetricsSample
+from trackside.feedback import Feedback
 from trackside.sink_times import SinkTimes
 
 if TYPE_CHECKING:
@@ -45,8 +48,14 @@ class EventSignal(NamedSignal):
     """A blinker signal in all respects but two.
 
     A receiver's error stays with that receiver, and coroutine functions are refused when they are
-    connected instead of failing at every send.
+    connected instead of failing at every send. A receiver that emits is not given its own events.
     """
+
+    def __init__(self, name: str, doc: str | None = None) -> None:
+        super().__init__(name, doc)
+        self.feedback = Feedback()
+        self.dispatcher: Callable[..., Any] | None = None
+        """The receiver that calls the sinks, which are looked after one by one."""
 
     def connect(self, receiver: _F, sender: Any = ANY, weak: bool = True) -> _F:
         """As :meth:`blinker.Signal.connect`; raises ``TypeError`` for a coroutine function."""
@@ -60,7 +69,11 @@ class EventSignal(NamedSignal):
             return results
         for receiver in self.receivers_for(sender):
             try:
-                results.append((receiver, receiver(sender, **kwargs)))
+                if receiver is self.dispatcher:
+                    results.append((receiver, receiver(sender, **kwargs)))
+                else:
+                    answer = self.feedback.run(receiver, _label(receiver), receiver, sender, **kwargs)
+                    results.append((receiver, answer))
             except Exception as error:  # one receiver's fault must not reach the training loop
                 _report_receiver(self, receiver, error)
         return results
@@ -81,13 +94,18 @@ class EventNamespace(Namespace):
 class _Attachment:
     """One attached sink, its handlers by signal name, and its record of faults."""
 
-    __slots__ = ("faults", "faults_in_a_row", "handlers", "sink")
+    __slots__ = ("faults", "faults_in_a_row", "handlers", "sink", "stays")
 
-    def __init__(self, sink: Any) -> None:
+    def __init__(self, sink: Any, feedback: Feedback) -> None:
         self.sink = sink
         self.faults = 0
         self.faults_in_a_row = 0
         self.handlers = handlers_of(sink)
+        if getattr(sink, "emits_nothing", False) is not True:
+            name = f"the sink {type(sink).__qualname__}"
+            guarded = {signal: feedback.guard(call, name) for signal, call in self.handlers.items()}
+            self.handlers = guarded
+        self.stays = getattr(sink, "stays_attached", False) is True
 
 
 _Route: TypeAlias = tuple[tuple[_Attachment, Callable[[Any], Any]], ...]
@@ -110,6 +128,7 @@ class Bus:
         self._attachments: tuple[_Attachment, ...] = ()
         self._routes: dict[str, _Route] = {}
         self._changing = threading.RLock()
+        self._feedback = Feedback()
         self._silent_reported = False
         self._parents_journal: Path | None = None
         self._postponed: deque[Event] = deque()
@@ -167,7 +186,7 @@ class Bus:
         the same one twice changes nothing. Raises ``TypeError`` for anything else, coroutine functions
         among it.
         """
-        attachment = _Attachment(sink)
+        attachment = _Attachment(sink, self._feedback)
         with self._changing:
             if self._find(sink) is None:
                 self._replace((*self._attachments, attachment))
@@ -243,6 +262,7 @@ class Bus:
 
     def _port(self, signal: EventSignal) -> _Port:
         dispatcher = self._dispatchers[signal.name]
+        signal.feedback, signal.dispatcher = self._feedback, dispatcher
         return signal, dispatcher, id(dispatcher)
 
     def _dispatcher(self, name: str) -> Callable[..., None]:
@@ -286,7 +306,7 @@ class Bus:
             logger.error(
                 "sink %r failed; further errors of it are only counted", attachment.sink, exc_info=error
             )
-        if attachment.faults_in_a_row >= FAULTS_BEFORE_DETACH:
+        if attachment.faults_in_a_row >= FAULTS_BEFORE_DETACH and not attachment.stays:
             self.detach(attachment.sink)
             logger.error(
                 "sink %r was detached after %d errors in a row", attachment.sink, attachment.faults_in_a_row
@@ -351,13 +371,17 @@ def _refuse_coroutine(function: Any) -> None:
         raise TypeError(msg)
 
 
+def _label(receiver: Callable[..., Any]) -> str:
+    return getattr(receiver, "__qualname__", None) or type(receiver).__qualname__
+
+
 _reported: set[tuple[str, str]] = set()
 _MAX_REPORTED = 1000
 
 
 def _report_receiver(signal: EventSignal, receiver: Callable[..., Any], error: Exception) -> None:
     """Log a plain receiver's error, with its traceback, the first time it happens."""
-    label = getattr(receiver, "__qualname__", None) or type(receiver).__qualname__
+    label = _label(receiver)
     if (signal.name, label) not in _reported and len(_reported) < _MAX_REPORTED:
         _reported.add((signal.name, label))
         logger.error(

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 class LifecycleSubscriber:
     """Attach it to a bus: it journals lifecycle events and knows the status they lead to."""
 
+    stays_attached = emits_nothing = True
+
     def __init__(self, journal: JournalWriter | None = None) -> None:
         self._journal = journal
         self._records: list[LifecycleRecord] = []

@@ -17,7 +17,8 @@ class Sink(Protocol):
     """An object in the training process that receives events from the bus.
 
     A sink has at least one of the methods below; the others may be missing. Each must be cheap: the
-    training loop waits for it. What it raises is caught, logged once and counted.
+    training loop waits for it. What it raises is caught, logged once and counted. After ten errors in a row
+    it is detached, unless it has an attribute ``stays_attached`` that is True.
     """
 
     def on_metrics(self, sample: MetricsSample) -> Any:

@@ -115,6 +115,8 @@ def _exit_note(path: Path) -> CrashNote | None:
 class CrashNoteSink:
     """Leaves the note from the bus, on a rank that has a run, and with it hooks, of its own."""
 
+    stays_attached = True
+
     def __init__(self, notes: CrashNoteHook) -> None:
         self._notes = notes
 

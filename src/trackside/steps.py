@@ -17,11 +17,12 @@ _LIMIT = 2**63
 def read_step(step: Any) -> int | None:
     """``step`` as a signed 64-bit int; None for what has no meaning as one (``None``, text, NaN).
 
-    Floats, tensors and arrays are read as :func:`trackside.coerce.to_float` reads them, and cut.
+    None, too, for what can't be read, such as a tensor without data or an array that was donated. Floats,
+    tensors and arrays are read as :func:`trackside.coerce.to_float` reads them, and cut.
     """
     try:
         number = operator.index(step)
-    except TypeError:
+    except Exception:  # a type that is not an int's, or one whose __index__ raises whatever it likes
         try:
             value = to_float(step)
         except CoercionError:
@@ -36,6 +37,6 @@ def is_whole(step: Any) -> bool:
     """Whether a step that :func:`read_step` reads is an int already, or a number without a fraction."""
     try:
         operator.index(step)
-    except TypeError:
+    except Exception:
         return to_float(step).is_integer()
     return True

@@ -20,6 +20,8 @@ class EarlyStopping(CallbackSink):
     ``min_delta`` below 0.
     """
 
+    stays_attached = True
+
     def __init__(
         self, metric: str, patience: int = 10, mode: Literal["min", "max"] = "min", min_delta: float = 0.0
     ) -> None:

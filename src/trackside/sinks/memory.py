@@ -17,6 +17,8 @@ class MemorySink:
     It grows with every event: not for a long training.
     """
 
+    stays_attached = True
+
     def __init__(self) -> None:
         self.samples: list[MetricsSample] = []
         """The samples as they were emitted."""

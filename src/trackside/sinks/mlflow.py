@@ -2,6 +2,9 @@
 
 This is the hot path. Per metric there is one pass of coercion and nothing else; prefixes, names and limits
 are the shipper's business. Whatever cannot be kept as it is gets a second, slower look, and is counted.
+
+Invariant: a sample is journaled, or its points are counted as dropped, whatever a value or the journal
+raises.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from trackside.coerce import OnDeviceError, flat_metrics, to_float, to_float_metrics
+from trackside.crash import text_of
 from trackside.device import DeviceQueue, TorchDevices
 from trackside.errors import CoercionError
 from trackside.events import ConfigEvent, MetricsSample, now_ms
@@ -39,6 +43,7 @@ _STEP_LIMIT = 2**63
 _STEP_MIN = -(2**63)
 _MAX_WARNINGS = 1000
 _MAX_REPR = 60
+_MAX_TEXT = 200
 
 
 class MLflowSink:
@@ -46,6 +51,8 @@ class MLflowSink:
 
     ``last_step`` gives the last step of a resumed run. It is called once, if the first sample has no step.
     """
+
+    stays_attached = emits_nothing = True
 
     def __init__(
         self,
@@ -70,31 +77,35 @@ class MLflowSink:
 
     def on_metrics(self, sample: MetricsSample) -> None:
         """Keep one sample."""
-        step = sample.step
-        if type(step) is not int or not _STEP_MIN <= step < _STEP_LIMIT:
-            step = self._step(step)
-        self._last_step = step
-        epoch = sample.epoch
-        if epoch is not None and type(epoch) is not float:
-            epoch = self._epoch(epoch)
         try:
-            values = to_float_metrics(sample.metrics, self._on_drop, self._fetched_later)
-        except OnDeviceError:
-            self._fetch(sample, step, epoch)
+            step = sample.step
+            if type(step) is not int or not _STEP_MIN <= step < _STEP_LIMIT:
+                step = self._step(step)
+            self._last_step = step
+            epoch = sample.epoch
+            if epoch is not None and type(epoch) is not float:
+                epoch = self._epoch(epoch)
+            try:
+                values = to_float_metrics(sample.metrics, self._on_drop, self._fetched_later)
+            except OnDeviceError:
+                self._fetch(sample, step, epoch)
+                return
+            except CoercionError as error:  # no mapping: the run goes on, and so does this sink
+                self._drop("(a whole sample)", str(error))
+                return
+            stamp, prefix = sample.timestamp_ms, sample.prefix
+            record = MetricsRecord(0, stamp, step, epoch, prefix, values)
+            # Encoding checks no types: what is of another one could be written, and not be read again.
+            if type(stamp) is not int or (prefix is not None and not isinstance(prefix, str)):
+                record = self._repaired(record)
+            try:
+                self._journal.append(record)
+            except (TypeError, ValueError, OverflowError):
+                record = self._repaired(record)
+                self._journal.append(record)
+        except Exception as error:  # no memory, say, or an odd type's own error
+            self._lose(sample, error)
             return
-        except CoercionError as error:  # no mapping: the run goes on, and so does this sink
-            self._drop("(a whole sample)", str(error))
-            return
-        stamp, prefix = sample.timestamp_ms, sample.prefix
-        record = MetricsRecord(0, stamp, step, epoch, prefix, values)
-        # Encoding checks no types: what is of another one could be written, and not be read again.
-        if type(stamp) is not int or (prefix is not None and not isinstance(prefix, str)):
-            record = self._repaired(record)
-        try:
-            self._journal.append(record)
-        except (TypeError, ValueError, OverflowError):
-            record = self._repaired(record)
-            self._journal.append(record)
         if self._watch is not None and record.timestamp_ms >= self._next_watch_ms:
             self._next_watch_ms = now_ms() + WATCH_EVERY_MS
             self._watch()
@@ -120,10 +131,14 @@ class MLflowSink:
     def on_config(self, event: ConfigEvent) -> None:
         """Keep a configuration: masked, plain, and flat as well."""
         try:
-            plain = to_plain(event.config)
+            self._keep_config(event)
         except CoercionError as error:
             self._warn("a config", f"is not logged: {error}")
-            return
+        except Exception as error:
+            self._warn("a config", f"is not logged: {type(error).__name__}: {text_of(error)}")
+
+    def _keep_config(self, event: ConfigEvent) -> None:
+        plain = to_plain(event.config)
         document = redact_config(plain)
         know(secrets_among(plain))  # an exception may quote what the configuration holds
         params = flatten_params(event.config, max_depth=self._depth(event.flatten_depth))
@@ -147,7 +162,10 @@ class MLflowSink:
 
         def deliver(numbers: list[float]) -> None:
             values.update(zip(later, numbers, strict=True))
-            self._keep(record)
+            try:
+                self._keep(record)
+            except Exception as error:
+                self._lose(record, error)
 
         def lose(reason: str) -> None:
             self._journal.scoreboard.note_dropped(record.points)
@@ -165,6 +183,12 @@ class MLflowSink:
             self._journal.append(record)
         except (TypeError, ValueError, OverflowError):
             self._journal.append(self._repaired(record))
+
+    def _lose(self, sample: MetricsSample | MetricsRecord, error: Exception) -> None:
+        """Count a sample that could not be kept; say so once a kind of error."""
+        self._journal.scoreboard.note_dropped(_points_of(sample))
+        kind = type(error).__name__
+        self._warn("a sample", f"is dropped and counted: {kind}: {text_of(error)[:_MAX_TEXT]}", once_for=kind)
 
     def _drop(self, key: Any, reason: str) -> None:
         """Count a value that is no number; say so once a key."""
@@ -238,6 +262,14 @@ class MLflowSink:
             None if prefix is None else _encodable(prefix),
             {_encodable(name): value for name, value in record.metrics.items()},
         )
+
+
+def _points_of(sample: MetricsSample | MetricsRecord) -> int:
+    """How many points are lost with a sample that nobody could read."""
+    try:
+        return max(1, len(sample.metrics))
+    except Exception:
+        return 1
 
 
 def _brief(value: Any) -> str:

@@ -45,6 +45,8 @@ class PrometheusSink:
     is taken, or a name is none that Prometheus allows.
     """
 
+    stays_attached = True
+
     def __init__(
         self,
         *,

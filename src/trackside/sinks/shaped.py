@@ -44,6 +44,11 @@ class ShapedSink:
         return self._shaper.shaping
 
     @property
+    def stays_attached(self) -> bool:
+        """Whether the bus keeps the sink, whatever it raises."""
+        return getattr(self.sink, "stays_attached", False) is True
+
+    @property
     def merged(self) -> int:
         """Points that were excluded, or became part of another one."""
         return self._shaper.merged

@@ -1,0 +1,71 @@
+"""Sinks that emit while they are called: what they emit must not come back to them without end.
+
+A sink may log what it makes of a sample, such as a ratio of two losses. That event goes to the bus while the
+sink is still at work, so it would be called with its own event, and log again.
+
+Invariants:
+
+* Handlers nest at most :data:`DEPTH` deep on one thread, so that those which answer every event with another
+  one come to an end. One that was cut off there never runs inside itself again.
+* The run's own sinks are not guarded: what anyone emits is kept. They emit nothing, and pay nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from threading import get_ident
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+DEPTH = 3
+"""Handlers that may be at work on one thread, each because of an event of the one before."""
+
+_MAX_SAID = 100
+
+
+class Feedback:
+    """The handlers of one bus that are at work, by thread."""
+
+    def __init__(self) -> None:
+        self._at_work: dict[int, list[object]] = {}
+        self._cut_off: set[str] = set()
+
+    def guard(self, handler: Callable[[Any], Any], name: str) -> Callable[[Any], Any]:
+        """``handler``, which is left out where its own events would go on calling it."""
+        me = object()
+
+        def call(event: Any) -> Any:
+            return self.run(me, name, handler, event)
+
+        return call
+
+    def run(self, who: object, name: str, handler: Callable[..., Any], /, *given: Any, **more: Any) -> Any:
+        """Call ``handler`` for ``who``, unless that would go round in circles on this thread."""
+        thread = get_ident()
+        callers = self._at_work.setdefault(thread, [])
+        depth = len(callers)
+        again = any(who is other for other in callers)
+        if depth >= DEPTH or (again and name in self._cut_off):
+            if again:
+                self._cut_off_from_now_on(name)
+            return None
+        try:
+            callers.append(who)
+            return handler(*given, **more)
+        finally:
+            del callers[depth:]
+            if not depth:
+                self._at_work.pop(thread, None)
+
+    def _cut_off_from_now_on(self, name: str) -> None:
+        if name not in self._cut_off and len(self._cut_off) < _MAX_SAID:
+            self._cut_off.add(name)
+            logger.info(
+                "%s logs something each time that it is called: all of it is kept, but from now on it is not "
+                "called with what it logs itself (said once)",
+                name,
+            )
