@@ -60,11 +60,13 @@ def test_what_would_break_out_of_the_paragraph_does_not() -> None:
 def test_tags_have_content() -> None:
     """No zeros; what is lost has a tag of its own; all of it is known to be stale later."""
     counts = {"emitted": 3, "shipped": 2, "shaped": 0, "dropped": 1, "rejected": 0, "damaged": 0}
-    tags = summary_tags(counts, host="h", started_ms=0, attempt=2)
+    tags = summary_tags(counts, host="h", started_ms=0, ended_ms=60_000, status="FAILED", attempt=2)
     assert json.loads(tags["trackside.summary"]) == {
         **counts_in(tags),
         "host": "h",
         "started": "1970-01-01T00:00:00Z",
+        "ended": "1970-01-01T00:01:00Z",
+        "status": "FAILED",
         "attempt": 2,
     }
     assert tags["trackside.dropped"] == "1"

@@ -170,7 +170,7 @@ def test_what_cannot_be_read_is_not_passed_over(tmp_path: Path) -> None:
     assert (found.condition, found.journal) == ("unreadable", str(journal.path))
     assert "another version" in (found.error or "")
     assert living_runs(tmp_path) == set()
-    assert leftovers_of(tmp_path, "/checkpoints") == []
+    assert leftovers_of(tmp_path, "/checkpoints", "sqlite:///mlflow.db") == []
     journal.remove()
     assert report(journal) is None
 
@@ -206,13 +206,16 @@ def test_living_runs(tmp_path: Path) -> None:
 
 
 def test_leftovers_of_the_same_checkpoints(tmp_path: Path) -> None:
-    """Ended attempts with the same sidecar, oldest first; others' and living ones are none."""
+    """Ended attempts with the same sidecar and address, oldest first; others and living ones are none."""
     mine = [make(tmp_path, sidecar="/checkpoints") for _ in range(2)]
     make(tmp_path, ALIVE, sidecar="/checkpoints")
     make(tmp_path, sidecar="/others")
     make(tmp_path)
-    assert leftovers_of(tmp_path, "/checkpoints") == sorted(journal.path for journal in mine)
-    assert leftovers_of(tmp_path, None) == []
+    uri = "sqlite:///mlflow.db"
+    make(tmp_path, sidecar="/checkpoints", tracking_uri="http://gone:5000")
+    for address in (uri, f"trackside+{uri}"):
+        assert leftovers_of(tmp_path, "/checkpoints", address) == sorted(journal.path for journal in mine)
+    assert leftovers_of(tmp_path, None, uri) == []
 
 
 # What an attempt without an answer of MLflow's counts on from

@@ -14,9 +14,11 @@ import contextlib
 import logging
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trackside import mlflow_utils
+from trackside.destinations.mlflow_owner import JOURNAL_TAG
 from trackside.null_store import NULL_URI
 
 if TYPE_CHECKING:
@@ -94,6 +96,16 @@ def step_aside(run_id: str) -> None:
             deactivate(status)
 
 
+def _end_own(journal_id: str, status: str) -> None:
+    """End the active run as ``status``; if a newer attempt has taken it over, as what it is."""
+    with contextlib.suppress(Exception), _impatient():
+        mlflow, run = mlflow_utils.import_mlflow(), active()
+        found = mlflow.MlflowClient().get_run(None if run is None else run.run_id)
+        if found.data.tags.get(JOURNAL_TAG, journal_id) != journal_id:
+            status = found.info.status
+    deactivate(status)
+
+
 class Activation:
     """Whether one run of ours is MLflow's active run here, and how it stops being so."""
 
@@ -103,11 +115,14 @@ class Activation:
     def __bool__(self) -> bool:
         return self._leave is not None
 
-    def begin(self, tracking_uri: str, run_id: str, *, owned: bool) -> None:
-        """Make ``run_id`` active; its status is ours to set if it is ``owned``. Raises what MLflow raises."""
-        if owned:
+    def begin(self, tracking_uri: str, run_id: str, *, journal_id: str | None) -> None:
+        """Make ``run_id`` active. Raises what MLflow raises.
+
+        Its status is ours to set for as long as it is the run of the journal ``journal_id``.
+        """
+        if journal_id is not None:
             activate(tracking_uri, run_id)
-            self._leave = deactivate
+            self._leave = partial(_end_own, journal_id)
         else:
             activate_beside(tracking_uri, run_id)
             self._leave = lambda _: step_aside(run_id)

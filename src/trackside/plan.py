@@ -246,5 +246,7 @@ def make_meta(
         system_metrics=system_metrics,
         beside=beside,
         store_path=existing_part(target.tracking_uri),
-        after=tuple(str(path) for path in leftovers_of(settings.directory, target.sidecar)),
+        after=tuple(
+            str(path) for path in leftovers_of(settings.directory, target.sidecar, target.tracking_uri)
+        ),
     )

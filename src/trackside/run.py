@@ -335,7 +335,9 @@ class Run:
             return "the run has no id yet, since the server has not answered"
         try:
             info = self._delivery.run_info(wait=False)
-            self._fluent.begin(self._tracking_uri, run_id, owned=info is None or not info.joined)
+            owned = info is None or not info.joined
+            journal_id = self._meta.journal_id if owned else None
+            self._fluent.begin(self._tracking_uri, run_id, journal_id=journal_id)
         except Exception as error:  # the server has gone away since
             return f"MLflow does not answer ({redact(str(error))})"
         return None

@@ -44,6 +44,19 @@ def read_sidecar(checkpoint_dir: str | os.PathLike[str]) -> str | None:
     return None
 
 
+def is_newer(checkpoint_dir: str | os.PathLike[str], at_ms: int, run_id: str) -> bool:
+    """Whether ``checkpoint_dir`` names another run than ``run_id``, and has done so only since ``at_ms``.
+
+    Then a later attempt has written it. Both times are by this machine's clock, or by one that agrees.
+    """
+    path = Path(checkpoint_dir) / SIDECAR_NAME
+    try:
+        written_ms = path.stat().st_mtime_ns // 1_000_000
+    except OSError:
+        return False
+    return written_ms > at_ms and read_sidecar(checkpoint_dir) not in {None, run_id}
+
+
 def write_sidecar(checkpoint_dir: str | os.PathLike[str], run_id: str) -> None:
     """Make ``checkpoint_dir`` name ``run_id``, creating the directory if needed.
 

@@ -18,6 +18,7 @@ from trackside.shipper.leftovers import has_refused, waiting_names
 from trackside.shipper.lock import is_locked
 from trackside.shipper.watch import has_ended
 from trackside.status import decide, evidence_from
+from trackside.tracking_address import is_same_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -150,12 +151,18 @@ def living_runs(directory: Path) -> set[str]:
     return {r.run_id for r in reports if r is not None and r.condition == "running" and r.run_id}
 
 
-def leftovers_of(directory: Path, sidecar: str | None) -> list[Path]:
-    """Journals of ended attempts that belong to the checkpoints in ``sidecar``, oldest first."""
+def leftovers_of(directory: Path, sidecar: str | None, tracking_uri: str) -> list[Path]:
+    """Journals of ended attempts that belong to the checkpoints in ``sidecar``, oldest first.
+
+    Those for another address than ``tracking_uri`` are left out: a run there can't be the one that is
+    resumed here.
+    """
     found = []
     for journal in journals_in(directory) if sidecar is not None else []:
         meta = read_json(journal.meta, Meta)
-        if meta is not None and meta.target.sidecar == sidecar and _is_over(journal, meta):
+        if meta is None or meta.target.sidecar != sidecar or not _is_over(journal, meta):
+            continue
+        if not meta.mlflow or is_same_address(meta.target.tracking_uri, tracking_uri):
             found.append(journal.path)
     return found
 

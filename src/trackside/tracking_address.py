@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 from trackside.errors import ConfigurationError
 from trackside.redaction import mask_address
 
-__all__ = ["checked_address", "checked_artifact_location"]
+__all__ = ["checked_address", "checked_artifact_location", "is_same_address"]
 
 _SERVERS = ("http", "https")
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -61,6 +61,17 @@ def checked_address(uri: str, what: str = "tracking_uri") -> str:
     elif scheme not in _OTHERS:
         _check_unknown(what, text, scheme, rest)
     return text
+
+
+def is_same_address(one: str, other: str) -> bool:
+    """Whether both are one store, whoever logs in there and however it is written to."""
+    return _place(one) == _place(other)
+
+
+def _place(uri: str) -> str:
+    scheme, separator, rest = uri.strip().removeprefix(_BULK).rstrip("/").partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
 
 
 def checked_artifact_location(location: str | None) -> str | None:

@@ -30,6 +30,7 @@ from trackside.destinations.mlflow_owner import (
 )
 from trackside.destinations.mlflow_tags import HEARTBEAT_TAG
 from trackside.journal.meta import Owner, boot_id, start_ticks, this_process
+from trackside.sidecar import read_sidecar
 from trackside.status import Evidence
 
 if TYPE_CHECKING:
@@ -302,6 +303,96 @@ def test_what_is_delivered_late_does_not_undo_a_later_end(
     assert run.data.metrics["loss"] == 1.0
 
 
+def test_an_older_attempt_never_sets_a_status_again(
+    store: str, client: MlflowClient, journals: Path, tmp_path: Path, other: Other
+) -> None:
+    """Its shipper is restarted after a newer attempt has ended, by whatever clock its death is dated.
+
+    A copied journal's files are as new as the copy.
+    """
+    place = str(tmp_path / "checkpoints")
+    older = attempt(journals, store, other.owner, sidecar=place)
+    older.lane.stop()
+    older.join(60)
+    other.die()
+    newer = attempt(journals, store, sidecar=place)
+    assert newer.run_id == older.run_id
+    finish(newer)
+    before = client.get_run(older.run_id)
+    older.restart().start()
+    until(lambda: older.lane.opened, 60)
+    assert older.progress.state.ownership == "lost"
+    end(older, died_ms=time.time_ns() // 1_000_000 + 3_600_000)
+    after = client.get_run(older.run_id)
+    assert (after.info.status, after.info.end_time) == ("FINISHED", before.info.end_time)
+    assert after.data.tags == before.data.tags
+
+
+@pytest.mark.parametrize("resume_finished", [True, False])
+def test_a_copied_journal_that_never_had_the_run_is_dated_by_what_it_says(  # noqa: PLR0917 - fixtures
+    store: str, client: MlflowClient, journals: Path, tmp_path: Path, other: Other, resume_finished: bool
+) -> None:
+    """An offline attempt is copied, and delivered after a later one whose end is older than the copy.
+
+    The run of that one keeps its status, and the checkpoints keep its name.
+    """
+    place = str(tmp_path / "checkpoints")
+    first = attempt(journals, store, sidecar=place)
+    other.die()
+    meta = new_meta(store, sidecar=place, experiment_name=EXPERIMENT, resume_finished=resume_finished)
+    meta = msgspec.structs.replace(meta, owner=other.owner)
+    time.sleep(0.01)
+    fail(first)
+    again = attempt(journals, store, sidecar=place)
+    finish(again)
+    with delivery(journals, store, meta=meta) as late:
+        late.emit(3)
+        late.lane.start()
+        end(late, died_ms=time.time_ns() // 1_000_000 + 3_600_000)
+        assert (late.run_id == again.run_id) == resume_finished
+    assert status(client, again.run_id) == "FINISHED"
+    assert read_sidecar(place) == again.run_id
+
+
+@pytest.mark.parametrize("is_over", [True, False])
+def test_a_write_that_came_too_late_is_put_back(
+    store: str, client: MlflowClient, journals: Path, other: Other, is_over: bool
+) -> None:
+    """The older shipper stood still between look and write, and a newer attempt took the run over."""
+    older = attempt(journals, store, other.owner)
+    other.die()
+    newer: list[Delivery] = []
+    write = older.destination._write_status
+
+    def write_late(wanted: str, ended_ms: int | None) -> None:
+        if not newer:
+            newer.append(attempt(journals, store, run_id=older.run_id, required_run=True))
+            if is_over:
+                finish(newer[0])
+        write(wanted, ended_ms)
+
+    older.destination._status._write = write_late
+    fail(older)
+    run = client.get_run(older.run_id)
+    assert run.info.status == ("FINISHED" if is_over else "RUNNING")
+    if not is_over:
+        finish(newer[0])
+    assert status(client, older.run_id) == "FINISHED"
+
+
+def test_an_outage_is_not_an_owners_silence() -> None:
+    """While nobody could look, the owner could not give a heartbeat either."""
+    now = 0.0
+    watch = OwnerWatch(clock=lambda: now)
+    run = SimpleNamespace(data=SimpleNamespace(tags={JOURNAL_TAG: "theirs", HEARTBEAT_TAG: "a"}))
+    assert watch.look(run) == "unsure"
+    now += 3600
+    assert watch.look(run) == "unsure"
+    while watch.look(run) != "gone":
+        now += 30
+    assert now >= 3600 + QUIET - 40
+
+
 def test_what_a_run_says_of_its_owner() -> None:
     """Each way to tell whether a run that shows RUNNING may be taken over."""
     mine = new_meta("sqlite://")
@@ -340,15 +431,17 @@ def test_watching_an_owner() -> None:
     now = 0.0
     watch = OwnerWatch(clock=lambda: now)
 
-    def look(beat: str) -> str:
+    def look(beat: str, *, for_seconds: float = 0.0) -> str:
+        nonlocal now
         tags = {JOURNAL_TAG: "theirs", HEARTBEAT_TAG: beat}
-        return watch.look(SimpleNamespace(data=SimpleNamespace(tags=tags)))
+        run = SimpleNamespace(data=SimpleNamespace(tags=tags))
+        for _ in range(int(for_seconds)):
+            now += 1
+            watch.look(run)
+        return watch.look(run)
 
     assert look("a") == "unsure"
-    now += QUIET - 1
-    assert look("a") == "unsure"
+    assert look("a", for_seconds=QUIET - 1) == "unsure"
     assert look("b") == "alive"
-    now += QUIET - 1
-    assert look("b") == "alive"
-    now += 1
-    assert look("b") == "gone"
+    assert look("b", for_seconds=QUIET - 1) == "alive"
+    assert look("b", for_seconds=1) == "gone"

@@ -55,8 +55,10 @@ def reap(ctx: click.Context, *, older_than: float, dry_run: bool, tracking_uri: 
             click.echo(f"would close {label}")
             continue
         try:
-            close_run(client, stale)
-            click.echo(f"closed {label}")
+            closed = close_run(client, stale)
+            click.echo(
+                f"closed {label}" if closed else f"left alone {stale.run_id}: it has shown life, or ended"
+            )
         except mlflow.MlflowException as error:
             failed = True
             click.echo(f"could not close {label}: {redact(str(error))[:300]}", err=True)

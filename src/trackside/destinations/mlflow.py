@@ -16,7 +16,7 @@ import threading
 import time
 from collections import Counter
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -36,8 +36,9 @@ from trackside.destinations.mlflow_metrics import MAX_METRICS_PER_BATCH, Metrics
 from trackside.destinations.mlflow_owner import OWNER_TAG, Ownership, describe_owner
 from trackside.destinations.mlflow_params import ConfigWriter, artifact_name
 from trackside.destinations.mlflow_redone import RedoneSteps, last_steps
-from trackside.destinations.mlflow_run import Found, RunOpener, wait_for_leftovers
+from trackside.destinations.mlflow_run import Found, RunOpener
 from trackside.destinations.mlflow_settings import REQUEST_TIMEOUT, take_over
+from trackside.destinations.mlflow_status import StatusWriter
 from trackside.destinations.mlflow_system import SystemMetrics
 from trackside.destinations.mlflow_tags import (
     DESCRIPTION_TAG,
@@ -58,8 +59,9 @@ from trackside.errors import (
 from trackside.events import now_ms
 from trackside.journal.family import ParentUnknownError, parent_run_id
 from trackside.journal.opening import MAX_TEXT, read_file
+from trackside.journal.owner import is_alive
 from trackside.settings import read_environment
-from trackside.sidecar import write_sidecar
+from trackside.sidecar import is_newer, write_sidecar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -87,6 +89,16 @@ END_TRIES = 5
 _uploading = threading.Lock()
 
 
+class Earlier(Protocol):
+    """What has to be delivered before this run (:class:`trackside.shipper.earlier.EarlierAttempts`)."""
+
+    def check(self, probe: Callable[[], object]) -> None:
+        """Raise :class:`RetryableError` while an earlier attempt is waited for."""
+
+    def check_parent(self, probe: Callable[[], object]) -> str:
+        """Raise while the parent is waited for; else why it is not."""
+
+
 def preload(tracking_uri: str) -> None:
     """Import what a destination at ``tracking_uri`` will need, and nothing more: no store, no connection."""
     import mlflow.tracking
@@ -108,8 +120,10 @@ class MLflowDestination:
         progress: Progress,
         outbox: Outbox,
         sample_load_every: float | None = None,
+        earlier: Earlier | None = None,
     ) -> None:
         self._meta = meta
+        self._earlier = earlier
         self._tracking_uri = tracking_uri
         self._renewed_uri: str | None = None
         self._database = database_file(tracking_uri)
@@ -128,6 +142,7 @@ class MLflowDestination:
         self._sample_load_every = sample_load_every
         self._load: SystemMetrics | None = None
         self._ownership = Ownership(meta)
+        self._status = StatusWriter(meta, read=self._get_run, write=self._write_status)
         self._redone: RedoneSteps | None = None
 
     @property
@@ -138,14 +153,16 @@ class MLflowDestination:
     def open(self) -> None:
         """Connect; create the run, or resume it, once the attempts before this one are delivered."""
         self._take_renewed()
-        wait_for_leftovers(self._meta)
-        self._meta = self._with_parent()
         try:
+            if self._earlier is not None and self._progress.state.run is None:
+                self._earlier.check(self._ask)
+            self._meta = self._with_parent()
             if self._client is None:
                 self._client = self._call(self._connect)
             if self._progress.state.run is None:
                 self._open_run()
-            self._ownership.begin(self._get_run())
+            self._ownership.begin(self._get_run(), self._progress.state.ownership)
+            self._note_standing()
         except UnauthorisedError as error:
             if not self._start_waits():
                 raise
@@ -201,10 +218,8 @@ class MLflowDestination:
         """Write ``known`` again or, without it, the owner's sign of life, by the same request as metrics."""
         if known is not None:
             self._metrics.resend(known)
-        elif self._ownership.held and self._progress.state.status is None:
+        elif self._is_ours() and self._progress.state.status is None:
             self._tell(self._client.log_batch, tags=[self._tag(HEARTBEAT_TAG, _sign_of_life())])
-        else:
-            self._get_run()
 
     def settle(self, verdict: Verdict, evidence: Evidence, counts: dict[str, int]) -> None:
         """Set the tags that say why, then the status, unless a newer attempt has taken the run over."""
@@ -215,9 +230,7 @@ class MLflowDestination:
         crash = evidence.exception
         if crash is not None and crash.traceback:
             self._keep_traceback(crash.traceback)
-        if ours:
-            self._set_end(verdict, evidence, counts)
-        else:
+        if not (ours and self._set_end(verdict, evidence, counts)):
             logger.info("run %s has another owner: its status is left alone", self._run_id)
         known = ("emitted", "shipped", "dropped", "rejected")
         self._progress.update(status=verdict.status, **{name: counts[name] for name in known})
@@ -270,6 +283,12 @@ class MLflowDestination:
         self._metrics.connect(client, Metric, patience=patience)
         return client
 
+    def _ask(self) -> None:
+        """Ask the server anything: whether it answers is what counts."""
+        if self._client is None:
+            self._client = self._call(self._connect)
+        self._call(self._client.search_experiments, max_results=1)
+
     def _with_parent(self) -> Meta:
         """The meta record with the parent's run id, which may have become known only now."""
         if self._meta.target.parent_journal is None or self._progress.state.run is not None:
@@ -278,6 +297,10 @@ class MLflowDestination:
             found = parent_run_id(self._progress.journal.path, self._meta)
         except ParentUnknownError as error:
             self._progress.notice(f"this run is not nested under its parent: {error}")
+            return self._meta
+        if found is None and self._earlier is not None:
+            reason = self._earlier.check_parent(self._ask)
+            self._progress.notice(f"this run is not nested under its parent, which has no run id: {reason}")
             return self._meta
         if found is None:
             parent = self._meta.target.parent_journal
@@ -325,6 +348,9 @@ class MLflowDestination:
         directory = self._meta.target.sidecar
         if directory is None:
             return
+        late = not is_alive(self._meta.owner)
+        if late and is_newer(directory, self._meta.started_ms, info.run_id):
+            return  # delivered late, this attempt must not lead the next one away from a later attempt's run
         try:
             write_sidecar(directory, info.run_id)
         except OSError as error:
@@ -382,10 +408,20 @@ class MLflowDestination:
         self._look_at_owner(run)
         if not self._ownership.held:
             return
-        if self._progress.state.status is None and run.info.status != "RUNNING":
-            # What `trackside reap` thought in an outage, or another program that ended our run.
-            self._tell(self._client.update_run, "RUNNING")
+        # What `trackside reap` thought in an outage, or another program that ended our run.
+        was_ended = self._progress.state.status is None and run.info.status != "RUNNING"
+        if was_ended and not self._status.set("RUNNING"):
+            return
         self.set_tag(HEARTBEAT_TAG, _sign_of_life())
+
+    def _is_ours(self) -> bool:
+        """Whether the run is this attempt's, as of now."""
+        self._look_at_owner(self._get_run())
+        return self._ownership.held
+
+    def _note_standing(self) -> None:
+        if self._progress.state.ownership != self._ownership.standing:
+            self._progress.update(ownership=self._ownership.standing)
 
     def _get_run(self) -> Any:
         return self._tell(self._client.get_run)
@@ -399,12 +435,14 @@ class MLflowDestination:
                 f"{describe_owner(run.data.tags)} has taken run {self._run_id} over: this process goes on "
                 "adding points to it, and no longer sets its status"
             )
+        self._note_standing()
 
     def _claim(self, run: Any) -> None:
         """Take the run over from an owner that is gone, or whose end this training has outlived."""
         self._turn_page(run)
         self._opener().claim(self._run_id)
-        self._ownership.held = True
+        self._ownership.claimed()
+        self._note_standing()
         self._progress.notice(
             f"this process now owns run {self._run_id} and sets its status: "
             f"{describe_owner(run.data.tags)}, its owner so far, is gone"
@@ -434,7 +472,10 @@ class MLflowDestination:
         """
         run = self._get_run()
         ended = evidence.ended_ms or evidence.died_ms or now_ms()
+        if not self._ownership.saw_alive:  # the time of death is that of files, which may be copies
+            ended = evidence.ended_ms or self._meta.started_ms
         found = self._ownership.look_at_end(run, ended_ms=ended)
+        self._note_standing()
         if found == "claim":
             self._claim(run)
         elif found == "wait" and verdict.final:
@@ -448,7 +489,8 @@ class MLflowDestination:
         stem, _, ending = name.rpartition(".")
         return f"{stem}.{self._meta.journal_id[:8]}.{ending}"
 
-    def _set_end(self, verdict: Verdict, evidence: Evidence, counts: dict[str, int]) -> None:
+    def _set_end(self, verdict: Verdict, evidence: Evidence, counts: dict[str, int]) -> bool:
+        """Say on the page how the run ended; False if it has become another attempt's meanwhile."""
         on_page = dict(self._get_run().data.tags)
         tags = self._end_tags(verdict, evidence, counts, on_page)
         try:
@@ -460,16 +502,23 @@ class MLflowDestination:
             raise
         except RejectedError as error:  # the status matters more than the reason
             self._progress.notice(f"the tags that tell how the run ended were refused: {error}")
+        ended = evidence.ended_ms or evidence.died_ms or now_ms()
+        if not self._status.set(verdict.status, ended_ms=ended):
+            return False
         if verdict.final and OWNER_TAG in on_page:
             self._unless_hopeless("the end of the ownership", lambda: self._forget(OWNER_TAG))
-        ended = evidence.ended_ms or evidence.died_ms or now_ms()
-        self._tell(self._client.set_terminated, status=verdict.status, end_time=ended)
-        self._check_end(verdict.status)
         if verdict.final and HEARTBEAT_TAG in on_page:
             # Last: `trackside reap` finds by it what is left RUNNING.
             self._unless_hopeless("the end of the heartbeat", lambda: self._forget(HEARTBEAT_TAG))
         if self._created_blindly:
             self._opener().delete_twins(self._run_id)
+        return True
+
+    def _write_status(self, status: str, ended_ms: int | None) -> None:
+        if ended_ms is None:
+            self._tell(self._client.update_run, status)
+        else:
+            self._tell(self._client.set_terminated, status=status, end_time=ended_ms)
 
     def _forget(self, tag: str) -> None:
         """A run that has ended shows no process. The journal's tag stays, for those who come later."""
@@ -487,17 +536,18 @@ class MLflowDestination:
         state = self._progress.state
         total = {name: count + state.earlier.get(name, 0) for name, count in counts.items()}
         host = self._meta.owner.host
-        summary = summary_tags(total, host=host, started_ms=self._meta.started_ms, attempt=state.attempt)
+        summary = summary_tags(
+            total,
+            host=host,
+            started_ms=self._meta.started_ms,
+            ended_ms=evidence.ended_ms or evidence.died_ms or now_ms(),
+            status=verdict.status,
+            attempt=state.attempt,
+        )
         described = on_page.get(DESCRIPTION_TAG, "")
         text = describe_end(described, verdict, evidence)
         note = {} if text == described else {DESCRIPTION_TAG: text}
         return {**end_tags(verdict, evidence), **summary, **note}
-
-    def _check_end(self, status: str) -> None:
-        """Read the status back: a 200 may come from somebody between us and MLflow."""
-        found = self._get_run().info.status
-        if found != status:
-            raise RetryableError(f"the status was set to {status}, and the run still shows {found or 'none'}")
 
     def _unless_hopeless(self, what: str, call: Callable[[], object]) -> None:
         """Do what the status must not wait for, once it alone has failed :data:`END_TRIES` times."""

@@ -61,6 +61,7 @@ class MLflowMirror(MLflowDestination):
             required_run=run_id is not None,
             artifact_location=artifact_location,
             parent_run_id=None,
+            parent_journal=None,
             sidecar=_sidecar(own, context.name),
         )
         place = JournalDirectory(context.journal / context.name)

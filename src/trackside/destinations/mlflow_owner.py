@@ -6,7 +6,8 @@ Invariants:
   the run name it: :data:`JOURNAL_TAG` its journal, :data:`OWNER_TAG` its process.
 * Only the owner gives heartbeats, keeps the status RUNNING, and says how the run ended. A *secondary
   writer*, every other attempt, adds points, and params and tags that are new.
-* An attempt that finds another owner in the tags is a secondary writer from then on.
+* An attempt that finds another owner in the tags is a secondary writer from then on, also in the shippers
+  that are started for it later. Once another attempt has taken the run over, it never sets a status again.
 * A run is never left RUNNING while a process that writes to it lives: a secondary writer takes over when
   the owner's heartbeats stop. A *successor*, a training that resumed the run from its checkpoints, also
   takes over when the owner has ended, since the training goes on.
@@ -39,6 +40,9 @@ OWNER_TAG = "trackside.owner"
 QUIET = 100.0
 """Seconds without a change of the owner's heartbeat, as this process counts them, until the owner counts as
 gone. A live owner gives one every 30 s."""
+
+BETWEEN_LOOKS = 35.0
+"""Seconds that one look accounts for: there is one every 30 s, while the server answers."""
 
 LONG_GONE = 600.0
 """Seconds: a heartbeat so old, by the clocks of two machines, needs no watching. As ``trackside reap``."""
@@ -113,26 +117,31 @@ class OwnerWatch:
     """A secondary writer's view of the owner: does it still live?
 
     An owner on this machine is looked up. Any other one lives as long as its heartbeat keeps changing. The
-    time between two changes is measured here, so clocks that differ do not matter.
+    time between two changes is measured here, so clocks that differ do not matter. Only time in which
+    somebody looked counts: in an outage the owner can't give a heartbeat either.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._seen: tuple[str, str] | None = None
-        self._since = clock()
+        self._looked = clock()
+        self._quiet = 0.0
         self._changed = False
 
     def look(self, run: Any) -> Sight:
         """``alive``, ``gone``, or ``unsure`` while there was not enough time to tell."""
         tags = run.data.tags
         seen = (tags.get(JOURNAL_TAG, ""), tags.get(HEARTBEAT_TAG, ""))
+        now = self._clock()
+        self._quiet += min(now - self._looked, BETWEEN_LOOKS)
+        self._looked = now
         if seen != self._seen:
             self._changed = self._seen is not None
-            self._seen, self._since = seen, self._clock()
+            self._seen, self._quiet = seen, 0.0
         owner = owner_in(tags)
         if owner is not None and is_local(owner) and _is_writing(owner):
             return "alive"
-        if self._clock() - self._since >= QUIET:
+        if self._quiet >= QUIET:
             return "gone"
         dead = owner is not None and is_local(owner)  # its shipper is about to say how it ended
         return "alive" if self._changed and not dead else "unsure"
@@ -145,23 +154,37 @@ class Ownership:
         self._meta = meta
         self._watch = OwnerWatch(clock=clock)
         self._successor = meta.target.sidecar is not None
-        self._patient = is_alive(meta.owner)
-        self.held = False
-        """Whether this attempt is the owner."""
+        self.saw_alive = is_alive(meta.owner)
+        """Whether the training lived when this shipper began: else nobody knows exactly when it died."""
+        self.standing = ""
+        """As ``ownership`` in :class:`~trackside.journal.meta.State`."""
 
-    def begin(self, run: Any) -> None:
-        """Learn from ``run``, which was just opened, whether it is ours."""
-        self.held = holds(run, self._meta)
-        if not self.held:
-            self._watch.look(run)
+    @property
+    def held(self) -> bool:
+        """Whether this attempt is the owner."""
+        return self.standing == "held"
+
+    def begin(self, run: Any, standing: str = "") -> None:
+        """Learn from ``run``, which was just opened, whether it is ours; ``standing`` is what was known."""
+        had = standing in {"held", "lost"}
+        if holds(run, self._meta):
+            self.standing = "held"
+            return
+        self.standing = "lost" if had else "joined"
+        self._successor = self._successor and not had
+        self._watch.look(run)
+
+    def claimed(self) -> None:
+        """The run was claimed, and is ours."""
+        self.standing = "held"
 
     def look(self, run: Any) -> bool:
         """Whether this attempt has to claim ``run``, whose owner is gone."""
         if holds(run, self._meta):
-            self.held = True
+            self.standing = "held"
             return False
         if self.held:
-            self.held = self._successor = False
+            self.standing, self._successor = "lost", False
         if run.info.status != "RUNNING":
             return self._successor and is_alive(self._meta.owner)
         return self._watch.look(run) == "gone"
@@ -180,5 +203,5 @@ class Ownership:
         if run.info.status != "RUNNING":
             outlived = self._successor and not was_held and (run.info.end_time or 0) <= ended_ms
             return "claim" if outlived else "theirs"
-        unsure = self._patient and self._watch.look(run) == "unsure"
+        unsure = self.saw_alive and self._watch.look(run) == "unsure"
         return "wait" if unsure else "theirs"

@@ -29,6 +29,8 @@ class StaleRun(msgspec.Struct, frozen=True):
     experiment_id: str
     host: str
     silent_seconds: float
+    heartbeat: str
+    """The tag, as it was."""
 
 
 def stale_runs(client: Any, *, older_than: float, alive: Collection[str] = ()) -> list[StaleRun]:
@@ -39,7 +41,8 @@ def stale_runs(client: Any, *, older_than: float, alive: Collection[str] = ()) -
     now = time.time()
     found = []
     for run in _running(client):
-        beat = parse_heartbeat(run.data.tags.get(HEARTBEAT_TAG, ""))
+        tag = run.data.tags.get(HEARTBEAT_TAG, "")
+        beat = parse_heartbeat(tag)
         if beat is None or run.info.run_id in alive or now - beat[0] <= older_than:
             continue
         found.append(
@@ -49,13 +52,20 @@ def stale_runs(client: Any, *, older_than: float, alive: Collection[str] = ()) -
                 experiment_id=run.info.experiment_id,
                 host=beat[1],
                 silent_seconds=now - beat[0],
+                heartbeat=tag,
             )
         )
     return found
 
 
-def close_run(client: Any, stale: StaleRun) -> None:
-    """End the run as KILLED, as of its last heartbeat, and say why."""
+def close_run(client: Any, stale: StaleRun) -> bool:
+    """End the run as KILLED, as of its last heartbeat, and say why.
+
+    False if it has ended since it was found, or has shown that it lives.
+    """
+    run = client.get_run(stale.run_id)
+    if run.info.status != "RUNNING" or run.data.tags.get(HEARTBEAT_TAG) != stale.heartbeat:
+        return False
     silence = format_duration(stale.silent_seconds)
     reason = f"machine {stale.host} vanished: no heartbeat for {silence} (reaped)"
     client.set_tag(stale.run_id, "trackside.end.reason", reason)
@@ -63,6 +73,7 @@ def close_run(client: Any, stale: StaleRun) -> None:
     last_sign_ms = int((time.time() - stale.silent_seconds) * 1000)
     client.set_terminated(stale.run_id, status="KILLED", end_time=last_sign_ms)
     client.delete_tag(stale.run_id, HEARTBEAT_TAG)
+    return True
 
 
 def parse_heartbeat(text: str) -> tuple[float, str] | None:

@@ -21,9 +21,7 @@ from trackside.destinations.mlflow_owner import JOURNAL_TAG, describe_owner, may
 from trackside.destinations.mlflow_redone import last_steps
 from trackside.destinations.mlflow_tags import MAX_TAG_VALUE
 from trackside.errors import DeliveryError, RejectedError, RetryableError
-from trackside.journal.directory import JournalDirectory
-from trackside.journal.files import read_json
-from trackside.journal.meta import Meta, RunInfo, State
+from trackside.journal.meta import RunInfo
 from trackside.run_page import run_page
 from trackside.sidecar import SIDECAR_NAME, read_sidecar
 from trackside.status import SUCCEEDED
@@ -31,8 +29,7 @@ from trackside.status import SUCCEEDED
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+    from trackside.journal.meta import Meta
 
 logger = logging.getLogger(__name__)
 
@@ -299,16 +296,6 @@ def describe_state(run: Any) -> str:
         status = f"ended as {info.status} at {ended:%Y-%m-%d %H:%M:%S} UTC"
     last = max(last_steps(run).values(), default=None)
     return status if last is None else f"{status}, last step {last}"
-
-
-def wait_for_leftovers(meta: Meta) -> None:
-    """Raise :class:`RetryableError` while an attempt before this one is not delivered."""
-    for path in meta.after:
-        earlier = JournalDirectory(path)
-        state = read_json(earlier.state, State)
-        if earlier.meta.exists() and not (state and state.phase in {"refused", "done", "artifacts"}):
-            msg = f"waiting until an earlier attempt is delivered ({earlier.path})"
-            raise RetryableError(msg)
 
 
 def git_commit(source: str) -> str | None:

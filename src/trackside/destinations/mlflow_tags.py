@@ -58,16 +58,27 @@ def end_tags(verdict: Verdict, evidence: Evidence) -> dict[str, str]:
 
 
 def summary_tags(
-    counts: Mapping[str, int], *, host: str, started_ms: int, attempt: int = 1
+    counts: Mapping[str, int],
+    *,
+    host: str,
+    started_ms: int,
+    ended_ms: int,
+    status: str,
+    attempt: int = 1,
 ) -> dict[str, str]:
-    """What became of the run's points: all in the summary, and what is lost in tags of its own."""
-    started = datetime.fromtimestamp(started_ms / 1000, tz=timezone.utc)
+    """What became of the run and its points: all in the summary, and what is lost in tags of its own."""
     shown = {name: count for name, count in counts.items() if count or name in {"emitted", "shipped"}}
-    summary = {**shown, "host": host, "started": f"{started:%Y-%m-%dT%H:%M:%SZ}"}
+    times = {"started": _iso(started_ms), "ended": _iso(ended_ms)}
+    summary: dict[str, int | str] = {**shown, "status": status, "host": host, **times}
     if attempt > 1:
         summary["attempt"] = attempt
     lost = {f"trackside.{name}": str(counts[name]) for name in LOST if counts.get(name)}
     return {SUMMARY_TAG: json.dumps(summary), **lost}
+
+
+def _iso(at_ms: int) -> str:
+    moment = datetime.fromtimestamp(at_ms / 1000, tz=timezone.utc)
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def summary_of(tags: Mapping[str, str]) -> dict[str, int | str]:

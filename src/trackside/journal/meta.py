@@ -83,8 +83,8 @@ class Meta(msgspec.Struct, frozen=True):
     job: str | None = None
     """The launcher's job this process is a rank of (:func:`trackside.launcher.job_key`)."""
     after: tuple[str, ...] = ()
-    """Journals of earlier attempts with the same checkpoints, which have to be delivered before
-    this one."""
+    """Journals of earlier attempts with the same checkpoints and address, which are delivered before this
+    one (:mod:`trackside.shipper.earlier`)."""
     destinations: tuple[DestinationSpec, ...] = ()
     mlflow: bool = True
     """Whether the MLflow run is a destination: not on other ranks."""
@@ -127,6 +127,8 @@ class LaneState(msgspec.Struct, frozen=True):
 
     settled: str | None = None
     """The status it was told last."""
+    finished: bool = False
+    """Whether it has everything, and that status is final."""
     refused: str | None = None
     """Why it takes nothing any more."""
     error: str | None = None
@@ -150,6 +152,9 @@ class State(msgspec.Struct):
     """Why artifacts wait in the journal; None while nothing is wrong with the artifact store."""
     status: str | None = None
     """The status MLflow was told last."""
+    ownership: str = ""
+    """Whose run it is: ``held`` (this attempt sets the status), ``joined`` (another one did from the start),
+    ``lost`` (a newer attempt has taken it over); empty while that is not known."""
     emitted: int = 0
     shipped: int = 0
     dropped: int = 0

@@ -10,7 +10,6 @@ import io
 import logging
 import os
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,19 +19,18 @@ from trackside.destinations.context import DestinationContext
 from trackside.destinations.mlflow import MLflowDestination
 from trackside.destinations.mlflow_credentials import keep_credentials
 from trackside.destinations.unusable import UnusableDestination
-from trackside.journal.directory import JournalDirectory, last_sign_ms, read_json
+from trackside.journal.directory import JournalDirectory, read_json
 from trackside.journal.meta import Meta
 from trackside.journal.outbox import Outbox
-from trackside.journal.owner import has_ended
 from trackside.journal.progress import Progress
-from trackside.redaction import with_credentials
 from trackside.shipper.channel import LOCKED, READY, Line
+from trackside.shipper.earlier import EarlierAttempts
 from trackside.shipper.lock import JournalLock
 from trackside.shipper.loop import EXIT_LOCKED, EXIT_REFUSED, Shipper
 from trackside.shipper.masked import mask_output
 from trackside.shipper.process import LINGER
 from trackside.shipper.signals import ignore_foreign_signals
-from trackside.shipper.spawn import SECRETS, TRACKING_URI, command_for, spawn
+from trackside.shipper.spawn import SECRETS, TRACKING_URI
 from trackside.shipper.watch import DeathWatch
 
 if TYPE_CHECKING:
@@ -65,9 +63,11 @@ def main(arguments: list[str] | None = None) -> int:
     if meta is None:
         logger.error("%s is no journal this version can read", journal.path)
         return EXIT_REFUSED
-    _ship_leftovers(meta)
     progress = Progress(journal)
-    destinations = make_destinations(journal, meta, progress, secrets)
+    uri = os.environ.get(TRACKING_URI, "")
+    earlier = EarlierAttempts(meta, tracking_uri=uri, notice=progress.notice)
+    earlier.deliver()
+    destinations = make_destinations(journal, meta, progress, secrets, earlier)
     shipper = Shipper(
         journal,
         meta,
@@ -84,7 +84,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def make_destinations(
-    journal: JournalDirectory, meta: Meta, progress: Progress, secrets: dict[str, dict[str, Any]]
+    journal: JournalDirectory,
+    meta: Meta,
+    progress: Progress,
+    secrets: dict[str, dict[str, Any]],
+    earlier: EarlierAttempts | None = None,
 ) -> list[Destination]:
     """The run's own destination first, then those beside it; ``secrets``: whole options, where masked."""
     uri = os.environ.pop(TRACKING_URI, None) or meta.target.tracking_uri
@@ -101,6 +105,7 @@ def make_destinations(
                 uri,
                 progress=progress,
                 outbox=Outbox(journal.path),
+                earlier=earlier,
                 # A later `sync` may be on another machine, and is at another time.
                 sample_load_every=None if DeathWatch(meta.owner).is_dead() else meta.system_metrics,
             )
@@ -127,25 +132,6 @@ def _lock(journal: JournalDirectory, lock: JournalLock) -> bool:
         return journal.meta.exists() and lock.acquire(patience=LOCK_PATIENCE) and journal.meta.exists()
     except OSError:
         return False
-
-
-def _ship_leftovers(meta: Meta) -> None:
-    """Start a shipper for each journal that has to be delivered first; this one's lane waits for them."""
-    ours = os.environ.get(TRACKING_URI, "")
-    for path in (*meta.after, meta.target.parent_journal):
-        earlier = JournalDirectory(path or "")
-        known = read_json(earlier.meta, Meta) if path else None
-        if known is not None and (path in meta.after or _owner_has_ended(earlier, known)):
-            spawn(
-                command_for(earlier),
-                log=earlier.log,
-                tracking_uri=with_credentials(known.target.tracking_uri, ours),
-                working_directory=known.working_directory,
-            )
-
-
-def _owner_has_ended(journal: JournalDirectory, meta: Meta) -> bool:
-    return has_ended(meta.owner, silent_for=time.time() - last_sign_ms(journal) / 1000)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

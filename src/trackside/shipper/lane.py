@@ -172,7 +172,7 @@ class Lane(threading.Thread):
     def state(self) -> LaneState:
         """How it is doing, for the shipper's state."""
         settled = None if self.settled is None else self.settled.status
-        return LaneState(settled=settled, refused=self.refused, error=self.failing)
+        return LaneState(settled, self.finished, refused=self.refused, error=self.failing)
 
     def save_durably(self) -> None:
         """Have the cursor on disk for good, so that segments behind it may be deleted."""
