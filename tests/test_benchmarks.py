@@ -56,6 +56,7 @@ def test_cost_of_log(tmp_path: Path):
     assert {one["logger"] for one in figures} == {"trackside", "mlflow"}
 
 
+@pytest.mark.torch
 def test_training_step(tmp_path: Path):
     """A library beside no logging."""
     found = rounds(tmp_path, "training_step", "--only", "trackside", "--seconds", "0.1")
