@@ -222,7 +222,11 @@ def test_sync_delivers_all_that_lie_here(journals: Path, results: dict[str, Any]
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [f"{name}: delivered (4 points)" for name in names]
     assert result.stderr == ""
-    assert results["options"] == {"tracking_uri": "http://there:5000", "give_up_after": 7.0}
+    assert results["options"] == {
+        "tracking_uri": "http://there:5000",
+        "give_up_after": 7.0,
+        "importable": (),
+    }
     assert len(results["starters"]) == 1, "one process imports MLflow for all of them"
 
 
@@ -243,6 +247,7 @@ def test_a_silent_server_is_not_waited_for_again(journals: Path, results: dict[s
         ("refused", 1, 1),
         ("unfinished", 1, 1),
         ("unreadable", 1, 1),
+        ("untrusted", 1, 1),
     ],
 )
 def test_exit_codes_of_sync(

@@ -24,6 +24,7 @@ from trackside.journal.meta import (
     this_process,
 )
 from trackside.journal.outbox import Outbox
+from trackside.journal.provenance import folder_number
 from trackside.journal.reader import JournalReader
 from trackside.journal.writer import JournalWriter
 from trackside.shipper.lock import JournalLock
@@ -50,7 +51,9 @@ def make(root: Path, owner: Owner = DEAD, *, points: int = 0, **target: Any) -> 
     """A journal of ``owner``'s, with that many points in it."""
     journal = create_directory(root, target.get("experiment_name", "x"))
     target = {"tracking_uri": "sqlite:///mlflow.db", **target}
-    meta = Meta("id", owner, Target(**target), 0, "/", int(time.time() * 1000) - 90_000)
+    started_ms = int(time.time() * 1000) - 90_000
+    folder = folder_number(journal.path)
+    meta = Meta("id", owner, Target(**target), 0, "/", started_ms, folder=folder)
     write_atomically(journal.meta, msgspec.json.encode(meta))
     writer = JournalWriter(journal)
     writer.append(ConfigRecord(0, 1, {"lr": "0.1"}, {"lr": 0.1}))

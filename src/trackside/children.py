@@ -17,7 +17,7 @@ import psutil
 
 from trackside.journal.files import read_json
 from trackside.journal.meta import Meta
-from trackside.journal.opening import open_file
+from trackside.journal.opening import open_own
 from trackside.journal.owner import is_alive
 from trackside.settings import read_environment
 
@@ -52,7 +52,7 @@ def warn_of_child(journal: Path | None) -> bool:
 
 def _is_first(journal: Path) -> bool:
     try:
-        os.close(open_file(journal / _SAID, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        os.close(open_own(journal / _SAID, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
     except FileExistsError:
         return False
     except OSError:  # the run has ended, and its journal is gone

@@ -10,7 +10,7 @@ import msgspec
 
 from trackside.destinations import registry
 from trackside.errors import CoercionError, ConfigurationError
-from trackside.journal.meta import DestinationSpec
+from trackside.journal.meta import NAME, DestinationSpec
 from trackside.params import to_plain
 from trackside.redaction import redact_config
 from trackside.shaping import Shaping, make_shaping
@@ -103,7 +103,7 @@ def _name(wanted: Any, kind: str, taken: set[str]) -> str:
     """A name for the cursor that no other destination has."""
     if wanted is not None:
         name = str(wanted)
-        if not re.fullmatch(r"[A-Za-z0-9-]{1,60}", name):
+        if not NAME.fullmatch(name):
             raise ConfigurationError(f"a destination's name has letters, digits and dashes only: {name!r}")
         if name in taken:
             raise ConfigurationError(f"two destinations are named {name!r}: give one another name")

@@ -23,7 +23,7 @@ import errno
 import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from trackside.journal.opening import MAX_WORD, open_file, read_file
+from trackside.journal.opening import MAX_WORD, open_own, read_file
 from trackside.mapping import map_memory, map_over
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class ExitCodeNote:
 
     def point_at(self, path: str) -> None:
         """Have the code written to ``path``, a new file, from now on. Raises ``OSError``."""
-        descriptor = open_file(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        descriptor = open_own(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         try:
             os.write(descriptor, _UNWRITTEN * (_SIZE // _WORD))  # real blocks: a hole could raise SIGBUS
             map_over(self._address, _SIZE, descriptor)

@@ -227,8 +227,12 @@ def make_meta(
     destinations: DestinationPlan = RUN_ONLY,
     system_metrics: float | None = None,
     beside: tuple[str, ...] = (),
+    folder: int | None = None,
 ) -> Meta:
-    """The meta record of a new journal of this process. ``beside``: ids of those of its other live runs."""
+    """The meta record of a new journal of this process, in the folder of that number.
+
+    ``beside``: ids of those of its other live runs.
+    """
     return Meta(
         journal_id=secrets.token_hex(16),
         owner=this_process(),
@@ -246,6 +250,7 @@ def make_meta(
         system_metrics=system_metrics,
         beside=beside,
         store_path=existing_part(target.tracking_uri),
+        folder=folder,
         after=tuple(
             str(path) for path in leftovers_of(settings.directory, target.sidecar, target.tracking_uri)
         ),

@@ -4,6 +4,7 @@ torchrun answers the crash of one rank with SIGTERM to the others, so by its own
 The true status is FAILED, with the other rank's exception: a rank other than 0 leaves a small file under
 ``TRACKSIDE_DIR`` before it goes down, and the shipper of rank 0 reads it. An exception is noted by
 ``sys.excepthook``; the exit code, which Python tells nobody, by the C library (:mod:`trackside.exit_code`).
+A note counts only if it is this user's own (:mod:`trackside.journal.trust`) and younger than the run.
 Ranks that share no directory with rank 0 (other nodes without a shared file system) can't tell, and the run
 shows KILLED.
 """
@@ -22,8 +23,10 @@ import msgspec
 from trackside.crash import crash_event
 from trackside.exit_code import ExitCodeNote, read_exit_code
 from trackside.expected import NOTHING_ELSE, Expected
-from trackside.journal.directory import DIRECTORY_MODE, read_json, write_atomically
+from trackside.journal.directory import read_json, write_atomically
+from trackside.journal.files import make_private_directory
 from trackside.journal.opening import MAX_NOTE
+from trackside.journal.trust import open_folder
 from trackside.passing import Passing, passing_exception
 from trackside.redaction import redact
 
@@ -35,6 +38,9 @@ if TYPE_CHECKING:
 
 LATEST_MS = 60_000
 """How long after rank 0's death another rank may still say why it died itself."""
+
+CLOCKS_DIFFER_MS = 60_000
+"""How far the clock of a file server may be behind this machine's."""
 
 KEPT_MS = 7 * 86_400_000
 """How long notes are kept for a run that nobody has delivered."""
@@ -65,9 +71,9 @@ def read_notes(root: Path, job: str | None, *, since_ms: int, died_ms: int | Non
     """
     if job is None:
         return []
-    directory = notes_directory(root, job)
-    found = [read_json(path, CrashNote, MAX_NOTE) for path in directory.glob("*.json")]
-    found += [_exit_note(path) for path in directory.glob("*.exit")]
+    written = _written_since(notes_directory(root, job), since_ms - CLOCKS_DIFFER_MS)
+    found = [read_json(path, CrashNote, MAX_NOTE) for path in written if path.suffix == ".json"]
+    found += [_exit_note(path) for path in written if path.suffix == ".exit"]
     until_ms = died_ms + LATEST_MS if died_ms else sys.maxsize
     in_time = (n for n in found if n is not None and since_ms <= n.at_ms <= until_ms)
     notes = sorted(in_time, key=lambda n: n.at_ms)
@@ -75,11 +81,25 @@ def read_notes(root: Path, job: str | None, *, since_ms: int, died_ms: int | Non
     return [note for note in notes if first[note.rank] is note]
 
 
+def _written_since(directory: Path, since_ms: int) -> list[Path]:
+    """The files in ``directory`` that were last changed since then, whatever they say of themselves.
+
+    A note that was there before the run, in a cloned repository or an archive, is nobody's word on it. The
+    kernel sets the time of the change, and no program can.
+    """
+    found = []
+    for path in directory.glob("*"):
+        with contextlib.suppress(OSError):
+            if path.lstat().st_ctime_ns // 1_000_000 >= since_ms:
+                found.append(path)
+    return found
+
+
 def expect_notes(root: Path, job: str | None) -> None:
     """Make the directory in which ranks leave their exit codes: they leave none where nobody reads them."""
     if job is not None:
-        with contextlib.suppress(OSError):  # another rank's may be there already
-            notes_directory(root, job).mkdir(mode=DIRECTORY_MODE, parents=True)
+        with contextlib.suppress(OSError):
+            make_private_directory(notes_directory(root, job))
 
 
 def forget_notes(root: Path, job: str | None, *, since_ms: int) -> None:
@@ -91,11 +111,16 @@ def forget_notes(root: Path, job: str | None, *, since_ms: int) -> None:
         return
     directory = notes_directory(root, job)
     kept_since = time.time() * 1000 - KEPT_MS
-    for path in directory.glob("*"):
-        with contextlib.suppress(OSError):  # a disk that has become read-only is no reason to fail at the end
-            written = path.stat().st_mtime_ns // 1_000_000
-            if written >= since_ms or written < kept_since:
-                path.unlink()
+    with contextlib.suppress(OSError):  # a disk that has become read-only is no reason to fail at the end
+        folder = open_folder(directory)
+        try:
+            for name in os.listdir(folder):
+                written = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime_ns // 1_000_000
+                if written >= since_ms or written < kept_since:
+                    with contextlib.suppress(OSError):
+                        os.unlink(name, dir_fd=folder)
+        finally:
+            os.close(folder)
     for empty in (directory, directory.parent, root):
         with contextlib.suppress(OSError):  # other jobs' notes, other journals
             empty.rmdir()
@@ -106,7 +131,7 @@ def _exit_note(path: Path) -> CrashNote | None:
     code = read_exit_code(path)
     try:
         rank = int(path.stem.removeprefix("rank-"))
-        at_ms = path.stat().st_mtime_ns // 1_000_000
+        at_ms = path.lstat().st_mtime_ns // 1_000_000
     except (OSError, ValueError):  # gone meanwhile, or nobody's
         return None
     return CrashNote(rank, at_ms, "SystemExit", f"exit code {code}", None) if code else None
@@ -178,7 +203,7 @@ class CrashNoteHook:
         )
         path = notes_directory(self._root, self._job) / f"rank-{self._rank}.json"
         with contextlib.suppress(OSError):
-            path.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+            make_private_directory(path.parent)
             write_atomically(path, msgspec.json.encode(note))
 
     def note_exception(

@@ -34,6 +34,7 @@ from trackside.journal.directory import (
     not_writable,
     write_atomically,
 )
+from trackside.journal.provenance import folder_number
 from trackside.journal.writer import JournalWriter
 from trackside.known_secrets import SHORTEST_IN_USE, know, passwords_in
 from trackside.launcher import is_in_a_job
@@ -46,6 +47,7 @@ from trackside.plan import make_meta
 from trackside.rank_crash import expect_notes, forget_notes
 from trackside.redaction import mask_address, redact, secrets_among
 from trackside.run_page import front_page, how_to_look, run_page
+from trackside.shipper.grants import grants
 from trackside.shipper.process import ShipperProcess
 from trackside.sink_plan import close_sinks
 from trackside.sinks.mlflow import MLflowSink
@@ -118,6 +120,7 @@ class Run:
                 destinations=destinations,
                 system_metrics=system_metrics,
                 beside=tuple(run._meta.journal_id for run in active_runs.values()),  # noqa: SLF001 - our own kind
+                folder=folder_number(self.journal.path),
             )
             write_atomically(self.journal.meta, msgspec.json.encode(self._meta), durable=True)
             self._writer = JournalWriter(self.journal, cap=cap)
@@ -127,6 +130,7 @@ class Run:
                 working_directory=self._meta.working_directory,
                 secrets=destinations.secrets,
                 hold=hold,
+                options=grants(self.journal, destinations.specs),
             )
             self._exit_code = ExitCodeNote.write_to(self.journal.exit_code)
         except BaseException as error:

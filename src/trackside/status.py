@@ -34,6 +34,9 @@ SUCCEEDED = "replaced by another program (exec), which has its own run"
 PRUNED = "TrialPruned"
 """Optuna's exception for a trial that is not worth going on with; its runs are called pruned."""
 
+SUCCEEDED = "replaced by another program (exec), which has its own run"
+"""The reason of an end that is none where that program resumes the run."""
+
 INTERRUPT_MEMORY_MS = 120_000
 """A Ctrl-C this long before a silent death still explains it; an older one was survived."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,10 @@ from trackside.journal.directory import JournalDirectory, last_sign_ms, read_jso
 from trackside.journal.format import LifecycleRecord, MetricsRecord
 from trackside.journal.meta import LaneState, Meta, State
 from trackside.journal.owner import was_this_process
+from trackside.journal.provenance import advice, why_suspicious, why_untrusted
 from trackside.journal.reader import JournalReader, Position
 from trackside.journal.scoreboard import read_dropped, read_on_device
+from trackside.journal.trust import WRITABLE
 from trackside.shipper.leftovers import has_refused, waiting_names
 from trackside.shipper.lock import is_locked
 from trackside.shipper.watch import has_ended
@@ -23,6 +26,8 @@ from trackside.tracking_address import is_same_address
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 
 class DestinationReport(msgspec.Struct, frozen=True):
@@ -44,7 +49,8 @@ class JournalReport(msgspec.Struct, frozen=True):
     it), ``artifacts wait`` (all is delivered but the ``artifacts``; ``trackside sync`` uploads what a
     shipper that may still be at work does not),
     ``rejected`` (delivered, but for what is in ``rejected.jsonl`` and ``refused-artifacts``), ``unreadable``
-    (``meta.json`` is damaged, or of another version: nothing else is known of it).
+    (``meta.json`` is damaged, or of another version: nothing else is known of it), ``untrusted`` (it may be
+    somebody else's work: nothing of it is read).
     """
 
     journal: str
@@ -75,9 +81,13 @@ def journals_in(directory: Path) -> list[JournalDirectory]:
 
 def report(journal: JournalDirectory) -> JournalReport | None:
     """How ``journal`` is doing; None when it is gone."""
+    reason = why_untrusted(journal)
+    if reason is not None:
+        return _unknown(journal, "untrusted", advice(journal, reason))
     meta = read_json(journal.meta, Meta)
     if meta is None:
-        return _unreadable(journal) if journal.meta.exists() else None
+        damaged = "meta.json is damaged, or of another version of trackside"
+        return _unknown(journal, "unreadable", damaged) if journal.meta.exists() else None
     state = read_json(journal.state, State)
     cursors = {name: load_cursor(journal.cursor(name)) for name in meta.destination_names}
     shipped, rejected = delivered_points([*cursors.values()])
@@ -116,10 +126,10 @@ def _destination(name: str, cursor: Cursor, state: State | None) -> DestinationR
     )
 
 
-def _unreadable(journal: JournalDirectory) -> JournalReport:
+def _unknown(journal: JournalDirectory, condition: str, error: str) -> JournalReport:
     return JournalReport(
         journal=str(journal.path),
-        condition="unreadable",
+        condition=condition,
         experiment=None,
         run_name=None,
         run_id=None,
@@ -133,7 +143,7 @@ def _unreadable(journal: JournalDirectory) -> JournalReport:
         dropped=0,
         rejected=0,
         age_seconds=max(0.0, time.time() - last_sign_ms(journal) / 1000),
-        error="meta.json is damaged, or of another version of trackside",
+        error=error,
     )
 
 
@@ -160,11 +170,26 @@ def leftovers_of(directory: Path, sidecar: str | None, tracking_uri: str) -> lis
     found = []
     for journal in journals_in(directory) if sidecar is not None else []:
         meta = read_json(journal.meta, Meta)
-        if meta is None or meta.target.sidecar != sidecar or not _is_over(journal, meta):
+        if meta is None:
+            _say_unused(journal)
             continue
-        if not meta.mlflow or is_same_address(meta.target.tracking_uri, tracking_uri):
+        if meta.target.sidecar != sidecar or not _is_over(journal, meta):
+            continue
+        if meta.mlflow and not is_same_address(meta.target.tracking_uri, tracking_uri):
+            continue
+        reason = why_untrusted(journal)
+        if reason is None:
             found.append(journal.path)
+        else:
+            logger.warning("an earlier attempt's journal %s is %s", journal.path, advice(journal, reason))
     return found
+
+
+def _say_unused(journal: JournalDirectory) -> None:
+    """Warn of a journal of this user's that others can write to: it may be of the same checkpoints."""
+    reason = why_suspicious(journal)
+    if reason is not None and WRITABLE in reason:
+        logger.warning("the journal %s is %s", journal.path, advice(journal, reason))
 
 
 def _is_over(journal: JournalDirectory, meta: Meta) -> bool:

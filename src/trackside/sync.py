@@ -8,11 +8,22 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
+from trackside.destinations.mlflow_address import is_server
+from trackside.destinations.mlflow_credentials import origin_of
 from trackside.journal.cursor import load_cursor
 from trackside.journal.directory import JournalDirectory, read_json
 from trackside.journal.meta import Meta, State
+from trackside.journal.provenance import why_untrusted
+from trackside.journal.trust import is_vouched_for
 from trackside.redaction import with_credentials
 from trackside.shipper.fork_server import ForkServer
+from trackside.shipper.grants import (
+    TRUST,
+    credentials_for,
+    credentials_for_nobody,
+    environment_address,
+    imports,
+)
 from trackside.shipper.leftovers import has_refused
 from trackside.shipper.lock import is_locked
 from trackside.shipper.loop import EXIT_DONE, EXIT_LOCKED
@@ -21,11 +32,11 @@ from trackside.shipper.takeover import failing_with, take_over
 from trackside.survey import owner_has_ended, report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
 Result: TypeAlias = Literal[
-    "delivered", "running", "busy", "refused", "artifacts wait", "unfinished", "unreadable"
+    "delivered", "running", "busy", "refused", "artifacts wait", "unfinished", "unreadable", "untrusted"
 ]
 
 POLL = 0.1
@@ -68,25 +79,24 @@ def sync_journal(
     give_up_after: float = GIVE_UP_AFTER,
     on_progress: Callable[[int, int], None] = _ignore,
     start: Callable[..., ShipperHandle] | None = None,
+    importable: Iterable[str] = (),
 ) -> Synced:
     """Deliver ``journal`` with a shipper of its own, and wait for it.
 
     ``tracking_uri`` stands in for the recorded address, whose credentials are not kept on disk; without it
     ``MLFLOW_TRACKING_URI`` does if it is the same address. ``on_progress(shipped, total)`` counts points.
-    ``start`` starts the shipper, with the signature of :func:`spawn`, which is the default.
+    ``start`` starts the shipper, with the signature of :func:`spawn`, which is the default. ``importable``:
+    dotted names of destinations that may be imported. A journal that may be somebody else's is not touched,
+    unless :func:`~trackside.journal.trust.vouch_for` was called for it.
     """
     meta = read_json(journal.meta, Meta)
-    if meta is None and not journal.path.exists():
-        return _left_to_another(journal)
-    if meta is None:
-        return Synced(journal.path, "unreadable", "meta.json is missing or of another version")
-    if not owner_has_ended(journal, meta):
-        return Synced(journal.path, "running", f"process {meta.owner.pid} on {meta.owner.host} lives")
-    if is_locked(journal.lock) and not take_over(journal):
-        return _left_to_another(journal)
+    left = _left_alone(journal, meta)
+    if left is not None or meta is None:
+        return left or Synced(journal.path, "unreadable", "meta.json is missing or of another version")
+    granted = [*_granted(journal, meta, tracking_uri), *imports(importable)]
     try:
         process = (start or spawn)(
-            command_for(journal, "--linger", give_up_after),
+            command_for(journal, "--linger", give_up_after, *granted),
             log=journal.log,
             tracking_uri=tracking_uri or address_of(meta),
             working_directory=meta.working_directory,
@@ -96,12 +106,28 @@ def sync_journal(
     return _follow(journal, meta, process, on_progress)
 
 
+def _left_alone(journal: JournalDirectory, meta: Meta | None) -> Synced | None:
+    """What is said of a journal that is not to be touched now; None if it may be."""
+    reason = why_untrusted(journal)
+    if reason is not None:
+        advice = f"name it to see what it would do: trackside sync {journal.path}"
+        return Synced(journal.path, "untrusted", f"{reason}; {advice}")
+    if meta is None:
+        return None if journal.path.exists() else _left_to_another(journal)
+    if not owner_has_ended(journal, meta):
+        return Synced(journal.path, "running", f"process {meta.owner.pid} on {meta.owner.host} lives")
+    if is_locked(journal.lock) and not take_over(journal):
+        return _left_to_another(journal)
+    return None
+
+
 def sync_all(
     journals: Sequence[JournalDirectory],
     *,
     tracking_uri: str | None = None,
     give_up_after: float = GIVE_UP_AFTER,
     on_progress: Callable[[JournalDirectory, int, int], None] = lambda *_: None,
+    importable: Sequence[str] = (),
 ) -> Iterator[Synced]:
     """Deliver ``journals`` one after the other, in the order given, and yield what became of each.
 
@@ -119,6 +145,7 @@ def sync_all(
                 give_up_after=min(give_up_after, PATIENCE_LATER) if address in silent else give_up_after,
                 on_progress=partial(on_progress, journal),
                 start=server.start,
+                importable=importable,
             )
             if synced.result == "unfinished":
                 silent.add(address)
@@ -128,6 +155,28 @@ def sync_all(
 def address_of(meta: Meta) -> str:
     """The journal's MLflow address, with credentials where the environment has them for it."""
     return with_credentials(meta.target.tracking_uri, os.environ.get("MLFLOW_TRACKING_URI", ""))
+
+
+def gets_credentials(journal: JournalDirectory, meta: Meta, tracking_uri: str | None) -> bool:
+    """Whether the credentials in the environment go to the server that ``journal`` is delivered to.
+
+    They were set for the server that ``tracking_uri`` or ``MLFLOW_TRACKING_URI`` names. If neither names one,
+    they are for the address that this user's own ``start()`` recorded, never for somebody else's.
+    """
+    ours = environment_address()
+    if tracking_uri is not None:
+        return True
+    if is_server(ours):
+        return origin_of(ours) == origin_of(meta.target.tracking_uri)
+    return not is_vouched_for(journal.path)
+
+
+def _granted(journal: JournalDirectory, meta: Meta, tracking_uri: str | None) -> list[str]:
+    """The options for what this user lets the shipper do (:mod:`trackside.shipper.grants`)."""
+    options = [TRUST] if is_vouched_for(journal.path) else []
+    if not gets_credentials(journal, meta, tracking_uri):
+        options += credentials_for(environment_address()) or credentials_for_nobody()
+    return options
 
 
 def _follow(

@@ -38,7 +38,7 @@ def test_a_kind_is_made_by_its_short_name(tmp_path: Path):
 def test_a_kind_is_made_by_its_class(tmp_path: Path, name: str):
     """Written as an entry point is, or as YAML files often have it."""
     registry.check(name, {"url": "x"})
-    made: Any = registry.make(name, context(tmp_path), {"url": "x"})
+    made: Any = registry.make(name, context(tmp_path), {"url": "x"}, importable=[name])
     assert (made.url, made.retries) == ("x", 3)
 
 
@@ -99,7 +99,7 @@ def test_what_only_an_import_tells_is_said_in_the_shipper(
     """Other people's modules may be heavy: the training does not import them."""
     registry.check(kind, options)
     with pytest.raises(ConfigurationError, match=message):
-        registry.make(kind, context(tmp_path), options)
+        registry.make(kind, context(tmp_path), options, importable=[kind])
 
 
 @pytest.mark.parametrize("kind", [kind for kind in registry.KINDS.values() if kind.modules])

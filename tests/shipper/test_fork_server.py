@@ -83,7 +83,13 @@ def test_one_process_delivers_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(fork_server, "_start_server", counted)
     monkeypatch.setattr(fork_server, "spawn", None)  # nothing is started from scratch
     seen: list[tuple[str, int, int]] = []
-    results = list(sync_all(found, on_progress=lambda journal, *points: seen.append((journal.name, *points))))
+    results = list(
+        sync_all(
+            found,
+            on_progress=lambda journal, *points: seen.append((journal.name, *points)),
+            importable=["deadly:Destination"],
+        )
+    )
 
     assert servers == [1]
     assert [one.result for one in results] == ["unfinished", "delivered", "delivered", "delivered"]

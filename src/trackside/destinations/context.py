@@ -75,7 +75,7 @@ class DestinationContext:
             unique = self.meta.journal_id[:ID_LENGTH]
             return self.journal.name if name is None else f"{file_name(name)}-{unique}"
         name = name or (info.name if info is not None else "") or "run"
-        return f"{file_name(name)}-{self.run_id[:ID_LENGTH]}"
+        return f"{file_name(name)}-{file_name(self.run_id[:ID_LENGTH])}"  # the id is the server's word
 
     def values(self) -> dict[str, str]:
         """The :data:`PLACEHOLDERS`, as they may stand in the name of a file; ``run`` is :meth:`run_label`.

@@ -24,6 +24,8 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 Origin = tuple[str, str, int]
 """Scheme, host and port."""
 
+_NOWHERE: Origin = ("", "", 0)
+
 _homes: set[Origin] = set()
 """Where the credentials of the environment may go; empty while nothing is known."""
 
@@ -37,6 +39,14 @@ def keep_credentials(own: Iterable[str], beside: Iterable[str]) -> None:
     homes = homes or [address for address in beside if is_server(address)][:1]
     _homes.clear()
     _homes.update(origin for origin in map(origin_of, homes) if origin is not None)
+
+
+def keep_credentials_for(addresses: Iterable[str]) -> None:
+    """From now on send the environment's credentials only to the servers among ``addresses``, if any."""
+    servers = [address for address in addresses if is_server(address)]
+    keep_credentials(servers, beside=())
+    if not servers:
+        _homes.add(_NOWHERE)
 
 
 def guard_requests() -> None:

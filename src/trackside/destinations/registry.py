@@ -1,7 +1,8 @@
 """The kinds of destinations there are, checked without importing what they need.
 
 A kind is named by a short name of ours, by an entry point in the group ``trackside.destinations``, or
-by the class itself as ``package.module:Class``. The class is called in the shipper as
+by the class itself as ``package.module:Class``. A dotted name counts only where the running program or a
+person gave it, never where a file did. The class is called in the shipper as
 ``Class(context, **options)``. If it has a static method ``check_options(**options)``, that is called in
 the training process first: it raises :class:`ConfigurationError` for values that can't work, and must be
 quick. Our own modules import the libraries they need only in ``open()``; other people's modules are
@@ -18,7 +19,7 @@ from trackside.named import check_option_names, load_object, options_of
 from trackside.suggest import unknown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from trackside.destinations.context import DestinationContext
     from trackside.protocols import Destination
@@ -38,6 +39,8 @@ class Kind(NamedTuple):
     extra: str | None = None
     """What to install: ``pip install 'trackside[extra]'``."""
     ours: bool = False
+    dotted: bool = False
+    """Whether the name says itself where the class is."""
 
 
 _OURS = (
@@ -81,9 +84,25 @@ def check(kind: str, options: Mapping[str, Any]) -> None:
         _check_options(found, _load(found), options)
 
 
-def make(kind: str, context: DestinationContext, options: Mapping[str, Any]) -> Destination:
-    """The destination, not yet open; in the shipper. Raises :class:`ConfigurationError`."""
+def make(
+    kind: str,
+    context: DestinationContext,
+    options: Mapping[str, Any],
+    *,
+    importable: Collection[str] = (),
+) -> Destination:
+    """The destination, not yet open; in the shipper. Raises :class:`ConfigurationError`.
+
+    ``kind`` was read from a file. So a class by its dotted name is imported only if the name is among
+    ``importable``, which the running program or a person gave.
+    """
     found = find_kind(kind)
+    if found.dotted and kind not in importable:
+        raise ConfigurationError(
+            f"the destination {kind!r} is code that only the journal names, so it was not imported. If you "
+            f"know it, run `trackside sync --allow-import {kind}`, or make it an entry point in the group "
+            f"{GROUP}"
+        )
     check_installed(found)
     factory = _load(found)
     _check_options(found, factory, options)
@@ -124,7 +143,14 @@ def _by_dotted_name(name: str) -> Kind | None:
     if not colon:
         module, _, attribute = name.rpartition(".")
     parts = [*module.split("."), *attribute.split(".")]
-    return Kind(name, f"{module}:{attribute}") if all(part.isidentifier() for part in parts) else None
+    if not all(part.isidentifier() for part in parts):
+        return None
+    return Kind(name, f"{module}:{attribute}", dotted=True)
+
+
+def is_dotted(name: str) -> bool:
+    """Whether ``name`` is that of a class by its path, and of no entry point or kind of ours."""
+    return find_kind(name).dotted
 
 
 def _load(kind: Kind) -> Any:

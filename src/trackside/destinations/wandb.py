@@ -270,8 +270,10 @@ class WandbDestination:
         self._wait_for(number)
 
     def _files(self) -> list[Path]:
-        """The transaction logs that the acknowledged rows are in."""
-        return [Path(path) for path in read_json(self._note, list[str]) or ()]
+        """The transaction logs that the acknowledged rows are in; none elsewhere is read, nor removed."""
+        own = os.path.realpath(self._directory)
+        noted = [Path(path) for path in read_json(self._note, list[str]) or ()]
+        return [path for path in noted if os.path.realpath(path).startswith(f"{own}{os.sep}")]
 
     def _remember(self, files: list[Path]) -> None:
         import msgspec

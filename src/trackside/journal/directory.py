@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import secrets
@@ -19,6 +20,7 @@ from trackside.journal.files import (
     sync_directory,
     write_atomically,
 )
+from trackside.journal.trust import settle, vouch_for, why_not_yours
 from trackside.settings import DEFAULT_DIRECTORY
 
 __all__ = [
@@ -33,6 +35,8 @@ __all__ = [
     "sync_directory",
     "write_atomically",
 ]
+
+logger = logging.getLogger(__name__)
 
 _SEGMENT = re.compile(r"([0-9]{8}|[1-9][0-9]{8,17})\.seg")
 _TRIES = 3
@@ -122,6 +126,17 @@ def create_directory(root: str | os.PathLike[str], label: str) -> JournalDirecto
                 raise not_writable(path.parent, error) from error
         except OSError as error:
             raise not_writable(path.parent, error) from error
+    settle(path)
+    reason = why_not_yours(path)
+    if reason is not None:
+        vouch_for(path)  # this process has made it, whatever the file system says
+        logger.warning(
+            "the new journal %s can't be told from somebody else's work, because %s. It is used for this "
+            "run, but `trackside sync` will ask for --trust. To avoid that, set TRACKSIDE_DIR to a folder on "
+            "a local disk",
+            path,
+            reason,
+        )
     return JournalDirectory(path)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from trackside.journal.opening import FILE_MODE, MAX_STATE, open_file, read_file
+from trackside.journal.opening import FILE_MODE, MAX_STATE, open_own, read_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -135,7 +135,7 @@ def _room_of(path: Path) -> int:
 
 
 def _write_file(path: Path, flags: int, data: bytes, *, durable: bool) -> None:
-    descriptor = open_file(path, os.O_WRONLY | flags)
+    descriptor = open_own(path, os.O_WRONLY | flags)
     try:
         write_all(descriptor, data, 0)
         os.ftruncate(descriptor, len(data))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import socket
 import sys
 from typing import Any
@@ -14,6 +15,11 @@ import psutil
 from trackside.journal.format import SCHEMA_VERSION, LifecycleRecord
 from trackside.journal.scoreboard import SignalSeen
 from trackside.shaping import Shaping
+
+NAME = re.compile(r"[A-Za-z0-9-]{1,60}")
+"""A destination's name, which is in the names of its files."""
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -66,6 +72,12 @@ class DestinationSpec(msgspec.Struct, frozen=True):
     options: dict[str, Any] = {}
     shape: Shaping | None = None
 
+    def __post_init__(self) -> None:
+        """Raise ``ValueError`` for a name that would lead a path out of the journal."""
+        if not NAME.fullmatch(self.name):
+            msg = f"a destination can't be named {self.name!r}"
+            raise ValueError(msg)
+
 
 class Meta(msgspec.Struct, frozen=True):
     """Everything the shipper, ``sync``, ``status`` and ``reap`` need to know of a run attempt."""
@@ -95,6 +107,16 @@ class Meta(msgspec.Struct, frozen=True):
     """Ids of the journals of this process's other runs that were live at the start."""
     store_path: str | None = None
     """The sqlite file, or else its folder, that was there at the start: gone, it is not made again."""
+    folder: int | None = None
+    """The number of the folder the journal was made in (:mod:`trackside.journal.trust`)."""
+
+    def __post_init__(self) -> None:
+        """Raise ``ValueError`` for names that would lead a path out of the journal, or be one twice."""
+        names = self.destination_names
+        if len({*names}) < len(names):
+            raise ValueError("two destinations have one name")
+        if not _ID.fullmatch(self.journal_id) or not _ID.fullmatch(self.job or "none"):
+            raise ValueError("an id of the journal or of its job is not one")
 
     @property
     def destination_names(self) -> tuple[str, ...]:

@@ -8,6 +8,8 @@ Invariants:
 * Only a regular file is opened, and the descriptor itself is checked. A link is not followed
   (``O_NOFOLLOW``). Opening never waits for a FIFO's other end (``O_NONBLOCK``).
 * A file that is read whole has a maximal size, which depends on its kind. A larger one is not read at all.
+* What another user may have written is not read, and nothing is written where another user may write
+  (:func:`open_own`). A training writes the segments of its own new journal without that check.
 * What is refused raises :class:`UnfitFileError`, an ``OSError``: whoever survives a disk that fails survives
   this, too.
 """
@@ -17,6 +19,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from pathlib import Path
+
+from trackside.journal.trust import check, open_folder
 
 FILE_MODE = 0o600
 
@@ -43,15 +48,38 @@ class UnfitFileError(OSError):
     """The path names no regular file, or one that is larger than its kind ever is."""
 
 
-def open_file(path: str | os.PathLike[str], flags: int, *, follow_links: bool = False) -> int:
+def open_own(path: str | os.PathLike[str], flags: int) -> int:
+    """Open the file ``path`` of a journal, which must be this user's own (:mod:`trackside.journal.trust`).
+
+    As :func:`open_file`, and raises :class:`~trackside.journal.trust.UntrustedError`.
+    """
+    place = Path(path)
+    folder = open_folder(place.parent)
+    try:
+        descriptor = open_file(place, flags, folder=folder)
+    finally:
+        os.close(folder)
+    try:
+        check(descriptor, place)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def open_file(
+    path: str | os.PathLike[str], flags: int, *, follow_links: bool = False, folder: int | None = None
+) -> int:
     """Open the regular file ``path`` as ``os.open`` does; a new one gets the mode 0600.
 
-    ``follow_links`` is for files that are the user's own and not a journal's. Raises ``OSError``, and
-    :class:`UnfitFileError` for a link, a folder, a FIFO or a device.
+    ``follow_links`` is for files that are the user's own and not a journal's. ``folder``: the open folder
+    that the file is in. Raises ``OSError``, and :class:`UnfitFileError` for a link, a folder, a FIFO or a
+    device.
     """
     try:
         links = 0 if follow_links else os.O_NOFOLLOW
-        descriptor = os.open(path, flags | links | _ALWAYS, FILE_MODE)
+        name = path if folder is None else os.path.basename(path)
+        descriptor = os.open(name, flags | links | _ALWAYS, FILE_MODE, dir_fd=folder)
     except OSError as error:
         if error.errno in {errno.ELOOP, errno.EISDIR, errno.ENXIO}:  # a link; a folder; a FIFO or a socket
             raise _not_a_file(path) from error
@@ -67,7 +95,9 @@ def read_file(path: str | os.PathLike[str], limit: int, *, follow_links: bool = 
 
     Raises ``OSError``, and :class:`UnfitFileError` for a file of more than ``limit`` bytes.
     """
-    descriptor = open_file(path, os.O_RDONLY, follow_links=follow_links)
+    descriptor = (
+        open_file(path, os.O_RDONLY, follow_links=True) if follow_links else open_own(path, os.O_RDONLY)
+    )
     try:
         size = os.fstat(descriptor).st_size
         parts: list[bytes] = []
@@ -86,7 +116,7 @@ def read_file(path: str | os.PathLike[str], limit: int, *, follow_links: bool = 
 
 def read_tail(path: str | os.PathLike[str], limit: int) -> bytes:
     """Return the last ``limit`` bytes of the regular file ``path``, or all of them if they are fewer."""
-    descriptor = open_file(path, os.O_RDONLY)
+    descriptor = open_own(path, os.O_RDONLY)
     try:
         size = os.fstat(descriptor).st_size
         return os.pread(descriptor, min(size, limit), max(0, size - limit))

@@ -11,17 +11,21 @@ from typing import TYPE_CHECKING
 
 from trackside.journal.files import DIRECTORY_MODE, write_atomically
 from trackside.journal.opening import MAX_TEXT, read_file
+from trackside.journal.trust import UntrustedError, open_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+FOLDERS = ("artifacts", "refused-artifacts")
+"""Where they wait, and where those are kept that no server takes."""
 
 
 class Outbox:
     """Small text artifacts by name."""
 
     def __init__(self, journal: Path) -> None:
-        self._directory = journal / "artifacts"
-        self._refused = journal / "refused-artifacts"
+        self._directory, self._refused = (journal / name for name in FOLDERS)
 
     def put(self, name: str, text: str) -> None:
         """Keep ``text`` to be uploaded as ``name``, in place of an older one of that name."""
@@ -52,6 +56,7 @@ class Outbox:
     def refuse(self, path: Path) -> Path:
         """Set a file aside that the server will never take; where it is from now on."""
         self._refused.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+        os.close(open_folder(self._refused))
         target = self._refused / path.name
         os.replace(path, target)
         return target
@@ -59,8 +64,12 @@ class Outbox:
 
 def _files_in(directory: Path) -> list[Path]:
     try:
-        with os.scandir(directory) as entries:
-            names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
-    except (FileNotFoundError, NotADirectoryError):
+        folder = open_folder(directory)
+    except (FileNotFoundError, NotADirectoryError, UntrustedError):
         return []
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+    finally:
+        os.close(folder)
     return sorted(directory / name for name in names if not name.startswith("."))

@@ -33,7 +33,7 @@ from trackside.journal.format import (
     find_frame,
     read_frame,
 )
-from trackside.journal.opening import UnfitFileError, open_file
+from trackside.journal.opening import UnfitFileError, open_own
 
 if TYPE_CHECKING:
     from trackside.journal.directory import JournalDirectory
@@ -145,7 +145,7 @@ class JournalReader:
             return True
         self.close()
         try:
-            self._descriptor = open_file(self.directory.segment(self.position.segment), os.O_RDONLY)
+            self._descriptor = open_own(self.directory.segment(self.position.segment), os.O_RDONLY)
         except (FileNotFoundError, UnfitFileError):
             later = [n for n in self.directory.segment_numbers() if n > self.position.segment]
             if not later:
@@ -232,7 +232,7 @@ class JournalReader:
 def is_begun(directory: JournalDirectory, number: int) -> bool:
     """Whether something was written to segment ``number``."""
     try:
-        descriptor = open_file(directory.segment(number), os.O_RDONLY)
+        descriptor = open_own(directory.segment(number), os.O_RDONLY)
     except OSError:
         return False
     try:

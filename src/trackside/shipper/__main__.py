@@ -1,6 +1,7 @@
 """``python -m trackside.shipper JOURNAL``: ship one journal.
 
-``--pipe``, ``--channel`` and ``--hold`` are descriptors that join it to its trainer.
+``--pipe``, ``--channel`` and ``--hold`` are descriptors that join it to its trainer. The options for what it
+may do are in :mod:`trackside.shipper.grants`.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ import msgspec
 from trackside.destinations import registry
 from trackside.destinations.context import DestinationContext
 from trackside.destinations.mlflow import MLflowDestination
-from trackside.destinations.mlflow_credentials import keep_credentials
+from trackside.destinations.mlflow_credentials import keep_credentials, keep_credentials_for
 from trackside.destinations.unusable import UnusableDestination
 from trackside.journal.directory import JournalDirectory, read_json
 from trackside.journal.meta import Meta
 from trackside.journal.outbox import Outbox
 from trackside.journal.progress import Progress
+from trackside.journal.provenance import why_suspicious
+from trackside.journal.trust import settle, vouch_for
+from trackside.shipper import grants
 from trackside.shipper.channel import LOCKED, READY, Line
 from trackside.shipper.earlier import EarlierAttempts
 from trackside.shipper.lock import JournalLock
@@ -34,6 +38,8 @@ from trackside.shipper.spawn import SECRETS, TRACKING_URI
 from trackside.shipper.watch import DeathWatch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trackside.protocols import Destination
 
 LOCK_PATIENCE = 0.5
@@ -53,6 +59,13 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     journal = JournalDirectory(options.journal)
     line = None if options.channel is None else Line(options.channel)
+    if options.trust:
+        vouch_for(journal.path)
+    reason = why_suspicious(journal)
+    if reason is not None:
+        logger.error("%s is not used, because %s", journal.path, reason)
+        return EXIT_REFUSED
+    settle(journal.path)
     lock = JournalLock(journal.lock)
     if not _lock(journal, lock):
         logger.info("another shipper has, or has delivered, %s", journal.path)
@@ -65,9 +78,22 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_REFUSED
     progress = Progress(journal)
     uri = os.environ.get(TRACKING_URI, "")
-    earlier = EarlierAttempts(meta, tracking_uri=uri, notice=progress.notice)
+    earlier = EarlierAttempts(
+        meta,
+        tracking_uri=uri,
+        notice=progress.notice,
+        options=grants.for_earlier(uri, importable=options.importable),
+    )
     earlier.deliver()
-    destinations = make_destinations(journal, meta, progress, secrets, earlier)
+    destinations = make_destinations(
+        journal,
+        meta,
+        progress,
+        secrets,
+        earlier,
+        importable=options.importable,
+        credentials_for=options.credentials_for,
+    )
     shipper = Shipper(
         journal,
         meta,
@@ -89,14 +115,23 @@ def make_destinations(
     progress: Progress,
     secrets: dict[str, dict[str, Any]],
     earlier: EarlierAttempts | None = None,
+    *,
+    importable: Sequence[str] = (),
+    credentials_for: Sequence[str] = (),
 ) -> list[Destination]:
-    """The run's own destination first, then those beside it; ``secrets``: whole options, where masked."""
+    """The run's own destination first, then those beside it; ``secrets``: whole options, where masked.
+
+    ``importable`` and ``credentials_for``: see :mod:`trackside.shipper.grants`.
+    """
     uri = os.environ.pop(TRACKING_URI, None) or meta.target.tracking_uri
     options = {spec.name: secrets.get(spec.name, spec.options) for spec in meta.destinations}
-    keep_credentials(
-        [uri, os.environ.get("MLFLOW_TRACKING_URI", "")],
-        beside=[str(given.get("tracking_uri", "")) for given in options.values()],
-    )
+    if credentials_for:
+        keep_credentials_for(credentials_for)
+    else:
+        keep_credentials(
+            [uri, grants.environment_address()],
+            beside=[str(given.get("tracking_uri", "")) for given in options.values()],
+        )
     made: list[Destination] = []
     if meta.mlflow:
         made.append(
@@ -114,13 +149,15 @@ def make_destinations(
         context = DestinationContext(
             spec.name, meta, journal.path, notice=progress.notice, run=lambda: progress.state.run
         )
-        made.append(_make(spec.kind, context, options[spec.name]))
+        made.append(_make(spec.kind, context, options[spec.name], importable))
     return made
 
 
-def _make(kind: str, context: DestinationContext, options: dict[str, Any]) -> Destination:
+def _make(
+    kind: str, context: DestinationContext, options: dict[str, Any], importable: Sequence[str]
+) -> Destination:
     try:
-        return registry.make(kind, context, options)
+        return registry.make(kind, context, options, importable=importable)
     except Exception as error:  # start() has checked it, but `sync` may run in another environment
         logger.exception("%s: it can't be used", context.name)
         return UnusableDestination(context.name, f"{type(error).__name__}: {error}")
@@ -141,6 +178,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--hold", type=int, default=None)
     parser.add_argument("--channel", type=int, default=None)
     parser.add_argument("--linger", type=float, default=LINGER)
+    grants.add_options(parser)
     return parser.parse_args(arguments)
 
 

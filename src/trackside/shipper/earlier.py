@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from trackside.errors import RetryableError
@@ -25,13 +26,14 @@ from trackside.journal.directory import JournalDirectory, last_sign_ms, read_jso
 from trackside.journal.meta import Meta, State
 from trackside.journal.outbox import Outbox
 from trackside.journal.owner import has_ended, is_replaced
+from trackside.journal.provenance import why_untrusted
 from trackside.redaction import with_credentials
 from trackside.shipper.configs import read_waiting
 from trackside.shipper.lock import is_locked
 from trackside.shipper.spawn import command_for, spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 PATIENCE = 60.0
 """Seconds without progress, while the server answers, after which a shipper at work is not waited for. Longer
@@ -60,6 +62,7 @@ class EarlierAttempts:
     """The attempts before the one of ``meta``, and its parent, where that has no run id yet.
 
     ``tracking_uri`` is this attempt's address, with its credentials. ``notice`` tells the user something.
+    ``options`` are what the shippers that are started may do (:mod:`trackside.shipper.grants`).
     """
 
     def __init__(
@@ -70,10 +73,11 @@ class EarlierAttempts:
         notice: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
         start: Callable[[JournalDirectory, Meta, str], object] | None = None,
+        options: Sequence[str] = (),
     ) -> None:
         self._tracking_uri = tracking_uri
         self._notice = notice
-        self._start = start or _start
+        self._start = start or partial(_start, options=options)
         self._waits = [_Wait(JournalDirectory(path), clock) for path in meta.after]
         parent = meta.target.parent_journal
         self._parent = None if parent is None else _Wait(JournalDirectory(parent), clock)
@@ -126,7 +130,7 @@ class EarlierAttempts:
     def _begin(self, wait: _Wait) -> None:
         wait.starts += 1
         meta = read_json(wait.journal.meta, Meta)
-        if meta is not None:
+        if meta is not None and why_untrusted(wait.journal) is None:
             uri = with_credentials(meta.target.tracking_uri, self._tracking_uri)
             with contextlib.suppress(OSError, subprocess.SubprocessError):  # then none is at work on it
                 self._start(wait.journal, meta, uri)
@@ -205,9 +209,9 @@ class _Wait:
         return f"it takes longer than {LONGEST / 60:.0f} minutes" if self.is_too_long else None
 
 
-def _start(journal: JournalDirectory, meta: Meta, tracking_uri: str) -> object:
+def _start(journal: JournalDirectory, meta: Meta, tracking_uri: str, *, options: Sequence[str]) -> object:
     return spawn(
-        command_for(journal),
+        command_for(journal, *options),
         log=journal.log,
         tracking_uri=tracking_uri,
         working_directory=meta.working_directory,

@@ -22,17 +22,18 @@ import signal
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from trackside.journal.opening import open_file
+from trackside.journal.opening import open_own
+from trackside.journal.trust import vouch_for
 from trackside.shipper import signals
+from trackside.shipper.grants import TRUST
 from trackside.shipper.spawn import SECRETS, TRACKING_URI, Child, environment_for, python_command, spawn
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from typing_extensions import Self
 
 LOST = -int(signal.SIGKILL)
@@ -173,7 +174,9 @@ def _become_shipper(request: Request) -> None:
     """In the fork: be as a process that was started from scratch."""
     os.setsid()
     nothing = os.open(os.devnull, os.O_RDONLY)
-    output = open_file(request.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    if TRUST in request.arguments:
+        vouch_for(Path(request.arguments[0]))
+    output = open_own(request.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for descriptor, number in ((nothing, 0), (output, 1), (output, 2)):
         os.dup2(descriptor, number)
     os.close(nothing)

@@ -7,7 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from trackside.journal.opening import open_file
+from trackside.journal.opening import open_own
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,7 @@ class JournalLock:
 
         ``patience``: seconds to go on trying. :func:`is_locked` has the lock for a moment, too.
         """
-        descriptor = open_file(self._path, os.O_RDWR | os.O_CREAT)
+        descriptor = open_own(self._path, os.O_RDWR | os.O_CREAT)
         deadline = time.monotonic() + patience
         while not _try(descriptor, fcntl.LOCK_EX):
             if time.monotonic() >= deadline:
@@ -48,7 +48,7 @@ class JournalLock:
 def is_locked(path: Path) -> bool:
     """Whether a shipper is at work on the journal now."""
     try:
-        descriptor = open_file(path, os.O_RDONLY)
+        descriptor = open_own(path, os.O_RDONLY)
     except OSError:
         return False
     try:

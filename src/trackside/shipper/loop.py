@@ -26,7 +26,7 @@ from trackside.exit_hold import let_go
 from trackside.journal.directory import JournalDirectory, last_sign_ms, read_json
 from trackside.journal.family import tell_children
 from trackside.journal.meta import Meta
-from trackside.journal.opening import UnfitFileError, open_file
+from trackside.journal.opening import UnfitFileError, open_own
 from trackside.journal.owner import succeeds
 from trackside.journal.reader import is_begun
 from trackside.journal.scoreboard import SignalSeen, read_dropped, read_on_device, read_signals
@@ -532,7 +532,7 @@ def shapes_of(meta: Meta) -> dict[str, Shaping | None]:
 
 
 def _sync_file(journal: JournalDirectory, number: int) -> None:
-    descriptor = open_file(journal.segment(number), os.O_RDWR)
+    descriptor = open_own(journal.segment(number), os.O_RDWR)
     try:
         getattr(os, "fdatasync", os.fsync)(descriptor)
     finally:

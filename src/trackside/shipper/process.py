@@ -76,8 +76,10 @@ class ShipperProcess:
         working_directory: str,
         secrets: Mapping[str, Any] | None = None,
         hold: ExitHold | None = None,
+        options: tuple[object, ...] = (),
     ) -> None:
         self._journal = journal
+        self._options = options
         self._hold = hold
         self._tracking_uri = tracking_uri
         self._secrets = secrets
@@ -112,6 +114,7 @@ class ShipperProcess:
                     self._journal,
                     *("--pipe", self.pipe.read_end, "--channel", channel.shipper_end),
                     *(("--hold", *hold) if hold else ()),
+                    *self._options,
                 ),
                 log=self._journal.log,
                 tracking_uri=self._tracking_uri,

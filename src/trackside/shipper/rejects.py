@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from trackside.events import now_ms
 from trackside.journal.format import ConfigRecord, MetricsRecord
-from trackside.journal.opening import MAX_TEXT, open_file, read_tail
+from trackside.journal.opening import MAX_TEXT, open_own, read_tail
 from trackside.redaction import redact, redact_config, redact_mapping
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class RejectedFile:
         if key in self._known:
             return
         line = json.dumps(entry, default=repr, allow_nan=False).encode() + b"\n"
-        descriptor = open_file(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        descriptor = open_own(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
             os.write(descriptor, line)
         finally:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from trackside.journal.opening import open_file
+from trackside.journal.opening import open_own
 from trackside.settings import PYTHON_VARIABLE, read_environment
 from trackside.shipper import signals
 
@@ -126,7 +126,7 @@ def spawn(
     environment = environment_for()
     environment[TRACKING_URI] = tracking_uri
     environment[SECRETS] = msgspec.json.encode(secrets or {}).decode()
-    output = open_file(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    output = open_own(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     options: dict[str, Any] = {"cwd": working_directory} if os.path.isdir(working_directory) else {}
     try:
         with signals.all_blocked():

@@ -1,0 +1,79 @@
+"""Whether a journal lies where this user's own ``start()`` made it.
+
+What is copied, cloned or unpacked belongs to the user who did it, so owner and mode tell nothing. That is how
+a journal of somebody else's gets into a folder of yours.
+
+Invariant: a journal counts as yours only in the folder it was made in. Its ``meta.json`` holds the inode
+number of that folder, which no copy has. A journal that was moved within one file system keeps it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from trackside.journal.files import read_json
+from trackside.journal.meta import Meta
+from trackside.journal.outbox import FOLDERS
+from trackside.journal.trust import WRITABLE, is_vouched_for, why_not_yours
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from trackside.journal.directory import JournalDirectory
+
+
+def folder_number(path: Path) -> int | None:
+    """What a folder keeps as long as it is there, and no copy of it has; None when it is gone."""
+    try:
+        return os.lstat(path).st_ino
+    except OSError:
+        return None
+
+
+def why_moved(path: Path, meta: Meta) -> str | None:
+    """Why the journal in ``path``, which says ``meta``, may be somebody else's; None if it is yours."""
+    if is_vouched_for(path) or (meta.folder is not None and meta.folder == folder_number(path)):
+        return None
+    return "it was copied here, or somebody else made it"
+
+
+def why_suspicious(journal: JournalDirectory) -> str | None:
+    """Why others may have written to ``journal`` or to a file in it, as the end of a sentence; None if not.
+
+    It also tells of links. Other things that are no files are not used, and are in nobody's way.
+    """
+    if is_vouched_for(journal.path):
+        return None
+    reason = why_not_yours(journal.path)
+    if reason is not None:
+        return reason
+    for name in ("", *FOLDERS):
+        for path in _entries(journal.path / name):
+            reason = why_not_yours(path)
+            if reason is not None:
+                return f"of {os.path.relpath(path, journal.path)}: {reason}"
+    return None
+
+
+def why_untrusted(journal: JournalDirectory) -> str | None:
+    """Why ``journal`` is not used unless a person vouches for it, as the end of a sentence; None if it is."""
+    reason = why_suspicious(journal)
+    if reason is not None:
+        return reason
+    meta = read_json(journal.meta, Meta)
+    return None if meta is None else why_moved(journal.path, meta)
+
+
+def advice(journal: JournalDirectory, reason: str) -> str:
+    """Say that ``journal`` is not used, why, and what to do."""
+    if WRITABLE in reason:
+        return f"not used, because {reason}. If nobody else did, run: chmod -R go-w {journal.path}"
+    return f"not used, because {reason}. To see what is in it, and deliver it: trackside sync {journal.path}"
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return [folder / name for name in os.listdir(folder)]
+    except OSError:
+        return []
