@@ -5,6 +5,8 @@ Invariants:
 * Whoever was hooked in before still runs, after us: the traceback, the exit code and the death by signal
   the user sees are what they would have been. ``uninstall`` restores what is still ours to restore.
 * In signal context only the scoreboard's slot is written; the event waits for the next emit or the exit.
+* What only the main thread can undo, signal handlers and the wakeup descriptor, it undoes when it next hooks
+  in or out, if the run has ended on another thread. So nothing grows with the number of runs.
 * Signals are hooked in the main thread only, and only those that Python handles or leaves to the system:
   an ignored signal stays ignored, a handler that C code installed is left alone.
 * A handler on top of ours may call ours or not: the process dies, or lives on, as it would without us
@@ -30,6 +32,7 @@ import os
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -128,6 +131,8 @@ class ProcessHooks:
         self._wakeup_descriptor = wakeup_descriptor
         self._previous: dict[str, Any] = {}
         self._links: dict[int, SignalLink] = {}
+        self._made: weakref.WeakSet[SignalLink] = weakref.WeakSet()
+        self._wakeup_freed: Callable[[], None] = _nothing
         self._dying = self._left = False
         self._cancel_child_exit: Callable[[], None] = _nothing
         self._crash_seen: BaseException | None = None
@@ -173,6 +178,9 @@ class ProcessHooks:
         self._restore("excepthook", sys, "excepthook", self._on_exception)
         self._restore("threading", threading, "excepthook", self._on_thread_exception)
         self._restore("exit", sys, "exit", self._on_sys_exit)
+        for link in list(self._made):
+            link.retired = True
+            self._take_out(link)
         if threading.current_thread() is threading.main_thread():
             self._unhook_signals()
 
@@ -261,6 +269,19 @@ class ProcessHooks:
         So after :meth:`uninstall` in another thread than the main one, the only one that may change it.
         """
         return ProcessHooks._wakeup_owner is self
+
+    def when_wakeup_is_free(self, close: Callable[[], None]) -> None:
+        """Call ``close()`` as soon as the system no longer writes to the wakeup descriptor: now, or later."""
+        with ProcessHooks._changing:
+            if self.holds_wakeup:
+                self._wakeup_freed = close
+                return
+        close()
+
+    @property
+    def needs_main_thread(self) -> bool:
+        """Whether only the main thread can undo all that these hooks have done."""
+        return bool(self._links) or self.holds_wakeup
 
     @property
     def _active(self) -> bool:
@@ -386,6 +407,7 @@ class ProcessHooks:
 
     def _hook_signals(self) -> None:
         for number in self._terminate_signals:
+            _drop_retired(number)
             self._hook(number)
         self._take_wakeup()
         watch_event_loops(_on_loop_change)
@@ -399,6 +421,7 @@ class ProcessHooks:
         link = SignalLink(number, current, note=self._note, die=self._die)
         link.install()
         self._links[number] = link
+        self._made.add(link)
 
     def _rehook(self, number: int) -> None:
         """An event loop took or gave up the signal."""
@@ -425,6 +448,12 @@ class ProcessHooks:
                 signal.set_wakeup_fd(before, warn_on_full_buffer=not one_of_ours)
                 return
         ProcessHooks._wakeup_owner = self
+        if owner is not None and owner is not self:
+            owner._tell_wakeup_freed()  # noqa: SLF001 - our own kind
+
+    def _tell_wakeup_freed(self) -> None:
+        told, self._wakeup_freed = self._wakeup_freed, _nothing
+        told()
 
     def _give_wakeup(self) -> None:
         if self._let_go_of_wakeup():
@@ -438,15 +467,15 @@ class ProcessHooks:
             return False
         ProcessHooks._wakeup_owner = None
         current = signal.set_wakeup_fd(-1)
-        if current in {-1, self._wakeup_descriptor}:
-            return True
-        signal.set_wakeup_fd(current)
-        return False
+        ours = current in {-1, self._wakeup_descriptor}
+        if not ours:
+            signal.set_wakeup_fd(current)
+        self._tell_wakeup_freed()
+        return ours
 
     def _unhook_signals(self) -> None:
-        for link in self._links.values():
-            if not link.uninstall():
-                self._take_out(link)
+        for number in self._links:
+            _drop_retired(number)
         self._give_wakeup()
         if not ProcessHooks._installed:
             leave_event_loops()
@@ -476,6 +505,13 @@ class ProcessHooks:
                     hooks._before_death()  # noqa: SLF001 - our own kind
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
+
+
+def _drop_retired(number: int) -> None:
+    """Take links of ended runs off the top of a signal's handlers; on the main thread."""
+    current: Any = signal.getsignal(number)
+    if isinstance(current, SignalLink) and current.retired:
+        signal.signal(number, current.in_use())
 
 
 def _on_loop_change(number: int) -> None:

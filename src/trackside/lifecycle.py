@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from trackside.journal.format import LifecycleRecord, encode
+from trackside.kept_events import keep
 from trackside.redaction import redact
 from trackside.status import RunStatus, checked_status, decide, evidence_from
 from trackside.text import encodable
@@ -31,15 +32,17 @@ class LifecycleSubscriber:
         self._records: list[LifecycleRecord] = []
 
     def on_lifecycle(self, event: LifecycleEvent) -> None:
-        """Keep the event, in memory and in the journal.
+        """Keep the event, in memory and in the journal, unless it is one of many that say the same.
 
         Raises ``ValueError`` for one that nobody could read again: a status or a type there is none of.
         """
+        if keep(self._records, event) is None:
+            return
         record = _record(event)
         msgspec.msgpack.decode(encode(record), type=LifecycleRecord)  # encoding checks no types
         if event.kind == "finished":
             checked_status(event.status or "FINISHED")
-        self._records.append(record)
+        self._records = keep(self._records, record) or self._records
         if self._journal is not None:
             self._journal.append(record)
 

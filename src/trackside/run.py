@@ -39,7 +39,7 @@ from trackside.journal.writer import JournalWriter
 from trackside.known_secrets import SHORTEST_IN_USE, know, passwords_in
 from trackside.launcher import is_in_a_job
 from trackside.lifecycle import LifecycleSubscriber
-from trackside.open_end import OpenEnd, conclude_earlier
+from trackside.open_end import OpenEnd, conclude_earlier, conclude_others
 from trackside.open_end import forget as forget_open_ends
 from trackside.parent import NO_PARENT, Parent
 from trackside.passing import Passing, interpreter_is_leaving, passing_exception
@@ -101,6 +101,7 @@ class Run:
         call_site: CallSite | None = None,
     ) -> None:
         conclude_earlier(bus)
+        conclude_others(bus)
         self._settings = settings
         self._bus = bus
         self._tracking_uri = target.tracking_uri
@@ -279,7 +280,7 @@ class Run:
         """Take over what ``earlier``, a run of the same place, knows: exceptions that are not this run's."""
         known = earlier._of_earlier_runs
         more = earlier._call_site.errors()
-        self._of_earlier_runs = [*known, *(Passing(error) for error in more)]
+        self._of_earlier_runs = [*(one for one in known if one.is_alive), *map(Passing, more)]
 
     def _finish(self, status: str, error: BaseException | None = None, how: str | None = None) -> None:
         wanted = checked_status(status)
@@ -513,6 +514,8 @@ class Run:
             settle=self._settle,
             wait=self._delivery.wait_until_settled,
             tidy_up=self._tidy_up,
+            anywhere=lambda: not self._hooks.needs_main_thread,
+            has_left=lambda end: (found := self._left_by()) is not None and end.concerns(found),
         )
 
     def _stay(self, open_end: OpenEnd) -> None:
@@ -555,5 +558,4 @@ class Run:
         self._shipper.release()
         self._shipper.let_go_of_exit()
         self._shipper.hang_up()
-        if not self._hooks.holds_wakeup:
-            self._shipper.pipe.close()
+        self._hooks.when_wakeup_is_free(self._shipper.pipe.close)

@@ -7,6 +7,9 @@ Invariants:
   nothing for that.
 * Every time we hook in, we make a new link. So whoever saved an older one and calls it, or sets it back,
   reaches what that one had replaced.
+* The chain is as long as there are runs. A link whose run ended on another thread than the main one, which
+  alone may change a handler, is retired, and taken out when the main thread next hooks in or out.
+* However long, the chain is walked in a loop: a signal never ends in a ``RecursionError``.
 """
 
 from __future__ import annotations
@@ -36,6 +39,8 @@ class SignalLink:
     ) -> None:
         self.number = number
         self.previous = previous
+        self.retired = False
+        """Whether its run has ended, and it may be taken out."""
         self._note = note
         self._die = die
 
@@ -48,24 +53,16 @@ class SignalLink:
 
     def run(self, number: int, frame: FrameType | None, *, direct: bool) -> None:
         """Note the signal and pass it on; ``direct``: no handler of somebody else's called us."""
-        self._note(number)
-        if isinstance(self.previous, SignalLink):
-            self.previous.run(number, frame, direct=direct)
-        elif callable(self.previous):
-            self.previous(number, frame)
+        for link in self.chain():
+            link._note(number)  # noqa: SLF001 - our own kind
+        if callable(link.previous):
+            link.previous(number, frame)
         elif direct:
-            self._die(number)
+            link._die(number)  # noqa: SLF001 - our own kind
 
     def install(self) -> None:
         """Become the signal's handler."""
         signal.signal(self.number, self)
-
-    def uninstall(self) -> bool:
-        """Set back what was there before; False if we are no longer the signal's handler."""
-        if not self._is_installed():
-            return False
-        signal.signal(self.number, self.previous)
-        return True
 
     def chain(self) -> Iterator[SignalLink]:
         """This link and those below it, down to the first handler that is not ours."""
@@ -73,6 +70,13 @@ class SignalLink:
         while isinstance(link, SignalLink):
             yield link
             link = link.previous
+
+    def in_use(self) -> Any:
+        """What of this chain is still needed: the first link that is not retired, or what it all replaced."""
+        link: Any = self
+        while isinstance(link, SignalLink) and link.retired:
+            link = link.previous
+        return link
 
     def _is_installed(self) -> bool:
         current: Any = signal.getsignal(self.number)

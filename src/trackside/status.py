@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 RunStatus: TypeAlias = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 """MLflow's names (``mlflow/entities/run_status.py``); SCHEDULED is not used."""
@@ -195,6 +195,11 @@ def decide(evidence: Evidence) -> Verdict:
     if evidence.dead or evidence.replaced:
         return _replaced_verdict(evidence) if evidence.replaced else _silent_death(evidence)
     return Verdict("FINISHED", "finished") if evidence.finishing else Verdict()
+
+
+def telling_signals(terminate_signals: Iterable[int]) -> frozenset[int]:
+    """The signals that may explain an end, besides what the kernel says of it."""
+    return frozenset({*terminate_signals, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 
 def signal_name(number: int) -> str:

@@ -22,6 +22,7 @@ from trackside.journal.files import write_all
 from trackside.journal.opening import MAX_WORD, open_file, read_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 _SIZE = 4096
@@ -116,6 +117,15 @@ def read_signals(path: Path) -> list[SignalSeen]:
         if count:
             seen.append(SignalSeen(number, first, last, count))
     return seen
+
+
+def merged(seen: Iterable[SignalSeen], numbers: Iterable[int], at_ms: int) -> list[SignalSeen]:
+    """``seen``, one of each number, with signals that came at ``at_ms``."""
+    known = {item.number: item for item in seen}
+    for number in numbers:
+        before = known.get(number, SignalSeen(number, at_ms, at_ms, 0))
+        known[number] = SignalSeen(number, before.first_ms, at_ms, before.count + 1)
+    return list(known.values())
 
 
 def _read(path: Path) -> bytes:

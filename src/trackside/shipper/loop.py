@@ -29,8 +29,9 @@ from trackside.journal.meta import Meta
 from trackside.journal.opening import UnfitFileError, open_own
 from trackside.journal.owner import succeeds
 from trackside.journal.reader import is_begun
-from trackside.journal.scoreboard import SignalSeen, read_dropped, read_on_device, read_signals
+from trackside.journal.scoreboard import merged, read_dropped, read_on_device, read_signals
 from trackside.journal.writer import segment_ready_after
+from trackside.kept_events import keep
 from trackside.protocols import Renewable
 from trackside.rank_crash import forget_notes, read_notes
 from trackside.shipper import environment
@@ -46,7 +47,7 @@ from trackside.shipper.signals import on_request_to_leave
 from trackside.shipper.trouble import Trouble
 from trackside.shipper.wakeup import NUDGE, SEEN, read_bytes, signals_in
 from trackside.shipper.watch import UNKNOWN, DeathWatch, Ending, oom_kills
-from trackside.status import Evidence, Verdict, decide
+from trackside.status import Evidence, Verdict, decide, telling_signals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,6 +108,7 @@ class Shipper:
         self._presence = Presence(journal.path)
         self._moved = (0, 0.0)
         self._meta = meta
+        self._telling = telling_signals(meta.terminate_signals)
         self._progress = progress
         self._pipe = pipe
         self._hold = hold
@@ -205,7 +207,9 @@ class Shipper:
     def _keep_lifecycle(self, record: LifecycleRecord) -> None:
         known = self._progress.state.lifecycle
         if all(record.seq != other.seq for other in known):
-            self._progress.update(lifecycle=[*known, record])
+            kept = keep(known, record)
+            if kept is not None:
+                self._progress.update(lifecycle=kept)
 
     def _listen(self) -> None:
         on_request_to_leave(self._on_signal)
@@ -254,11 +258,10 @@ class Shipper:
 
     def _take(self, data: bytes) -> None:
         self._seen = self._seen or SEEN in data
-        numbers = signals_in(data)
+        # The others (a timer's, a dead child's) come by the thousand, and explain no end.
+        numbers = [number for number in signals_in(data) if number in self._telling]
         if numbers:
-            now = now_ms()
-            noted = [SignalSeen(number, now, now, 1) for number in numbers]
-            self._progress.update(signals=[*self._progress.state.signals, *noted])
+            self._progress.update(signals=merged(self._progress.state.signals, numbers, now_ms()))
         if numbers or NUDGE in data:
             self._wake()
 

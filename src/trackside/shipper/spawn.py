@@ -15,12 +15,13 @@ The shipper runs in a session of its own, so Ctrl-C and group signals do not rea
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -69,7 +70,21 @@ _INTERPRETER = re.compile(r"\.?(python|pypy)[\d.]*[a-z]*(-wrapped)?(\.exe)?", re
 
 
 class Child(subprocess.Popen[bytes]):
-    """A process that may outlive the object: it is reaped when the next one is started, without a warning."""
+    """A process that may outlive the object: it is reaped when the next one is started, without a warning.
+
+    So is one whose object somebody keeps, with a run that has ended.
+    """
+
+    _alive: ClassVar[list[Child]] = []
+
+    def reap_later(self) -> Child:
+        """Have it reaped when the next one is started, once it is dead."""
+        for child in list(Child._alive):
+            if child.poll() is not None:
+                with contextlib.suppress(ValueError):  # another thread was faster
+                    Child._alive.remove(child)
+        Child._alive.append(self)
+        return self
 
     def __del__(self) -> None:
         super().__del__(_warn=_say_nothing)  # type: ignore[call-arg]  # typeshed leaves it out
@@ -130,7 +145,7 @@ def spawn(
     options: dict[str, Any] = {"cwd": working_directory} if os.path.isdir(working_directory) else {}
     try:
         with signals.all_blocked():
-            return Child(
+            child = Child(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -140,6 +155,7 @@ def spawn(
                 env=environment,
                 **options,
             )
+        return child.reap_later()
     finally:
         os.close(output)
 
