@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-import msgspec
-
+from trackside import lossless_json
 from trackside.destinations import registry
 from trackside.errors import CoercionError, ConfigurationError
 from trackside.journal.meta import NAME, DestinationSpec
@@ -126,7 +125,7 @@ def _numbered(stem: str) -> Iterable[str]:
 def _spec(name: str, kind: str, options: dict[str, Any], shape: Shaping | None) -> DestinationSpec:
     masked = redact_config(options)
     try:
-        msgspec.json.encode(options)
+        lossless_json.encode(options)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"destination {name!r}: its options can't be kept: {error}") from error
     return DestinationSpec(name=name, kind=kind, options=masked, shape=shape)

@@ -9,8 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from trackside import lossless_json
 from trackside.destinations.registry import is_dotted
 from trackside.errors import ConfigurationError
 from trackside.journal.outbox import Outbox
@@ -72,7 +71,7 @@ def _files(journal: JournalDirectory) -> list[str]:
 
 
 def _destination(spec: DestinationSpec, importable: Collection[str]) -> str:
-    options = msgspec.json.encode(redact_config(spec.options)).decode()
+    options = lossless_json.encode(redact_config(spec.options)).decode()
     if not _is_code(spec.kind):
         return f"It delivers to {spec.kind} with {options}."
     if spec.kind in importable:

@@ -161,7 +161,8 @@ class ProcessHooks:
         if self._cells is not None:
             self._cells.install()
         if threading.current_thread() is threading.main_thread():
-            self._hook_signals()
+            with contextlib.suppress(ValueError):  # of a subinterpreter, which gets no signals
+                self._hook_signals()
 
     @_one_at_a_time
     def uninstall(self) -> None:

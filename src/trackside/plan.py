@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from trackside.arguments import checked_folder
@@ -16,9 +16,10 @@ from trackside.events import now_ms
 from trackside.journal.meta import Meta, Target, source_tags, this_process
 from trackside.launcher import job_key
 from trackside.parent import NO_PARENT, active_parent, checked_parent
-from trackside.redaction import redact, redact_mapping
-from trackside.settings import DEFAULT_TRACKING_URI, Settings, absolute_tracking_uri
+from trackside.redaction import mask_address, redact, redact_mapping
+from trackside.settings import DEFAULT_TRACKING_URI, Settings, absolute, absolute_tracking_uri
 from trackside.survey import leftovers_of
+from trackside.text import encodable
 from trackside.tracking_address import checked_address, checked_artifact_location
 
 if TYPE_CHECKING:
@@ -58,13 +59,13 @@ def make_target(
     """
     known = checked_parent(parent, parent_run_id)
     given = known.tracking_uri if tracking_uri is None else tracking_uri
-    uri = absolute_tracking_uri(chosen_address(settings, given))
+    uri = _of_unicode(absolute_tracking_uri(chosen_address(settings, given)))
     known.check_address(uri)
     sidecar = checked_folder("checkpoint_dir", _path("checkpoint_dir", checkpoint_dir))
     named = _name("experiment_name", experiment_name) or settings.experiment_name
     wanted = checked_resume(resume)
     texts = {
-        "run_name": redact((_text("run_name", run_name) or "").strip()) or None,
+        "run_name": redact(encodable((_text("run_name", run_name) or "").strip())) or None,
         "artifact_location": checked_artifact_location(_path("artifact_location", artifact_location)),
     }
     env_run_id = _claim(settings.run_id)  # behind all that raises: nothing else frees it
@@ -78,10 +79,10 @@ def make_target(
         experiment_id=None if named else settings.experiment_id or known.experiment_id,
         run_id=env_run_id,
         required_run=env_run_id is not None,
-        tags=redact_mapping({**source_tags(), **tags}),
+        tags=redact_mapping({encodable(k): encodable(v) for k, v in {**source_tags(), **tags}.items()}),
         parent_run_id=known.run_id,
         parent_journal=known.journal,
-        sidecar=None if sidecar is None else str(Path(sidecar).absolute()),
+        sidecar=None if sidecar is None else str(absolute(sidecar, "checkpoint_dir")),
         resume=wanted is not False,
         resume_finished=wanted == ALWAYS,
         **texts,
@@ -99,6 +100,27 @@ def chosen_address(settings: Settings, tracking_uri: str | os.PathLike[str] | No
     if settings.tracking_uri is not None:
         return checked_address(settings.tracking_uri, "MLFLOW_TRACKING_URI")
     return DEFAULT_TRACKING_URI
+
+
+def _of_unicode(uri: str) -> str:
+    """``uri``; raises :class:`ConfigurationError` for a path that MLflow can't keep in its store."""
+    if encodable(uri) != uri:
+        msg = (
+            f"tracking_uri leads to {mask_address(uri)!r}, which is not UTF-8, and MLflow cannot "
+            "use such a path: give tracking_uri the address of a server, or an absolute path that is UTF-8"
+        )
+        raise ConfigurationError(msg)
+    return uri
+
+
+def _working_directory() -> str:
+    """Where the program runs, or the name that the folder had before it was removed."""
+    try:
+        return os.getcwd()
+    except OSError:
+        with contextlib.suppress(OSError):
+            return os.readlink("/proc/self/cwd").removesuffix(" (deleted)")
+        return os.environ.get("PWD", os.sep)
 
 
 def _claim(run_id: str | None) -> str | None:
@@ -238,7 +260,7 @@ def make_meta(
         owner=this_process(),
         target=target,
         rank=rank,
-        working_directory=os.getcwd(),
+        working_directory=_working_directory(),
         started_ms=now_ms(),
         mode=settings.mode,
         cap=cap,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from trackside import fluent
+from trackside import fluent, lossless_json
 from trackside.announce import announce
 from trackside.call_site import CallSite
 from trackside.crash import crash_event
@@ -123,7 +123,7 @@ class Run:
                 beside=tuple(run._meta.journal_id for run in active_runs.values()),  # noqa: SLF001 - our own kind
                 folder=folder_number(self.journal.path),
             )
-            write_atomically(self.journal.meta, msgspec.json.encode(self._meta), durable=True)
+            write_atomically(self.journal.meta, lossless_json.encode(self._meta), durable=True)
             self._writer = JournalWriter(self.journal, cap=cap)
             self._shipper = ShipperProcess(
                 self.journal,

@@ -83,9 +83,7 @@ def read_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         msg = f"TRACKSIDE_MODE={mode!r} is not a mode; use one of {', '.join(_MODES)}"
         raise ConfigurationError(msg)
     return Settings(
-        directory=Path(environment.get("TRACKSIDE_DIR", "").strip() or DEFAULT_DIRECTORY)
-        .expanduser()
-        .absolute(),
+        directory=_directory(environment.get("TRACKSIDE_DIR", "").strip()),
         mode=cast("Mode", mode),
         tracking_uri=environment.get("MLFLOW_TRACKING_URI", "").strip() or None,
         experiment_name=environment.get("MLFLOW_EXPERIMENT_NAME") or None,
@@ -116,10 +114,37 @@ def absolute_tracking_uri(uri: str | os.PathLike[str]) -> str:
     text = os.fspath(uri)
     prefix, separator, path = text.partition("sqlite:///")
     if separator and prefix in {"", "trackside+"} and path and not path.startswith(("/", ":memory:")):
-        return f"{prefix}sqlite:///{Path(path).absolute()}"
+        return f"{prefix}sqlite:///{absolute(path, 'tracking_uri')}"
     if text and "://" not in text and not text.startswith(("databricks", "uc", "file:")):
-        return str(Path(text).expanduser().absolute())
+        return str(absolute(text, "tracking_uri"))
     return text
+
+
+def absolute(path: str, name: str) -> Path:
+    """``path``, which ``name`` was given as, made absolute.
+
+    Raises :class:`ConfigurationError` if the working folder, which it is relative to, was removed.
+    """
+    try:
+        return Path(path).expanduser().absolute()
+    except OSError as error:
+        msg = (
+            f"the working folder was removed, so {name}={path!r} leads nowhere: give an absolute path, "
+            "or change to a folder that exists before you start"
+        )
+        raise ConfigurationError(msg) from error
+
+
+def _directory(given: str) -> Path:
+    """Where journals live; by default a folder of the user's own, if the usual one is somebody else's."""
+    path = absolute(given or DEFAULT_DIRECTORY, "TRACKSIDE_DIR")
+    if given:
+        return path
+    try:
+        is_ours = path.lstat().st_uid == os.geteuid()
+    except OSError:  # it is not there, or can't be looked at: then it can't be made either, and that is told
+        return path
+    return path if is_ours else path.with_name(f"{DEFAULT_DIRECTORY}-{os.geteuid()}")
 
 
 def _switch(environment: Mapping[str, str], name: str, *, default: bool) -> bool:

@@ -46,21 +46,23 @@ def play(
     during: str = "",
     after: str = "",
     command: tuple[str, ...] = (),
+    program: str = PROGRAM,
     cwd: Path | bytes | None = None,
     **environment: str,
 ) -> Played:
     """Run the program in ``folder``: ``before`` the start, ``during`` the run, and ``after`` its end.
 
-    ``command`` goes before the interpreter.
+    ``command`` goes before the interpreter; ``program`` may be another one, which runs this one.
     """
     output = folder / "points.jsonl"
     done = subprocess.run(
-        [*command, sys.executable, "-c", PROGRAM],
+        [*command, sys.executable, "-c", program],
         cwd=cwd or folder,
         env={
             **os.environ,
             "TRACKSIDE_DIR": str(folder / "journals"),
             "TRACKSIDE_EXIT_TIMEOUT": "60",
+            "MLFLOW_TRACKING_URI": "http://localhost:5000",  # not asked: rank 0 delivers there
             "RANK": "1",
             "WORLD_SIZE": "2",
             "BEFORE": before,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trackside import lossless_json
 from trackside.commands.options import directory_option, existing_directory
 from trackside.text import format_duration, shorten
 
@@ -50,7 +51,7 @@ def status(ctx: click.Context, *, as_json: bool, directory: Path | None) -> None
     if as_json:
         import msgspec
 
-        click.echo(msgspec.json.format(msgspec.json.encode(reports), indent=2).decode())
+        click.echo(msgspec.json.format(lossless_json.encode(reports), indent=2).decode())
     elif reports:
         _print_table(reports)
     else:

@@ -108,7 +108,7 @@ def comes_and_goes(root: Path) -> bool:
 
     A folder that the user chose stays: that it is there tells ``trackside status`` that it was not misspelt.
     """
-    return root.name == DEFAULT_DIRECTORY
+    return root.name == DEFAULT_DIRECTORY or root.name.startswith(f"{DEFAULT_DIRECTORY}-")
 
 
 def create_directory(root: str | os.PathLike[str], label: str) -> JournalDirectory:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from trackside import lossless_json
 from trackside.journal.opening import FILE_MODE, MAX_STATE, open_own, read_file
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def sync_directory(path: Path) -> None:
 def read_json(path: Path, kind: type[_T], limit: int = MAX_STATE) -> _T | None:
     """Decode ``path`` as ``kind``; None when it isn't there or isn't what it should be."""
     try:
-        return msgspec.json.decode(read_file(path, limit), type=kind)
+        return lossless_json.decode(read_file(path, limit), kind)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 

@@ -7,14 +7,18 @@ import os
 import re
 import socket
 import sys
+import time
 from typing import Any
 
 import msgspec
 import psutil
 
 from trackside.journal.format import SCHEMA_VERSION, LifecycleRecord
+from trackside.journal.process_table import can_look_up
 from trackside.journal.scoreboard import SignalSeen
 from trackside.shaping import Shaping
+
+UNKNOWN_BOOT = "unknown"
 
 NAME = re.compile(r"[A-Za-z0-9-]{1,60}")
 """A destination's name, which is in the names of its files."""
@@ -200,13 +204,16 @@ class State(msgspec.Struct):
 
 def this_process() -> Owner:
     """The running process as an owner."""
+    host, pid = socket.gethostname(), os.getpid()
+    if not can_look_up():
+        return Owner(host, pid, started=time.time(), boot_id=boot_id())
     return Owner(
-        host=socket.gethostname(),
-        pid=os.getpid(),
+        host,
+        pid,
         started=psutil.Process().create_time(),
         boot_id=boot_id(),
-        start_ticks=start_ticks(os.getpid()),
-        program=program_of(os.getpid()),
+        start_ticks=start_ticks(pid),
+        program=program_of(pid),
     )
 
 
@@ -235,12 +242,19 @@ def program_of(pid: int) -> str | None:
 
 
 def boot_id() -> str:
-    """Names this boot of this machine and, on Linux, the namespace of process numbers."""
+    """Names this boot of this machine and, on Linux, the namespace of process numbers.
+
+    Begins with :data:`UNKNOWN_BOOT` where neither can be told.
+    """
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return f"{file.read().strip()} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
+        pass
+    try:
         return str(int(psutil.boot_time()))
+    except (OSError, RuntimeError):  # Linux without /proc
+        return f"{UNKNOWN_BOOT} {socket.gethostname()}"
 
 
 def source_tags() -> dict[str, str]:

@@ -6,7 +6,8 @@ import socket
 
 import psutil
 
-from trackside.journal.meta import Owner, boot_id, program_of, start_ticks, this_process
+from trackside.journal.meta import UNKNOWN_BOOT, Owner, boot_id, program_of, start_ticks, this_process
+from trackside.journal.process_table import can_look_up, is_there
 
 SILENCE = 300.0
 """Seconds without a sign of life after which a process elsewhere counts as gone; live shippers give one
@@ -28,7 +29,8 @@ def has_ended(owner: Owner, *, silent_for: float) -> bool:
     """
     if is_local(owner):
         return not is_alive(owner)
-    rebooted = owner.host == socket.gethostname() and owner.boot_id.split()[0] != boot_id().split()[0]
+    boots = {owner.boot_id.split()[0], boot_id().split()[0]}
+    rebooted = owner.host == socket.gethostname() and len(boots) > 1 and UNKNOWN_BOOT not in boots
     return rebooted or silent_for > SILENCE
 
 
@@ -36,6 +38,8 @@ def is_alive(owner: Owner) -> bool:
     """Whether the process is there, is the one meant, and is no zombie."""
     if not is_local(owner):
         return False
+    if not can_look_up():
+        return is_there(owner.pid)
     try:
         process = psutil.Process(owner.pid)
         return _is_same(process, owner) and process.status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}

@@ -7,8 +7,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
+from trackside import lossless_json
 from trackside.events import now_ms
 from trackside.journal.files import read_json, write_even_when_full
 from trackside.journal.meta import State
@@ -65,7 +64,7 @@ class Progress:
     def _publish(self) -> None:
         self.state.updated_ms = now_ms()
         try:
-            write_even_when_full(self.journal.state, msgspec.json.encode(self.state))
+            write_even_when_full(self.journal.state, lossless_json.encode(self.state))
             self._failing = False
         except OSError as error:  # the next change is published, and this one with it
             level = logging.DEBUG if self._failing else logging.WARNING

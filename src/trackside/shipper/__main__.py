@@ -13,8 +13,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
+from trackside import lossless_json
 from trackside.destinations import registry
 from trackside.destinations.context import DestinationContext
 from trackside.destinations.mlflow import MLflowDestination
@@ -54,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     _become_polite()
     _write_any_text()
-    secrets = msgspec.json.decode(os.environ.pop(SECRETS, "{}"))
+    secrets = lossless_json.decode(os.environ.pop(SECRETS, "{}").encode(), dict)
     mask_output(os.environ.get(TRACKING_URI, ""), secrets)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     journal = JournalDirectory(options.journal)

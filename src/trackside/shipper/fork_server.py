@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from trackside import lossless_json
 from trackside.journal.opening import open_own
 from trackside.journal.trust import vouch_for
 from trackside.shipper import signals
@@ -93,7 +94,7 @@ class ForkServer:
         server = self._server
         assert server.stdin is not None  # noqa: S101 - Popen was given pipes
         assert server.stdout is not None  # noqa: S101
-        server.stdin.write(msgspec.json.encode(request) + b"\n")
+        server.stdin.write(lossless_json.encode(request) + b"\n")
         server.stdin.flush()
         return ForkedShipper(int(server.stdout.readline()), server.stdout.fileno())
 
@@ -137,7 +138,7 @@ def serve() -> int:
     from trackside.shipper.__main__ import main
 
     for line in iter(lambda: _read_line(0), b""):
-        request = msgspec.json.decode(line, type=Request)
+        request = lossless_json.decode(line, Request)
         _preload(request.environment[TRACKING_URI])
         gc.freeze()  # a collection in the fork would copy every page that the import has filled
         with warnings.catch_warnings():

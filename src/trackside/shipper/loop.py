@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from trackside import lossless_json
 from trackside.events import now_ms
 from trackside.exit_hold import let_go
 from trackside.journal.directory import JournalDirectory, last_sign_ms, read_json
@@ -243,7 +244,7 @@ class Shipper:
     def _renew(self, message: bytes) -> None:
         """Use the credentials that the trainer has now, at once."""
         try:
-            renewal = msgspec.json.decode(message, type=Renewal)
+            renewal = lossless_json.decode(message, Renewal)
         except msgspec.MsgspecError as error:
             logger.warning("a message of the training process can't be read: %s", error)
             return

@@ -19,8 +19,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
+from trackside import lossless_json
 from trackside.journal.cursor import load_cursor
 from trackside.journal.directory import JournalDirectory, read_json
 from trackside.journal.meta import State
@@ -300,7 +299,7 @@ class ShipperProcess:
         if not changed and renewed is None:
             return
         renewal = environment.Renewal(changed, renewed)
-        if self._channel.send(msgspec.json.encode(renewal)):
+        if self._channel.send(lossless_json.encode(renewal)):
             self._environment = now
             self._tracking_uri = renewed or self._tracking_uri
 

@@ -23,8 +23,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import msgspec
-
+from trackside import lossless_json
 from trackside.journal.opening import open_own
 from trackside.settings import PYTHON_VARIABLE, read_environment
 from trackside.shipper import signals
@@ -140,9 +139,9 @@ def spawn(
     """
     environment = environment_for()
     environment[TRACKING_URI] = tracking_uri
-    environment[SECRETS] = msgspec.json.encode(secrets or {}).decode()
+    environment[SECRETS] = lossless_json.encode(secrets or {}).decode()
     output = open_own(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    options: dict[str, Any] = {"cwd": working_directory} if os.path.isdir(working_directory) else {}
+    folder = working_directory if os.path.isdir(working_directory) else os.sep  # ours may be gone, too
     try:
         with signals.all_blocked():
             child = Child(
@@ -153,7 +152,7 @@ def spawn(
                 start_new_session=True,
                 pass_fds=pass_fds,
                 env=environment,
-                **options,
+                cwd=folder,
             )
         return child.reap_later()
     finally:

@@ -1,0 +1,145 @@
+"""A training starts and is delivered wherever it runs, or is told what to change."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from tests.ends.container import can_make_container
+from tests.hostile.odd_program import PROGRAM, Played, play
+from trackside import lossless_json, settings
+from trackside.errors import ConfigurationError
+from trackside.journal import meta, owner, process_table
+from trackside.journal.directory import comes_and_goes
+from trackside.journal.meta import this_process
+from trackside.journal.owner import has_ended, is_alive
+from trackside.plan import make_target
+from trackside.settings import read_environment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LATIN_1 = b"caf\xe9"
+
+
+def assert_delivered(played: Played) -> None:
+    """All points arrived, and nothing was said."""
+    assert (played.code, played.said) == (0, "")
+    assert sorted(played.steps) == list(range(50))
+
+
+REMOVED = "os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')"
+
+
+def test_the_working_folder_was_removed(tmp_path: Path) -> None:
+    """With absolute paths, that matters to nothing."""
+    assert_delivered(play(tmp_path, before=REMOVED))
+
+
+def test_a_relative_path_in_a_folder_that_was_removed(tmp_path: Path) -> None:
+    """It leads nowhere, which the error says."""
+    played = play(tmp_path, before=REMOVED, TRACKSIDE_DIR="journals")
+    assert (played.code, played.steps) == (3, [])
+    assert "ConfigurationError: the working folder was removed, so TRACKSIDE_DIR='journals'" in played.said
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["journals elsewhere", "journals in it"])
+def test_a_folder_whose_name_is_not_utf_8(tmp_path: Path, inside: bool) -> None:
+    """Journals may lie in it, and what changes in the environment may be as odd."""
+    folder = os.fsencode(tmp_path) + b"/" + LATIN_1
+    os.mkdir(folder)
+    during = f"os.environb[b'SOME_TOKEN'] = {LATIN_1!r}\nrun._watch()"
+    journals = "journals" if inside else str(tmp_path / "journals")
+    assert_delivered(play(tmp_path, cwd=folder, during=during, TRACKSIDE_DIR=journals))
+    assert not (os.path.exists(folder + b"/journals") and os.listdir(folder + b"/journals"))
+
+
+def test_mlflow_can_use_no_path_that_is_not_utf_8(tmp_path: Path) -> None:
+    """So ``start()`` refuses it; MLflow's own error would come later, and name no path."""
+    uri = f"sqlite:///{tmp_path}/{os.fsdecode(LATIN_1)}/mlflow.db"
+    with pytest.raises(ConfigurationError, match="which is not UTF-8"):
+        make_target(
+            read_environment({}),
+            experiment_name="x",
+            run_name=None,
+            tracking_uri=uri,
+            artifact_location=None,
+            tags={},
+            resume=True,
+            checkpoint_dir=None,
+        )
+
+
+SUBINTERPRETER = f"""
+try:
+    import _xxsubinterpreters as interpreters
+    made = interpreters.create(isolated=False)
+    interpreters.run_string(made, {PROGRAM!r})
+except ImportError:
+    import _interpreters as interpreters
+    error = interpreters.exec(interpreters.create("legacy"), {PROGRAM!r})
+    assert error is None, error
+"""
+
+
+def test_a_subinterpreter(tmp_path: Path) -> None:
+    """It gets no signals, and everything else works."""
+    assert_delivered(play(tmp_path, program=SUBINTERPRETER))
+
+
+WITHOUT_PROC = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc && exec "$0" "$@"')
+PROC_OF_OTHERS = ("unshare", "--pid", "--fork", "sh", "-c", '"$0" "$@"; exit $?')
+
+
+@pytest.mark.skipif(not can_make_container(), reason="this process may make no namespaces")
+@pytest.mark.parametrize("command", [WITHOUT_PROC, PROC_OF_OTHERS], ids=["none", "another namespace's"])
+def test_proc(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """The trainer's process can't be looked up; it is watched all the same, and its end is noticed."""
+    assert shutil.which("unshare")
+    assert_delivered(play(tmp_path, command=command, during="time.sleep(2)"))
+
+
+def test_a_process_that_cannot_be_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked for by its number alone. Two machines whose boots are unknown are not taken for one."""
+    known = this_process()
+    for module in (meta, owner):
+        monkeypatch.setattr(module, "can_look_up", lambda: False)
+    monkeypatch.setattr(meta, "boot_id", lambda: f"{meta.UNKNOWN_BOOT} here")
+    monkeypatch.setattr(owner, "boot_id", lambda: f"{meta.UNKNOWN_BOOT} here")
+    ours = this_process()
+    assert is_alive(ours)
+    assert not is_alive(msgspec.structs.replace(ours, pid=2**22 + 1))
+    assert not has_ended(ours, silent_for=1e9)
+    assert not has_ended(known, silent_for=0), "nobody knows whether the machine was started anew"
+    assert process_table.is_there(1)
+
+
+def test_the_usual_folder_is_somebody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder that two users share, the second one's journals have a folder of their own."""
+    monkeypatch.chdir(tmp_path)
+    usual = read_environment({}).directory
+    assert usual.name == settings.DEFAULT_DIRECTORY
+    usual.mkdir()
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    own = read_environment({}).directory
+    assert own == tmp_path / f"{settings.DEFAULT_DIRECTORY}-4711"
+    assert comes_and_goes(own)
+    assert read_environment({"TRACKSIDE_DIR": str(usual)}).directory == usual
+
+
+class _Odd(msgspec.Struct):
+    text: str
+    more: tuple[str, ...] = ()
+
+
+def test_json_of_any_text() -> None:
+    """Lone surrogates come back as they were, and damaged JSON is an error as ever."""
+    odd = _Odd("caf\udce9 \\", ("ä", "\ud800"))
+    assert lossless_json.decode(lossless_json.encode(odd), _Odd) == odd
+    for damaged in (b'{"text":"\\udce9"', b'["\\udce9"]', b'{"text":5}', b"\xff"):
+        with pytest.raises(msgspec.MsgspecError):
+            lossless_json.decode(damaged, _Odd)
