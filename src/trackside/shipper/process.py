@@ -121,7 +121,7 @@ class ShipperProcess:
                 pass_fds=(self.pipe.read_end, channel.shipper_end, *hold),
                 secrets=self._secrets,
             )
-        except (OSError, ValueError, subprocess.SubprocessError) as error:
+        except (OSError, ValueError, RuntimeError, subprocess.SubprocessError) as error:
             if self._process is None or self._tries >= MAX_TRIES - 1:
                 self._give_up(f"the shipper could not be started ({error})")
             return False
