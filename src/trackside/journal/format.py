@@ -37,6 +37,9 @@ QUIET = 5 * 1024
 """Bytes up to which ``zlib.crc32`` keeps the GIL. Above it lets it go, and a busy Python thread that takes it
 then gives it back after 5 ms."""
 
+SEARCH_BUDGET = 1 << 30
+"""Bytes; about a second. Records that were damaged by accident take a small part of it."""
+
 _TAG = re.compile(rb"\xa1[mcl]")
 """The records below begin with a byte for the array, then this: a text of one letter."""
 
@@ -156,14 +159,31 @@ def read_frame(data: bytes, offset: int) -> Frame | None:
     return Frame(payload, offset + frame_size(size))
 
 
-def find_frame(data: bytes, offset: int) -> int | None:
+class SearchBudget:
+    """How many bytes a search for frames may still put through the checksum.
+
+    Bytes made for it may claim a long frame at every second boundary. To check them all would take hours.
+    """
+
+    def __init__(self, left: int = SEARCH_BUDGET) -> None:
+        self.left = left
+
+
+def find_frame(data: bytes, offset: int, budget: SearchBudget | None = None) -> int | None:
     """The first 8-byte boundary at or after ``offset`` at which a whole frame starts, or None.
 
     Only places where a record seems to begin are looked at closely: the search passes over unused
-    space and over other people's bytes quickly, whatever lengths these seem to claim.
+    space and over other people's bytes quickly, whatever lengths these seem to claim. It ends where
+    ``budget`` is spent.
     """
+    budget = budget or SearchBudget()
     for tag in _TAG.finditer(data, offset + HEADER_SIZE + 1):
         candidate = tag.start() - HEADER_SIZE - 1
-        if candidate % ALIGNMENT == 0 and read_frame(data, candidate) is not None:
-            return candidate
+        if candidate % ALIGNMENT == 0:
+            if read_frame(data, candidate) is not None:
+                return candidate
+            claimed = bytes_wanted(data, candidate)
+            budget.left -= claimed if claimed <= len(data) - candidate else 0
+            if budget.left < 0:
+                return None
     return None

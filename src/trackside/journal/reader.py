@@ -7,6 +7,8 @@ Invariants:
   its end.
 * A bad frame is skipped as soon as a whole one is found behind it, and counted; with none behind
   it, it is one being written (wait), or the torn tail of a dead writer (counted, the end).
+* The checksums of what turns out to be no frame have a budget for each segment. Bytes made to exhaust it
+  count as damage.
 * Every record that was lost before the last one read is counted once: in ``damaged`` where its
   place was seen, in ``missing`` where only the numbers tell. What is bad behind the last one read
   is in ``torn``.
@@ -28,6 +30,7 @@ from trackside.journal.format import (
     HEADER_SIZE,
     MAX_PAYLOAD,
     Record,
+    SearchBudget,
     bytes_wanted,
     decode,
     find_frame,
@@ -45,6 +48,9 @@ twice as many at each further look, since the record that is bad may be a large 
 
 LARGEST_SEARCH = MAX_PAYLOAD + (1 << 20)
 """Bytes behind a bad frame that are searched at most: the largest segment that a writer makes."""
+
+_STEP = 8
+"""How much longer each further look behind a bad frame is."""
 
 _BLOCK = 4096
 
@@ -85,6 +91,8 @@ class JournalReader:
         self._base = 0
         self._torn_at: Position | None = None
         self._live_scan = LIVE_SCAN
+        self._budget = SearchBudget()
+        self._tried_at: Position | None = None
 
     def read(self, limit: int = 1000) -> list[Entry]:
         """Records that are there now, until they hold ``limit`` points or more."""
@@ -154,6 +162,7 @@ class JournalReader:
             return self._open()
         self._opened = self.position.segment
         self._data, self._base = b"", 0
+        self._budget = SearchBudget()
         return True
 
     def _move_to(self, segment: int) -> None:
@@ -163,28 +172,42 @@ class JournalReader:
         """The payload at the position, which is moved behind it; None when there is none (yet)."""
         frame = read_frame(self._load(HEADER_SIZE), self.position.offset - self._base)
         if frame is None:
-            wanted = bytes_wanted(self._load(HEADER_SIZE), self.position.offset - self._base)
+            wanted = self._bytes_to_try()
             data = self._load(max(wanted, HEADER_SIZE), fresh=True)
             frame = read_frame(data, self.position.offset - self._base)
+            self._budget.left -= 0 if frame is not None else wanted
         if frame is None:
             return None
         self._skip_to(self._base + frame.end)
         return frame.payload
+
+    def _bytes_to_try(self) -> int:
+        """How many bytes the frame at the position claims; none that would exceed the budget."""
+        if self._tried_at == self.position:  # another look at the same place
+            self._budget = SearchBudget()
+        self._tried_at = self.position
+        wanted = bytes_wanted(self._load(HEADER_SIZE), self.position.offset - self._base)
+        return wanted if wanted <= self._budget.left else 0
 
     def _payload_behind_damage(self, *, over: bool) -> bytes | None:
         """Search behind a frame that is bad or empty, as far as the invariants allow."""
         here = self.position.offset - self._base
         if not over and not any(self._data[here : here + HEADER_SIZE]):
             return None
-        data = self._load(self._segment_size() if over else self._live_scan, fresh=True)
-        frame = read_frame(data, 0)  # it may have been finished meanwhile
-        if frame is None:
-            found = find_frame(data, ALIGNMENT)
-            frame = None if found is None else read_frame(data, found)
-            self.torn += frame is not None
-        if frame is None:
-            self._note_nothing_behind(data, over=over)
-            return None
+        size = self._segment_size() if over else self._live_scan
+        length = CHUNK
+        frame = None
+        while frame is None:  # in steps: a segment with a bad place at every turn is not read each time
+            data = self._load(length, fresh=True)
+            frame = read_frame(data, 0)  # it may have been finished meanwhile
+            if frame is None:
+                found = find_frame(data, ALIGNMENT, self._budget)
+                frame = None if found is None else read_frame(data, found)
+                self.torn += frame is not None
+            if frame is None and length >= size:
+                self._note_nothing_behind(data, over=over)
+                return None
+            length *= _STEP
         self._live_scan = LIVE_SCAN
         self._skip_to(self._base + frame.end)
         return frame.payload
