@@ -13,11 +13,14 @@ import contextlib
 import logging
 import sys
 
+from trackside.text import printable
+
 logger = logging.getLogger("trackside")
 
 
 def announce(text: str) -> None:
     """Tell the user ``text``, of one line or several."""
+    text = printable(text)
     if logger.hasHandlers():
         logger.info("%s", text)
     elif logger.level <= logging.INFO and not logger.disabled:

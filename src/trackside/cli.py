@@ -15,6 +15,7 @@ from trackside.commands.status import status
 from trackside.commands.sync import sync
 from trackside.errors import TracksideError
 from trackside.redaction import redact
+from trackside.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +28,7 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except TracksideError as error:
-            raise click.ClickException(redact(str(error))) from error
+            raise click.ClickException(printable(redact(str(error)))) from error
 
 
 class _LineHandler(logging.Handler):
@@ -37,7 +38,7 @@ class _LineHandler(logging.Handler):
         try:
             level = record.levelname.lower()
             colour = {"warning": "yellow", "error": "red", "critical": "red"}.get(level)
-            click.echo(f"{click.style(level, fg=colour)}: {self.format(record)}", err=True)
+            click.echo(f"{click.style(level, fg=colour)}: {printable(self.format(record))}", err=True)
         except Exception:  # what logging asks of every handler
             self.handleError(record)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 logger = logging.getLogger(__name__)
+
+_DAMAGED = "meta.json is damaged, or of another version of trackside"
 
 
 class DestinationReport(msgspec.Struct, frozen=True):
@@ -80,14 +83,24 @@ def journals_in(directory: Path) -> list[JournalDirectory]:
 
 
 def report(journal: JournalDirectory) -> JournalReport | None:
-    """How ``journal`` is doing; None when it is gone."""
+    """How ``journal`` is doing; None when it is gone. Raises nothing, whatever somebody put into it."""
+    try:
+        return _report(journal)
+    except Exception as error:  # a report on one journal must not keep the others from being shown
+        logger.debug("the journal %s", journal.path, exc_info=True)
+        return _unknown(journal, "unreadable", f"cannot be read ({type(error).__name__}: {error})")
+
+
+def _report(journal: JournalDirectory) -> JournalReport | None:
     reason = why_untrusted(journal)
     if reason is not None:
         return _unknown(journal, "untrusted", advice(journal, reason))
     meta = read_json(journal.meta, Meta)
+    unfit = journal.unfit_files()
+    if unfit:
+        return _unknown(journal, "unreadable", not_regular(unfit))
     if meta is None:
-        damaged = "meta.json is damaged, or of another version of trackside"
-        return _unknown(journal, "unreadable", damaged) if journal.meta.exists() else None
+        return _unknown(journal, "unreadable", _DAMAGED) if journal.meta.exists() else None
     state = read_json(journal.state, State)
     cursors = {name: load_cursor(journal.cursor(name)) for name in meta.destination_names}
     shipped, rejected = delivered_points([*cursors.values()])
@@ -147,10 +160,15 @@ def _unknown(journal: JournalDirectory, condition: str, error: str) -> JournalRe
     )
 
 
+def not_regular(names: list[str]) -> str:
+    """What to say of files that something else has taken the place of."""
+    return f"{', '.join(names)}: not a regular file; see what it is, and remove it"
+
+
 def owner_has_ended(journal: JournalDirectory, meta: Meta) -> bool:
     """Whether the training process of ``journal`` is gone."""
     signs = [last_sign_ms(journal) / 1000]
-    if journal.state.exists():
+    with contextlib.suppress(OSError):  # not there, or gone meanwhile
         signs.append(journal.state.stat().st_mtime)
     return has_ended(meta.owner, silent_for=time.time() - max(signs))
 

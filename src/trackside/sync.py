@@ -29,7 +29,7 @@ from trackside.shipper.lock import is_locked
 from trackside.shipper.loop import EXIT_DONE, EXIT_LOCKED
 from trackside.shipper.spawn import command_for, spawn
 from trackside.shipper.takeover import failing_with, take_over
-from trackside.survey import owner_has_ended, report
+from trackside.survey import not_regular, owner_has_ended, report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -112,6 +112,9 @@ def _left_alone(journal: JournalDirectory, meta: Meta | None) -> Synced | None:
     if reason is not None:
         advice = f"name it to see what it would do: trackside sync {journal.path}"
         return Synced(journal.path, "untrusted", f"{reason}; {advice}")
+    unfit = journal.unfit_files()
+    if unfit:
+        return Synced(journal.path, "unreadable", not_regular(unfit))
     if meta is None:
         return None if journal.path.exists() else _left_to_another(journal)
     if not owner_has_ended(journal, meta):
@@ -139,14 +142,17 @@ def sync_all(
         for journal in journals:
             meta = read_json(journal.meta, Meta)
             address = tracking_uri or ("" if meta is None else meta.target.tracking_uri)
-            synced = sync_journal(
-                journal,
-                tracking_uri=tracking_uri,
-                give_up_after=min(give_up_after, PATIENCE_LATER) if address in silent else give_up_after,
-                on_progress=partial(on_progress, journal),
-                start=server.start,
-                importable=importable,
-            )
+            try:
+                synced = sync_journal(
+                    journal,
+                    tracking_uri=tracking_uri,
+                    give_up_after=min(give_up_after, PATIENCE_LATER) if address in silent else give_up_after,
+                    on_progress=partial(on_progress, journal),
+                    start=server.start,
+                    importable=importable,
+                )
+            except Exception as error:  # what lies in one journal must not keep the others from delivery
+                synced = Synced(journal.path, "unreadable", f"{type(error).__name__}: {error}")
             if synced.result == "unfinished":
                 silent.add(address)
             yield synced

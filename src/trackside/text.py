@@ -10,6 +10,26 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def printable(text: str) -> str:
+    """``text`` with every character that a terminal would act on spelt out, but for line ends and tabs.
+
+    Names and messages come from servers, from other processes and from folders. An escape sequence in one
+    could clear the screen, forge a line, or set the clipboard; a direction mark could reorder what you read.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else _spelt(c) for c in text)
+
+
+def one_line(text: str) -> str:
+    """:func:`printable` without line ends and tabs, for a name or a message within a line."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else _spelt(c) for c in text)
+
+
+def _spelt(character: str) -> str:
+    return character.encode("unicode_escape", "backslashreplace").decode("ascii")
+
+
 def format_duration(seconds: float) -> str:
     """``90`` as ``1m 30s``: whole seconds, in the two largest units."""
     parts: list[str] = []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trackside.run_page import how_to_look
-from trackside.text import format_duration
+from trackside.text import format_duration, one_line, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,7 +74,7 @@ def demo(
     )
     if isinstance(run, InertRun):
         raise click.ClickException("nothing is logged here: TRACKSIDE_MODE=disabled, or not rank 0")
-    click.echo(f"logging to {run.tracking_uri}")
+    click.echo(f"logging to {one_line(run.tracking_uri)}")
     began = time.monotonic()
     try:
         with run, _progress(steps) as on_step:
@@ -156,11 +156,11 @@ def _report(run: Run, counter: PointCounter) -> None:
     }
     click.echo()
     for name, value in rows.items():
-        click.echo(f"{name:<10}{value}")
+        click.echo(f"{name:<10}{one_line(value)}")
     click.echo()
     waiting = counter.points - sum(counts)
     if waiting:
-        click.echo(f"{waiting} points are kept in {run.journal.path}")
+        click.echo(f"{waiting} points are kept in {one_line(str(run.journal.path))}")
         click.echo("`trackside sync` delivers them")
     else:
-        click.echo(how_to_look(run.tracking_uri, run.url))
+        click.echo(printable(how_to_look(run.tracking_uri, run.url)))

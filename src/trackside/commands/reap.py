@@ -10,7 +10,7 @@ from urllib.parse import quote
 import click
 
 from trackside.commands.options import Duration
-from trackside.text import format_duration
+from trackside.text import format_duration, one_line
 
 
 @click.command()
@@ -46,11 +46,12 @@ def reap(ctx: click.Context, *, older_than: float, dry_run: bool, tracking_uri: 
         client = mlflow.MlflowClient(tracking_uri=uri)
         found = stale_runs(client, older_than=older_than, alive=living_runs(settings.directory))
     except mlflow.MlflowException as error:
-        raise click.ClickException(f"MLflow does not answer: {redact(str(error))[:300]}") from error
+        reason = one_line(redact(str(error))[:300])
+        raise click.ClickException(f"MLflow does not answer: {reason}") from error
     failed = False
     for stale in found:
         silence = format_duration(stale.silent_seconds)
-        label = f"{stale.run_id} {stale.run_name} on {stale.host}, silent for {silence}"
+        label = one_line(f"{stale.run_id} {stale.run_name} on {stale.host}, silent for {silence}")
         if dry_run:
             click.echo(f"would close {label}")
             continue
@@ -61,7 +62,7 @@ def reap(ctx: click.Context, *, older_than: float, dry_run: bool, tracking_uri: 
             )
         except mlflow.MlflowException as error:
             failed = True
-            click.echo(f"could not close {label}: {redact(str(error))[:300]}", err=True)
+            click.echo(one_line(f"could not close {label}: {redact(str(error))[:300]}"), err=True)
     if not found:
         click.echo("no run has lost its heartbeat")
     ctx.exit(int(failed))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from trackside import lossless_json
 from trackside.commands.options import directory_option, existing_directory
-from trackside.text import format_duration, shorten
+from trackside.text import format_duration, one_line, shorten
 
 if TYPE_CHECKING:
     from trackside.survey import JournalReport
@@ -51,18 +51,20 @@ def status(ctx: click.Context, *, as_json: bool, directory: Path | None) -> None
     if as_json:
         import msgspec
 
-        click.echo(msgspec.json.format(lossless_json.encode(reports), indent=2).decode())
+        # In ASCII: whatever a name holds, neither the terminal nor the encoding can choke on it.
+        click.echo(json.dumps(msgspec.to_builtins(reports), indent=2))
     elif reports:
         _print_table(reports)
     else:
         place = f"in {where}" if where is not None else f"here: {Path.cwd()} has no folder .trackside"
-        click.echo(f"no journals {place}. Nothing waits for delivery.")
+        click.echo(f"no journals {one_line(place)}. Nothing waits for delivery.")
     ctx.exit(int(any(r.condition not in {"running", "shipping"} for r in reports)))
 
 
 def _print_table(reports: list[JournalReport]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     lost = any(item.dropped or item.rejected for item in reports)
@@ -72,10 +74,10 @@ def _print_table(reports: list[JournalReport]) -> None:
     for item, name in zip(reports, names, strict=True):
         counts = [item.emitted, item.shipped, item.pending, *([item.dropped, item.rejected] if lost else [])]
         table.add_row(
-            name,
-            (item.run_id or "-")[:_RUN_ID],
-            f"[{_COLOURS.get(item.condition, 'red')}]{item.condition}[/]",
-            item.status or "-",
+            Text(name),
+            Text(one_line(item.run_id or "-")[:_RUN_ID]),
+            Text(item.condition, style=_COLOURS.get(item.condition, "red")),
+            Text(one_line(item.status or "-")),
             *map(_count, counts),
             format_duration(item.age_seconds),
         )
@@ -83,18 +85,18 @@ def _print_table(reports: list[JournalReport]) -> None:
     for item in reports:
         name = Path(item.journal).name
         if item.artifacts:
-            console.print(f"{name}: waiting to be uploaded: {', '.join(item.artifacts)}", markup=False)
+            console.print(Text(one_line(f"{name}: waiting to be uploaded: {', '.join(item.artifacts)}")))
         if item.error:
-            console.print(f"{name}: {item.error}", style="yellow", markup=False)
+            console.print(Text(one_line(f"{name}: {item.error}"), style="yellow"))
         for other in item.destinations[1:]:
             told = f"{other.shipped:,} shipped, {other.shaped:,} shaped, {other.rejected:,} rejected"
             text = f"{name}: {other.name}: {told}" + (f"; {other.error}" if other.error else "")
-            console.print(text, style="yellow" if other.error else None, markup=False)
+            console.print(Text(one_line(text), style="yellow" if other.error else ""))
 
 
 def _names(reports: list[JournalReport], width: int) -> list[str]:
     """The journals' names as they fit; long ones lose their middle, never what tells them apart."""
-    return [shorten(Path(item.journal).name, max(width, _SHORTEST_NAME)) for item in reports]
+    return [shorten(one_line(Path(item.journal).name), max(width, _SHORTEST_NAME)) for item in reports]
 
 
 def _count(number: int) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trackside.commands.options import Duration, directory_option, existing_directory
+from trackside.text import one_line
 
 if TYPE_CHECKING:
     from trackside.journal.directory import JournalDirectory
@@ -86,7 +87,8 @@ def sync(
         _ask(journal, tracking_uri, allow_import, trust=trust)
     results = _deliver(parents_first(found), tracking_uri, give_up_after, allow_import)
     for one in results:
-        click.echo(f"{one.journal.name}: {one.result}{f' ({one.detail})' if one.detail else ''}")
+        detail = f" ({one.detail})" if one.detail else ""
+        click.echo(one_line(f"{one.journal.name}: {one.result}{detail}"))
     left_alone = {"running", "busy"} if not journals else set()
     ctx.exit(int(any(one.result not in {"delivered", *left_alone} for one in results)))
 
@@ -133,14 +135,14 @@ def _deliver(
     from trackside.commands.columns import Remaining
     from trackside.sync import sync_all
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), Remaining())
     tasks: dict[str, TaskID] = {}
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
 
         def show(journal: JournalDirectory, done: int, total: int) -> None:
             if journal.name not in tasks:
-                tasks[journal.name] = bars.add_task(journal.name, total=None)
+                tasks[journal.name] = bars.add_task(one_line(journal.name), total=None)
             bars.update(tasks[journal.name], completed=done, total=total)
 
         return list(

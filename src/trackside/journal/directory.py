@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import time
 from pathlib import Path
 
@@ -92,6 +93,12 @@ class JournalDirectory:
         """Paths of all cursors there are."""
         return sorted(self.path.glob("cursor-*.json"))
 
+    def unfit_files(self) -> list[str]:
+        """Names of this journal's files that are not regular files; trackside makes no others."""
+        segments = [self.segment(number) for number in self.segment_numbers()]
+        files = [self.meta, self.state, self.scoreboard, self.exit_code, self.lock, self.log, self.rejected]
+        return [path.name for path in [*files, *self.cursors(), *segments] if _is_unfit(path)]
+
     def remove(self) -> None:
         """Delete the journal: everything in it has been delivered."""
         for _ in range(_TRIES):  # a shipper that was refused may just be writing its last word into it
@@ -101,6 +108,13 @@ class JournalDirectory:
         if comes_and_goes(self.path.parent):
             with contextlib.suppress(OSError):
                 self.path.parent.rmdir()  # only when this was the last journal
+
+
+def _is_unfit(path: Path) -> bool:
+    try:
+        return not stat.S_ISREG(path.lstat().st_mode)
+    except OSError:  # not there
+        return False
 
 
 def comes_and_goes(root: Path) -> bool:

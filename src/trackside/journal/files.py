@@ -113,7 +113,7 @@ def read_json(path: Path, kind: type[_T], limit: int = MAX_STATE) -> _T | None:
     """Decode ``path`` as ``kind``; None when it isn't there or isn't what it should be."""
     try:
         return lossless_json.decode(read_file(path, limit), kind)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except (OSError, ValueError, msgspec.MsgspecError, RecursionError):  # ValueError: also a name with NUL
         return None
 
 

@@ -8,7 +8,7 @@ import re
 import socket
 import sys
 import time
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 import psutil
@@ -24,13 +24,15 @@ NAME = re.compile(r"[A-Za-z0-9-]{1,60}")
 """A destination's name, which is in the names of its files."""
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
+ProcessNumber: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
+"""What the system can be asked about; a file may say anything."""
 
 
 class Owner(msgspec.Struct, frozen=True):
     """The training process, so named that a reused process number is not mistaken for it."""
 
     host: str
-    pid: int
+    pid: ProcessNumber
     started: float
     """Seconds since the epoch, as psutil's ``create_time`` has it."""
     boot_id: str
@@ -168,7 +170,7 @@ class State(msgspec.Struct):
     delivered but files, or params, that wait in the journal), ``done``.
     """
 
-    pid: int
+    pid: ProcessNumber
     phase: str = "starting"
     run: RunInfo | None = None
     creating: bool = False

@@ -45,7 +45,7 @@ def is_alive(owner: Owner) -> bool:
         return _is_same(process, owner) and process.status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
     except psutil.AccessDenied:
         return True
-    except psutil.Error:
+    except (psutil.Error, ValueError, OverflowError):  # gone; or no number that a process can have
         return False
 
 

@@ -12,7 +12,7 @@ from trackside.events import now_ms
 from trackside.journal.files import read_json, write_even_when_full
 from trackside.journal.meta import State
 from trackside.redaction import redact
-from trackside.text import encodable
+from trackside.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,5 +73,5 @@ class Progress:
 
 
 def _presentable(value: Any) -> Any:
-    """A text without secrets, and without lone surrogates, which an error that names an odd file may hold."""
-    return encodable(redact(value)) if isinstance(value, str) else value
+    """A text without secrets and escapes, and without lone surrogates, which an odd file's name may hold."""
+    return printable(redact(value)) if isinstance(value, str) else value

@@ -21,7 +21,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -55,12 +55,15 @@ _STEP = 8
 _BLOCK = 4096
 
 
+_Number: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
+
+
 class Position(msgspec.Struct, frozen=True):
     """A place between two records: the next frame, and the number of the record before it."""
 
-    segment: int = 1
-    offset: int = 0
-    seq: int = 0
+    segment: _Number = 1
+    offset: _Number = 0
+    seq: _Number = 0
 
 
 class Entry(NamedTuple):

@@ -30,6 +30,7 @@ from trackside.shipper import environment
 from trackside.shipper.channel import DONE, LOCKED, READY, Channel
 from trackside.shipper.spawn import EXIT_NOT_PYTHON, command_for, spawn
 from trackside.shipper.wakeup import NUDGE, SEEN, WakeupPipe
+from trackside.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -322,7 +323,7 @@ class ShipperProcess:
         """Pass what the shipper wants the user to know on to the log, each once."""
         for text in [] if state is None else state.notices[self._notices_shown :]:
             self._notices_shown += 1
-            logger.warning("%s", text)
+            logger.warning("%s", printable(text))
 
     def warn_if_removed(self) -> bool:
         """Say once that somebody removed the journal while the training runs; whether that is so."""
