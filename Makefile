@@ -3,6 +3,7 @@
 #   make demo ARGS="--steps 50"     make test PYTHON=python3.12
 #   make test TORCH=1               (0: without torch; the default takes it if it is not gigabytes)
 #   make soak SOAK_SECONDS=60       make soak SOAK_SEED=7    (the kills of an earlier run)
+#   make fuzz FUZZ_SECONDS=60       make fuzz FUZZ_SEED=7    (the bytes of an earlier run)
 PYTHON ?= python3
 N ?= 2
 TORCH ?= auto
@@ -10,6 +11,8 @@ ARGS ?=
 PYTEST_ARGS ?=
 SOAK_SECONDS ?= 600
 SOAK_SEED ?=
+FUZZ_SECONDS ?= 600
+FUZZ_SEED ?=
 
 BIN := .venv/bin
 PYTEST = -m pytest -n $(N) --dist worksteal
@@ -71,6 +74,9 @@ soak: .venv/test.stamp ## minutes of emission while shipper and server are kille
 	$(call torch,.venv,.ci/constraints.txt)
 	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_SEED=$(SOAK_SEED) $(BIN)/python -m pytest -m soak -s $(PYTEST_ARGS) tests/test_soak.py
 
+fuzz: .venv/test.stamp ## minutes of odd bytes in the place of a journal's files
+	FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$(FUZZ_SEED) $(BIN)/python -m pytest -s $(PYTEST_ARGS) tests/hostile/test_fuzz.py
+
 test-oldest: .venv-oldest/test.stamp ## the same as `test`, with the oldest mlflow that is tested
 	$(call torch,.venv-oldest,.ci/constraints-oldest.txt)
 	.venv-oldest/bin/python $(PYTEST) $(FAST) $(PYTEST_ARGS)
@@ -108,4 +114,4 @@ clean: ## remove everything that this file makes
 	rm -rf .venv .venv-oldest .venv-bench dist build .*_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo test test-slow soak test-oldest lint types bench matrix fan-out docs build lock clean
+.PHONY: help demo test test-slow soak fuzz test-oldest lint types bench matrix fan-out docs build lock clean
