@@ -146,7 +146,7 @@ def look(place: Place) -> None:
     """Everything that reads a journal somebody may have changed: the commands, and ``start()``."""
     journal, root = place.journal, place.root
     report(journal)
-    leftovers_of(root, "/c")
+    leftovers_of(root, "/c", "sqlite:///x.db")
     living_runs(root)
     parents_first([journal])
     read_notes(root, JOB, since_ms=0)

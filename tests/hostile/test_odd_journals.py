@@ -117,7 +117,7 @@ def test_one_odd_journal_stops_no_command_on_the_others(root: Path) -> None:
 @pytest.mark.timeout(60)
 def test_start_looks_past_odd_journals(root: Path) -> None:
     """Looking for earlier attempts among odd journals raises nothing, and finds the good one."""
-    assert root / "m fine" in leftovers_of(root, "/checkpoints")
+    assert root / "m fine" in leftovers_of(root, "/checkpoints", "sqlite:///nowhere.db")
 
 
 def test_a_cursor_that_cannot_be_is_none(tmp_path: Path) -> None:

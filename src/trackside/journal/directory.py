@@ -65,7 +65,7 @@ class JournalDirectory:
         """Numbers of the segments on disk, ascending; empty when the directory is gone."""
         try:
             names = os.listdir(self.path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a name with NUL in it
             return []
         found = (_SEGMENT.fullmatch(name) for name in names)
         return sorted(int(match[1]) for match in found if match)
