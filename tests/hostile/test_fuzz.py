@@ -33,6 +33,7 @@ from trackside.journal.meta import DestinationSpec, LaneState, Meta, RunInfo, St
 from trackside.journal.progress import Progress
 from trackside.journal.reader import Position
 from trackside.journal.scoreboard import SignalSeen, read_signals
+from trackside.journal.trust import vouch_for, withdraw
 from trackside.journal.writer import JournalWriter
 from trackside.rank_crash import CrashNote, notes_directory, read_notes
 from trackside.shipper.loop import Shipper
@@ -67,6 +68,7 @@ class Place:
         self.root = folder / "journals"
         self.journal = JournalDirectory(self.root / "one")
         self.journal.path.mkdir(parents=True, mode=0o700)
+        vouch_for(self.journal.path)  # a journal of others is not even read
         self._write_records()
         self._write_files()
         self.files = {
@@ -222,6 +224,7 @@ def test_any_bytes_in_a_journal_are_survived(tmp_path: Path, monkeypatch: pytest
         gc.collect()  # a shipper's process ends, and this one does not
         if rounds == 2:
             resting, descriptors = process.memory_info().rss, process.num_fds()
+    withdraw(place.journal.path)
     grown = process.memory_info().rss - resting
     print(f"\nseed {SEED}: {counted} examples, slowest {worst:.2f} s, {grown / 1e6:.1f} MB more, ", end="")
     print(f"{process.num_fds() - descriptors} descriptors more")

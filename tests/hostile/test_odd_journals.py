@@ -17,11 +17,13 @@ from trackside.journal.cursor import Cursor
 from trackside.journal.directory import JournalDirectory
 from trackside.journal.format import MetricsRecord
 from trackside.journal.meta import DestinationSpec, Meta, RunInfo, State, Target
+from trackside.journal.provenance import folder_number
 from trackside.journal.reader import Position
 from trackside.journal.writer import JournalWriter
 from trackside.survey import leftovers_of, report
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 EVIL = "\x1b]0;owned\x07\x1b[2J[red]x[/]\x9b31m\u202e\r\nforged: delivered"
@@ -35,7 +37,8 @@ def make(root: Path, name: str, **changes: Any) -> JournalDirectory:
     file = DestinationSpec("jsonl", "jsonl", {"path": str(root.parent / f"{label}.jsonl")})
     target = Target("sqlite:///nowhere.db", sidecar="/checkpoints")
     now = int(time.time() * 1000)
-    meta = Meta("id", DEAD, target, 1, str(root), now, mlflow=False, destinations=(file,))
+    folder = folder_number(journal.path)
+    meta = Meta("id", DEAD, target, 1, str(root), now, mlflow=False, destinations=(file,), folder=folder)
     meta = msgspec.structs.replace(meta, **changes)
     journal.meta.write_bytes(msgspec.json.encode(meta))
     writer = JournalWriter(journal)
@@ -52,7 +55,15 @@ def replace_by_fifo(path: Path) -> None:
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def private() -> Iterator[None]:
+    """A umask that keeps what is made to this user."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture
+def root(tmp_path: Path, private: None) -> Path:
     """A folder with one good journal and many odd ones."""
     root = tmp_path / "journals"
     root.mkdir(mode=0o700)
@@ -73,7 +84,8 @@ def root(tmp_path: Path) -> Path:
     make(root, "f owner", owner=owner)
     make(root, "g owner", owner=msgspec.structs.replace(DEAD, pid=1 << 61))
     make(root, "h folder", working_directory="\0/odd")
-    make(root, "i nul", destinations=(DestinationSpec("a\0b", "jsonl"),))
+    nul = make(root, "i nul").meta
+    nul.write_bytes(nul.read_bytes().replace(b'"name":"jsonl"', b'"name":"a\\u0000b"'))
     make(root, os.fsdecode(b"j \xff bytes"))
     told = make(root, "k " + EVIL.replace("/", ""))
     state = State(pid=1, error=EVIL, status=EVIL, run=RunInfo(EVIL, "1", "", None))
@@ -107,9 +119,10 @@ def test_one_odd_journal_stops_no_command_on_the_others(root: Path) -> None:
     assert conditions["m fine"] == "waiting"
     assert conditions["a fifo for meta"] == "unreadable"
     assert "m fine: delivered (4 points)" in synced.stdout
-    for part in ("a fifo for lock", "a fifo for log", "b segment 0", "c endless"):
+    for part in ("a fifo for lock", "a fifo for log", "b segment 0", "i nul"):
         assert f"{part}: unreadable" in synced.stdout
         assert conditions[part] == "unreadable"
+    assert conditions["c endless"] == "untrusted"
     assert len((root.parent / "mfine.jsonl").read_text().splitlines()) >= 2
     assert "owned" in shown.stdout
 
@@ -120,7 +133,7 @@ def test_start_looks_past_odd_journals(root: Path) -> None:
     assert root / "m fine" in leftovers_of(root, "/checkpoints", "sqlite:///nowhere.db")
 
 
-def test_a_cursor_that_cannot_be_is_none(tmp_path: Path) -> None:
+def test_a_cursor_that_cannot_be_is_none(tmp_path: Path, private: None) -> None:
     """A place before the journal's beginning, or beyond any count, is taken for no cursor at all."""
     journal = make(tmp_path, "one")
     journal.cursor("jsonl").write_bytes(msgspec.json.encode(Cursor(Position(1, -8, 2), shipped=4)))
