@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         TrackingError,
         TracksideError,
         UnauthorisedError,
+        UnprovenError,
     )
     from trackside.event_bus import Bus
     from trackside.events import Event
@@ -62,6 +63,7 @@ __all__ = [
     "TrackingError",
     "TracksideError",
     "UnauthorisedError",
+    "UnprovenError",
     "bus",
     "current_run",
     "emit",
@@ -85,6 +87,7 @@ _LAZY = {
     "TrackingError": ("trackside.errors", "TrackingError"),
     "TracksideError": ("trackside.errors", "TracksideError"),
     "UnauthorisedError": ("trackside.errors", "UnauthorisedError"),
+    "UnprovenError": ("trackside.errors", "UnprovenError"),
     "Run": ("trackside.run", "Run"),
     "bus": ("trackside.session", "default_bus"),
     "current_run": ("trackside.session", "current_run"),

@@ -11,6 +11,7 @@
     │   ├── RetryableError                  the same batch may be taken later
     │   │   ├── GoneError                   ... once what was removed is back
     │   │   └── UnauthorisedError           ... once somebody mends the credentials
+    │   ├── UnprovenError                   what was acknowledged is not there
     │   └── RejectedError                   this batch will never be taken as it is
     │       └── RefusedError                ... nor will any other: the run is gone
     └── RunActiveError (also RuntimeError)  a second start() on a bus that still has a run
@@ -67,6 +68,10 @@ class GoneError(RetryableError):
 
 class UnauthorisedError(RetryableError):
     """401 or 403: retried slowly, because only a person can mend it."""
+
+
+class UnprovenError(DeliveryError):
+    """A destination does not show what it has acknowledged: deliver again what was not proven yet."""
 
 
 class RejectedError(DeliveryError):

@@ -40,8 +40,9 @@ class Destination(Protocol):
 
     Every method may block and may raise :class:`trackside.errors.RetryableError` (called again with the
     same arguments, after a while), :class:`trackside.errors.RejectedError` (never again as it is) or
-    :class:`trackside.errors.RefusedError` (nothing any more, whatever it is: the lane ends). A batch may
-    arrive twice, after a crash between delivery and acknowledgement.
+    :class:`trackside.errors.RefusedError` (nothing any more, whatever it is: the lane ends). Any other
+    exception is taken for a passing one, and the user is told. A batch may arrive twice, after a crash
+    between delivery and acknowledgement.
     """
 
     name: str
@@ -98,6 +99,30 @@ class Probing(Protocol):
 
         Every call is a request of its own, and raises as ``write_metrics`` does.
         """
+
+
+@runtime_checkable
+class Proving(Protocol):
+    """What a destination has, too, whose acknowledgement may come from somebody else: a proxy in between."""
+
+    def prove(self) -> None:
+        """Look whether all that was acknowledged since the last call is there.
+
+        Raises :class:`trackside.errors.UnprovenError` if it is not: all of it is delivered again. Called
+        before a segment of the journal is deleted, and before the run's end is told.
+        """
+
+
+@runtime_checkable
+class Answering(Protocol):
+    """What a destination has, too, that makes several requests in one call.
+
+    The shipper takes a call that is silent for long for one that hangs.
+    """
+
+    @property
+    def answered_at(self) -> float:
+        """When a request was last answered, by ``time.monotonic()``. Asked by another thread."""
 
 
 @runtime_checkable

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from trackside.known_secrets import known_pattern, passwords_in
 from trackside.secret_forms import MASK, mask_address, mask_forms
 from trackside.secret_names import FIELD_NAMES, is_secret
+from trackside.text import encodable
 
 if TYPE_CHECKING:
     import re
@@ -46,8 +47,8 @@ _VAGUE_KEYS = frozenset({"key", "pass", "pat", "code"})
 
 
 def redact(text: str) -> str:
-    """``text`` with the secrets in it as ``***``."""
-    return _Redaction().text(text)
+    """``text`` with the secrets in it as ``***``. Lone surrogates are spelt out: it can be encoded."""
+    return encodable(_Redaction().text(text))
 
 
 def redact_config(plain: Any) -> Any:

@@ -155,8 +155,8 @@ def evidence_from(happenings: Sequence[Happening]) -> Evidence:
         terminating=None if stop is None else _describe_stop(stop),
         terminating_ms=0 if stop is None else stop.timestamp_ms,
         crash=None if crash is None else _crash(crash),
-        finished=None if finished is None else checked_status(finished.status or "FINISHED"),
-        finished_how=None if finished is None else finished.message,
+        finished=None if finished is None else _finished_as(finished),
+        finished_how=None if finished is None else _finished_how(finished),
         finishing=any(h.kind == "finishing" for h in happenings),
         exited=exited is not None,
         exit_code=None if exited is None else exited.exit_code,
@@ -208,6 +208,18 @@ def signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def _finished_as(finished: Happening) -> RunStatus:
+    """A status of another version's, or a damaged one, is no proof that all went well."""
+    status = (finished.status or "FINISHED").upper()
+    return cast("RunStatus", status) if status in FINAL else "FAILED"
+
+
+def _finished_how(finished: Happening) -> str | None:
+    if finished.status is None or finished.status.upper() in FINAL:
+        return finished.message
+    return f"finished with the unknown status {finished.status!r}"[:500]
 
 
 def _describe_stop(stop: Happening) -> str:

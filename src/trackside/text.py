@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_LAST_MS = 253_402_300_799_000
+"""The end of the year 9999."""
+
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 
@@ -28,6 +34,11 @@ def one_line(text: str) -> str:
 
 def _spelt(character: str) -> str:
     return character.encode("unicode_escape", "backslashreplace").decode("ascii")
+
+
+def utc(at_ms: float) -> datetime:
+    """The moment ``at_ms`` after the epoch. A number that no calendar holds is clipped."""
+    return _EPOCH + timedelta(milliseconds=min(max(at_ms, 0), _LAST_MS))
 
 
 def format_duration(seconds: float) -> str:

@@ -86,7 +86,7 @@ class Rig:
         """Have the destination that lanes get."""
         self.destination = destination or FakeDestination()
 
-    def new_lane(self, policy: Policy = QUICK, shape: Shaping | None = None) -> Lane:
+    def new_lane(self, policy: Policy = QUICK, shape: Shaping | None = None, **more: Any) -> Lane:
         """A lane as a new shipper would make it."""
         return Lane(
             self.destination,
@@ -96,6 +96,7 @@ class Rig:
             dropped=lambda: 0,
             shape=shape,
             policy=policy,
+            **more,
         )
 
     def emit(self, count: int, *, start: int = 0, **more: float) -> None:

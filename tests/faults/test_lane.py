@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import time
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from tests.faults.fake import (
+    FakeDestination,
     Gate,
     Point,
     Rig,
@@ -13,9 +17,19 @@ from tests.faults.fake import (
     refuse_all,
     until,
 )
-from trackside.errors import RejectedError, RetryableError, UnauthorisedError
-from trackside.journal.cursor import load_cursor
+from tests.journal.tools import small_segments
+from trackside.errors import RejectedError, RetryableError, UnauthorisedError, UnprovenError
+from trackside.journal.cursor import Cursor, load_cursor, save_cursor
+from trackside.journal.reader import Position
+from trackside.shipper import calls
 from trackside.shipper.retry import Policy
+from trackside.status import Evidence
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from trackside.journal.format import MetricsRecord
 
 
 def test_the_cursor_never_passes_what_was_not_delivered(rig: Rig) -> None:
@@ -125,13 +139,151 @@ def test_idle_is_called_under_a_backlog_too(rig: Rig) -> None:
     assert rig.destination.idled >= 49
 
 
-def test_a_broken_destination_is_reported(rig: Rig) -> None:
-    """An error nobody foresaw ends the lane with its name, not in silence."""
-    rig.destination.refuse = refuse_all("oops", ZeroDivisionError, "metrics")
+@pytest.mark.parametrize("kind", [ZeroDivisionError, SystemExit, MemoryError])
+@pytest.mark.parametrize("call", ["open", "metrics", "idle", "settle"])
+def test_an_error_nobody_foresaw_is_told_and_tried_again(
+    rig: Rig, call: str, kind: type[BaseException]
+) -> None:
+    """Whichever call it comes from: the lane fails with its name until the call works, and delivers all."""
+    rig.destination.refuse = refuse_all("oops", kind, call)  # type: ignore[arg-type]
+    rig.emit(3)
+    rig.lane.start()
+    if call == "settle":
+        rig.evidence = Evidence(finished="FINISHED")
+    until(lambda: rig.lane.failing == f"an unexpected error: {kind.__name__}: oops")
+    assert rig.lane.is_alive()
+    rig.destination.refuse = lambda call, points: None
+    rig.finish()
+    assert rig.lane.failing is None
+    assert rig.lane.counts()["shipped"] == len(rig.destination.points) == 3
+
+
+def test_an_error_of_our_own_goes_back_to_the_last_acknowledgement(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read and not acknowledged is read again: no descriptor at a new segment, a bug of ours."""
+    read, errors = rig.lane.reader.read, iter([OSError(24, "Too many open files"), KeyError("bug")])
+
+    def read_and_fail(limit: int) -> Any:
+        entries = read(limit)
+        if entries and (error := next(errors, None)) is not None:
+            raise error
+        return entries
+
+    monkeypatch.setattr(rig.lane.reader, "read", read_and_fail)
+    rig.emit(250)
+    rig.lane.start()
+    rig.finish()
+    assert len(rig.destination.points) == 250
+    assert rig.lane.counts()["shipped"] == 250
+    assert next(errors, None) is None
+
+
+def test_a_call_past_its_deadline_fails(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that hangs raises nothing, so another thread has to see it; once it is back all is well."""
+    monkeypatch.setattr(calls, "DEADLINE", 0.05)
+    gate = Gate()
+    rig.destination.refuse = lambda call, points: gate() if call == "metrics" else None
     rig.emit(1)
     rig.lane.start()
+    assert gate.reached.wait(20)
+    until(lambda: rig.lane.failing is not None)
+    assert rig.lane.failing == "no answer for more than 0 s (in write_metrics)"
+    assert rig.lane.state().error == rig.lane.failing
+    assert rig.lane.silent_for > 0.05
+    gate.opened.set()
+    rig.finish()
+    assert rig.lane.failing is None
+    assert rig.lane.silent_for == 0.0
+
+
+class Forgetful(FakeDestination):
+    """Acknowledges what it loses; ``lossy`` while it does."""
+
+    lossy, lost = True, False
+
+    def write_metrics(self, batch: Sequence[MetricsRecord]) -> None:
+        super().write_metrics(batch)
+        if self.lossy:
+            self.points.clear()
+            self.lost = True
+
+    def prove(self) -> None:
+        lost, self.lost = self.lost, False
+        if lost:
+            raise UnprovenError("nothing is there")
+
+
+def test_what_is_not_proven_is_delivered_again(tmp_path: Path) -> None:
+    """From the last proof on, with its counts. No segment goes, and no end is told, before the proof."""
+    destination = Forgetful(batch_points=20)
+    with small_segments():
+        rig = Rig(tmp_path, destination)
+        rig.emit(200)
+    rig.lane.start()
+    until(lambda: rig.lane.failing == "nothing is there")
+    assert rig.lane.released == 1
+    assert len(destination.points) == 0
+    destination.lossy = False
+    rig.finish()
+    assert len(destination.points) == 200
+    assert rig.lane.counts()["shipped"] == 200
+    assert rig.lane.released > 1
+    rig.writer.close()
+
+
+@pytest.mark.parametrize("found", [Position(1, 0, 10**9), Position(7, 99, 50), Position(1, 10**9, 40)])
+def test_a_cursor_beyond_the_end_delivers_from_the_beginning(rig: Rig, found: Position) -> None:
+    """It is another journal's, or the segments came from a backup: it is said, and nothing is skipped."""
+    told: list[str] = []
+    rig.emit(30)
+    save_cursor(rig.journal.cursor("fake"), Cursor(found, shipped=50))
+    rig.lane = rig.new_lane(notice=told.append)
+    rig.lane.start()
+    rig.finish()
+    assert len(rig.destination.points) == 30
+    assert rig.lane.counts()["shipped"] == 30
+    (text,) = told
+    assert text.endswith("and the journal has 30: everything in it is delivered again")
+
+
+def test_a_cursor_at_the_end_delivers_nothing_again(rig: Rig) -> None:
+    """A shipper that was killed before the end was told tells the end, and no more."""
+    rig.emit(30)
+    rig.lane.start()
+    until(lambda: rig.lane.cursor.shipped == 30)
+    rig.lane.stop()
     rig.join()
-    assert rig.lane.refused == "ZeroDivisionError: oops"
+    rig.destination.points.clear()
+    rig.lane = rig.new_lane()
+    rig.lane.start()
+    rig.finish()
+    assert rig.destination.points == set()
+    assert rig.lane.counts()["shipped"] == 30
+
+
+class Talkative(FakeDestination):
+    """Makes several requests in a call, and says when one was answered."""
+
+    answered_at = 0.0
+
+
+def test_a_long_call_with_answers_does_not_hang() -> None:
+    """The deadline runs from the last answer."""
+    now = 100.0
+    destination = Talkative()
+    made = calls.Calls(destination, clock=lambda: now)
+
+    def work() -> None:
+        nonlocal now
+        now += calls.DEADLINE + 1
+        assert made.overdue == f"no answer for more than {calls.DEADLINE:.0f} s (in work)"
+        destination.answered_at = now
+        assert made.overdue is None
+        assert made.silent_for == 0.0
+
+    made(work)
+    assert made.overdue is None
 
 
 def test_a_nudge_cuts_a_backoff_short_but_no_wish_of_the_server(rig: Rig) -> None:

@@ -10,6 +10,7 @@ from tests.faults.delivery import delivery, once_each, runs_in, steps_of
 from tests.faults.fake import until
 from tests.faults.proxy import Action, FaultProxy, Reply, answer
 from trackside.destinations.mlflow_tags import counts_in
+from trackside.status import Evidence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,8 +40,6 @@ def deliver_through(proxy: FaultProxy, journals: Path, fault: Action, place: str
         rig.lane.start()
         until(lambda: proxy.count(place) >= 2 or rig.lane.settled is not None or place == "runs/update")
         if place == "runs/update":
-            from trackside.status import Evidence
-
             rig.evidence = Evidence(finished="FINISHED")
             until(lambda: proxy.count(place) >= 2)
         assert rig.lane.settled is None
@@ -76,6 +75,28 @@ def test_an_empty_answer_is_no_success(
     """MLflow answers with JSON; a 200 with nothing in it is somebody else's."""
     run_id, experiment = deliver_through(proxy, journals, answer(Reply(200)), place)
     check_run(client, run_id, experiment)
+
+
+def test_the_answer_of_another_is_no_proof(proxy: FaultProxy, client: MlflowClient, journals: Path) -> None:
+    """Somebody says ``{}`` to ``log-batch``, as MLflow does: the run is looked at, and all is sent again."""
+    mine = Reply(200, {"Content-Type": "application/json"}, b"{}")
+    fault = proxy.add(
+        answer(mine), lambda request: request.is_for("log-batch") and b"metrics" in request.body
+    )
+    with delivery(journals, proxy.url) as rig:
+        rig.configure({"lr": "0.1"})
+        rig.emit(20)
+        rig.lane.start()
+        until(lambda: rig.lane.cursor.shipped == 20)
+        fault.times = 0
+        rig.emit(10, start=20)
+        fault.times = None
+        rig.evidence = Evidence(finished="FINISHED")
+        until(lambda: "the run does not show them: loss" in rig.notices)
+        assert rig.lane.settled is None
+        proxy.heal()
+        rig.finish()
+    check_run(client, rig.run_id, rig.meta.target.experiment_name)
 
 
 def check_run(client: MlflowClient, run_id: str, experiment: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import math
 import sqlite3
 import time
 from typing import TYPE_CHECKING, Any
@@ -106,6 +107,15 @@ def test_words_of_mlflow(proxy: FaultProxy, client: MlflowClient, run_id: str) -
         assert type(found) is kind, f"{status} {code}: {found!r}"
 
 
+def test_half_a_surrogate_pair_is_spelt_out(proxy: FaultProxy, client: MlflowClient, run_id: str) -> None:
+    """JSON may hold one; the state, the log and the user's terminal can't."""
+    for code in ("INTERNAL_ERROR", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED"):
+        proxy.add(answer(Reply.error(400, code, "an emoji, cut: \ud83d")), times=1)
+        text = str(translate(error_of(log(client, run_id))))
+        assert "\\ud83d" in text
+        assert text.encode()
+
+
 DATABASE_WORDS = [
     ("QueuePool limit of size 5 overflow 10 reached (Background: https://sqlalche.me/e/20/3o7r)", LATER),
     ("(psycopg2.InterfaceError) connection already closed (https://sqlalche.me/e/20/rvf5)", LATER),
@@ -129,7 +139,8 @@ def test_retry_after_is_read_where_mlflow_hides_it(
 ) -> None:
     """As seconds, as a date, or not at all."""
     date = email.utils.formatdate(time.time() + 90, usegmt=True)
-    for text, low, high in (("7", 7, 7), (date, 60, 91), ("soon", None, None), ("-3", None, None)):
+    odd = [(text, None, None) for text in ("soon", "-3", "\xb2", "Mon, 99 Zzz 0000", "1e9", "")]
+    for text, low, high in (("7", 7, 7), (date, 60, 91), ("9" * 400, math.inf, math.inf), *odd):
         for status in (429, 503):
             proxy.add(answer(Reply(status, {"Retry-After": text})), times=1)
             found = translate(error_of(log(client, run_id)))

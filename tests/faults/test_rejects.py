@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -150,6 +152,36 @@ def test_a_torn_line_of_the_rejected_file_is_no_obstacle(tmp_path: Path) -> None
     assert path.read_bytes().count(b"\n") == 3
 
 
+ODD_LINES = [
+    '{"destination": "fake", "seq": Infinity, "metrics": {}}',
+    '{"destination": "fake", "seq": NaN, "metrics": {}}',
+    '{"destination": "fake", "seq": ' + "9" * 5000 + ', "metrics": {}}',
+    "[" * 100_000,
+    '{"destination": {}, "seq": 1, "params": [[], {}]}',
+    "null",
+    "\ufffe",
+]
+
+
+def test_odd_values_in_the_rejected_file_stop_nobody(rig: Rig) -> None:
+    """Whatever somebody wrote into it, and whatever a configuration holds: it is read, and added to."""
+    nested: dict[str, Any] = {}
+    for _ in range(400):
+        nested = {"deeper": nested}
+    rig.journal.rejected.write_text("\n".join(ODD_LINES) + "\n")
+    file = RejectedFile(rig.journal.rejected, "fake", after_seq=0)
+    odd = {"rate": math.inf, "big": 2**64 - 1, "bytes": b"\xff", "keys": {1.5: math.nan}, "deep": nested}
+    file.add(ConfigRecord(7, 1, {"rate": "inf"}, odd), "refused \ud83d")
+    line = json.loads(rig.journal.rejected.read_text().splitlines()[-1])
+    assert line["error"] == "refused \\ud83d"
+    assert line["document"]["rate"] == "inf"
+    assert line["document"]["keys"] == {"1.5": "nan"}
+    assert line["document"]["deep"]["deeper"]["deeper"]
+    again = RejectedFile(rig.journal.rejected, "fake", after_seq=0)
+    again.add(ConfigRecord(7, 1, {"rate": "inf"}, odd), "refused")
+    assert len(rig.journal.rejected.read_text().splitlines()) == len(ODD_LINES) + 1
+
+
 def test_a_full_disk_is_waited_out(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the cursor nor ``rejected.jsonl`` can be written for a while; nothing breaks or is lost."""
     full = True
@@ -161,7 +193,7 @@ def test_a_full_disk_is_waited_out(rig: Rig, monkeypatch: pytest.MonkeyPatch) ->
         real(self, record, reason)
 
     monkeypatch.setattr(RejectedFile, "add", add)
-    monkeypatch.setattr("trackside.shipper.lane.save_cursor", _no_space)
+    monkeypatch.setattr("trackside.shipper.acknowledged.save_cursor", _no_space)
     rig.destination.refuse = refuse_poison
     rig.emit(3)
     rig.lane.start()

@@ -25,7 +25,8 @@ from trackside.journal.progress import Progress
 from trackside.journal.reader import Position
 from trackside.journal.writer import JournalWriter
 from trackside.rank_crash import CrashNote, notes_directory
-from trackside.shipper import loop
+from trackside.shipper import calls, loop, trouble
+from trackside.shipper.lane import Lane
 from trackside.shipper.lock import JournalLock
 from trackside.shipper.loop import EXIT_DONE, EXIT_LOCKED, EXIT_REFUSED, EXIT_UNFINISHED, Shipper
 from trackside.shipper.process import LINGER
@@ -216,6 +217,91 @@ def test_an_outage_outlasts_the_patience(dead: Bench, told: bool) -> None:
     assert dead.destination.closed == 1
 
 
+def test_a_worker_that_hangs_is_left_behind(dead: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its time is up like that of one that fails, and the state says what it hung in."""
+    monkeypatch.setattr(calls, "DEADLINE", 0.1)
+    gate = Gate()
+    dead.destination.refuse = lambda call, _points: gate() if call == "metrics" else None
+    dead.emit(5)
+    shipper = dead.shipper(linger=0.0)
+    assert shipper.run() == EXIT_UNFINISHED
+    assert shipper.hangs
+    assert (dead.state().phase, dead.state().lanes["fake"].error) == (
+        "stopped",
+        "no answer for more than 0 s (in write_metrics)",
+    )
+    assert dead.journal.segment_numbers()
+    gate.opened.set()
+    shipper.lanes[0].join(20)
+
+
+def test_what_hangs_or_breaks_for_long_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the training's log, with what it is, and what goes on."""
+    monkeypatch.setattr(trouble, "TELL_AFTER", 0.3)
+    monkeypatch.setattr(calls, "DEADLINE", 0.1)
+    monkeypatch.setattr(Shipper, "_tend_journal", _broken)
+    gate = Gate()
+    bench.destination.refuse = lambda call, _points: gate() if call == "metrics" else None
+    bench.emit(5)
+    bench.tell("finished", status="FINISHED")
+    shipper = bench.shipper()
+    thread = threading.Thread(target=lambda: threading.Timer(1.5, gate.opened.set).start())
+    thread.start()
+    thread.join()
+    bench.pipe.send(SEEN)
+    monkeypatch.setattr(bench.journal, "remove", lambda: None)
+    assert shipper.run() == EXIT_DONE
+    told = "\n".join(bench.state().notices)
+    assert "destination fake has taken nothing for 0 s" in told
+    assert "no answer for more than 0 s (in write_metrics)" in told
+    assert "the shipper (broken) has met an unexpected error again and again for 0 s" in told
+    assert "(LookupError: no journal today); it keeps trying" in told
+    assert "destination fake works again" in told
+
+
+def _broken(_shipper: Shipper) -> None:
+    raise LookupError("no journal today")
+
+
+def test_a_step_that_fails_for_a_while_costs_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread at first, no descriptor to look at the trainer, leaving fails once: all is delivered."""
+    lane_start, starts = Lane.start, iter([RuntimeError("can't start new thread")] * 2)
+    looks = iter([OSError(24, "Too many open files")] * 2)
+    leaves = iter([OSError(24, "Too many open files")])
+    look, leave = Shipper._look_at_trainer, Shipper._leave
+
+    def failing(errors: Iterator[Exception], function: Any) -> Any:
+        def step(*arguments: Any) -> Any:
+            error = next(errors, None)
+            if error is not None:
+                raise error
+            return function(*arguments)
+
+        return step
+
+    monkeypatch.setattr(loop, "LEAVE_PAUSE", 0.01)
+    monkeypatch.setattr(Lane, "start", failing(starts, lane_start))
+    monkeypatch.setattr(Shipper, "_look_at_trainer", failing(looks, look))
+    monkeypatch.setattr(Shipper, "_leave", failing(leaves, leave))
+    bench.emit(50)
+    bench.tell("finished", status="FINISHED")
+    bench.pipe.send(SEEN)
+    assert bench.shipper().run() == EXIT_DONE
+    assert len(bench.destination.points) == 50
+    assert [next(errors, None) for errors in (starts, looks, leaves)] == [None] * 3
+
+
+def test_an_unknown_status_in_a_record_is_no_success(bench: Bench) -> None:
+    """Another version's, or a damaged one: the run ends, and its page says why it is not FINISHED."""
+    bench.emit(5)
+    bench.tell("finished", status="SPLENDID")
+    bench.pipe.send(SEEN)
+    assert bench.shipper().run() == EXIT_DONE
+    ((verdict, _, points),) = bench.destination.settled
+    assert (verdict.status, points) == ("FAILED", 5)
+    assert verdict.reason == "finished with the unknown status 'SPLENDID'"
+
+
 def test_told_to_go_it_stays_while_there_is_a_trainer(bench: Bench) -> None:
     """A scheduler signals every process of the job; the trainer's end is still to be told."""
     shipper = bench.shipper(linger=0.0)
@@ -226,6 +312,8 @@ def test_told_to_go_it_stays_while_there_is_a_trainer(bench: Bench) -> None:
     assert shipper._should_leave()
     shipper.lanes[0].failing = None
     assert not shipper._should_leave(), "it is getting somewhere"
+    shipper.lanes[0]._calls._current = "write_metrics", time.monotonic() - loop.LEAVE_PATIENCE - 1
+    assert shipper._should_leave(), "it hangs"
 
 
 def main(journal: JournalDirectory) -> int:
@@ -273,7 +361,7 @@ def test_acknowledged_segments_are_deleted(many_segments: Bench) -> None:
     tend(shipper)
     assert journal.segment_numbers()[: len(numbers)] == numbers, "nothing is acknowledged yet"
     (lane,) = shipper.lanes
-    lane.cursor = msgspec.structs.replace(lane.cursor, position=Position(3, 0, 99), shipped=99)
+    lane._acknowledged.cursor = msgspec.structs.replace(lane.cursor, position=Position(3, 0, 99), shipped=99)
     lane.released = 3
     tend(shipper)
     assert journal.segment_numbers()[0] == 3

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from trackside.bulk_store.uri import can_be_bulk
+from trackside.destinations.answer_deadline import bound_answers
 from trackside.destinations.mlflow_address import (
     alone_with,
     check_address,
@@ -55,6 +56,7 @@ from trackside.errors import (
     RejectedError,
     RetryableError,
     UnauthorisedError,
+    UnprovenError,
 )
 from trackside.events import now_ms
 from trackside.journal.family import ParentUnknownError, parent_run_id
@@ -144,6 +146,8 @@ class MLflowDestination:
         self._ownership = Ownership(meta)
         self._status = StatusWriter(meta, read=self._get_run, write=self._write_status)
         self._redone: RedoneSteps | None = None
+        self.answered_at = 0.0
+        """When MLflow last answered, or said that it can't."""
 
     @property
     def batch_points(self) -> int:
@@ -178,6 +182,19 @@ class MLflowDestination:
         if self._redone is not None:
             self._redone.check(batch, self._metrics.valid)
         self._metrics.send(batch)
+
+    def prove(self) -> None:
+        """Look in the run for the last point of each metric; raise :class:`UnprovenError` where it is not."""
+        last = self._metrics.last
+        missing = last.missing_in(self._get_run()) if last else []
+        last.forget()
+        if missing:
+            msg = f"points were acknowledged, and the run does not show them: {', '.join(missing[:5])}"
+            self._progress.notice(
+                f"MLflow at {self._meta.target.tracking_uri}: {msg}. They are sent again. Look for a proxy "
+                "in between that answers in MLflow's place"
+            )
+            raise UnprovenError(msg)
 
     def write_config(self, record: ConfigRecord) -> None:
         """Log params that are new, keep those that changed, and the whole document as an artifact."""
@@ -252,6 +269,7 @@ class MLflowDestination:
         """Stop sampling; nothing is held open."""
         if self._load is not None:
             self._load.stop()
+            self._load = None
 
     @property
     def _run_id(self) -> str:
@@ -276,6 +294,7 @@ class MLflowDestination:
         from mlflow.tracking import MlflowClient
 
         guard_requests()
+        bound_answers()
         self._metric, self._param, self._tag = Metric, Param, RunTag
         with alone_with(self._tracking_uri):
             probe_database(self._tracking_uri)
@@ -381,8 +400,9 @@ class MLflowDestination:
             self._sample_load_every = None
             return
         started = self._tell(self._client.get_run).info.start_time
-        self._load = SystemMetrics(monitors, interval=self._sample_load_every, since_ms=started)
-        self._load.start()
+        load = SystemMetrics(monitors, interval=self._sample_load_every, since_ms=started)
+        load.start()  # where no thread can be started, the next open() tries again
+        self._load = load
 
     def _send_load(self, *, until_ms: int | None = None) -> None:
         while self._load is not None and (samples := self._load.waiting(LOAD_SAMPLES, until_ms=until_ms)):
@@ -627,6 +647,8 @@ class MLflowDestination:
             raise
         except Exception as error:
             raise self._translate(error) from error
+        finally:
+            self.answered_at = time.monotonic()
 
     def _translate(self, error: BaseException) -> DeliveryError:
         found = (translate if self._progress.state.run else translate_opening)(error)

@@ -13,7 +13,6 @@ Invariants:
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trackside.destinations.mlflow_tags import (
@@ -26,6 +25,7 @@ from trackside.destinations.mlflow_tags import (
     without_end,
 )
 from trackside.errors import RefusedError, RejectedError
+from trackside.text import utc
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +38,8 @@ ATTEMPTS_ARTIFACT = f"trackside/{ATTEMPTS_FILE}"
 TRACEBACK = "traceback.txt"
 
 _UNKNOWN = "unknown"
+_DIGITS = 9
+"""Of a number of attempts that is believed."""
 
 
 class Page(Protocol):
@@ -115,7 +117,7 @@ def upload_attempts(line: str, artifacts: Artifacts) -> None:
     known = artifacts.read(ATTEMPTS_ARTIFACT) or ""
     entry = json.loads(line)
     traceback = artifacts.read(TRACEBACK)
-    if all(entry["journal"] != json.loads(other).get("journal") for other in known.splitlines() if other):
+    if all(entry["journal"] != _journal_in(other) for other in known.splitlines()):
         if traceback:
             entry["traceback"] = traceback
         artifacts.write(ATTEMPTS_ARTIFACT, known + json.dumps(entry) + "\n")
@@ -125,9 +127,17 @@ def upload_attempts(line: str, artifacts: Artifacts) -> None:
 
 def _number(tags: Mapping[str, str]) -> int:
     text = tags.get(ATTEMPT_TAG, "1")
-    return int(text) if text.isdecimal() else 1
+    return int(text) if text.isdecimal() and len(text) <= _DIGITS else 1
+
+
+def _journal_in(line: str) -> Any:
+    """The journal that ``line`` is about; None for a line that somebody else wrote."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found.get("journal") if isinstance(found, dict) else None
 
 
 def _iso(at_ms: int) -> str:
-    moment = datetime.fromtimestamp(at_ms / 1000, tz=timezone.utc)
-    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+    return f"{utc(at_ms):%Y-%m-%dT%H:%M:%SZ}"

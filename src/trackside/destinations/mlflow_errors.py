@@ -165,13 +165,12 @@ def _as_answer(value: Any) -> Answer | None:
 def _retry_after(answer: Answer | None) -> float | None:
     """Seconds the server wants to be left alone; None when it did not say (RFC 9110, 10.2.3)."""
     text = answer.headers.get("Retry-After") if answer is not None else None
-    if not text:
-        return None
-    if text.strip().isdigit():
+    text = (text or "").strip()
+    if text.isascii() and text.isdecimal():  # "²" is a digit, too
         return float(text)
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, TypeError, IndexError, OverflowError):  # somebody's idea of a date
         return None
 
 

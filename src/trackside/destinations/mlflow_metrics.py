@@ -14,6 +14,7 @@ from trackside.destinations.mlflow_address import is_server
 from trackside.destinations.mlflow_flight import Flight
 from trackside.destinations.mlflow_pace import Pace
 from trackside.destinations.mlflow_params import MAX_KEY
+from trackside.destinations.mlflow_proof import LastPoints
 from trackside.destinations.mlflow_request import metrics_request
 from trackside.names import valid_name
 from trackside.settings import read_environment
@@ -50,6 +51,9 @@ class MetricsWay:
         self._notice = notice
         self._patience = patience
         self._names: dict[str, str] = {}
+        self.last = LastPoints()
+        """Of what was acknowledged; a database in this process needs no proof."""
+        self._needs_proof = is_server(tracking_uri)
         self._wants_bulk = mlflow_bulk.is_wanted(tracking_uri)
         self._bulk: BulkStore | None = None
         self._request: Callable[[str, Sequence[Point]], None] | None = None
@@ -117,3 +121,5 @@ class MetricsWay:
             self._tell(self._request, points)
         else:
             self._tell(self._client.log_batch, metrics=[self._metric(*point) for point in points])
+        if self._needs_proof:
+            self.last.note(points)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trackside.destinations.mlflow_tags import CHANGED_TAG, MAX_TAG_VALUE
 from trackside.errors import RefusedError, RejectedError, RetryableError
 from trackside.params import truncate_params
+from trackside.text import utc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -137,6 +137,9 @@ class ConfigWriter:
             if not self._told:
                 self._notice(f"{self._name} can't be kept to be uploaded, and is tried again: {error}")
             self._told = True
+        except (ValueError, TypeError, RecursionError) as error:  # it would fail every time
+            self._notice(f"{self._name} can't be written as YAML, and the run goes without: {error}")
+            self._kept = True
         else:
             self._kept = True
 
@@ -171,8 +174,7 @@ def artifact_name(*, resumed: bool, started_ms: int) -> str:
     """``config.yaml``, or for a resumed run a name that tells the attempts apart."""
     if not resumed:
         return "config.yaml"
-    started = datetime.fromtimestamp(started_ms / 1000, tz=timezone.utc)
-    return f"config.resumed-{started:%Y%m%dT%H%M%SZ}.yaml"
+    return f"config.resumed-{utc(started_ms):%Y%m%dT%H%M%SZ}.yaml"
 
 
 def _some(keys: list[str]) -> str:

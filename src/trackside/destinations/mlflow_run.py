@@ -14,7 +14,6 @@ import contextlib
 import logging
 import os
 import subprocess
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trackside.destinations.mlflow_owner import JOURNAL_TAG, describe_owner, may_claim, owner_tags
@@ -25,6 +24,7 @@ from trackside.journal.meta import RunInfo
 from trackside.run_page import run_page
 from trackside.sidecar import SIDECAR_NAME, read_sidecar
 from trackside.status import SUCCEEDED
+from trackside.text import encodable, utc
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -240,12 +240,12 @@ class RunOpener:
         steps = {} if found is None else last_steps(found.run)
         return RunInfo(
             run_id=info.run_id,
-            experiment_id=info.experiment_id,
-            artifact_uri=info.artifact_uri,
+            experiment_id=encodable(info.experiment_id),
+            artifact_uri=encodable(info.artifact_uri),
             url=run_page(self._target.tracking_uri, info.experiment_id, info.run_id),
             resumed=found is not None,
             created_ms=info.start_time or 0,
-            name=info.run_name or "",
+            name=encodable(info.run_name or ""),
             joined=found is not None and not found.claimed,
             last_step=max(steps.values(), default=None),
             opening=None if found is None else _opening(found),
@@ -292,8 +292,7 @@ def describe_state(run: Any) -> str:
     info = run.info
     status = f"shows {info.status}"
     if info.end_time:
-        ended = datetime.fromtimestamp(info.end_time / 1000, tz=timezone.utc)
-        status = f"ended as {info.status} at {ended:%Y-%m-%d %H:%M:%S} UTC"
+        status = f"ended as {info.status} at {utc(info.end_time):%Y-%m-%d %H:%M:%S} UTC"
     last = max(last_steps(run).values(), default=None)
     return status if last is None else f"{status}, last step {last}"
 

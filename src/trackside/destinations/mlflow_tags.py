@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from trackside.status import Evidence, Verdict, signal_name
+from trackside.text import utc
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -31,6 +31,9 @@ LOST = ("dropped", "rejected", "damaged")
 """Counts with a tag of their own, because a user looks for them; zeros are left out."""
 
 _OF_ONE_ATTEMPT = {SUMMARY_TAG, HEARTBEAT_TAG, CHANGED_TAG, *(f"trackside.{name}" for name in LOST)}
+
+_MOST = 2**53
+"""Points; what is above that in a tag is nobody's count."""
 
 _TRACEBACK_LINES = 12
 """The last lines of a traceback, where the exception is, are what the description has room for."""
@@ -77,15 +80,14 @@ def summary_tags(
 
 
 def _iso(at_ms: int) -> str:
-    moment = datetime.fromtimestamp(at_ms / 1000, tz=timezone.utc)
-    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+    return f"{utc(at_ms):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def summary_of(tags: Mapping[str, str]) -> dict[str, int | str]:
     """The summary among ``tags``; empty without one, or with one that is not ours."""
     try:
         found = json.loads(tags.get(SUMMARY_TAG, "{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -93,7 +95,9 @@ def summary_of(tags: Mapping[str, str]) -> dict[str, int | str]:
 def counts_in(tags: Mapping[str, str]) -> dict[str, int]:
     """The points among ``tags``, by what became of them."""
     found = summary_of(tags)
-    return {name: n for name, n in found.items() if isinstance(n, int) and name != "attempt"}
+    return {
+        name: n for name, n in found.items() if isinstance(n, int) and 0 <= n < _MOST and name != "attempt"
+    }
 
 
 def stale_tags(names: Iterable[str]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from trackside.errors import DeliveryError, RejectedError
 from trackside.journal.opening import UnfitFileError
+from trackside.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +81,9 @@ class Uploader:
         for path in self._outbox.pending():
             try:
                 self._send(path)
-            except (DeliveryError, OSError) as error:
+            except Exception as error:  # whatever it is: a thread that ends without a word tries no more
+                if not isinstance(error, (DeliveryError, OSError)):
+                    logger.exception("artifact %s", path.name)
                 self._note_failure(path, error)
                 return
         self._note_success()
@@ -100,7 +103,7 @@ class Uploader:
         self._failures += 1
         self._due = time.monotonic() + min(LONGEST_PAUSE, 2.0**self._failures)
         logger.warning("artifact %s: %s", path.name, error)
-        self.error = str(error)
+        self.error = redact(str(error) or type(error).__name__)
         self._tell(self.error)
         if self._failures == NOTICE_AFTER:
             self._notice(f"artifact {path.name} could not be uploaded so far, and is tried again: {error}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from trackside import lossless_json
 from trackside.journal.files import read_json, write_even_when_full
 from trackside.journal.reader import Position
 
@@ -68,7 +69,7 @@ def save_cursor(path: Path, cursor: Cursor, *, durable: bool = False) -> None:
     sending the same again after a restart, and that is no reason to stop delivering.
     """
     try:
-        write_even_when_full(path, msgspec.json.encode(cursor), durable=durable)
+        write_even_when_full(path, lossless_json.encode(cursor), durable=durable)
     except OSError as error:
         if durable:
             raise

@@ -42,7 +42,7 @@ class Progress:
         """Change fields of the state and publish it."""
         with self._lock:
             for name, value in changes.items():
-                setattr(self.state, name, _presentable(value) if name == "error" else value)
+                setattr(self.state, name, _presentable(value))
             self._publish()
 
     def notice(self, text: str) -> None:

@@ -114,6 +114,14 @@ class JournalReader:
         with contextlib.suppress(OSError):
             self._open()
 
+    def rewind(self, position: Position) -> None:
+        """Read from ``position`` again, as a new reader would; a segment that is open stays so."""
+        self.position = position
+        self.damaged = self.missing = self.torn = 0
+        self._torn_at = None
+        self._live_scan = LIVE_SCAN
+        self._data, self._base = b"", 0
+
     def close(self) -> None:
         """Close the segment that is open."""
         if self._descriptor is not None:
@@ -267,6 +275,21 @@ def is_begun(directory: JournalDirectory, number: int) -> bool:
         return False
     finally:
         os.close(descriptor)
+
+
+def last_seq(directory: JournalDirectory) -> int | None:
+    """The number of the last record on disk; None where there is no segment any more."""
+    numbers = directory.segment_numbers()
+    if not numbers:
+        return None
+    reader = JournalReader(directory, Position(numbers[0]))
+    reader.writer_dead = True
+    try:
+        while reader.read():
+            pass
+    finally:
+        reader.close()
+    return reader.position.seq
 
 
 def _read_at(descriptor: int, size: int, offset: int) -> bytes:

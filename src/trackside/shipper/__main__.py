@@ -28,6 +28,7 @@ from trackside.journal.trust import settle, vouch_for
 from trackside.shipper import grants
 from trackside.shipper.channel import LOCKED, READY, Line
 from trackside.shipper.earlier import EarlierAttempts
+from trackside.shipper.ending import end_in_any_case, end_now
 from trackside.shipper.lock import JournalLock
 from trackside.shipper.loop import EXIT_LOCKED, EXIT_REFUSED, Shipper
 from trackside.shipper.masked import mask_output
@@ -48,6 +49,13 @@ logger = logging.getLogger("trackside.shipper")
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Ship; return the code that the process is about to exit with."""
+    code = ship(arguments)
+    end_in_any_case(code)
+    return code
+
+
+def ship(arguments: list[str] | None = None) -> int:
     """Ship; return the process's exit code."""
     ignore_foreign_signals()
     options = _parse(arguments)
@@ -105,7 +113,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     if line is not None:
         line.send(READY)
-    return shipper.run()
+    code = shipper.run()
+    if shipper.hangs:
+        end_now(code)
+    return code
 
 
 def make_destinations(

@@ -2,14 +2,17 @@
 
 Invariants:
 
-* The cursor moves only behind what the destination has taken or what was set aside as rejected, and never
-  back. What was sent but not yet acknowledged is sent again after a restart.
+* The cursor moves only behind what the destination has taken or what was set aside as rejected. What was
+  sent but not yet acknowledged is sent again after a restart. When the cursor goes back, says
+  :mod:`trackside.shipper.acknowledged`.
 * A transient error is retried for ever. A lasting one bisects the batch down to the single point that
   causes it, which goes to ``rejected.jsonl`` and is counted; nothing else is held up by it. A point that
   fails every time while others are taken counts as lasting (:mod:`trackside.shipper.search`).
 * Metrics wait for nothing but metrics: not for a configuration, a heartbeat or a file.
 * The final status is set when everything before it is delivered, and again only if it got worse.
 * What the destination and the shaping know of the past is saved with the cursor, in one piece.
+* An error that nobody foresaw, ours or the destination's, ends no lane. A call is made again; after an error
+  elsewhere the lane goes back to its last acknowledgement, as a new shipper would, and tries again.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -31,22 +34,25 @@ from trackside.errors import (
     RejectedError,
     RetryableError,
     UnauthorisedError,
+    UnprovenError,
 )
-from trackside.journal.cursor import load_cursor, save_cursor
 from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord
 from trackside.journal.meta import LaneState
 from trackside.journal.reader import Entry, JournalReader, Position
-from trackside.protocols import Durable, Probing, Resumable, Uploading
+from trackside.protocols import Durable, Probing, Proving, Resumable, Uploading
 from trackside.redaction import redact
 from trackside.shaping import Shaper
 from trackside.shipper import retry
+from trackside.shipper.acknowledged import Acknowledged
 from trackside.shipper.batch_limit import BatchLimit
+from trackside.shipper.calls import Calls
 from trackside.shipper.configs import WaitingConfigs
 from trackside.shipper.rejects import RejectedFile, halves
 from trackside.shipper.search import Comparison, Search
 from trackside.status import Evidence, Verdict
 
 if TYPE_CHECKING:
+    from trackside.journal.cursor import Cursor
     from trackside.journal.directory import JournalDirectory
     from trackside.protocols import Destination
     from trackside.shaping import Shaped, Shaping
@@ -74,7 +80,8 @@ class Lane(threading.Thread):
     """The thread of one destination, in the shipper.
 
     ``judge`` says what is known of the run's end; ``on_lifecycle`` gets the lifecycle records as they are
-    passed, before the cursor moves behind them; ``dropped`` tells the points the trainer could not keep.
+    passed, before the cursor moves behind them; ``dropped`` tells the points the trainer could not keep, and
+    ``notice`` tells the user something.
     """
 
     def __init__(
@@ -85,6 +92,7 @@ class Lane(threading.Thread):
         judge: Judge,
         on_lifecycle: Callable[[LifecycleRecord], None],
         dropped: Callable[[], int],
+        notice: Callable[[str], None] = logger.warning,
         shape: Shaping | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
         policy: retry.Policy = retry.DEFAULT,
@@ -93,7 +101,7 @@ class Lane(threading.Thread):
         self.destination = destination
         self.wake = threading.Event()
         self.refused: str | None = None
-        self.failing: str | None = None
+        self._error: str | None = None
         self.gone = False
         """Whether it fails because somebody removed what it delivers to."""
         self.opened = False
@@ -105,14 +113,20 @@ class Lane(threading.Thread):
         self._dropped = dropped
         self._uniform = uniform
         self._policy = policy
+        self._calls = Calls(destination)
+        self._broken: BaseException | None = None
+        self._breaks = 0
+        self._broke_at = Position()
         self._stop_asked = threading.Event()
         self._retry_asked = False
-        self._saving = threading.Lock()
-        self._cursor_path = journal.cursor(destination.name)
-        self.cursor = load_cursor(self._cursor_path)
-        """Replaced whole by each acknowledgement: another thread may save it at any time."""
+        self._acknowledged = Acknowledged(journal, destination.name)
+        self._unproven = 0
+        self._notice = notice
+        self._shape_wanted = shape
         self._shaper = None if shape is None else Shaper(shape, self.cursor.shaping)
-        self._comparison = Comparison(destination.probe) if isinstance(destination, Probing) else None
+        self._comparison = None
+        if isinstance(destination, Probing):
+            self._comparison = Comparison(lambda known: self._calls(destination.probe, known))
         if self._comparison is not None and shape is None and self.cursor.shipped:
             self._comparison.remember(_delivered_before(journal, self.cursor.position))
         self._limit = BatchLimit()
@@ -127,8 +141,21 @@ class Lane(threading.Thread):
 
     def run(self) -> None:
         """Deliver until the run's end is settled, or until :meth:`stop`."""
+        while not self._work():
+            pass
+        self.reader.close()
         try:
-            self._open()
+            self.destination.close()
+        except Exception:
+            logger.exception("%s: closing it failed", self.destination.name)
+
+    def _work(self) -> bool:
+        """Deliver as far as it goes; False when something unforeseen came in between."""
+        try:
+            if self._broken is not None:
+                self._start_over()
+            if not self.opened:
+                self._open()
             self._ship()
             self._finish_rest()
         except Stopped:
@@ -136,18 +163,65 @@ class Lane(threading.Thread):
         except RejectedError as error:
             logger.error("%s: refused: %s", self.destination.name, error)  # noqa: TRY400 - no traceback wanted
             self.refused = redact(str(error))
-        except Exception as error:
-            logger.exception("%s: the lane broke", self.destination.name)
-            self.refused = redact(f"{type(error).__name__}: {error}")
-        finally:
-            self.reader.close()
-            self.destination.close()
+        except BaseException as error:
+            self._broken = error
+            return False
+        return True
+
+    def _start_over(self) -> None:
+        """Wait, then go back to the last acknowledgement. Raises :class:`Stopped`."""
+        error, self._broken = self._broken, None
+        if self.cursor.position != self._broke_at:
+            self._breaks, self._broke_at = 0, self.cursor.position
+        self._breaks += 1
+        if not isinstance(error, OSError):
+            assert error is not None  # noqa: S101 - asked before
+            error = RetryableError(self._calls.note_unforeseen(error))
+        self._wait_out(error, self._breaks)
+        self._read_on_from_cursor()
+        if isinstance(self.destination, Resumable) and self.cursor.destination is not None:
+            self._persist(self.destination.close)
+            self.opened = False
+
+    def _read_on_from_cursor(self) -> None:
+        """Have the reader and the shaper where the last acknowledgement left them."""
+        self.reader.rewind(self.cursor.position)
+        self._damage_before = (self.cursor.damaged, self.cursor.missing)
+        if self._shape_wanted is not None:
+            self._shaper = Shaper(self._shape_wanted, self.cursor.shaping)
 
     def _open(self) -> None:
         if isinstance(self.destination, Resumable) and self.cursor.destination is not None:
             self._persist(self.destination.restore, self.cursor.destination)
         self._persist(self.destination.open)
+        if self.cursor.destination is None:  # to go back to, should the first batch be interrupted
+            self._acknowledged.cursor = msgspec.structs.replace(
+                self.cursor, destination=self._destination_state()
+            )
         self.opened = True
+
+    def _destination_state(self) -> dict[str, Any] | None:
+        found = self._persist(self.destination.state) if isinstance(self.destination, Resumable) else None
+        return cast("dict[str, Any] | None", found)
+
+    @property
+    def cursor(self) -> Cursor:
+        """How far it got."""
+        return self._acknowledged.cursor
+
+    @property
+    def failing(self) -> str | None:
+        """What it fails with now; None while it works. A call past its deadline fails, too."""
+        return self._calls.overdue or self._error
+
+    @failing.setter
+    def failing(self, error: str | None) -> None:
+        self._error = error
+
+    @property
+    def silent_for(self) -> float:
+        """Seconds since the destination last answered; 0 while nothing is asked of it."""
+        return self._calls.silent_for
 
     def stop(self) -> None:
         """Ask the lane to leave at the next wait."""
@@ -176,7 +250,7 @@ class Lane(threading.Thread):
 
     def save_durably(self) -> None:
         """Have the cursor on disk for good, so that segments behind it may be deleted."""
-        self._save(durable=True)
+        self._acknowledged.save(durable=True)
 
     def counts(self) -> dict[str, int]:
         """Points by what became of them, and records that could not be read (damaged), as of now."""
@@ -209,14 +283,30 @@ class Lane(threading.Thread):
     def _release(self) -> None:
         """Let the segments go that everything is acknowledged of, once the destination has it for good."""
         segment = self.cursor.position.segment
-        if segment > self.released:
+        if segment > self.released and self._prove():
             try:
                 if isinstance(self.destination, Durable):
-                    self.destination.sync()
+                    self._calls(self.destination.sync)
             except (DeliveryError, OSError) as error:
                 logger.warning("%s: nothing is let go yet: %s", self.destination.name, error)
             else:
                 self.released = segment
+
+    def _prove(self) -> bool:
+        """Whether the destination shows what it acknowledged. Otherwise go back to where it last did."""
+        if isinstance(self.destination, Proving):
+            try:
+                self._persist(self.destination.prove)
+            except UnprovenError as error:
+                self._unproven += 1
+                self._acknowledged.go_back()
+                self._read_on_from_cursor()
+                self._keep_cursor()
+                self._wait(self._note_failure(RetryableError(str(error)), self._unproven))
+                return False
+            self._acknowledged.note_proof()
+            self._unproven = 0
+        return True
 
     def _idle(self) -> None:
         """Let the destination do what is due. A heartbeat that fails must not hold up the points."""
@@ -224,16 +314,14 @@ class Lane(threading.Thread):
         if time.monotonic() < self._idle_due:
             return
         try:
-            self.destination.idle()
+            self._calls(self.destination.idle)
         except RefusedError:
             raise
         except RejectedError as error:
             logger.warning("%s: %s", self.destination.name, error)
         except (RetryableError, OSError) as error:
             self._idle_failures += 1
-            wait = self._delay(error, self._idle_failures)
-            self._idle_due = time.monotonic() + wait
-            self._note_failure(error, wait)
+            self._idle_due = time.monotonic() + self._note_failure(error, self._idle_failures)
         else:
             self._idle_failures = 0
             self.failing = None
@@ -286,7 +374,7 @@ class Lane(threading.Thread):
         """Send the configurations that wait, each once, as far as one is due; ``at_once``: due or not."""
         while (record := self._configs.first) is not None and (at_once or self._configs.is_due):
             try:
-                self.destination.write_config(record)
+                self._calls(self.destination.write_config, record)
             except RefusedError:
                 raise
             except RejectedError as error:
@@ -304,7 +392,7 @@ class Lane(threading.Thread):
         elsewhere = comparison is None or not comparison.succeeds(strict=False)
         wished = error.retry_after if isinstance(error, RetryableError) else None
         wait = self._configs.failed(elsewhere=elsewhere, retry_after=wished)
-        self._note_failure(error, wait)
+        self._tell_failure(error, wait)
         return self._configs.is_hopeless
 
     def _finish_rest(self) -> None:
@@ -357,7 +445,7 @@ class Lane(threading.Thread):
         logger.warning("%s: a batch fails, other writes are taken: searching it", self.destination.name)
         while search.parts:
             wait = search.round()
-            self.failing = str(search.error) if search.failing else None
+            self.failing = redact(str(search.error)) if search.failing else None
             if search.parts:
                 self._wait(wait, whatever_comes=True)
         self.failing = None
@@ -368,7 +456,7 @@ class Lane(threading.Thread):
         if self._stop_asked.is_set():
             raise Stopped
         try:
-            self.destination.write_metrics(batch)
+            self._calls(self.destination.write_metrics, batch)
         except OSError as error:
             raise RetryableError(str(error)) from error
         self._count_shipped(batch)
@@ -384,8 +472,8 @@ class Lane(threading.Thread):
 
     def _acknowledge(self, position: Position) -> None:
         damaged, missing = self._damage_before
-        destination, shaper = self.destination, self._shaper
-        self.cursor = msgspec.structs.replace(
+        shaper, state = self._shaper, self._destination_state()
+        self._acknowledged.cursor = msgspec.structs.replace(
             self.cursor,
             position=position,
             shipped=self.cursor.shipped + self._batch_shipped,
@@ -393,21 +481,13 @@ class Lane(threading.Thread):
             damaged=damaged + self.reader.damaged,
             missing=missing + self.reader.missing,
             shaped=self.cursor.shaped if shaper is None else shaper.merged,
-            destination=destination.state() if isinstance(destination, Resumable) else None,
+            destination=state,
             shaping=None if shaper is None else shaper.state(),
         )
         self._keep_cursor()
 
     def _keep_cursor(self) -> None:
-        self.cursor = msgspec.structs.replace(self.cursor, configs=len(self._configs))
-        try:
-            self._save()
-        except OSError as error:  # a full disk: the next one is saved, or these points are sent again
-            logger.warning("%s: the cursor could not be saved: %s", self.destination.name, error)
-
-    def _save(self, *, durable: bool = False) -> None:
-        with self._saving:
-            save_cursor(self._cursor_path, self.cursor, durable=durable)
+        self._acknowledged.keep(configs=len(self._configs))
 
     def _settle(self, verdict: Verdict, evidence: Evidence, *, at_end: bool) -> None:
         """Deliver the verdict if it is new; a final one only behind everything that was emitted."""
@@ -417,13 +497,24 @@ class Lane(threading.Thread):
             return
         if verdict.final:
             self._deliver_open_windows()
+            if not (self._is_at_end() and self._prove()):
+                return
         self._persist(self.destination.settle, verdict, evidence, self.counts())
         self.settled = verdict
 
+    def _is_at_end(self) -> bool:
+        """Whether the cursor is not beyond the journal's end. Otherwise go back to the beginning."""
+        said = self._acknowledged.leave_beyond()
+        if said is not None:
+            self._notice(said)
+            self._read_on_from_cursor()
+            self._keep_cursor()
+        return said is None
+
     def _persist(
-        self, call: Callable[..., None], *arguments: Any, give_up: Callable[[int], bool] | None = None
-    ) -> None:
-        """Call until it works; :class:`RejectedError` passes through.
+        self, call: Callable[..., Any], *arguments: Any, give_up: Callable[[int], bool] | None = None
+    ) -> Any:
+        """Call until it works, and return the result; :class:`RejectedError` passes through.
 
         Raises :class:`Doubtful` when ``give_up`` says so, asked with the number of failures so far.
         """
@@ -431,7 +522,7 @@ class Lane(threading.Thread):
             if self._stop_asked.is_set():
                 raise Stopped
             try:
-                call(*arguments)
+                result = self._calls(call, *arguments)
             except (RetryableError, OSError) as error:  # OSError: our own disk, full for a while
                 if give_up is not None and give_up(attempt):
                     raise Doubtful from error
@@ -439,11 +530,11 @@ class Lane(threading.Thread):
             else:
                 self.failing = None
                 self.gone = False
-                return
+                return result
+        return None
 
     def _wait_out(self, error: RetryableError | OSError, attempt: int) -> None:
-        wait = self._delay(error, attempt)
-        self._note_failure(error, wait)
+        wait = self._note_failure(error, attempt)
         wished = isinstance(error, RetryableError) and error.retry_after is not None
         self._wait(wait, whatever_comes=wished or isinstance(error, UnauthorisedError))
 
@@ -456,10 +547,16 @@ class Lane(threading.Thread):
             policy=self._policy,
         )
 
-    def _note_failure(self, error: RetryableError | OSError, wait: float) -> None:
+    def _note_failure(self, error: RetryableError | OSError, attempt: int) -> float:
+        """Have it show that it fails; the seconds to wait until the next try."""
+        wait = self._delay(error, attempt)
+        self._tell_failure(error, wait)
+        return wait
+
+    def _tell_failure(self, error: RetryableError | OSError, wait: float) -> None:
         logger.warning("%s: %s; again in %.1f s", self.destination.name, error, wait)
         text = redact(str(error))
-        if self.failing != text and error.__cause__ is not None:
+        if self._error != text and error.__cause__ is not None:
             cause = redact(str(error.__cause__))  # before it is cut: half a secret is not found
             logger.info("%s: in full: %s", self.destination.name, cause[:_LONGEST_CAUSE])
         self.failing = text

@@ -2,7 +2,9 @@
 
 It watches the trainer, takes signals from the wakeup pipe, gets the journal onto the disk twice a second,
 makes the next segment ready, deletes segments every lane is done with, and leaves when the run is settled.
-The lanes send; a lane that hangs in a request delays none of this.
+The lanes send; a lane that hangs in a request delays none of this, and the shipper leaves without it.
+
+A step of the main thread that fails is survived (:mod:`trackside.shipper.survival`).
 
 The first lane is the run's own (MLflow's, on rank 0): what it meets is what ``start()`` and ``finish()``
 hear of. The others can't hold it up: they are started behind it, and one that takes nothing any more, or
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from trackside import lossless_json
+from trackside.destinations.answer_deadline import close_overdue
 from trackside.events import now_ms
 from trackside.exit_hold import let_go
 from trackside.journal.directory import JournalDirectory, last_sign_ms, read_json
@@ -45,6 +48,7 @@ from trackside.shipper.masked import hide
 from trackside.shipper.process import LINGER
 from trackside.shipper.removal import Presence, say_lost
 from trackside.shipper.signals import on_request_to_leave
+from trackside.shipper.survival import Survival
 from trackside.shipper.trouble import Trouble
 from trackside.shipper.wakeup import NUDGE, SEEN, read_bytes, signals_in
 from trackside.shipper.watch import UNKNOWN, DeathWatch, Ending, oom_kills
@@ -80,6 +84,11 @@ GONE_PATIENCE = 5.0
 
 REAP_TIMEOUT = 0.3
 """Seconds a dead trainer's parent has to wait for it; then its end is judged without the kernel's word."""
+
+LEAVE_PATIENCE = 10.0
+"""Seconds that a call may take once the shipper is asked to leave."""
+
+LEAVE_TRIES, LEAVE_PAUSE = 5, 1.0
 
 EXIT_DONE, EXIT_REFUSED, EXIT_UNFINISHED, EXIT_LOCKED = 0, 3, 4, 5
 
@@ -132,29 +141,39 @@ class Shipper:
         self._shapes = shapes_of(meta)
         self.lanes = [self._make_lane(destination) for destination in destinations]
         self._troubles = [Trouble(_label(lane, meta), progress.notice) for lane in self.lanes]
-        self._waiting = self.lanes[1:]
+        self._survival = Survival(progress.notice)
+        self._waiting = list(self.lanes)
         self._others_due = time.monotonic() + OTHERS_WAIT
 
     def run(self) -> int:
         """Work until everything is delivered and the status is set; the process's exit code."""
         self._listen()
-        self.lanes[0].start()
+        steps = (
+            self._start_lanes,
+            self._wait,
+            self._look_at_trainer,
+            self._tend_journal,
+            self._make_segment_ready,
+            close_overdue,
+            self._publish,
+        )
         while self._waiting or any(lane.is_alive() for lane in self.lanes):
-            self._wait()
-            self._start_others()
-            self._look_at_trainer()
-            self._tend_journal()
-            self._make_segment_ready()
-            self._publish()
-            if self._should_leave():
+            for step in steps:
+                self._survival.attempt(step, None)
+            if self._survival.attempt(self._should_leave, self._asked_to_leave and bool(self._died_ms)):
                 for lane in self.lanes:
                     lane.stop()
                 self._waiting = []
                 break
         try:
-            return self._leave()
+            return self._leave_at_last()
         finally:
             self._let_exit_go()
+
+    @property
+    def hangs(self) -> bool:
+        """Whether a lane is still in a call that does not return: the process can't wait for it."""
+        return any(lane.is_alive() for lane in self.lanes)
 
     def judge(self) -> tuple[Verdict, Evidence]:
         """The verdict on all that is known now; asked by the lanes."""
@@ -190,6 +209,7 @@ class Shipper:
             judge=self.judge,
             on_lifecycle=self._keep_lifecycle,
             dropped=self._dropped,
+            notice=self._progress.notice,
             shape=self._shapes.get(destination.name),
         )
 
@@ -198,12 +218,16 @@ class Shipper:
         board = self._journal.scoreboard
         return read_dropped(board) + (read_on_device(board) if self._died_ms else 0)
 
-    def _start_others(self) -> None:
+    def _start_lanes(self) -> None:
+        """Start the lanes that wait; where no thread can be started, the next turn tries again."""
         first = self.lanes[0]
+        if first in self._waiting:
+            first.start()
+            self._waiting.remove(first)
         if first.opened or first.failing or first.refused or time.monotonic() >= self._others_due:
-            for lane in self._waiting:
+            for lane in list(self._waiting):
                 lane.start()
-            self._waiting = []
+                self._waiting.remove(lane)
 
     def _keep_lifecycle(self, record: LifecycleRecord) -> None:
         known = self._progress.state.lifecycle
@@ -224,7 +248,12 @@ class Shipper:
         self._asked_to_leave = True
 
     def _wait(self) -> None:
-        for key, _ in self._selector.select(TICK):
+        try:
+            ready = self._selector.select(TICK)
+        except OSError:
+            time.sleep(TICK)  # nothing else keeps the loop from turning without a pause
+            raise
+        for key, _ in ready:
             if not self._hear(key.fd):  # its other end is closed: it would stay readable for ever
                 self._selector.unregister(key.fileobj)
 
@@ -426,7 +455,9 @@ class Shipper:
             return True  # start() has raised, and removed the journal
         if not self._died_ms:
             return False
-        failing = any(lane.failing for lane in self.lanes)
+        failing = any(lane.failing for lane in self.lanes) or (
+            self._asked_to_leave and any(lane.silent_for > LEAVE_PATIENCE for lane in self.lanes)
+        )
         if self._presence.is_gone():
             return failing or not self.lanes[0].opened or self._is_stuck()
         linger = GONE_PATIENCE if any(lane.gone for lane in self.lanes) else self._linger
@@ -439,6 +470,16 @@ class Shipper:
         if done != self._moved[0] or not self._moved[1]:
             self._moved = (done, time.monotonic())
         return time.monotonic() - self._moved[1] > GONE_PATIENCE
+
+    def _leave_at_last(self) -> int:
+        """Leave; what fails while leaving is tried again, a few times."""
+        for _ in range(LEAVE_TRIES - 1):
+            try:
+                return self._leave()
+            except Exception:
+                logger.exception("leaving failed, and is tried again")
+                time.sleep(LEAVE_PAUSE)
+        return self._leave()
 
     def _leave(self) -> int:
         for lane in self.lanes:

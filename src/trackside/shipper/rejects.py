@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from typing import TYPE_CHECKING, Any
 
 from trackside.events import now_ms
+from trackside.journal.encoding import plain
 from trackside.journal.format import ConfigRecord, MetricsRecord
 from trackside.journal.opening import MAX_TEXT, open_own, read_tail
 from trackside.redaction import redact, redact_config, redact_mapping
@@ -46,7 +46,7 @@ class RejectedFile:
         key = _key(entry)
         if key in self._known:
             return
-        line = json.dumps(entry, default=repr, allow_nan=False).encode() + b"\n"
+        line = json.dumps(plain(entry), allow_nan=False).encode() + b"\n"
         descriptor = open_own(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
             os.write(descriptor, line)
@@ -98,14 +98,10 @@ def _part(record: MetricsRecord, names: list[Any], *, epoch: bool = True) -> Met
 
 def _contents(record: MetricsRecord | ConfigRecord) -> dict[str, Any]:
     if isinstance(record, ConfigRecord):
-        return {"params": redact_mapping(record.params), "document": redact_config(record.document)}
-    values = {name: _json_value(value) for name, value in record.named_values().items()}
-    return {"step": record.step, "metrics": values}
-
-
-def _json_value(value: float) -> float | str:
-    """JSON has no word for the values that are no numbers: theirs is the text that ``float`` reads."""
-    return value if math.isfinite(value) else str(value)
+        # Made shallow first: a walk through it must not meet the limit of the interpreter's stack.
+        document = redact_config(plain(record.document))
+        return {"params": redact_mapping(record.params), "document": document}
+    return {"step": record.step, "metrics": record.named_values()}
 
 
 def _entries_in(path: Path) -> list[dict[str, Any]]:
@@ -118,12 +114,8 @@ def _entries_in(path: Path) -> list[dict[str, Any]]:
         try:
             entry = json.loads(line)
             _key(entry)
-        except (
-            ValueError,
-            KeyError,
-            TypeError,
-            RecursionError,
-        ):  # cut by a power failure
+        # Cut by a power failure, or edited by somebody.
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             continue
         entries.append(entry)
     return entries

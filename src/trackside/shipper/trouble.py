@@ -22,11 +22,17 @@ MOST_TOLD = 10
 
 @dataclass
 class Trouble:
-    """The troubles of the destination ``name``; ``notice`` tells the user."""
+    """The troubles of ``name``, a destination or the shipper itself; ``notice`` tells the user.
+
+    ``fails``, ``then`` and ``mended`` are the words for it.
+    """
 
     name: str
     notice: Callable[[str], None]
     clock: Callable[[], float] = time.monotonic
+    fails: str = "has taken nothing"
+    then: str = "everything is kept, and is tried again"
+    mended: str = "what was kept is being delivered"
     _since: float | None = None
     _told: bool = False
     _count: int = 0
@@ -44,13 +50,13 @@ class Trouble:
             if quietly:
                 return
             self.notice(
-                f"{self.name} has taken nothing for {now - self._since:.0f} s, as of {_time_of_day()} "
-                f"({failing}); everything is kept, and is tried again"
+                f"{self.name} {self.fails} for {now - self._since:.0f} s, as of {_time_of_day()} "
+                f"({failing}); {self.then}"
             )
 
     def _end(self) -> None:
         if self._told:
-            self.notice(f"{self.name} works again, as of {_time_of_day()}; what was kept is being delivered")
+            self.notice(f"{self.name} works again, as of {_time_of_day()}; {self.mended}")
         self._since, self._told = None, False
 
 

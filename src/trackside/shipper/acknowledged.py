@@ -1,0 +1,78 @@
+"""How far one lane got: its cursor, kept on disk, and how much of that is proven.
+
+Invariants:
+
+* The cursor goes back only to the last proof, when a destination does not show what it has acknowledged,
+  and to the beginning, when it is beyond the journal's end. Its counts go back with it.
+* Where a shipper begins counts as proven: what the one before it knew is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from trackside.journal.cursor import Cursor, load_cursor, save_cursor
+from trackside.journal.reader import last_seq
+
+if TYPE_CHECKING:
+    from trackside.journal.directory import JournalDirectory
+
+logger = logging.getLogger(__name__)
+
+
+class Acknowledged:
+    """The cursor of the destination ``name``. Moved by one thread; :meth:`save` is for any."""
+
+    def __init__(self, journal: JournalDirectory, name: str) -> None:
+        self._journal = journal
+        self._name = name
+        self._path = journal.cursor(name)
+        self._saving = threading.Lock()
+        self.cursor = load_cursor(self._path)
+        """Replaced whole by each acknowledgement: another thread may save it at any time."""
+        self._proven = self.cursor
+        self._found_at = self.cursor.position
+        self._is_checked = not self.cursor.position.seq
+
+    def save(self, *, durable: bool = False) -> None:
+        """Have the cursor on disk; ``durable``: for good. Raises ``OSError``."""
+        with self._saving:
+            save_cursor(self._path, self.cursor, durable=durable)
+
+    def keep(self, *, configs: int) -> None:
+        """Have the cursor on disk, with the number of configurations that wait."""
+        self.cursor = msgspec.structs.replace(self.cursor, configs=configs)
+        try:
+            self.save()
+        except OSError as error:  # a full disk: the next one is saved, or these points are sent again
+            logger.warning("%s: the cursor could not be saved: %s", self._name, error)
+
+    def note_proof(self) -> None:
+        """The destination shows everything up to here."""
+        self._proven = self.cursor
+
+    def go_back(self) -> None:
+        """Return to the last proof."""
+        self.cursor = self._proven
+
+    def leave_beyond(self) -> str | None:
+        """Return to the beginning from beyond the journal's end, and say so; None where all is well.
+
+        A cursor that has moved in this process is right. One from the disk, with nothing behind it, may be
+        another journal's, or this one's, whose segments were restored from a backup.
+        """
+        if self._is_checked or self.cursor.position != self._found_at:
+            return None
+        self._is_checked = True
+        last = last_seq(self._journal)
+        if last is None or last == self._found_at.seq:
+            return None
+        self.cursor = self._proven = Cursor()
+        return (
+            f"the cursor of {self._name} says that {self._found_at.seq} records are delivered, and the "
+            f"journal has {last}: everything in it is delivered again"
+        )

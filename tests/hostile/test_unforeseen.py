@@ -1,0 +1,195 @@
+"""A worker that meets what nobody foresaw tries again, and everything still arrives.
+
+The programs run without MLflow, as a rank that has destinations of its own does: what is tried here is the
+shipper, and importing MLflow costs more than all of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from tests.faults.fake import until
+from trackside.journal.directory import JournalDirectory, read_json
+from trackside.journal.meta import State
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MISHAPS = '''
+import os, resource, threading, time
+from trackside.destinations.jsonlines import JSONLinesDestination
+
+START = threading.Thread.start
+
+def outage(seconds, begin, end):
+    """From now on, for so long; ended by a thread that runs before it begins."""
+    ready = threading.Event()
+    def wait():
+        ready.set()
+        time.sleep(seconds)
+        end()
+    START(threading.Thread(target=wait, daemon=True))
+    ready.wait()
+    begin()
+
+def no_descriptors(seconds):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    outage(
+        seconds,
+        lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard)),
+        lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard)),
+    )
+
+def no_threads(seconds):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+    outage(
+        seconds,
+        lambda: setattr(threading.Thread, "start", refuse),
+        lambda: setattr(threading.Thread, "start", START),
+    )
+
+class Mishaps(JSONLinesDestination):
+    """Writes lines, and meets something at every step."""
+
+    def __init__(self, context):
+        super().__init__(context, path="mishaps.jsonl")
+        self.met = set()
+
+    def once(self, name, error):
+        if name not in self.met:
+            self.met.add(name)
+            raise error
+
+    def open(self):
+        self.once("open", LookupError("opening \\ud83d"))
+        super().open()
+        if "threads" not in self.met:
+            self.met.add("threads")
+            no_threads(2.0)
+
+    def write_metrics(self, batch):
+        self.once("metrics", SystemExit("leaving"))
+        if "descriptors" not in self.met:
+            self.met.add("descriptors")
+            no_descriptors(0.6)
+        super().write_metrics(batch)
+
+    def idle(self):
+        self.once("idle", ZeroDivisionError("idle"))
+
+    def state(self):
+        self.once("state", AttributeError("state"))
+        return super().state()
+
+    def settle(self, verdict, evidence, counts):
+        self.once("settle", AssertionError("settle"))
+        super().settle(verdict, evidence, counts)
+
+class Stuck(JSONLinesDestination):
+    """Hangs in a system call that nothing interrupts."""
+
+    def __init__(self, context):
+        super().__init__(context, path="stuck.jsonl")
+
+    def write_metrics(self, batch):
+        os.mkfifo("fifo")
+        os.close(os.open("fifo", os.O_RDONLY))
+'''
+
+MANY = """
+import time
+import trackside
+
+run = trackside.start(
+    "unforeseen",
+    destinations=[
+        {"type": "mishaps:Mishaps", "shape": {"ranks": [1]}},
+        {"type": "jsonl", "path": "beside.jsonl", "shape": {"ranks": [1]}},
+    ],
+)
+for step in range(400):
+    trackside.log({"loss": 1 / (step + 1)}, step=step)
+    time.sleep(0.005)
+print(run.flush(60))
+run.finish()
+print(run.counts)
+"""
+
+HANGS = """
+import trackside
+
+run = trackside.start("hangs", destinations=[{"type": "mishaps:Stuck", "shape": {"ranks": [1]}}])
+trackside.log({"loss": 1.0}, step=1)
+print(run.flush(1))
+"""
+
+
+def play(directory: Path, script: str) -> subprocess.CompletedProcess[str]:
+    """Run the program as a rank without a run in MLflow."""
+    (directory / "mishaps.py").write_text(MISHAPS)
+    (directory / "train.py").write_text(script)
+    return subprocess.run(
+        [sys.executable, "train.py"],
+        cwd=directory,
+        env={
+            **os.environ,
+            "RANK": "1",
+            "TRACKSIDE_DIR": str(directory / "journals"),
+            "TRACKSIDE_EXIT_TIMEOUT": "2" if script is HANGS else "60",
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def steps_in(path: Path) -> list[int]:
+    """The steps of the lines in ``path``."""
+    return [json.loads(line)["step"] for line in path.read_text().splitlines()]
+
+
+def test_errors_and_outages_of_the_system_are_survived(tmp_path: Path) -> None:
+    """No descriptor for half a second, no thread for two, and an odd error from every call of a worker.
+
+    One shipper meets them all, and delivers every point once.
+    """
+    done = play(tmp_path, MANY)
+    assert done.stdout.splitlines() == ["True", "Counts(shipped=400, rejected=0, dropped=0)"], done.stderr
+    assert steps_in(tmp_path / "mishaps.jsonl") == list(range(400))
+    assert steps_in(tmp_path / "beside.jsonl") == list(range(400))
+    assert "died" not in done.stderr
+    until(lambda: not list((tmp_path / "journals").glob("*/meta.json")))
+
+
+def test_a_shipper_leaves_though_its_worker_hangs(tmp_path: Path) -> None:
+    """Asked to leave, it gives a call that is under way some seconds, says that it has stopped, and ends."""
+    done = play(tmp_path, HANGS)
+    assert done.stdout.splitlines() == ["False"], done.stderr
+    (meta,) = (tmp_path / "journals").glob("*/meta.json")
+    journal = JournalDirectory(meta.parent)
+    state = read_json(journal.state, State)
+    assert state is not None
+    os.kill(state.pid, signal.SIGTERM)
+    begun = time.monotonic()
+    until(lambda: _is_gone(state.pid), 30)
+    assert time.monotonic() - begun < 25
+    left = read_json(journal.state, State)
+    assert left is not None
+    assert left.phase == "stopped"
+    assert journal.segment_numbers()
+
+
+def _is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
