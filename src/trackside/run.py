@@ -135,6 +135,8 @@ class Run:
             )
             self._exit_code = ExitCodeNote.write_to(self.journal.exit_code)
         except BaseException as error:
+            if hold is not None:
+                hold.close()
             self.journal.remove()
             if isinstance(error, OSError) and not isinstance(error, JournalError):
                 raise not_writable(self.journal.path, error) from error

@@ -32,6 +32,27 @@ def assert_delivered(played: Played) -> None:
     assert sorted(played.steps) == list(range(50))
 
 
+PRINTING = """
+for number in (0, 1, *([] if sys.stderr else [2])):
+    try:
+        os.write(number, b"printed")
+    except OSError:
+        pass
+"""
+
+
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_descriptors(tmp_path: Path, closed: str) -> None:
+    """What is opened next gets their numbers, and what the program prints must not end up in there."""
+    command = ("sh", "-c", f'exec "$0" "$@" {closed}')
+    assert_delivered(play(tmp_path, command=command, during=PRINTING))
+
+
+def test_no_executable(tmp_path: Path) -> None:
+    """An application that embeds Python need not know one."""
+    assert_delivered(play(tmp_path, before="sys.executable = None"))
+
+
 REMOVED = "os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')"
 
 
