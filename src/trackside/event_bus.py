@@ -131,6 +131,7 @@ class Bus:
         self._feedback = Feedback()
         self._silent_reported = False
         self._parents_journal: Path | None = None
+        self._heir: Callable[[], bool] | None = None
         self._postponed: deque[Event] = deque()
         self._times = {signal: SinkTimes() for signal in _SIGNALS}
         self._dispatchers = {signal: self._dispatcher(signal) for signal in _SIGNALS}
@@ -154,6 +155,8 @@ class Bus:
             call_sinks(self, event)
         elif receivers:
             signal.send(self, event=event)
+        elif self._heir is not None and self._is_inherited():
+            self.emit(event)
         elif not self._silent_reported and signal is self.metrics:
             self._report_silence()
 
@@ -222,11 +225,13 @@ class Bus:
         """Do not warn that nobody listens: on this rank nobody is meant to."""
         self._silent_reported = True
 
-    def forget_all(self, journal: Path | None = None) -> None:
+    def forget_all(self, journal: Path | None = None, heir: Callable[[], bool] | None = None) -> None:
         """Detach everything without a lock: for a forked child, where the lock may be held for ever.
 
         ``journal`` is that of the parent's run: the first child that logs says that the run is not its own.
+        Before that, ``heir()`` may attach something here, which then gets the event; True if it did.
         """
+        self._heir = heir
         self._changing = threading.RLock()
         self._postponed.clear()
         self._replace(())
@@ -316,6 +321,11 @@ class Bus:
         logger.warning(
             "%s is not an event; emit a MetricsSample, ConfigEvent or LifecycleEvent", type(event).__name__
         )
+
+    def _is_inherited(self) -> bool:
+        """Whether this forked child goes on with its parent's run; asked once."""
+        heir, self._heir = self._heir, None
+        return heir is not None and heir()
 
     def _report_silence(self) -> None:
         self._silent_reported = True

@@ -8,7 +8,9 @@ handled, and the exit code would be 1 instead of death by SIGINT.
 
 from __future__ import annotations
 
+import functools
 import logging
+import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ from trackside import fluent, lossless_json
 from trackside.announce import announce
 from trackside.call_site import CallSite
 from trackside.crash import crash_event
+from trackside.daemon import is_daemon_of, session
 from trackside.delivery import Counts, Delivery
 from trackside.destination_plan import RUN_ONLY
 from trackside.errors import JournalError, RunActiveError, TrackingError
@@ -102,6 +105,20 @@ class Run:
     ) -> None:
         conclude_earlier(bus)
         conclude_others(bus)
+        self._session = session()
+        self._start_again = functools.partial(
+            Run.__init__,
+            self,
+            bus,
+            settings,
+            terminate_signals=terminate_signals,
+            cap=cap,
+            rank=rank,
+            destinations=destinations,
+            system_metrics=system_metrics,
+            expected=expected,
+        )
+        self._target = target
         self._settings = settings
         self._bus = bus
         self._tracking_uri = target.tracking_uri
@@ -378,14 +395,37 @@ class Run:
 
     def abandon(self) -> None:
         """In a forked child: be inert."""
-        self._ended = True
+        ended, self._ended = self._ended, True
         self._open_end = None
         forget_open_ends()
         self._writer.abandon()
         self._shipper.abandon()
-        self._bus.forget_all(self.journal.path)
+        self._bus.forget_all(self.journal.path, None if ended else self._go_on_as_daemon)
         ExitCodeNote.abandon_all()
         active_runs.clear()
+
+    def _go_on_as_daemon(self) -> bool:
+        """In a forked child that logs: go on with the run, if this is the daemon that the program became."""
+        before, own = self.journal, {id(self._sink), id(self._lifecycle)}
+        if not is_daemon_of(self._meta.owner, self._session):
+            return False
+        info = self._delivery.run_info(wait=False)
+        target = self._target
+        if info is not None:
+            target = msgspec.structs.replace(target, run_id=info.run_id, required_run=True)
+        others = [sink for sink in self._sinks if id(sink) not in own]
+        try:
+            self._start_again(target)
+            self.begin(others, None)
+        except Exception as error:
+            logger.warning("the run can't be continued in the process that the program forked: %s", error)
+            return False
+        logger.info("the program is a daemon now: its run goes on in process %s", os.getpid())
+        if info is None and self._meta.mlflow:
+            logger.warning(
+                "the run of %s had no id yet: what is logged from here on is a new one", before.path
+            )
+        return True
 
     # Beginning
 

@@ -1,0 +1,88 @@
+"""A program that starts its run and then becomes a daemon: the run goes on with it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from tests.ends.harness import new_database, wait_until_settled
+from trackside import daemon
+from trackside.daemon import is_daemon_of, session
+from trackside.journal.meta import Owner, this_process
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no daemons here")
+
+PROGRAM = """
+import os, sys
+import trackside
+
+class Seen:
+    steps = []
+    def on_metrics(self, sample):
+        self.steps.append(sample.step)
+
+run = trackside.start("daemon", sinks=[Seen()])
+trackside.log({"loss": 1.0}, step=0)
+if os.fork():
+    os._exit(0)
+os.setsid()
+if os.fork():
+    os._exit(0)
+os.chdir("/")
+null = os.open(os.devnull, os.O_RDWR)
+for descriptor in (0, 1, 2):
+    os.dup2(null, descriptor)
+os.closerange(3, 200)
+for step in range(1, 100):
+    trackside.log({"loss": 1.0 / step}, step=step)
+run.finish()
+with open(sys.argv[1] + ".new", "w") as file:
+    file.write(f"{run.run_id} {run.status} {run.counts.shipped} {len(Seen.steps)}")
+os.replace(sys.argv[1] + ".new", sys.argv[1])
+"""
+
+
+def test_the_run_goes_on_in_the_daemon(tmp_path: Path) -> None:
+    """All points arrive in one run, and the daemon's end is the run's. Its sinks go on as well."""
+    uri, told = new_database(tmp_path), tmp_path / "told"
+    subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(told)],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "MLFLOW_TRACKING_URI": uri,
+            "TRACKSIDE_START_TIMEOUT": "60",
+            "TRACKSIDE_EXIT_TIMEOUT": "60",
+        },
+        timeout=100,
+        check=True,
+    )
+    deadline = time.monotonic() + 120
+    while not told.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    run_id, status, shipped, seen = told.read_text("utf-8").split()
+    run = wait_until_settled(uri, tmp_path / ".trackside")
+    assert run is not None
+    assert (run.info.run_id, run.info.status) == (run_id, "FINISHED")
+    assert (status, int(shipped), int(seen)) == ("FINISHED", 99, 100)
+    assert len(MlflowClient(uri).get_metric_history(run_id, "loss")) == 100
+
+
+def test_a_worker_is_no_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the session of the process that started the run, or that process lives, or both."""
+    monkeypatch.setattr(daemon, "PATIENCE", 0.05)
+    mine = this_process()
+    dead = Owner(mine.host, 2**22 + 1, 0.0, mine.boot_id)
+    assert is_daemon_of(dead, -1)
+    assert not is_daemon_of(dead, session())
+    assert not is_daemon_of(dead, None)
+    assert not is_daemon_of(mine, -1)
