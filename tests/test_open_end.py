@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +21,7 @@ from tests.ends.harness import new_database
 from tests.faults.fake import until
 from tests.hooked import everything_hooked
 from tests.test_run import kinds_of
+from trackside import open_end
 from trackside.event_bus import Bus
 from trackside.events import LifecycleEvent, MetricsSample
 from trackside.open_end import conclude_earlier
@@ -245,3 +247,68 @@ def test_a_notebook_sees_finished_at_once(place: Path, bus: Bus, monkeypatch: py
     following = start(bus, tracking_uri=uri)
     assert not run.journal.meta.exists(), "start() waited until the run before was settled"
     following.finish()
+
+
+# A bus a trial
+
+
+def fail_as_a_trial(runs: list[Run]) -> None:
+    """A trial on a bus of its own, whose exception nobody handles here."""
+    run = start(Bus())
+    runs.append(run)
+    try:
+        raise ValueError("a bad trial")
+    finally:
+        run.finish()
+
+
+def test_a_failed_trial_is_over_when_the_next_one_starts(bus: Bus) -> None:
+    """In a thread pool whose futures keep the exceptions: FAILED, and nothing of it stays hooked."""
+    runs: list[Run] = []
+    with ThreadPoolExecutor(1) as pool:
+        futures = [pool.submit(fail_as_a_trial, runs) for _ in range(3)]
+        assert [type(future.exception()) for future in futures] == [ValueError] * 3
+        assert [run.status for run in runs] == ["FAILED", "FAILED", "FINISHED"]
+        assert len(open_end._open) == 1
+        start(bus).finish()
+    assert [run.status for run in runs] == ["FAILED"] * 3
+    assert open_end._open == {}
+
+
+def test_an_exception_that_is_still_on_its_way_is_waited_for(bus: Bus) -> None:
+    """A run on another bus, started while the exception has not left the first one's function."""
+    other = Bus()
+
+    def first() -> None:
+        run = start(other)
+        try:
+            int("handled below")
+        except ValueError:
+            run.finish()
+            start(bus).finish()
+            assert [end.settled for end in open_end._open.values()] == [False]
+
+    first()
+    until(lambda: all(end.settled for end in open_end._open.values()))
+    conclude_earlier(other)
+
+
+def test_few_ends_of_other_buses_wait(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever becomes of the exceptions: the oldest is concluded then."""
+    monkeypatch.setattr(open_end, "MAX_OPEN", 1)
+    buses = [Bus() for _ in range(3)]
+    try:
+        int("kept while all of them end")
+    except ValueError:
+        for one in buses:
+            run = start(one)
+            with contextlib.suppress(KeyError):
+                try:
+                    raise KeyError("on its way")
+                finally:
+                    run.finish()
+            del run
+    start(bus).finish()
+    assert sum(not end.settled for end in open_end._open.values()) <= 1
+    for one in buses:
+        conclude_earlier(one)
