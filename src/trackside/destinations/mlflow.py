@@ -29,6 +29,7 @@ from trackside.destinations.mlflow_address import (
     probe_database,
     require_path,
 )
+from trackside.destinations.mlflow_answers import bound_answers
 from trackside.destinations.mlflow_artifacts import RunArtifacts
 from trackside.destinations.mlflow_attempts import ATTEMPTS_FILE, TRACEBACK, turn_page, upload_attempts
 from trackside.destinations.mlflow_credentials import guard_requests
