@@ -19,10 +19,10 @@ SCRIPT = """
 import json, resource, sys, time
 import requests, urllib3
 from requests.adapters import HTTPAdapter
-from trackside.destinations.mlflow_answers import bound_answers
+from trackside.destinations.answer_size import limit_answers
 
-bound_answers()
-bound_answers()
+limit_answers()
+limit_answers()
 said = {}
 for name in sys.argv[2:]:
     session = requests.Session()

@@ -30,7 +30,7 @@ def reap(ctx: click.Context, *, older_than: float, dry_run: bool, tracking_uri: 
     heartbeat says, and so is every run that trackside did not make. Exit code 1 when a run could not be
     closed.
     """
-    from trackside.destinations.mlflow_answers import bound_answers
+    from trackside.destinations.answer_size import limit_answers
     from trackside.destinations.mlflow_reaper import close_run, stale_runs
     from trackside.mlflow_utils import import_mlflow
     from trackside.redaction import redact
@@ -43,7 +43,7 @@ def reap(ctx: click.Context, *, older_than: float, dry_run: bool, tracking_uri: 
     uri = absolute_tracking_uri(tracking_uri or settings.tracking_uri or DEFAULT_TRACKING_URI)
     _require_store(uri)
     mlflow = import_mlflow()
-    bound_answers()
+    limit_answers()
     try:
         client = mlflow.MlflowClient(tracking_uri=uri)
         found = stale_runs(client, older_than=older_than, alive=living_runs(settings.directory))

@@ -22,6 +22,7 @@ import msgspec
 
 from trackside.bulk_store.uri import can_be_bulk
 from trackside.destinations.answer_deadline import bound_answers
+from trackside.destinations.answer_size import limit_answers
 from trackside.destinations.mlflow_address import (
     alone_with,
     check_address,
@@ -29,7 +30,6 @@ from trackside.destinations.mlflow_address import (
     probe_database,
     require_path,
 )
-from trackside.destinations.mlflow_answers import bound_answers
 from trackside.destinations.mlflow_artifacts import RunArtifacts
 from trackside.destinations.mlflow_attempts import ATTEMPTS_FILE, TRACEBACK, turn_page, upload_attempts
 from trackside.destinations.mlflow_credentials import guard_requests
@@ -296,6 +296,7 @@ class MLflowDestination:
 
         guard_requests()
         bound_answers()
+        limit_answers()
         self._metric, self._param, self._tag = Metric, Param, RunTag
         with alone_with(self._tracking_uri):
             probe_database(self._tracking_uri)

@@ -30,15 +30,15 @@ MAX_DRAINED = 1 << 20
 _STEP = 1 << 16
 
 
-def bound_answers() -> None:
+def limit_answers() -> None:
     """Have this process's requests read bounded answers. Call once ``requests`` may be imported."""
     import requests
     import urllib3
 
     adapter: Any = requests.adapters.HTTPAdapter
-    if not getattr(adapter, "bounds_answers", False):
+    if not getattr(adapter, "limits_answers", False):
         adapter.send = _bounded(adapter.send)
-        adapter.bounds_answers = True
+        adapter.limits_answers = True
         answer: Any = urllib3.response.HTTPResponse
         answer.drain_conn = drain
 
