@@ -46,7 +46,7 @@ def test_nothing_to_show(journals: Path) -> None:
     result = trackside("status")
     assert (result.exit_code, result.output) == (
         0,
-        f"no journals in {journals}. Nothing waits for delivery.\n",
+        f"no journals in {journals}. Nothing waits for delivery there.\n",
     )
     assert json.loads(trackside("status", "--json").output) == []
 

@@ -31,7 +31,7 @@ from trackside.events import ConfigEvent, LifecycleEvent, MetricsSample
 from trackside.inert import InertRun
 from trackside.journal.cursor import Cursor
 from trackside.journal.directory import JournalDirectory, read_json
-from trackside.journal.meta import Meta
+from trackside.journal.meta import LaneState, Meta
 from trackside.journal.reader import JournalReader, Position
 from trackside.run import active_runs
 from trackside.shipper import process as process_
@@ -435,6 +435,69 @@ def test_a_refused_end(bus: Bus, stub: StubShipper, caplog) -> None:
     run.finish()
     assert "has not taken everything yet (run abc was deleted)" in caplog.text
     assert not run.flush()
+
+
+def test_the_end_names_who_refuses(bus: Bus, stub: StubShipper, tmp_path: Path, caplog) -> None:
+    """MLflow has everything, and its status is true; the destination beside it takes nothing more."""
+    beside = {"type": "jsonl", "path": str(tmp_path / "x.jsonl"), "name": "beside"}
+    assert stub.state is not None
+    lanes = {"mlflow": LaneState("FINISHED", finished=True), "beside": LaneState(refused="no room")}
+    stub.state |= {"phase": "shipping", "lanes": lanes}
+    run = trackside.start("x", bus=bus, destinations=[beside])
+    run.finish()
+    assert "destination beside takes nothing any more (no room)" in caplog.text
+    assert "MLflow at" not in caplog.text
+    assert run._delivery.told == "FINISHED"
+    assert not run.flush(), "one of them has not got it"
+
+
+@pytest.mark.parametrize("ownership", ["lost", "joined"])
+def test_the_end_names_no_status_that_another_attempt_sets(
+    bus: Bus, stub: StubShipper, ownership: str, monkeypatch: pytest.MonkeyPatch, caplog
+) -> None:
+    """A newer attempt has taken the run over since the start, or has had it all along."""
+    monkeypatch.setenv("TRACKSIDE_QUIET", "off")
+    caplog.set_level(logging.INFO)
+    assert stub.state is not None
+    with trackside.start("x", bus=bus):
+        stub.state["ownership"] = ownership
+        stub.speak()
+    assert "logged run abc" in caplog.text
+    assert "FINISHED" not in caplog.text
+
+
+def test_the_end_names_the_status_that_mlflow_was_told(
+    bus: Bus, stub: StubShipper, monkeypatch: pytest.MonkeyPatch, caplog
+) -> None:
+    """Another rank has crashed, which the shipper knows by its note, and this process does not."""
+    monkeypatch.setenv("TRACKSIDE_QUIET", "off")
+    caplog.set_level(logging.INFO)
+    assert stub.state is not None
+    stub.state["status"] = "FAILED"
+    with trackside.start("x", bus=bus):
+        pass
+    assert "run abc is FAILED" in caplog.text
+
+
+@pytest.mark.usefixtures("offline")
+def test_an_offline_journal_that_was_removed(bus: Bus, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    """Nothing is kept, and `trackside sync` has nothing to deliver."""
+    monkeypatch.setenv("TRACKSIDE_QUIET", "off")
+    caplog.set_level(logging.INFO)
+    with trackside.start("x", bus=bus) as run:
+        run.journal.remove()
+    assert "was removed before everything in it was delivered" in caplog.text
+    assert "is kept in" not in caplog.text
+
+
+def test_a_dead_shipper_is_not_promised(bus: Bus, stub: StubShipper, caplog) -> None:
+    """Another one may be at work on the journal; where none is, that is what is said."""
+    stub.cursor, stub.state = None, {"phase": "shipping"}
+    run = trackside.start("x", bus=bus)
+    stub.returncode = 1
+    run.finish()
+    assert "keeps trying" not in caplog.text
+    assert "No shipper is at work on it: `trackside sync` delivers it." in caplog.text
 
 
 def test_finish_in_another_thread(bus: Bus, stub: StubShipper) -> None:

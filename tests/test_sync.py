@@ -91,7 +91,7 @@ def test_what_is_left_to_others(tmp_path: Path) -> None:
     journal.meta.write_text("{}")
     assert sync_journal(journal).result == "unreadable"
     journal.remove()
-    assert sync_journal(journal).result == "delivered"
+    assert sync_journal(journal).result == "gone", "delivered by whom it was left to, or removed"
     assert sync_journal(create_directory(tmp_path, "empty")).result == "unreadable"
 
 
@@ -105,6 +105,7 @@ def test_delivered(tmp_path: Path, shipper: Callable[..., Shipper]) -> None:
 
     def ship_some() -> None:
         save_cursor(journal.cursor("mlflow"), Cursor(Position(), shipped=3, rejected=1))
+        say(journal, phase="done")
 
     started = shipper(EXIT_DONE, ship_some)
     done = sync_journal(journal, give_up_after=7.0, on_progress=lambda *points: seen.append(points))
@@ -154,6 +155,22 @@ def test_not_delivered(  # noqa: PLR0917 - the fixtures come on top
     done = sync_journal(journal)
     assert done.result == result
     assert done.detail.startswith(detail)
+
+
+def test_an_exit_code_alone_delivers_nothing(tmp_path: Path, shipper: Callable[..., Shipper]) -> None:
+    """It may be that of another program."""
+    shipper(EXIT_DONE)
+    assert sync_journal(make(tmp_path, points=10)).result == "unfinished"
+
+
+def test_a_journal_that_is_removed_meanwhile_is_not_delivered(
+    tmp_path: Path, shipper: Callable[..., Shipper]
+) -> None:
+    """What was in it is lost."""
+    journal = make(tmp_path, points=10)
+    shipper(EXIT_UNFINISHED, journal.remove)
+    done = sync_journal(journal)
+    assert (done.result, "was removed before" in done.detail) == ("unfinished", True)
 
 
 def test_an_error_seen_on_the_way_is_remembered(tmp_path: Path, shipper: Callable[..., Shipper]) -> None:

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from trackside.announce import announce
 from trackside.errors import TrackingError
+from trackside.exit_hold import in_container
 from trackside.journal.cursor import delivered_points, load_cursor
 from trackside.journal.outbox import Outbox
-from trackside.shipper.process import LINGER
+from trackside.last_words import AtWork, describe_delivery, describe_offline, describe_rest
+from trackside.shipper.lock import is_locked
 
 if TYPE_CHECKING:
     from trackside.journal.directory import JournalDirectory
@@ -64,6 +66,8 @@ class Delivery:
         self._shipper = shipper
         self._watching = threading.Lock()
         self._info: RunInfo | None = None
+        self.told: str | None = None
+        """The status that MLflow shows since the end, as far as this attempt has set it."""
         self.online = meta.mode == "online"
 
     def counts(self) -> Counts:
@@ -120,7 +124,7 @@ class Delivery:
         silence = f"no answer in {waited}" if self._shipper.is_ready else f"no shipper at work after {waited}"
         reason = (state and state.error) or silence
         logger.warning(
-            "MLflow at %s has not answered yet (%s); training goes on, metrics are kept in %s "
+            "MLflow at %s has not opened the run yet (%s); training goes on, metrics are kept in %s "
             "and are delivered when it does (see %s)",
             self._meta.target.tracking_uri,
             reason,
@@ -154,7 +158,7 @@ class Delivery:
         self._shipper.nudge()
         state = self._shipper.wait_for(lambda state: self._acknowledged(wanted, state), timeout)
         self._shipper.log_notices(self._shipper.state())
-        return state is not None and not any(lane.refused for lane in state.lanes.values())
+        return state is not None and not _refuses(state)
 
     def _acknowledged(self, seq: int, state: State) -> bool:
         """Whether every destination that still takes something has everything up to record ``seq``."""
@@ -168,12 +172,13 @@ class Delivery:
         """Wait until the status is set behind everything emitted, and say what is still on its way if not.
 
         Waits for :attr:`Settings.exit_timeout` while there is progress, and :data:`NO_PROGRESS` seconds
-        without any while a server fails: one that is down does not hold up the end of the program.
+        without any while a server fails: one that is down does not hold up the end of the program. False,
+        too, when a destination has refused for good.
         """
         if not self.online:
-            if not self._settings.quiet:
-                announce(f"offline: the run is kept in {self._journal.path}; `trackside sync` delivers it")
+            self._say_offline()
             return False
+        began = time.monotonic()
         self._shipper.nudge()
         wanted = self._writer.last_seq
         stall = _Stall(NO_PROGRESS)
@@ -186,20 +191,34 @@ class Delivery:
         if state is None:  # held up for seconds (a stopped process), we find that it has tidied up and left
             delivered = self._shipper.is_done()
         else:
-            delivered = self._is_over(wanted, state) and state.phase != "refused"
+            delivered = self._is_over(wanted, state) and not _refuses(state)
+        self._learn_status(last, delivered=delivered)
         files = Outbox(self._journal.path).pending()
         if not delivered:
-            self._warn_of_rest(last)
+            self._warn_of_rest(last, wanted, waited=time.monotonic() - began)
         elif files:
             self._warn_of_files([path.name for path in files], last)
         return delivered and not files
 
+    def _say_offline(self) -> None:
+        if not self._journal.meta.exists():
+            self._warn_of_loss()
+        elif not self._settings.quiet:
+            announce(describe_offline(self._journal.path, self._writer.scoreboard.dropped_points))
+
+    def _learn_status(self, state: State | None, *, delivered: bool) -> None:
+        """Remember what MLflow was told, if this attempt is the one to tell it."""
+        lane = None if state is None else state.lanes.get("mlflow")
+        if state is not None and (delivered or (lane is not None and lane.finished)):
+            self.told = state.status if state.ownership in {"", "held"} else None
+
     def _is_over(self, wanted: int, state: State) -> bool:
         """Whether there is nothing more to wait for, be it good or bad."""
-        if state.phase in {"done", "refused", "artifacts"}:
+        if state.phase in {"done", "refused"}:
             return True
         files_fail = state.artifacts_error is not None or not Outbox(self._journal.path).pending()
-        return state.status is not None and self._acknowledged(wanted, state) and files_fail
+        over = state.phase == "artifacts" or (state.status is not None and files_fail)
+        return over and self._acknowledged(wanted, state)
 
     def _progress(self, wanted: int, state: State) -> tuple[object, bool]:
         """How far the delivery is, and whether what is left of it fails at the moment."""
@@ -211,13 +230,9 @@ class Delivery:
         mark = (state.status, *((cursor.position.seq, cursor.configs) for cursor in reached.values()))
         return mark, failing  # with nothing lagging, only files are left
 
-    def _warn_of_rest(self, state: State | None) -> None:
+    def _warn_of_rest(self, state: State | None, wanted: int, *, waited: float) -> None:
         if self._shipper.is_removed():
-            logger.warning(
-                "the journal %s was removed before everything in it was delivered: "
-                "what is missing in the run is lost",
-                self._journal.path,
-            )
+            self._warn_of_loss()
             return
         if self._shipper.gave_up is not None:
             logger.warning(
@@ -226,14 +241,21 @@ class Delivery:
                 self._journal.path,
             )
             return
-        errors = [] if state is None else [lane.refused or lane.error for lane in state.lanes.values()]
-        reason = next((error for error in errors if error), None) or (state and state.error)
+        names = {name: self._label(name) for name in self._meta.destination_names}
+        cursors = {name: load_cursor(self._journal.cursor(name)) for name in names}
+        lacking = [name for name, cursor in cursors.items() if not cursor.has(wanted)]
         logger.warning(
-            "MLflow at %s has not taken everything yet (%s); what is left is kept in %s. %s",
-            self._meta.target.tracking_uri,
-            reason or f"it takes longer than {self._settings.exit_timeout:g} s",
+            "%s; what is left is kept in %s. %s",
+            describe_rest(state, lacking, names, waited=waited, at_work=self._at_work()),
             self._journal.path,
             self._how_it_goes_out(state),
+        )
+
+    def _warn_of_loss(self) -> None:
+        logger.warning(
+            "the journal %s was removed before everything in it was delivered: what is missing in the run "
+            "is lost",
+            self._journal.path,
         )
 
     def _warn_of_files(self, names: list[str], state: State | None) -> None:
@@ -247,12 +269,17 @@ class Delivery:
 
     def _how_it_goes_out(self, state: State | None) -> str:
         refused = state is not None and state.phase == "refused"
-        if refused or not self._shipper.is_running():
-            return "`trackside sync` delivers it" + (" once the cause is mended." if refused else ".")
-        return (
-            f"The shipper (process {self._shipper.pid}) keeps trying for up to {LINGER / 60:.0f} minutes; "
-            "after that, `trackside sync` delivers it."
-        )
+        at_work = self._at_work()
+        return describe_delivery(at_work, self._shipper.pid, refused=refused, in_container=in_container())
+
+    def _at_work(self) -> AtWork:
+        """Who ships the journal now."""
+        if self._shipper.is_running():
+            return "ours" if self._shipper.is_ready else "starting"
+        return "another" if is_locked(self._journal.lock) else "none"
+
+    def _label(self, name: str) -> str:
+        return f"MLflow at {self._meta.target.tracking_uri}" if name == "mlflow" else f"destination {name}"
 
     def wait_before_death(self) -> None:
         """A terminate signal is about to end this process; in a container the shipper ends with it."""
@@ -271,6 +298,10 @@ class Delivery:
             self._shipper.wait_for(
                 lambda state: state.phase in {"done", "refused", "artifacts"}, CONCLUDE_TIMEOUT
             )
+
+
+def _refuses(state: State) -> bool:
+    return state.phase == "refused" or any(lane.refused for lane in state.lanes.values())
 
 
 class _Stall:

@@ -321,7 +321,7 @@ class Run:
         self._delivered = self._delivery.wait_for_end()
         self._delivery.run_info(wait=False)
         # An exception on its way may yet make it FAILED: the exit says how that came out.
-        self._announce_end(self.status, certain=self._delivered and self._open_end is None)
+        self._announce_end(self.status, certain=self._open_end is None)
         self._final_counts = self._delivery.counts()  # the journal goes once the shipper is released
         if self._open_end is None:
             self._let_shipper_go()
@@ -465,13 +465,15 @@ class Run:
             announce(what.format(info.name or info.run_id) + f". {look}")
 
     def _announce_end(self, status: RunStatus, *, certain: bool) -> None:
-        """Tell the user how the run ended, if that is ``certain``, and this process decides it.
+        """Tell the user how the run ended, if that is ``certain``, and MLflow was told so by this attempt.
 
-        Otherwise the run's page may show another status, now or later.
+        Otherwise the run's page may show another status, now or later. It may be worse than ours: another
+        rank may have crashed.
         """
-        info = self._delivery.run_info(wait=False)
-        owned = info is None or not info.joined
-        self._announce(f"run {{}} is {status}" if certain and owned else "logged run {}")
+        told = self._delivery.told
+        worse = told is not None and told != "FINISHED"
+        known = certain and told is not None
+        self._announce(f"run {{}} is {told if worse else status}" if known else "logged run {}")
 
     def _page(self, info: RunInfo | None) -> str:
         if info is None:
@@ -523,7 +525,7 @@ class Run:
             self._hold_exit()
         # `raise SystemExit(3)` looks like a return until after this: promise nothing of it.
         known = status != "FINISHED" or self._hooks.knows_exit_code
-        self._announce_end(status, certain=delivered and known)
+        self._announce_end(status, certain=known)
 
     def _last_step_before(self) -> int | None:
         """The last step of the attempts before this one; None in a new run."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -78,8 +79,33 @@ class JournalReport(msgspec.Struct, frozen=True):
 
 
 def journals_in(directory: Path) -> list[JournalDirectory]:
-    """The journals in ``directory``, oldest first; empty when there is no such directory."""
-    return [JournalDirectory(path.parent) for path in sorted(directory.glob("*/meta.json"))]
+    """The journals in ``directory``, oldest first; empty when there is no such directory.
+
+    Those that may not be read are among them: only a report can say so. Raises ``OSError`` for a directory
+    that may not be read itself.
+    """
+    try:
+        names = sorted(os.listdir(directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [JournalDirectory(directory / name) for name in names if _is_there(directory / name / "meta.json")]
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # somebody else's, or a loop of links
+        return True
+    return True
+
+
+def _readable_in(directory: Path) -> list[JournalDirectory]:
+    try:
+        return journals_in(directory)
+    except OSError:
+        return []
 
 
 def report(journal: JournalDirectory) -> JournalReport | None:
@@ -155,9 +181,16 @@ def _unknown(journal: JournalDirectory, condition: str, error: str) -> JournalRe
         pending=0,
         dropped=0,
         rejected=0,
-        age_seconds=max(0.0, time.time() - last_sign_ms(journal) / 1000),
+        age_seconds=max(0.0, time.time() - _last_sign(journal)),
         error=error,
     )
+
+
+def _last_sign(journal: JournalDirectory) -> float:
+    try:
+        return last_sign_ms(journal) / 1000
+    except OSError:  # it may not be read
+        return journal.path.stat().st_mtime
 
 
 def not_regular(names: list[str]) -> str:
@@ -175,7 +208,7 @@ def owner_has_ended(journal: JournalDirectory, meta: Meta) -> bool:
 
 def living_runs(directory: Path) -> set[str]:
     """Ids of the runs whose training process lives, as far as the journals in ``directory`` tell."""
-    reports = [report(journal) for journal in journals_in(directory)]
+    reports = [report(journal) for journal in _readable_in(directory)]
     return {r.run_id for r in reports if r is not None and r.condition == "running" and r.run_id}
 
 
@@ -186,7 +219,7 @@ def leftovers_of(directory: Path, sidecar: str | None, tracking_uri: str) -> lis
     resumed here.
     """
     found = []
-    for journal in journals_in(directory) if sidecar is not None else []:
+    for journal in _readable_in(directory) if sidecar is not None else []:
         meta = read_json(journal.meta, Meta)
         if meta is None:
             _say_unused(journal)

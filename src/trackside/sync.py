@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from trackside.destinations.mlflow_address import is_server
 from trackside.destinations.mlflow_credentials import origin_of
-from trackside.journal.cursor import load_cursor
+from trackside.journal.cursor import delivered_points, load_cursor
 from trackside.journal.directory import JournalDirectory, read_json
 from trackside.journal.meta import Meta, State
-from trackside.journal.provenance import why_untrusted
+from trackside.journal.provenance import may_read, why_untrusted
 from trackside.journal.trust import is_vouched_for
 from trackside.redaction import with_credentials
 from trackside.shipper.fork_server import ForkServer
@@ -36,7 +36,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Result: TypeAlias = Literal[
-    "delivered", "running", "busy", "refused", "artifacts wait", "unfinished", "unreadable", "untrusted"
+    "delivered",
+    "gone",
+    "running",
+    "busy",
+    "refused",
+    "artifacts wait",
+    "unfinished",
+    "unreadable",
+    "untrusted",
 ]
 
 POLL = 0.1
@@ -65,7 +73,7 @@ class ShipperHandle(Protocol):
 
 @dataclass(frozen=True)
 class Synced:
-    """What became of one journal. ``delivered`` is the only good end."""
+    """What became of one journal. ``delivered`` is the only good end; ``gone``: nothing is known of it."""
 
     journal: Path
     result: Result
@@ -93,6 +101,8 @@ def sync_journal(
     left = _left_alone(journal, meta)
     if left is not None or meta is None:
         return left or Synced(journal.path, "unreadable", "meta.json is missing or of another version")
+    if not _is_writable(journal.path):
+        return Synced(journal.path, "unfinished", "it is read-only: what is delivered can't be noted in it")
     granted = [*_granted(journal, meta, tracking_uri), *imports(importable)]
     try:
         process = (start or spawn)(
@@ -111,6 +121,8 @@ def _left_alone(journal: JournalDirectory, meta: Meta | None) -> Synced | None:
     reason = why_untrusted(journal)
     if reason is not None:
         advice = f"name it to see what it would do: trackside sync {journal.path}"
+        if not may_read(journal.path):
+            advice = "you may not read it: only its owner can deliver it"
         return Synced(journal.path, "untrusted", f"{reason}; {advice}")
     unfit = journal.unfit_files()
     if unfit:
@@ -205,21 +217,38 @@ def _follow(
     except KeyboardInterrupt:
         process.terminate()
         raise
-    if process.returncode == EXIT_DONE:
-        on_progress(total, total)
-        left = f"; some were refused: see {journal.path}" if has_refused(journal, meta) else ""
-        return Synced(journal.path, "delivered", f"{total} points{left}")
-    if process.returncode == EXIT_LOCKED or not journal.path.exists():
+    if process.returncode == EXIT_LOCKED:
         return _left_to_another(journal)
     state = read_json(journal.state, State)
+    if process.returncode == EXIT_DONE and (not journal.meta.exists() or _is_done(state)):
+        on_progress(total, total)
+        return Synced(journal.path, "delivered", _delivered(journal, meta, total))
+    if not journal.meta.exists():
+        lost = "the journal was removed before its shipper said that everything is delivered"
+        return Synced(journal.path, "unfinished", lost)
     detail = (state.error if state is not None else None) or error or f"see {journal.log}"
     results: dict[str, Result] = {"refused": "refused", "artifacts": "artifacts wait"}
     return Synced(journal.path, results.get(state.phase if state else "", "unfinished"), detail)
 
 
+def _is_writable(path: Path) -> bool:
+    return os.access(path, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _is_done(state: State | None) -> bool:
+    return state is not None and state.phase == "done"
+
+
+def _delivered(journal: JournalDirectory, meta: Meta, total: int) -> str:
+    if not has_refused(journal, meta):
+        return f"{total} points"
+    shipped, _ = delivered_points([load_cursor(path) for path in journal.cursors()])
+    return f"{shipped} points; some were refused: see {journal.path}"
+
+
 def _left_to_another(journal: JournalDirectory) -> Synced:
     if not journal.meta.exists():
-        return Synced(journal.path, "delivered", "by another shipper, just now")
+        return Synced(journal.path, "gone", "another shipper has delivered it, or somebody removed it")
     error = failing_with(journal)
     if error is not None:
         return Synced(journal.path, "unfinished", f"another shipper keeps it and fails: {error}")

@@ -80,7 +80,7 @@ def test_a_server_that_is_down_at_the_start_and_up_later(
     )
     training.wait_to_be_asked("server")
     assert 1 <= training.said["start"] < 8
-    assert training.text.count("has not answered yet") == 1
+    assert training.text.count("has not opened the run yet") == 1
     proxy.heal()
     training.go("server")
     assert training.end() == 0, training.text

@@ -146,9 +146,10 @@ def _numbers(step: Step) -> str:
 def _report(run: Run, counter: PointCounter) -> None:
     """Say what became of the points, and how to look at them."""
     counts = run.counts
+    waiting = counter.points - sum(counts)
     rows = {
         "run": run.run_id or "has no id yet",
-        "status": run.status,
+        "status": f"{run.status}, not delivered yet" if waiting else run.status,
         "emitted": f"{counter.points} points",
         "shipped": f"{counts.shipped}",
         "rejected": f"{counts.rejected}",
@@ -158,8 +159,10 @@ def _report(run: Run, counter: PointCounter) -> None:
     for name, value in rows.items():
         click.echo(f"{name:<10}{one_line(value)}")
     click.echo()
-    waiting = counter.points - sum(counts)
-    if waiting:
+    if waiting and not run.journal.meta.exists():
+        place = one_line(str(run.journal.path))
+        click.echo(f"{waiting} points are lost: {place} was removed before they were delivered")
+    elif waiting:
         click.echo(f"{waiting} points are kept in {one_line(str(run.journal.path))}")
         click.echo("`trackside sync` delivers them")
     else:

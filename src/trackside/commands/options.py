@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from trackside.journal.directory import JournalDirectory
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -43,7 +47,11 @@ def existing_directory(given: Path | None) -> Path | None:
     from trackside.settings import read_environment
 
     where = (given or read_environment().directory).absolute()
-    if where.is_dir():
+    try:
+        is_there = where.is_dir()
+    except OSError as error:
+        raise _unreadable(where, error) from error
+    if is_there:
         return where
     if where.exists():
         msg = f"{where} is not a folder"
@@ -55,3 +63,19 @@ def existing_directory(given: Path | None) -> Path | None:
         "or run this where the training ran"
     )
     raise click.UsageError(msg)
+
+
+def journals_lying_in(directory: Path | None) -> list[JournalDirectory]:
+    """The journals in ``directory``. One that may not be read must not look like an empty one."""
+    from trackside.survey import journals_in
+
+    try:
+        return [] if directory is None else journals_in(directory)
+    except OSError as error:
+        assert directory is not None  # noqa: S101 - else nothing was read
+        raise _unreadable(directory, error) from error
+
+
+def _unreadable(directory: Path, error: OSError) -> click.ClickException:
+    reason = error.strerror or str(error)
+    return click.ClickException(f"{directory} can't be read ({reason}): run this as the user who trained")

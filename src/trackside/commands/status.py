@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trackside.commands.options import directory_option, existing_directory
+from trackside.commands.options import directory_option, existing_directory, journals_lying_in
 from trackside.text import format_duration, one_line, shorten
 
 if TYPE_CHECKING:
@@ -43,10 +43,10 @@ def status(ctx: click.Context, *, as_json: bool, directory: Path | None) -> None
     waits for `trackside sync`, can't be read or holds points that no server would take. "artifacts wait":
     metrics and status are delivered, and files wait to be uploaded.
     """
-    from trackside.survey import journals_in, report
+    from trackside.survey import report
 
     where = existing_directory(directory)
-    lying = [] if where is None else journals_in(where)
+    lying = journals_lying_in(where)
     reports = [found for journal in lying if (found := report(journal)) is not None]
     if as_json:
         import msgspec
@@ -57,7 +57,8 @@ def status(ctx: click.Context, *, as_json: bool, directory: Path | None) -> None
         _print_table(reports)
     else:
         place = f"in {where}" if where is not None else f"here: {Path.cwd()} has no folder .trackside"
-        click.echo(f"no journals {one_line(place)}. Nothing waits for delivery.")
+        there = "here" if where is None else "there"
+        click.echo(f"no journals {one_line(place)}. Nothing waits for delivery {there}.")
     ctx.exit(int(any(r.condition not in {"running", "shipping"} for r in reports)))
 
 

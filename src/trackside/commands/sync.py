@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trackside.commands.options import Duration, directory_option, existing_directory
+from trackside.commands.options import Duration, directory_option, existing_directory, journals_lying_in
 from trackside.text import one_line
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def sync(
     from trackside.journal.directory import JournalDirectory
     from trackside.journal.family import parents_first
 
-    found = [JournalDirectory(path) for path in journals] or _lying_in(existing_directory(directory))
+    found = [JournalDirectory(path) for path in journals] or journals_lying_in(existing_directory(directory))
     if not found:
         click.echo("nothing to deliver")
         return
@@ -90,13 +90,7 @@ def sync(
         detail = f" ({one.detail})" if one.detail else ""
         click.echo(one_line(f"{one.journal.name}: {one.result}{detail}"))
     left_alone = {"running", "busy"} if not journals else set()
-    ctx.exit(int(any(one.result not in {"delivered", *left_alone} for one in results)))
-
-
-def _lying_in(directory: Path | None) -> list[JournalDirectory]:
-    from trackside.survey import journals_in
-
-    return [] if directory is None else journals_in(directory)
+    ctx.exit(int(any(one.result not in {"delivered", "gone", *left_alone} for one in results)))
 
 
 def _ask(

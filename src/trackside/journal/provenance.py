@@ -67,9 +67,16 @@ def why_untrusted(journal: JournalDirectory) -> str | None:
 
 def advice(journal: JournalDirectory, reason: str) -> str:
     """Say that ``journal`` is not used, why, and what to do."""
+    if not may_read(journal.path):
+        return f"not used, because {reason}. You may not read it: only its owner can deliver it"
     if WRITABLE in reason:
         return f"not used, because {reason}. If nobody else did, run: chmod -R go-w {journal.path}"
     return f"not used, because {reason}. To see what is in it, and deliver it: trackside sync {journal.path}"
+
+
+def may_read(path: Path) -> bool:
+    """Whether this process may look into the folder ``path``."""
+    return os.access(path, os.R_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _entries(folder: Path) -> list[Path]:

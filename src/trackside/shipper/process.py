@@ -233,7 +233,7 @@ class ShipperProcess:
             logger.warning("%s: what was not delivered is lost", reason)
             return
         logger.warning(
-            "%s: training goes on and metrics are kept in %s; deliver them with `trackside sync` (log: %s)",
+            "%s: metrics are kept in %s; deliver them with `trackside sync` (log: %s)",
             reason,
             self._journal.path,
             self._journal.log,
