@@ -129,8 +129,6 @@ def test_a_training_beside_planted_journals(tmp_path: Path, server: Recorder) ->
         claims: dict[str, Any] = {"target": target, "destinations": [destination]}
         planted.append(plant(root, name, working_directory=str(tmp_path), **claims))
     before = files_in(root)
-    for path in [path for folder in planted for path in (*folder.iterdir(), folder)]:
-        os.utime(path, (0, 0))  # no sign of life: the attempt is over
     (tmp_path / "train.py").write_text(TRAIN)
     done = run(tmp_path, "train.py", MLFLOW_TRACKING_URI=uri, MLFLOW_TRACKING_TOKEN=TOKEN)
     assert done.stdout == "FINISHED 1\n", done.stderr
@@ -142,8 +140,11 @@ def test_a_training_beside_planted_journals(tmp_path: Path, server: Recorder) ->
         assert f"{folder} is not used, because it was copied here, or somebody else made it" in done.stderr
 
 
-def test_a_destination_of_ones_own_and_a_copied_journal(tmp_path: Path) -> None:
-    """``sync`` imports a dotted name only if told to, and delivers a copy only if told to trust it."""
+def test_a_destination_of_ones_own_and_a_copied_journal(tmp_path: Path, server: Recorder) -> None:
+    """``sync`` imports a dotted name only if told to, and delivers a copy only if told to trust it.
+
+    Trust is not enough for an address in somebody else's journal to be sent the user's token.
+    """
     (tmp_path / "own_destination.py").write_text(OWN_DESTINATION)
     (tmp_path / "train.py").write_text(OFFLINE)
     other_rank = {"RANK": "1", "WORLD_SIZE": "2", "PYTHONPATH": str(tmp_path)}  # no MLflow run: quick
@@ -155,7 +156,8 @@ def test_a_destination_of_ones_own_and_a_copied_journal(tmp_path: Path) -> None:
     before = files_in(copy)
 
     def sync(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return run(tmp_path, "-m", "trackside", "sync", *arguments, PYTHONPATH=str(tmp_path))
+        environment = {"PYTHONPATH": str(tmp_path), "MLFLOW_TRACKING_TOKEN": TOKEN}
+        return run(tmp_path, "-m", "trackside", "sync", *arguments, **environment)
 
     refused = sync(str(copy))
     assert refused.returncode == 1
@@ -165,8 +167,16 @@ def test_a_destination_of_ones_own_and_a_copied_journal(tmp_path: Path) -> None:
     assert files_in(copy) == before
     assert not (tmp_path / "own.txt").exists()
 
-    allowed = sync("--trust", "--allow-import", "own_destination:Own", str(journal), str(copy))
-    assert allowed.returncode == 0, allowed.stdout
+    planted = plant(tmp_path, target={"tracking_uri": server.address})
+    options = ("--trust", "--allow-import", "own_destination:Own", "--give-up-after", "1")
+    allowed = sync(*options, str(journal), str(copy), str(planted))
+    assert [line.split(" (")[0].split(": ")[1] for line in allowed.stdout.splitlines()][:2] == [
+        "delivered",
+        "delivered",
+    ], allowed.stdout
+    assert server.seen, "the planted journal was tried"
+    assert set(server.seen) == {None}
+    assert allowed.stderr.count("Your credentials are not sent there.") == 1
     assert allowed.stderr.count("It imports own_destination:Own") == 1, "of the copy only"
     assert (tmp_path / "own.txt").read_text() == "written"
     assert (tmp_path / "metrics.jsonl").read_text().count('"loss": 1.0') == 2
