@@ -356,9 +356,11 @@ def test_trust_is_for_named_journals(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_an_address_in_a_journal_is_shown_masked(tmp_path: Path) -> None:
-    """What ``sync`` shows before it asks passes the same masking as everything else."""
-    planted = plant(tmp_path, target={"tracking_uri": "http://me:hunter22@host"})
+    """What ``sync`` shows before it asks is masked like everything else, and does nothing to the terminal."""
+    owner = {"host": "\x1b[2Jclean\nx", "pid": 1, "started": 0.0, "boot_id": "b"}
+    planted = plant(tmp_path, target={"tracking_uri": "http://me:hunter22@host"}, owner=owner)
     result = CliRunner().invoke(main, ["sync", str(planted)])
+    assert "It says that process 1 on \\x1b[2Jclean\\nx made it." in result.output
     assert "MLflow at http://" in result.output
     assert "hunter22" not in result.output
     assert "Your credentials are not sent there." in result.output

@@ -111,7 +111,7 @@ def _ask(
     told = [] if meta is None else effects(journal, meta, tracking_uri=tracking_uri, importable=importable)
     links = [f"It holds {name}, which is not a file. Remove that first." for name in links_in(journal)]
     for line in (f"{journal.name} may be somebody else's work: {reason}.", *told, *links):
-        click.echo(line, err=True)
+        click.echo(one_line(line), err=True)
     wanted = trust or (not links and sys.stdin.isatty() and click.confirm("Deliver it?", err=True))
     if links or not wanted:
         withdraw(journal.path)
