@@ -243,7 +243,7 @@ def test_no_room_at_the_start_is_an_error_that_names_the_way_out(
     """A journal that can't even be begun is a JournalError that says which variable to set."""
     journal = new_journal(tmp_path)
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, call, full)
