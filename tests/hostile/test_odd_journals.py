@@ -133,6 +133,22 @@ def test_start_looks_past_odd_journals(root: Path) -> None:
     assert root / "m fine" in leftovers_of(root, "/checkpoints", "sqlite:///nowhere.db")
 
 
+def test_what_is_asked_about_a_journal_of_others_acts_on_no_terminal(tmp_path: Path, private: None) -> None:
+    """Whoever made the journal can't forge or hide a line of what ``sync`` says it would do."""
+    spec = DestinationSpec("jsonl", "jsonl", {"path": EVIL})
+    target = Target("http://x/" + EVIL, EVIL, sidecar="/c/" + EVIL)
+    journal = make(tmp_path, "one", folder=1, target=target, destinations=(spec,), mlflow=True)
+    (journal.path / "artifacts").mkdir()
+    (journal.path / "artifacts" / EVIL.replace("/", "")).touch()
+    command = [sys.executable, "-m", "trackside", "sync", str(journal.path)]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=False)
+    assert done.returncode == 1
+    assert "may be somebody else's work" in done.stderr
+    assert "owned" in done.stderr
+    assert not [c for c in done.stdout + done.stderr if not c.isprintable() and c != "\n"]
+    assert "\nforged" not in done.stderr
+
+
 def test_a_cursor_that_cannot_be_is_none(tmp_path: Path, private: None) -> None:
     """A place before the journal's beginning, or beyond any count, is taken for no cursor at all."""
     journal = make(tmp_path, "one")

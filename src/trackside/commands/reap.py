@@ -60,7 +60,9 @@ def reap(ctx: click.Context, *, older_than: float, dry_run: bool, tracking_uri: 
         try:
             closed = close_run(client, stale)
             click.echo(
-                f"closed {label}" if closed else f"left alone {stale.run_id}: it has shown life, or ended"
+                f"closed {label}"
+                if closed
+                else f"left alone {one_line(stale.run_id)}: it has shown life, or ended"
             )
         except mlflow.MlflowException as error:
             failed = True
