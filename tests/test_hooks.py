@@ -8,6 +8,7 @@ import functools
 import gc
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from trackside.event_bus import Bus
 from trackside.events import LifecycleEvent, MetricsSample
 from trackside.hooks import ProcessHooks
 from trackside.shipper.wakeup import WakeupPipe, read_bytes
+from trackside.signal_chain import SignalLink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -662,3 +664,49 @@ def test_a_clean_end_tells_every_run() -> None:
 def test_an_uninstalled_hook_is_silent_at_the_exit() -> None:
     """One of two: the other still tells."""
     assert play("hooks[0].uninstall()") == (0, [["exited", None], ["b", "at exit"]])
+
+
+def test_runs_that_end_on_another_thread_leave_one_handler_and_one_pipe(heard: Heard, user_handler) -> None:
+    """Only the main thread can undo what it hooked, and it does so when it hooks in again."""
+    freed: list[int] = []
+    seen: list[int] = []
+    signal.signal(USR1, lambda number, _frame: seen.append(number))
+    before = signal.getsignal(USR1)
+    for number in range(2000):
+        ends = os.pipe()
+        os.set_blocking(ends[1], False)
+
+        def close(number: int = number, ends: tuple[int, int] = ends) -> None:
+            freed.append(number)
+            os.close(ends[0])
+            os.close(ends[1])
+
+        hooks = ProcessHooks(heard.bus, terminate_signals=(USR1,), wakeup_descriptor=ends[1])
+        hooks.install()
+        run_in_thread(hooks.uninstall)
+        hooks.when_wakeup_is_free(close)
+    assert freed == list(range(1999)), "all but the last, which the system may still write to"
+    signal.raise_signal(USR1)
+    assert seen == [USR1]
+    with ProcessHooks(heard.bus, terminate_signals=(USR1,)):
+        link = signal.getsignal(USR1)
+        assert isinstance(link, SignalLink)
+        assert link.previous is before
+    assert signal.getsignal(USR1) is before
+    assert freed == list(range(2000)), "the next run on the main thread has taken it back"
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_a_chain_of_any_length_is_walked(heard: Heard, user_handler) -> None:
+    """Many runs at once, each with a link: none is lost in a ``RecursionError``."""
+    noted: list[int] = []
+    all_hooks = [
+        ProcessHooks(heard.bus, terminate_signals=(USR1,), note_signal=lambda number, _: noted.append(number))
+        for _ in range(1100)
+    ]
+    signal.signal(USR1, lambda *_: None)
+    with contextlib.ExitStack() as stack:
+        for hooks in all_hooks:
+            stack.enter_context(hooks)
+        signal.raise_signal(USR1)
+    assert noted == [USR1] * 1100

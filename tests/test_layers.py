@@ -16,7 +16,9 @@ PURE = [
     "errors",
     "events",
     "journal/format",
+    "kept_events",
     "known_secrets",
+    "large_means",
     "names",
     "params",
     "protocols",
@@ -55,6 +57,7 @@ IMPURE = {
 ALLOWED = {
     "events": {"datetime", "time"},  # the default timestamp is the moment of the emit
     "known_secrets": {"os"},  # the environment, where the secrets are
+    "text": {"datetime"},  # a time that is given, as text: no clock is asked
     "params": {"os"},  # os.PathLike: a path in a config is written as its text
 }
 

@@ -457,7 +457,9 @@ class ProcessHooks:
         told()
 
     def _give_wakeup(self) -> None:
-        if self._let_go_of_wakeup():
+        owner = ProcessHooks._wakeup_owner
+        ended = self if owner is None or owner._active else owner  # noqa: SLF001 - our own kind
+        if ended._let_go_of_wakeup():  # noqa: SLF001 - our own kind
             for other in ProcessHooks._installed:
                 if ProcessHooks._wakeup_owner is None:
                     other._take_wakeup()  # noqa: SLF001 - our own kind
