@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from tests.faults.proxy import free_port
 
 if TYPE_CHECKING:
@@ -67,6 +69,20 @@ class PostgresServer:
         if self._running:
             self._running = False
             self._run("pg_ctl", "-D", self._data, "-w", "-m", "immediate", "stop")
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Have the server and each connection's process stand still: nothing is answered, nothing closed."""
+        pid = int((self._data / "postmaster.pid").read_text().splitlines()[0])
+        postmaster = psutil.Process(pid)
+        processes = [postmaster, *postmaster.children(recursive=True)]
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.resume()
 
     def _run(self, program: str, *arguments: object) -> None:
         identity: dict[str, Any] = {}

@@ -12,6 +12,7 @@ from tests.faults.fake import until
 from tests.faults.postgres import PostgresServer, find_programs, postgres_server
 from tests.faults.training import Training
 from trackside.destinations.mlflow_tags import counts_in
+from trackside.shipper import calls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +55,24 @@ def test_a_database_restarted_midway(postgres: PostgresServer, journals: Path) -
     assert steps_of(client, rig.run_id) == once_each(10_000)
     assert not rig.journal.rejected.exists()
     assert counts_in(client.get_run(rig.run_id).data.tags)["shipped"] == 10000
+
+
+def test_a_database_that_stands_still(
+    postgres: PostgresServer, journals: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No error comes, ever: the lane is failing all the same, and delivers everything once it goes on."""
+    monkeypatch.setattr(calls, "DEADLINE", 2.0)
+    with delivery(journals, postgres.uri) as rig:
+        rig.lane.start()
+        until(lambda: rig.lane.opened, 120)
+        rig.emit(2_000)
+        until(lambda: rig.lane.cursor.shipped == 2000, 60)
+        with postgres.stopped():
+            rig.emit(2_000, start=2_000)
+            until(lambda: "no answer for more than 2 s" in (rig.lane.failing or ""), 60)
+        rig.finish()
+        assert rig.lane.failing is None
+    assert steps_of(MlflowClient(postgres.uri), rig.run_id) == once_each(4_000)
 
 
 def test_a_database_that_is_away_at_the_start(postgres: PostgresServer, tmp_path: Path) -> None:

@@ -6,20 +6,31 @@ shipper, and importing MLflow costs more than all of it.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
-from tests.faults.fake import until
-from trackside.journal.directory import JournalDirectory, read_json
-from trackside.journal.meta import State
+import pytest
+
+from tests.faults.fake import FakeDestination, until
+from trackside.destinations import registry
+from trackside.destinations.context import DestinationContext
+from trackside.errors import RefusedError
+from trackside.journal.directory import JournalDirectory, create_directory, read_json
+from trackside.journal.meta import Meta, State, Target, this_process
+from trackside.shipper import __main__ as shipper_main
+from trackside.shipper import readable
+from trackside.shipper.readable import require_readable
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from trackside.protocols import Destination
 
 MISHAPS = '''
 import os, resource, threading, time
@@ -143,6 +154,7 @@ def play(directory: Path, script: str) -> subprocess.CompletedProcess[str]:
             "RANK": "1",
             "TRACKSIDE_DIR": str(directory / "journals"),
             "TRACKSIDE_EXIT_TIMEOUT": "2" if script is HANGS else "60",
+            "PYTHONWARNINGS": "error",
         },
         capture_output=True,
         text=True,
@@ -159,7 +171,8 @@ def steps_in(path: Path) -> list[int]:
 def test_errors_and_outages_of_the_system_are_survived(tmp_path: Path) -> None:
     """No descriptor for half a second, no thread for two, and an odd error from every call of a worker.
 
-    One shipper meets them all, and delivers every point once.
+    And each warning is an error in the training process. One shipper meets them all, and delivers every
+    point once.
     """
     done = play(tmp_path, MANY)
     assert done.stdout.splitlines() == ["True", "Counts(shipped=400, rejected=0, dropped=0)"], done.stderr
@@ -167,6 +180,46 @@ def test_errors_and_outages_of_the_system_are_survived(tmp_path: Path) -> None:
     assert steps_in(tmp_path / "beside.jsonl") == list(range(400))
     assert "died" not in done.stderr
     until(lambda: not list((tmp_path / "journals").glob("*/meta.json")))
+
+
+def test_what_cannot_be_read_now_is_not_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the state the shipper would make a second run; it ends instead, and is started again."""
+    journal = create_directory(tmp_path, "unreadable")
+    require_readable(journal)
+    for path in (journal.meta, journal.state, journal.cursor("mlflow")):
+        path.write_text("{}")
+    require_readable(journal)
+
+    def open_own(path: Path, _flags: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
+
+    monkeypatch.setattr(readable, "open_own", open_own)
+    with pytest.raises(OSError, match="Too many open files"):
+        require_readable(journal)
+
+
+def test_a_destination_that_the_system_kept_from_being_made_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No descriptor while its module is imported is no reason to do without it."""
+    made = FakeDestination()
+    answers: list[Any] = [OSError(errno.EMFILE, "Too many open files"), MemoryError(), made]
+
+    def make(*_: object, **__: object) -> Destination:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return cast("Destination", answer)
+
+    monkeypatch.setattr(registry, "make", make)
+    monkeypatch.setattr(shipper_main, "MAKE_PAUSES", (0.0, 0.0))
+    meta = Meta("id", this_process(), Target("sqlite://"), 0, "/", 1)
+    context = DestinationContext("fake", meta, tmp_path)
+    assert shipper_main._make("fake", context, {}, ()) is made
+    answers[:] = [OSError(errno.EMFILE, "Too many open files")] * 3
+    hopeless = shipper_main._make("fake", context, {}, ())
+    with pytest.raises(RefusedError, match="Too many open files"):
+        hopeless.open()
 
 
 def test_a_shipper_leaves_though_its_worker_hangs(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from trackside.journal import cursor as cursor_module
 from trackside.journal.cursor import Cursor, load_cursor, save_cursor
 from trackside.journal.reader import Position
 
-numbers = st.integers(0, 2**63 - 1)
+numbers = st.integers(0, 2**62 - 1)
 
 
 @given(

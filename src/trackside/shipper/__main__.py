@@ -11,6 +11,7 @@ import io
 import logging
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from trackside import lossless_json
@@ -26,6 +27,7 @@ from trackside.journal.progress import Progress
 from trackside.journal.provenance import why_suspicious
 from trackside.journal.trust import settle, vouch_for
 from trackside.shipper import grants
+from trackside.shipper.calls import describe
 from trackside.shipper.channel import LOCKED, READY, Line
 from trackside.shipper.earlier import EarlierAttempts
 from trackside.shipper.ending import end_in_any_case, end_now
@@ -33,6 +35,7 @@ from trackside.shipper.lock import JournalLock
 from trackside.shipper.loop import EXIT_LOCKED, EXIT_REFUSED, EXIT_UNFINISHED, Shipper
 from trackside.shipper.masked import mask_output
 from trackside.shipper.process import LINGER
+from trackside.shipper.readable import require_readable
 from trackside.shipper.signals import ignore_foreign_signals
 from trackside.shipper.spawn import SECRETS, TRACKING_URI
 from trackside.shipper.watch import DeathWatch
@@ -44,6 +47,9 @@ if TYPE_CHECKING:
 
 LOCK_PATIENCE = 0.5
 """Seconds: for somebody who only asks whether there is a shipper."""
+
+MAKE_PAUSES = (0.5, 1.0, 2.0)
+"""Seconds before a destination that the system's trouble kept from being made is tried again."""
 
 logger = logging.getLogger("trackside.shipper")
 
@@ -84,6 +90,7 @@ def ship(arguments: list[str] | None = None) -> int:
         if line is not None:
             line.send(LOCKED)
         return EXIT_LOCKED
+    require_readable(journal)
     meta = read_json(journal.meta, Meta)
     if meta is None:
         logger.error("%s is no journal this version can read", journal.path)
@@ -171,11 +178,19 @@ def make_destinations(
 def _make(
     kind: str, context: DestinationContext, options: dict[str, Any], importable: Sequence[str]
 ) -> Destination:
-    try:
-        return registry.make(kind, context, options, importable=importable)
-    except Exception as error:  # start() has checked it, but `sync` may run in another environment
-        logger.exception("%s: it can't be used", context.name)
-        return UnusableDestination(context.name, f"{type(error).__name__}: {error}")
+    reason = ""
+    for pause in (*MAKE_PAUSES, None):
+        try:
+            return registry.make(kind, context, options, importable=importable)
+        except (OSError, MemoryError) as error:  # no descriptor while it is imported, for one
+            reason = describe(error)
+        except Exception as error:  # start() has checked it, but `sync` may run in another environment
+            logger.exception("%s: it can't be used", context.name)
+            return UnusableDestination(context.name, describe(error))
+        logger.warning("%s: it can't be made yet: %s", context.name, reason)
+        if pause is not None:
+            time.sleep(pause)
+    return UnusableDestination(context.name, reason)
 
 
 def _lock(journal: JournalDirectory, lock: JournalLock) -> bool:
