@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
@@ -80,9 +81,8 @@ def test_a_run_that_fell_silent_is_closed(store: Store) -> None:
     assert "on vanished, silent for 2h" in output
     run = store.get(stale[0])
     assert abs(run.info.end_time / 1000 - (time.time() - 2 * HOUR)) < 60
-    assert run.data.tags["trackside.end.reason"] == (
-        "machine vanished vanished: no heartbeat for 2h (reaped)"
-    )
+    reason = run.data.tags["trackside.end.reason"]
+    assert re.fullmatch(r"machine vanished vanished: no heartbeat for 2h( \d+s)? \(reaped\)", reason), reason
     assert abs(float(run.data.tags["trackside.end.heartbeat_age_s"]) - 2 * HOUR) < 60
     assert reap() == (0, "no run has lost its heartbeat\n")
 

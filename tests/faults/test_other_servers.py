@@ -133,7 +133,7 @@ def test_an_artifact_store_out_of_reach(
     training.dismiss_shipper()
     code, told = command("status", "--dir", folder)
     assert (code, "artifacts wait" in told, "config.yaml" in told) == (1, True, True)
-    code, told = command("sync", "--dir", folder, "--give-up-after", "10")
+    code, told = command("sync", "--dir", folder, "--give-up-after", "20")
     assert (code, "artifacts wait" in told, "config.yaml" in told) == (1, True, True)
     assert "delivered" not in told
     proxy.heal()
