@@ -161,10 +161,18 @@ class Delivery:
         return state is not None and not _refuses(state)
 
     def _acknowledged(self, seq: int, state: State) -> bool:
-        """Whether every destination that still takes something has everything up to record ``seq``."""
+        """Whether every destination that still takes something has everything up to record ``seq``.
+
+        Where only the proof is missing, the shipper is asked for it.
+        """
         refusing = {name for name, lane in state.lanes.items() if lane.refused}
         names = [name for name in self._meta.destination_names if name not in refusing]
-        return all(load_cursor(self._journal.cursor(name)).has(seq) for name in names)
+        cursors = [load_cursor(self._journal.cursor(name)) for name in names]
+        if all(cursor.has(seq) for cursor in cursors):
+            return True
+        if all(cursor.acknowledges(seq) for cursor in cursors):
+            self._shipper.ask_for_proof(seq)
+        return False
 
     # Ending
 

@@ -105,11 +105,15 @@ class Probing(Protocol):
 class Proving(Protocol):
     """What a destination has, too, whose acknowledgement may come from somebody else: a proxy in between."""
 
+    @property
+    def needs_proof(self) -> bool:
+        """Whether anything was acknowledged since the last call of :meth:`prove` that it has to look up."""
+
     def prove(self) -> None:
         """Look whether all that was acknowledged since the last call is there.
 
         Raises :class:`trackside.errors.UnprovenError` if it is not: all of it is delivered again. Called
-        before a segment of the journal is deleted, and before the run's end is told.
+        before a segment of the journal is deleted, before the run's end is told, and when the trainer waits.
         """
 
 

@@ -249,9 +249,10 @@ class Run:
     # What a user calls
 
     def flush(self, timeout: float = 30.0) -> bool:
-        """Wait until every destination has acknowledged all that was emitted so far.
+        """Wait until every destination has all that was emitted so far.
 
-        True when they have; False after ``timeout`` seconds, offline, or when one of them refused for good.
+        A server's acknowledgement is only a claim, so the run is read once more. True when everything is
+        there; False after ``timeout`` seconds, offline, or when one of them refused for good.
         After :meth:`finish` it is what that found.
         """
         if not self._delivery.online or self._ended:

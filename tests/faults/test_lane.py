@@ -200,17 +200,20 @@ def test_a_call_past_its_deadline_fails(rig: Rig, monkeypatch: pytest.MonkeyPatc
 class Forgetful(FakeDestination):
     """Acknowledges what it loses; ``lossy`` while it does."""
 
-    lossy, lost = True, False
+    lossy, lost, needs_proof = True, False, False
+    refuted = 0
 
     def write_metrics(self, batch: Sequence[MetricsRecord]) -> None:
         super().write_metrics(batch)
+        self.needs_proof = True
         if self.lossy:
             self.points.clear()
             self.lost = True
 
     def prove(self) -> None:
-        lost, self.lost = self.lost, False
+        lost, self.lost, self.needs_proof = self.lost, False, False
         if lost:
+            self.refuted += 1
             raise UnprovenError("nothing is there")
 
 
@@ -229,6 +232,31 @@ def test_what_is_not_proven_is_delivered_again(tmp_path: Path) -> None:
     assert len(destination.points) == 200
     assert rig.lane.counts()["shipped"] == 200
     assert rig.lane.released > 1
+    rig.writer.close()
+
+
+def test_an_acknowledgement_is_a_claim_until_it_is_proven(tmp_path: Path) -> None:
+    """The cursor on disk tells the two apart, and whoever waits can ask for the proof."""
+    destination = Forgetful()
+    destination.lossy = False
+    rig = Rig(tmp_path, destination)
+    rig.emit(30)
+    last = rig.writer.last_seq
+    rig.lane.start()
+    path = rig.journal.cursor("fake")
+    until(lambda: load_cursor(path).acknowledges(last))
+    assert not load_cursor(path).has(last)
+    rig.lane.prove_now()
+    until(lambda: load_cursor(path).has(last))
+    destination.lossy = True
+    rig.emit(10)
+    until(lambda: load_cursor(path).acknowledges(last + 10))
+    rig.lane.prove_now()
+    until(lambda: destination.refuted > 0)
+    assert not load_cursor(path).has(last + 10)
+    assert load_cursor(path).has(last)
+    destination.lossy = False
+    rig.finish()
     rig.writer.close()
 
 

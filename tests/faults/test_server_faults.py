@@ -180,6 +180,33 @@ def test_a_shipper_killed_between_commit_and_acknowledgement(
     assert len(again) >= 2, "the batch was not sent again: nothing was proved"
 
 
+def test_a_flush_believes_no_answer(
+    play: Play, proxy: FaultProxy, client: MlflowClient, tmp_path: Path
+) -> None:
+    """Somebody says ``{}`` in MLflow's place: ``flush()`` is false until MLflow has the points."""
+    training = play("""
+        run = trackside.start()
+        emit(10)
+        flushed = run.flush(60)
+        wait_for("gateway")
+        emit(10, 10)
+        wrong = run.flush(2)
+        wait_for("healed")
+        say(flushed=flushed, wrong=wrong, right=run.flush(60))
+    """)
+    training.wait_to_be_asked("gateway")
+    mine = Reply(200, {"Content-Type": "application/json"}, b"{}")
+    proxy.add(answer(mine), lambda request: request.is_for("log-batch") and b"metrics" in request.body)
+    training.go("gateway")
+    training.wait_to_be_asked("healed")
+    proxy.heal()
+    training.go("healed")
+    assert training.end() == 0, training.text
+    assert (training.said["flushed"], training.said["wrong"], training.said["right"]) == (True, False, True)
+    assert "Look for a proxy in between" in training.text
+    check(client, tmp_path.name, 20)
+
+
 def test_a_shipper_killed_while_the_run_is_made(
     play: Play, proxy: FaultProxy, client: MlflowClient, tmp_path: Path
 ) -> None:

@@ -184,6 +184,11 @@ class MLflowDestination:
             self._redone.check(batch, self._metrics.valid)
         self._metrics.send(batch)
 
+    @property
+    def needs_proof(self) -> bool:
+        """Whether a server has acknowledged points that were not looked up yet."""
+        return bool(self._metrics.last)
+
     def prove(self) -> None:
         """Look in the run for the last point of each metric; raise :class:`UnprovenError` where it is not."""
         last = self._metrics.last

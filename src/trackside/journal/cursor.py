@@ -9,7 +9,7 @@ import msgspec
 
 from trackside import lossless_json
 from trackside.journal.files import read_json, write_even_when_full
-from trackside.journal.reader import Position
+from trackside.journal.reader import Number, Position
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,10 +41,17 @@ class Cursor(msgspec.Struct):
     """What the shaper's ``state()`` said: its open windows."""
     configs: int = 0
     """Configurations before ``position`` that are kept apart, and not delivered yet."""
+    proven: Number | None = None
+    """The number of the last record that the destination was seen to have; None where its acknowledgement
+    of ``position`` needs no proof."""
+
+    def acknowledges(self, seq: int) -> bool:
+        """Whether everything up to record ``seq`` is acknowledged, or set aside."""
+        return self.position.seq >= seq and not self.configs
 
     def has(self, seq: int) -> bool:
-        """Whether everything up to record ``seq`` is delivered, or set aside."""
-        return self.position.seq >= seq and not self.configs
+        """Whether that is more than a claim: the destination shows it, or needs no proof."""
+        return self.acknowledges(seq) and (self.proven is None or self.proven >= seq)
 
 
 def delivered_points(cursors: Sequence[Cursor]) -> tuple[int, int]:

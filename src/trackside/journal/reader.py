@@ -55,15 +55,15 @@ _STEP = 8
 _BLOCK = 4096
 
 
-_Number: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
+Number: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
 
 
 class Position(msgspec.Struct, frozen=True):
     """A place between two records: the next frame, and the number of the record before it."""
 
-    segment: _Number = 1
-    offset: _Number = 0
-    seq: _Number = 0
+    segment: Number = 1
+    offset: Number = 0
+    seq: Number = 0
 
 
 class Entry(NamedTuple):

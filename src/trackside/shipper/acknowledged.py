@@ -43,9 +43,13 @@ class Acknowledged:
         with self._saving:
             save_cursor(self._path, self.cursor, durable=durable)
 
-    def keep(self, *, configs: int) -> None:
-        """Have the cursor on disk, with the number of configurations that wait."""
-        self.cursor = msgspec.structs.replace(self.cursor, configs=configs)
+    def keep(self, *, configs: int, needs_proof: bool = False) -> None:
+        """Have the cursor on disk, with the number of configurations that wait.
+
+        ``needs_proof``: whether it has passed what the destination was not yet seen to have.
+        """
+        proven = self._proven.position.seq if needs_proof else None
+        self.cursor = msgspec.structs.replace(self.cursor, configs=configs, proven=proven)
         try:
             self.save()
         except OSError as error:  # a full disk: the next one is saved, or these points are sent again

@@ -121,6 +121,7 @@ class Lane(threading.Thread):
         self._retry_asked = False
         self._acknowledged = Acknowledged(journal, destination.name)
         self._unproven = 0
+        self._proof_asked = False
         self._notice = notice
         self._shape_wanted = shape
         self._shaper = None if shape is None else Shaper(shape, self.cursor.shaping)
@@ -204,6 +205,11 @@ class Lane(threading.Thread):
         found = self._persist(self.destination.state) if isinstance(self.destination, Resumable) else None
         return cast("dict[str, Any] | None", found)
 
+    def prove_now(self) -> None:
+        """Look soon whether the destination shows what it has acknowledged: the trainer waits for it."""
+        self._proof_asked = True
+        self.wake.set()
+
     @property
     def cursor(self) -> Cursor:
         """How far it got."""
@@ -272,6 +278,9 @@ class Lane(threading.Thread):
             entries = self.reader.read(self._limit.of(self.destination.batch_points))
             if entries:
                 self._deliver(entries)
+            if self._proof_asked:
+                self._proof_asked = False
+                self._prove()
             self._deliver_configs(at_once=verdict.final and not entries)
             complete = dead or evidence.finished is not None
             self._settle(verdict, evidence, at_end=complete and not entries)
@@ -305,6 +314,7 @@ class Lane(threading.Thread):
                 self._wait(self._note_failure(RetryableError(str(error)), self._unproven))
                 return False
             self._acknowledged.note_proof()
+            self._keep_cursor()
             self._unproven = 0
         return True
 
@@ -487,7 +497,8 @@ class Lane(threading.Thread):
         self._keep_cursor()
 
     def _keep_cursor(self) -> None:
-        self._acknowledged.keep(configs=len(self._configs))
+        needs_proof = isinstance(self.destination, Proving) and self.destination.needs_proof
+        self._acknowledged.keep(configs=len(self._configs), needs_proof=needs_proof)
 
     def _settle(self, verdict: Verdict, evidence: Evidence, *, at_end: bool) -> None:
         """Deliver the verdict if it is new; a final one only behind everything that was emitted."""

@@ -50,7 +50,7 @@ from trackside.shipper.removal import Presence, say_lost
 from trackside.shipper.signals import on_request_to_leave
 from trackside.shipper.survival import Survival
 from trackside.shipper.trouble import Trouble
-from trackside.shipper.wakeup import NUDGE, SEEN, read_bytes, signals_in
+from trackside.shipper.wakeup import NUDGE, PROVE, SEEN, read_bytes, signals_in
 from trackside.shipper.watch import UNKNOWN, DeathWatch, Ending, oom_kills
 from trackside.status import Evidence, Verdict, decide, telling_signals
 
@@ -292,7 +292,10 @@ class Shipper:
         numbers = [number for number in signals_in(data) if number in self._telling]
         if numbers:
             self._progress.update(signals=merged(self._progress.state.signals, numbers, now_ms()))
-        if numbers or NUDGE in data:
+        if PROVE in data:
+            for lane in self.lanes:
+                lane.prove_now()
+        elif numbers or NUDGE in data:
             self._wake()
 
     def _wake(self) -> None:

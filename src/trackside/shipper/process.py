@@ -29,7 +29,7 @@ from trackside.settings import PYTHON_VARIABLE
 from trackside.shipper import environment
 from trackside.shipper.channel import DONE, LOCKED, READY, Channel
 from trackside.shipper.spawn import EXIT_NOT_PYTHON, command_for, spawn
-from trackside.shipper.wakeup import NUDGE, SEEN, WakeupPipe
+from trackside.shipper.wakeup import NUDGE, PROVE, SEEN, WakeupPipe
 from trackside.text import printable
 
 if TYPE_CHECKING:
@@ -61,6 +61,9 @@ LOCKED_PAUSE = 5.0
 PASS_ON_EVERY = 1.0
 """Seconds between two looks at the environment while the trainer waits for the shipper."""
 
+PROVE_EVERY = 1.0
+"""Seconds between two requests for a proof, while the trainer waits for one."""
+
 _CAUSE = 300
 _LAST_LINES = 4096
 
@@ -91,6 +94,7 @@ class ShipperProcess:
         self._in_vain = self._tries = 0
         self._started_at = 0.0
         self._delivered_before = self._log_before = 0
+        self._proof_asked, self._next_proof = 0, 0.0
         self._ready = self._locked = self._done = False
         self._told_removed = False
         self.gave_up: str | None = None
@@ -307,6 +311,16 @@ class ShipperProcess:
     def nudge(self) -> None:
         """Have it look at the journal now."""
         self.pipe.send(NUDGE)
+
+    def ask_for_proof(self, seq: int) -> None:
+        """Have it look whether the destinations have what they acknowledged, up to record ``seq``.
+
+        It is asked once for each record, and again every second.
+        """
+        now = time.monotonic()
+        if seq > self._proof_asked or now >= self._next_proof:
+            self._proof_asked, self._next_proof = max(seq, self._proof_asked), now + PROVE_EVERY
+            self.pipe.send(PROVE)
 
     def release(self) -> None:
         """Tell it that its final state was read."""

@@ -19,6 +19,9 @@ NUDGE = 200
 SEEN = 201
 """The trainer has read the final state; the journal may go."""
 
+PROVE = 202
+"""Everything is acknowledged, and somebody waits until the destinations are seen to have it."""
+
 _SIGNAL_LIMIT = 65
 
 
