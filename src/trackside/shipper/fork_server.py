@@ -33,6 +33,7 @@ from trackside.journal.trust import vouch_for
 from trackside.shipper import signals
 from trackside.shipper.grants import TRUST
 from trackside.shipper.spawn import SECRETS, TRACKING_URI, Child, environment_for, python_command, spawn
+from trackside.shipper.working_folder import working_folder
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -183,8 +184,7 @@ def _become_shipper(request: Request) -> None:
     os.close(nothing)
     os.close(output)
     os.environ.update(request.environment)
-    if os.path.isdir(request.working_directory):
-        os.chdir(request.working_directory)
+    os.chdir(working_folder(request.working_directory, request.environment[TRACKING_URI]))
 
 
 if __name__ == "__main__":

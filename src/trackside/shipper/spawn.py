@@ -27,6 +27,7 @@ from trackside import lossless_json
 from trackside.journal.opening import open_own
 from trackside.settings import PYTHON_VARIABLE, read_environment
 from trackside.shipper import signals
+from trackside.shipper.working_folder import working_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -141,7 +142,6 @@ def spawn(
     environment[TRACKING_URI] = tracking_uri
     environment[SECRETS] = lossless_json.encode(secrets or {}).decode()
     output = open_own(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    folder = working_directory if os.path.isdir(working_directory) else os.sep  # ours may be gone, too
     try:
         with signals.all_blocked():
             child = Child(
@@ -152,7 +152,7 @@ def spawn(
                 start_new_session=True,
                 pass_fds=pass_fds,
                 env=environment,
-                cwd=folder,
+                cwd=working_folder(working_directory, tracking_uri),
             )
         return child.reap_later()
     finally:
