@@ -7,7 +7,7 @@ Invariants:
 
 * A child is the program's daemon only if it leads or joined a session of its own (``setsid``), which every
   daemon does and no worker, is no child of ``multiprocessing``, and the process that started the run is dead.
-* Nothing here is called before a forked child logs.
+* Nothing here is called before a forked child logs. That one call may wait, as ``start()`` does.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from trackside.journal.directory import read_json
+from trackside.journal.meta import State
 from trackside.journal.owner import is_alive
 
 if TYPE_CHECKING:
-    from trackside.journal.meta import Owner
+    from trackside.journal.directory import JournalDirectory
+    from trackside.journal.meta import Owner, RunInfo
 
 PATIENCE = 2.0
 """Seconds the process that started the run has to end, from the first time that its daemon logs."""
@@ -45,3 +48,19 @@ def is_daemon_of(owner: Owner, owners_session: int | None) -> bool:
             return False
         time.sleep(_POLL)
     return True
+
+
+def wait_for_run(journal: JournalDirectory, timeout: float) -> RunInfo | None:
+    """The run of ``journal``, which its shipper may just be opening. None after ``timeout`` seconds.
+
+    That shipper goes on after the death of the process that started it. It removes the journal once it has
+    delivered the few points of that process, so the state is read often.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        state = read_json(journal.state, State)
+        if state is not None and (state.run is not None or state.phase == "refused"):
+            return state.run
+        if not journal.path.exists() or time.monotonic() >= deadline:
+            return None
+        time.sleep(_POLL)

@@ -21,7 +21,7 @@ from trackside import fluent, lossless_json
 from trackside.announce import announce
 from trackside.call_site import CallSite
 from trackside.crash import crash_event
-from trackside.daemon import is_daemon_of, session
+from trackside.daemon import is_daemon_of, session, wait_for_run
 from trackside.delivery import Counts, Delivery
 from trackside.destination_plan import RUN_ONLY
 from trackside.errors import JournalError, RunActiveError, TrackingError
@@ -411,6 +411,8 @@ class Run:
         if not is_daemon_of(self._meta.owner, self._session):
             return False
         info = self._delivery.run_info(wait=False)
+        if info is None and self._meta.mlflow and self._delivery.online:
+            info = wait_for_run(before, self._settings.start_timeout)
         target = self._target
         if info is not None:
             target = msgspec.structs.replace(target, run_id=info.run_id, required_run=True)

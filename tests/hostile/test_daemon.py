@@ -12,9 +12,10 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from tests.ends.harness import new_database, wait_until_settled
-from trackside import daemon
-from trackside.daemon import is_daemon_of, session
-from trackside.journal.meta import Owner, this_process
+from trackside import daemon, lossless_json
+from trackside.daemon import is_daemon_of, session, wait_for_run
+from trackside.journal.directory import JournalDirectory
+from trackside.journal.meta import Owner, State, this_process
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no daemons here")
 
 PROGRAM = """
-import os, sys
+import dataclasses, os, sys
 import trackside
 
 class Seen:
@@ -31,6 +32,7 @@ class Seen:
         self.steps.append(sample.step)
 
 run = trackside.start("daemon", sinks=[Seen()])
+run._settings = dataclasses.replace(run._settings, start_timeout=60.0)
 trackside.log({"loss": 1.0}, step=0)
 if os.fork():
     os._exit(0)
@@ -51,8 +53,12 @@ os.replace(sys.argv[1] + ".new", sys.argv[1])
 """
 
 
-def test_the_run_goes_on_in_the_daemon(tmp_path: Path) -> None:
-    """All points arrive in one run, and the daemon's end is the run's. Its sinks go on as well."""
+@pytest.mark.parametrize("start_timeout", ["60", "0.01"], ids=["known run", "run that is being opened"])
+def test_the_run_goes_on_in_the_daemon(tmp_path: Path, start_timeout: str) -> None:
+    """All points arrive in one run, and the daemon's end is the run's. Its sinks go on as well.
+
+    A slow server may not have answered when the program becomes a daemon.
+    """
     uri, told = new_database(tmp_path), tmp_path / "told"
     subprocess.run(
         [sys.executable, "-c", PROGRAM, str(told)],
@@ -60,7 +66,7 @@ def test_the_run_goes_on_in_the_daemon(tmp_path: Path) -> None:
         env={
             **os.environ,
             "MLFLOW_TRACKING_URI": uri,
-            "TRACKSIDE_START_TIMEOUT": "60",
+            "TRACKSIDE_START_TIMEOUT": start_timeout,
             "TRACKSIDE_EXIT_TIMEOUT": "60",
         },
         timeout=100,
@@ -86,3 +92,14 @@ def test_a_worker_is_no_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not is_daemon_of(dead, session())
     assert not is_daemon_of(dead, None)
     assert not is_daemon_of(mine, -1)
+
+
+def test_a_run_that_is_never_opened(tmp_path: Path) -> None:
+    """The wait ends when the server has refused, when the journal is gone, and after the time given."""
+    journal = JournalDirectory(tmp_path)
+    before = time.monotonic()
+    assert wait_for_run(journal, 0.05) is None
+    journal.state.write_bytes(lossless_json.encode(State(pid=1, phase="refused")))
+    assert wait_for_run(journal, 60.0) is None
+    assert wait_for_run(JournalDirectory(tmp_path / "gone"), 60.0) is None
+    assert time.monotonic() - before < 30
