@@ -38,6 +38,8 @@ def effects(
     if meta.target.sidecar is not None:
         told.append(f"It writes the run's id into {Path(meta.target.sidecar, SIDECAR_NAME)}.")
     told += [_destination(spec, importable) for spec in meta.destinations]
+    if meta.destinations:
+        told.append(f"Relative paths of its destinations start in {meta.working_directory}.")
     told += [f"It waits for the journal {path}." for path in meta.after]
     return told
 

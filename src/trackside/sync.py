@@ -120,7 +120,7 @@ def _left_alone(journal: JournalDirectory, meta: Meta | None) -> Synced | None:
     """What is said of a journal that is not to be touched now; None if it may be."""
     reason = why_untrusted(journal)
     if reason is not None:
-        advice = f"name it to see what it would do: trackside sync {journal.path}"
+        advice = f"`trackside sync {journal.path}` shows what it would do, and with --trust delivers it"
         if not may_read(journal.path):
             advice = "you may not read it: only its owner can deliver it"
         return Synced(journal.path, "untrusted", f"{reason}; {advice}")
@@ -191,9 +191,12 @@ def gets_credentials(journal: JournalDirectory, meta: Meta, tracking_uri: str | 
 
 def _granted(journal: JournalDirectory, meta: Meta, tracking_uri: str | None) -> list[str]:
     """The options for what this user lets the shipper do (:mod:`trackside.shipper.grants`)."""
-    options = [TRUST] if is_vouched_for(journal.path) else []
-    if not gets_credentials(journal, meta, tracking_uri):
-        options += credentials_for(environment_address()) or credentials_for_nobody()
+    stranger = is_vouched_for(journal.path)
+    options = [TRUST] if stranger else []
+    # Somebody else's journal is always bound: unbound credentials may go to a second server that it names.
+    if stranger or not gets_credentials(journal, meta, tracking_uri):
+        homes = [*credentials_for(tracking_uri or ""), *credentials_for(environment_address())]
+        options += homes or credentials_for_nobody()
     return options
 
 

@@ -17,7 +17,7 @@ from mlflow.tracking import MlflowClient
 import trackside
 from tests.faults.fake import until
 from trackside.destinations import mlflow_credentials
-from trackside.destinations.mlflow_credentials import guarded, keep_credentials
+from trackside.destinations.mlflow_credentials import guard_requests, keep_credentials, keep_credentials_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +72,10 @@ def servers() -> Iterator[tuple[Recorder, Recorder]]:
 def guard(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the shipper does to its process, taken back after the test."""
     monkeypatch.setattr(mlflow_credentials, "_homes", set())
-    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", guarded(requests.adapters.HTTPAdapter.send))
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", requests.adapters.HTTPAdapter.send)
+    prepared = requests.models.PreparedRequest
+    monkeypatch.setattr(prepared, "prepare_auth", prepared.prepare_auth)
+    guard_requests()
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
 
@@ -108,6 +111,36 @@ def test_requests_and_uploads(
     assert {text and text.split()[0] for text in first.seen} == {"Basic" if basic else "Bearer"}
     assert second.seen[:-1] == [None] * (len(second.seen) - 1)
     assert second.seen[-1] == "Basic eW91OnlvdXJz"
+
+
+@pytest.mark.usefixtures("guard")
+@pytest.mark.parametrize("user", ["me", "", ":", "me:"])
+def test_an_address_with_half_of_its_credentials(
+    servers: tuple[Recorder, Recorder], monkeypatch: pytest.MonkeyPatch, user: str
+) -> None:
+    """``requests`` uses a name only with a password, and sends the header that MLflow set instead."""
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", TOKEN)
+    keep_credentials_for([servers[0].address])
+    ask(servers[1].address.replace("//", f"//{user}@"))
+    assert servers[1].seen == ["Basic bWU6" if user == "me:" else None]
+
+
+@pytest.mark.usefixtures("guard")
+def test_a_plugin_for_credentials(
+    servers: tuple[Recorder, Recorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ``MLFLOW_TRACKING_AUTH`` names is asked for the servers only that the credentials are for."""
+
+    def plugin(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Plugin {TOKEN}"
+        return request
+
+    monkeypatch.setenv("MLFLOW_TRACKING_AUTH", "plugin")
+    keep_credentials_for([servers[0].address])
+    for server in servers:
+        requests.get(server.address, auth=plugin, timeout=10)
+    assert servers[0].seen == [f"Plugin {TOKEN}"]
+    assert servers[1].seen == [None]
 
 
 @pytest.mark.usefixtures("guard")

@@ -163,6 +163,8 @@ def test_a_destination_of_ones_own_and_a_copied_journal(tmp_path: Path, server: 
     assert refused.returncode == 1
     assert "handed-over: untrusted (it was copied here, or somebody else made it" in refused.stdout
     assert 'It delivers to jsonl with {"path":"metrics.jsonl"}.' in refused.stderr
+    assert f"Relative paths of its destinations start in {tmp_path}." in refused.stderr
+    assert "run this again with --trust" in refused.stderr
     assert "It does not import own_destination:Own: that needs --allow-import" in refused.stderr
     assert files_in(copy) == before
     assert not (tmp_path / "own.txt").exists()
@@ -291,8 +293,9 @@ RECORDED, MINE = "http://recorded:5000", "http://mine"
         (MINE, False, RECORDED, []),
         ("", True, None, ["--trust", "--credentials-for", ""]),
         (MINE, True, None, ["--trust", "--credentials-for", MINE]),
-        (RECORDED, True, None, ["--trust"]),
-        ("", True, RECORDED, ["--trust"]),
+        (RECORDED, True, None, ["--trust", "--credentials-for", RECORDED]),
+        ("", True, RECORDED, ["--trust", "--credentials-for", RECORDED]),
+        ("", True, "sqlite:///mine.db", ["--trust", "--credentials-for", ""]),  # not a second server's
     ],
 )
 def test_whom_credentials_are_for(
@@ -318,6 +321,17 @@ def test_credentials_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     keep_credentials_for(["http://mine"])
     assert not mlflow_credentials._is_foreign("http://mine/api")
     assert mlflow_credentials._is_foreign("http://recorded:5000/api")
+
+
+def test_a_journal_within_a_trusted_one(tmp_path: Path) -> None:
+    """The person did not look at it. Its shipper's credentials are bound as the trusted one's are."""
+    outer = plant(tmp_path)
+    inner = JournalDirectory(plant(outer, "inner"))
+    trust.vouch_for(outer)
+    assert why_untrusted(JournalDirectory(outer)) is None
+    assert "copied here" in (why_untrusted(inner) or "")
+    told = grants.for_earlier("http://planted", importable=(), bound=[""])
+    assert told == ["--credentials-for", ""]
 
 
 def test_a_dotted_name_needs_a_grant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

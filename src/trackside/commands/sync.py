@@ -115,6 +115,8 @@ def _ask(
     wanted = trust or (not links and sys.stdin.isatty() and click.confirm("Deliver it?", err=True))
     if links or not wanted:
         withdraw(journal.path)
+        if not (links or sys.stdin.isatty()):
+            click.echo("It is not delivered. If you want it to be, run this again with --trust.", err=True)
 
 
 def _deliver(

@@ -1,9 +1,12 @@
 """Credentials go to the server that they were set for, and to no other.
 
-MLflow sends ``MLFLOW_TRACKING_TOKEN``, or the user name and password, to whatever server it talks to. A
-second server (:mod:`trackside.destinations.mlflow_mirror`) would get those of the first. Each request that
-the shipper makes with ``requests`` passes here, uploads included. What an address itself carries
-(``http://user:password@host``) is meant for that address.
+MLflow sends ``MLFLOW_TRACKING_TOKEN``, or the user name and password, or what the plugin that
+``MLFLOW_TRACKING_AUTH`` names gives, to whatever server it talks to. A second server
+(:mod:`trackside.destinations.mlflow_mirror`) would get those of the first. Each request that the shipper
+makes with ``requests`` passes here, uploads included.
+
+What an address itself carries (``http://user:password@host``) is meant for that address. An address with a
+name only (``http://user@host``) carries nothing: ``requests`` then sends what MLflow has set.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from __future__ import annotations
 import base64
 import os
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from trackside.destinations.mlflow_address import is_server
 from trackside.known_secrets import kept_by_mlflow
@@ -56,18 +59,37 @@ def guard_requests() -> None:
     adapter: Any = requests.adapters.HTTPAdapter
     if not getattr(adapter.send, "keeps_credentials", False):
         adapter.send = guarded(adapter.send)
+    prepared: Any = requests.models.PreparedRequest
+    if not getattr(prepared.prepare_auth, "keeps_credentials", False):
+        prepared.prepare_auth = _guarded_plugin(prepared.prepare_auth)
 
 
 def guarded(send: Callable[..., Any]) -> Callable[..., Any]:
     """``send`` of a transport, without our credentials for servers that they are not for."""
 
     def send_without(transport: Any, request: Any, *arguments: Any, **options: Any) -> Any:
-        if _homes and _is_foreign(request.url) and request.headers.get("Authorization") in _headers():
+        sent = request.headers.get("Authorization")
+        if _homes and _is_foreign(request.url) and sent in _headers() and sent != _own_header(request.url):
             del request.headers["Authorization"]
         return send(transport, request, *arguments, **options)
 
     send_without.keeps_credentials = True  # type: ignore[attr-defined]
     return send_without
+
+
+def _guarded_plugin(prepare_auth: Callable[..., None]) -> Callable[..., None]:
+    """``prepare_auth`` of a request, without the plugin that ``MLFLOW_TRACKING_AUTH`` names for strangers.
+
+    A plugin is an object. A pair is what ``~/.netrc`` holds for that very host.
+    """
+
+    def prepare(request: Any, auth: Any, url: str = "") -> None:
+        plugin = auth is not None and not isinstance(auth, tuple) and "MLFLOW_TRACKING_AUTH" in os.environ
+        keep_back = plugin and _homes and _is_foreign(request.url)
+        prepare_auth(request, None if keep_back else auth, url)
+
+    prepare.keeps_credentials = True  # type: ignore[attr-defined]
+    return prepare
 
 
 def origin_of(address: str) -> Origin | None:
@@ -81,8 +103,16 @@ def origin_of(address: str) -> Origin | None:
 
 
 def _is_foreign(address: str) -> bool:
-    """Whether it is another server's, without credentials of its own."""
-    return origin_of(address) not in _homes and "@" not in urlsplit(address).netloc
+    """Whether it is the address of a server that our credentials are not for."""
+    return origin_of(address) not in _homes
+
+
+def _own_header(address: str) -> str | None:
+    """What ``requests`` makes of the name and password in ``address``; None if it does not use them."""
+    parts = urlsplit(address)
+    if parts.username is None or parts.password is None or not (parts.username or parts.password):
+        return None
+    return _basic(unquote(parts.username), unquote(parts.password))
 
 
 def _headers() -> set[str | bytes]:
@@ -90,6 +120,9 @@ def _headers() -> set[str | bytes]:
     name, password = kept_by_mlflow()
     name = os.environ.get("MLFLOW_TRACKING_USERNAME") or name
     password = os.environ.get("MLFLOW_TRACKING_PASSWORD") or password
-    encoded = base64.b64encode(f"{name}:{password}".encode()).decode("ascii")
-    texts = {f"Basic {encoded}", f"Bearer {os.environ.get('MLFLOW_TRACKING_TOKEN', '')}"}
+    texts = {_basic(name, password), f"Bearer {os.environ.get('MLFLOW_TRACKING_TOKEN', '')}"}
     return {*texts, *(text.encode() for text in texts)}
+
+
+def _basic(name: str | None, password: str | None) -> str:
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode("ascii")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from trackside.journal.files import read_json
 from trackside.journal.meta import Meta
 from trackside.journal.outbox import FOLDERS
-from trackside.journal.trust import WRITABLE, is_vouched_for, why_not_yours
+from trackside.journal.trust import WRITABLE, was_looked_at, why_not_yours
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ def folder_number(path: Path) -> int | None:
 
 def why_moved(path: Path, meta: Meta) -> str | None:
     """Why the journal in ``path``, which says ``meta``, may be somebody else's; None if it is yours."""
-    if is_vouched_for(path) or (meta.folder is not None and meta.folder == folder_number(path)):
+    if was_looked_at(path) or (meta.folder is not None and meta.folder == folder_number(path)):
         return None
     return "it was copied here, or somebody else made it"
 
@@ -43,7 +43,7 @@ def why_suspicious(journal: JournalDirectory) -> str | None:
 
     It also tells of links. Other things that are no files are not used, and are in nobody's way.
     """
-    if is_vouched_for(journal.path):
+    if was_looked_at(journal.path):
         return None
     reason = why_not_yours(journal.path)
     if reason is not None:

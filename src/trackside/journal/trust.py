@@ -68,6 +68,11 @@ def is_vouched_for(path: Path) -> bool:
     return bool(_vouched) and not _vouched.isdisjoint(_with_parents(path))
 
 
+def was_looked_at(journal: Path) -> bool:
+    """Whether :func:`vouch_for` was called with this very journal. A journal within another one is not it."""
+    return str(journal) in _vouched
+
+
 def check(descriptor: int, path: Path) -> None:
     """Raise :class:`UntrustedError` if others may have written to ``descriptor``, which is at ``path``."""
     status = os.fstat(descriptor)

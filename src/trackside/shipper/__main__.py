@@ -101,7 +101,7 @@ def ship(arguments: list[str] | None = None) -> int:
         meta,
         tracking_uri=uri,
         notice=progress.notice,
-        options=grants.for_earlier(uri, importable=options.importable),
+        options=grants.for_earlier(uri, importable=options.importable, bound=options.credentials_for),
     )
     earlier.deliver()
     destinations = make_destinations(

@@ -55,12 +55,14 @@ def grants(journal: JournalDirectory, specs: Iterable[DestinationSpec]) -> tuple
     return (*options, TRUST) if trust.is_vouched_for(journal.path) else tuple(options)
 
 
-def for_earlier(tracking_uri: str, *, importable: Iterable[str]) -> list[str]:
+def for_earlier(tracking_uri: str, *, importable: Iterable[str], bound: Iterable[str] = ()) -> list[str]:
     """The options for a shipper of an earlier attempt, started by that of the attempt at ``tracking_uri``.
 
-    What the earlier one says was read from a file, so the credentials go nowhere that they do not go by now.
+    What the earlier one says was read from a file, so the credentials go nowhere that they do not go by now:
+    to the servers they are ``bound`` to, if the shipper that starts it was told so.
     """
-    home = credentials_for(tracking_uri) or credentials_for(environment_address())
+    told = [word for address in bound for word in (CREDENTIALS, address)]
+    home = told or credentials_for(tracking_uri) or credentials_for(environment_address())
     return [*home, *imports(importable)]
 
 
