@@ -86,7 +86,7 @@ def test_uninstalling_restores_and_silences(tmp_path: Path, printed: list[BaseEx
 
 def test_a_note_that_cannot_be_left_hides_nothing(tmp_path: Path, printed: list[BaseException]) -> None:
     """The exception is printed all the same."""
-    (tmp_path / "ranks").write_text("in the way")
+    notes_directory(tmp_path, "job").parent.write_text("in the way")
     hook = CrashNoteHook(tmp_path, "job", 1)
     hook.install()
     raise_uncaught(BOOM)

@@ -183,7 +183,8 @@ def test_journals_are_found_oldest_first(tmp_path: Path) -> None:
     assert journals_in(tmp_path / "none") == []
     (tmp_path / "a-file").touch()
     assert journals_in(tmp_path / "a-file") == []
-    (tmp_path / "ranks").mkdir()
+    (tmp_path / "ranks-1000").mkdir()  # another user's, who keeps others from looking into it
+    (tmp_path / "ranks-1000" / "meta.json").symlink_to("meta.json")
     names = sorted(make(tmp_path).name for _ in range(3))
     assert [journal.name for journal in journals_in(tmp_path)] == names
 

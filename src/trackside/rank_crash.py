@@ -45,6 +45,8 @@ CLOCKS_DIFFER_MS = 60_000
 KEPT_MS = 7 * 86_400_000
 """How long notes are kept for a run that nobody has delivered."""
 
+_NOTES = "ranks-"
+
 
 class CrashNote(msgspec.Struct, frozen=True):
     """What one rank says of its end."""
@@ -59,8 +61,13 @@ class CrashNote(msgspec.Struct, frozen=True):
 
 
 def notes_directory(root: Path, job: str) -> Path:
-    """Where the notes of a job lie."""
-    return root / "ranks" / job
+    """Where this user's notes of a job lie: another user's folder in a shared ``root`` takes none of ours."""
+    return root / f"{_NOTES}{os.geteuid()}" / job
+
+
+def holds_notes(name: str) -> bool:
+    """Whether a folder of that name holds notes, anybody's, and is no journal."""
+    return name.startswith(_NOTES)
 
 
 def read_notes(root: Path, job: str | None, *, since_ms: int, died_ms: int | None = None) -> list[CrashNote]:

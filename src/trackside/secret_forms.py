@@ -87,7 +87,8 @@ _NETRC = re.compile(
 )
 _CURL = re.compile(
     r"""(?P<lead>(?<=\s)(?:-u|--user|--proxy-user|-U)[ =]*["']?[^\s:'"]{0,200}:)[^\s'"]+|"""
-    r"(?P<flag>(?:\bsshpass|\bmysql\w*|\b(?:docker login|redis-cli)\b[^\n]{0,200})[ ]+-[pa][ ]*)\S+"
+    r"(?P<flag>(?:\bsshpass|\bmysql\w*|\b(?:docker login|redis-cli)\b[^\n]{0,200})[ ]+-[pa][ ]*|"
+    r"\bmysql\w*[ ][^\n]{0,200}[ ]-p)\S+"
 )
 _SQL = re.compile(r"""(?P<lead>\b(?:identified\s{1,8}by)\s{1,8})(?:'[^'\n]*'|"[^"\n]*"|\S+)""", re.IGNORECASE)
 _WEBHOOK = re.compile(
@@ -105,7 +106,7 @@ _KNOWN_MAKE = re.compile(
     r"|sk-[A-Za-z0-9_\-]{24,}|[sr]k_(?:live|test)_\w{16,}|xox[abeprs]-[\w\-]{10,}|xapp-[\w\-]{10,}"
     r"|(?:AKIA|ASIA)[A-Z0-9]{16}|dapi[0-9a-f]{32}|AIza[\w\-]{35}|ya29\.[\w\-]{20,}|npm_[A-Za-z0-9]{36}"
     r"|pypi-[\w\-]{50,}|SG\.[\w\-]{16,}\.[\w\-]{16,}|hv[sb]\.[\w\-]{20,}|dckr_pat_[\w\-]{20,}"
-    r"|nvapi-[\w\-]{30,}|gsk_[A-Za-z0-9]{30,}|eyJ[\w\-]{8,}\.eyJ[\w\-]{8,}\.[\w\-]{8,})"
+    r"|nvapi-[\w\-]{30,}|gsk_[A-Za-z0-9]{30,}|(?:bot)?\d{8,10}:AA[\w\-]{33,}|eyJ[\w\-]{8,}\.eyJ[\w\-]{8,}\.[\w\-]{8,})"
 )
 _SHORTEST_MAKE = 14
 # Query parameters that are secret though a config's key of that name need not be.

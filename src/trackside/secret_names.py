@@ -46,7 +46,8 @@ _SECRET_PAIRS = frozenset(
 # What follows a secret word in the name of something that tells about the secret.
 _ABOUT_WORDS = frozenset(
     "path file filename dir directory folder sock socket env envvar var name type ttl length len count "
-    "enabled required field column policy provider manager".split()
+    "enabled required field column policy provider manager dim size steps index version format "
+    "algorithm".split()
 )
 # What may follow a secret word without changing what the value is.
 _FILLER_WORDS = frozenset("value string str text plaintext encoded header".split())

@@ -19,6 +19,7 @@ from trackside.journal.provenance import advice, why_suspicious, why_untrusted
 from trackside.journal.reader import JournalReader, Position
 from trackside.journal.scoreboard import read_dropped, read_on_device
 from trackside.journal.trust import WRITABLE
+from trackside.rank_crash import holds_notes
 from trackside.shipper.leftovers import has_refused, waiting_names
 from trackside.shipper.lock import is_locked
 from trackside.shipper.watch import has_ended
@@ -88,7 +89,8 @@ def journals_in(directory: Path) -> list[JournalDirectory]:
         names = sorted(os.listdir(directory))
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return [JournalDirectory(directory / name) for name in names if _is_there(directory / name / "meta.json")]
+    found = (name for name in names if not holds_notes(name) and _is_there(directory / name / "meta.json"))
+    return [JournalDirectory(directory / name) for name in found]
 
 
 def _is_there(path: Path) -> bool:

@@ -36,7 +36,8 @@ strategy precision accumulate_grad_batches gradient_clip_val val_check_interval 
 default_root_dir enable_checkpointing callbacks hydra.run.dir hydra.job.name hydra.sweep.subdir _target_
 _partial_ defaults override_dirname auth_type password_file secret_name credentials_path api_key_env
 hf_token_path token_file cookie_path private private_dataset accessor access_mode signature secretary
-discount_code language_code code_dim bot_name opt_level optimizer otp_length hotpot_qa options session
+discount_code language_code code_dim bot_name opt_level optimizer otp_length otp_steps secret_dim hotpot_qa
+options session
 session_length credit accredited webhook_enabled bearing_angle cookiecutter author_key patience path
 pattern spatial dispatch batch
 """.split()

@@ -82,6 +82,13 @@ def test_a_note_from_before_the_run(tmp_path: Path, notes: Path) -> None:
     assert ranks_heard(tmp_path, since_ms=later - CLOCKS_DIFFER_MS) == [1]
 
 
+def test_two_users_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one's private folder of notes is not in the way of the second one's."""
+    mine = notes_directory(tmp_path, "job")
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert notes_directory(tmp_path, "job").parent not in {mine.parent, tmp_path}
+
+
 def test_links_among_the_notes(tmp_path: Path) -> None:
     """Neither read nor written to, and what they lead to is not tidied up."""
     victim = tmp_path / "victim"
@@ -89,8 +96,8 @@ def test_links_among_the_notes(tmp_path: Path) -> None:
     (victim / "rank-1.json").write_bytes(NOTE)
     (victim / "thesis.txt").write_text("years of work")
     os.utime(victim / "thesis.txt", (0, 0))
-    (tmp_path / "ranks").mkdir()
     folder = notes_directory(tmp_path, "job")
+    folder.parent.mkdir()
     folder.symlink_to(victim)
     assert ranks_heard(tmp_path) == []
     forget_notes(tmp_path, "job", since_ms=0)

@@ -36,6 +36,8 @@ TEXTS = [
     f"curl -H 'X-Api-Key: {X}' https://host",
     f"sshpass -p {X} ssh host",
     f"mysql -p{X} -u root",
+    f"mysqldump -h db -u root -p{X} train",
+    f"https://api.example.com/bot123456789:AA{X:x<33}/sendMessage",
     f"=== Running 'docker run --rm -e AWS_SECRET_ACCESS_KEY={X} -e AWS_REGION=eu me/image' ===",
     f"docker login -u me -p {X} registry.io",
     # assignments
