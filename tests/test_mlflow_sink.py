@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.journal.tools import small_segments
+from trackside.clock import steady
 from trackside.event_bus import FAULTS_BEFORE_DETACH, Bus
 from trackside.events import ConfigEvent, LifecycleEvent, MetricsSample
 from trackside.journal.directory import create_directory
@@ -310,16 +311,21 @@ def test_a_config_that_is_none(kept: Kept, caplog: pytest.LogCaptureFixture) -> 
 # Watching
 
 
-def test_the_shipper_is_looked_after_every_few_seconds(kept: Kept) -> None:
-    """By whoever emits then, by the samples' own clock: no thread, no extra call to time()."""
-    now = time.time_ns() // 1_000_000
-    kept.emit(1, None, {}, None, now)
+def test_the_shipper_is_looked_after_every_few_seconds(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By whoever emits then, by no clock that somebody sets or freezes, whatever time the samples have."""
+    later, cheap = steady(), 1e12
+    monkeypatch.setattr(sink_, "steady", lambda: later)
+    monkeypatch.setattr(sink_, "monotonic", lambda: cheap)
+    kept.emit(1, None, {}, None, time.time_ns() // 1_000_000 + 10**9)
     assert kept.watched == 0
-    later = now + 2 * sink_.WATCH_EVERY_MS
-    kept.emit(2, None, {}, None, later)
-    assert kept.watched == 1
-    kept.emit(3, None, {}, None, now)
-    assert kept.watched == 1
+    for watched in (1, 2):
+        later += 1.01 * sink_.WATCH_EVERY
+        kept.emit(2, None, {}, None, 0)
+        kept.emit(3, None, {}, None, 0)
+        assert kept.watched == watched
+    later, cheap = later + 2 * sink_.WATCH_EVERY, 0.0
+    kept.emit(4, None, {}, None, 0)
+    assert kept.watched == 2, "one cheap look at the clock is all that a sample pays for"
 
 
 def test_a_journal_that_takes_no_more(kept: Kept) -> None:

@@ -17,6 +17,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from trackside.clock import steady
 from trackside.journal.directory import read_json
 from trackside.journal.meta import State
 from trackside.journal.owner import is_alive
@@ -42,9 +43,9 @@ def is_daemon_of(owner: Owner, owners_session: int | None) -> bool:
     is_worker = ask is not None and ask() is not None
     if is_worker or owners_session is None or session() == owners_session:
         return False
-    deadline = time.monotonic() + PATIENCE
+    deadline = steady() + PATIENCE
     while is_alive(owner):
-        if time.monotonic() >= deadline:
+        if steady() >= deadline:
             return False
         time.sleep(_POLL)
     return True

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from trackside.announce import announce
+from trackside.claims import Claims
+from trackside.clock import steady
 from trackside.errors import TrackingError
 from trackside.exit_hold import in_container
 from trackside.journal.cursor import delivered_points, load_cursor
@@ -65,6 +66,7 @@ class Delivery:
         self._writer = writer
         self._shipper = shipper
         self._watching = threading.Lock()
+        self._claims = Claims()
         self._info: RunInfo | None = None
         self.told: str | None = None
         """The status that MLflow shows since the end, as far as this attempt has set it."""
@@ -106,7 +108,7 @@ class Delivery:
         """
         if self._info is None and state is not None and state.run is not None:
             self._info = state.run
-            if self._info.opening is not None:
+            if self._info.opening is not None and self._claims.take("opening"):
                 tell = logger.info if self._settings.quiet else announce
                 tell(self._info.opening)
 
@@ -186,7 +188,7 @@ class Delivery:
         if not self.online:
             self._say_offline()
             return False
-        began = time.monotonic()
+        began = steady()
         self._shipper.nudge()
         wanted = self._writer.last_seq
         stall = _Stall(NO_PROGRESS)
@@ -203,7 +205,7 @@ class Delivery:
         self._learn_status(last, delivered=delivered)
         files = Outbox(self._journal.path).pending()
         if not delivered:
-            self._warn_of_rest(last, wanted, waited=time.monotonic() - began)
+            self._warn_of_rest(last, wanted, waited=steady() - began)
         elif files:
             self._warn_of_files([path.name for path in files], last)
         return delivered and not files
@@ -318,9 +320,9 @@ class _Stall:
     def __init__(self, limit: float) -> None:
         self._limit = limit
         self._mark: object = None
-        self._since = time.monotonic()
+        self._since = steady()
 
     def lasts(self, mark: object, failing: bool) -> bool:
         if mark != self._mark or not failing:
-            self._mark, self._since = mark, time.monotonic()
-        return time.monotonic() - self._since >= self._limit
+            self._mark, self._since = mark, steady()
+        return steady() - self._since >= self._limit

@@ -27,6 +27,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from trackside.clock import steady
 from trackside.large_means import tensor_mean
 
 if TYPE_CHECKING:
@@ -134,9 +135,9 @@ class DeviceQueue:
 
     def settle(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds until nothing waits any more; whether that came true."""
-        deadline = time.monotonic() + timeout
+        deadline = steady() + timeout
         self.collect()
-        while self._waiting and time.monotonic() < deadline:
+        while self._waiting and steady() < deadline:
             time.sleep(POLL)
             self.collect()
         return not self._waiting

@@ -12,7 +12,6 @@ import functools
 import logging
 import os
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,6 +19,7 @@ import msgspec
 from trackside import fluent, lossless_json
 from trackside.announce import announce
 from trackside.call_site import CallSite
+from trackside.clock import steady
 from trackside.crash import crash_event
 from trackside.daemon import is_daemon_of, session, wait_for_run
 from trackside.delivery import Counts, Delivery
@@ -257,9 +257,9 @@ class Run:
         """
         if not self._delivery.online or self._ended:
             return self._delivered
-        before = time.monotonic()
+        before = steady()
         arrived = self._sink.settle(timeout)
-        return self._delivery.wait_for_all(timeout - (time.monotonic() - before)) and arrived
+        return self._delivery.wait_for_all(timeout - (steady() - before)) and arrived
 
     def finish(self, status: str = "FINISHED") -> None:
         """End the run as ``status`` (FINISHED, FAILED or KILLED) and wait for delivery; idempotent.

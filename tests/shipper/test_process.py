@@ -281,7 +281,7 @@ def test_a_shipper_that_says_nothing_is_ended(
 ) -> None:
     """Some other program runs in its place; it goes with all of its process group."""
     now, killed = 0.0, []
-    monkeypatch.setattr("trackside.shipper.process.time.monotonic", lambda: now)
+    monkeypatch.setattr("trackside.shipper.process.steady", lambda: now)
     monkeypatch.setattr(os, "killpg", lambda *arguments: killed.append(arguments))
     shipper.start()
     now = SILENT - 1
@@ -336,7 +336,7 @@ def test_a_locked_journal_is_tried_again_after_a_while(
 ) -> None:
     """Another shipper is at work on it; that is no failure, whatever the exit code."""
     now = 0.0
-    monkeypatch.setattr("trackside.shipper.process.time.monotonic", lambda: now)
+    monkeypatch.setattr("trackside.shipper.process.steady", lambda: now)
     shipper.start()
     for _ in range(MAX_TRIES + 2):
         say(shipper, LOCKED)
@@ -406,7 +406,7 @@ def test_a_shipper_that_has_lived_for_a_while_is_replaced_for_ever(
 ) -> None:
     """The server may be away for days, so that none of them delivers anything."""
     now = 0.0
-    monkeypatch.setattr("trackside.shipper.process.time.monotonic", lambda: now)
+    monkeypatch.setattr("trackside.shipper.process.steady", lambda: now)
     shipper.start()
     for _ in range(3 * MAX_RESTARTS):
         say(shipper, READY)

@@ -26,10 +26,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-import time
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeAlias
 from zlib import crc32
 
+from trackside.clock import steady
 from trackside.errors import JournalError
 from trackside.journal.buffer import NoBuffer
 from trackside.journal.directory import not_writable
@@ -255,7 +255,7 @@ class JournalWriter:
         """Go on in the next segment; raises ``OSError`` when there is none to be had."""
         following, opened = self._ready, None
         if following is None or following.usable < frame_size(size):
-            if self._full and time.monotonic() < self._next_try:
+            if self._full and steady() < self._next_try:
                 return self._drop(record)
             following = opened = self._supply.open(used_up.number + 1, size)
         if self._segment is not used_up:  # a signal handler was here meanwhile
@@ -270,14 +270,14 @@ class JournalWriter:
         """Open the next segment at the middle of this one, without the lock."""
         current = self._segment
         done = self._closed or self._given_up or self._ready is not None
-        if done or not current.half_used or time.monotonic() < self._next_try:
+        if done or not current.half_used or steady() < self._next_try:
             return
         try:
             opened: Segment | None = self._supply.open(current.number + 1)
         except OSError as error:  # no sample is lost yet: said, if it must be, at the moment of need
             if not is_of_the_system(error):
                 raise
-            self._next_try = time.monotonic() + RETRY_AFTER
+            self._next_try = steady() + RETRY_AFTER
             return
         with self._lock:
             if self._segment is current and self._ready is None:
@@ -292,7 +292,7 @@ class JournalWriter:
     def _no_room(self, record: Record, error: OSError) -> _Way:
         if not is_of_the_system(error):
             raise error
-        self._next_try = time.monotonic() + RETRY_AFTER
+        self._next_try = steady() + RETRY_AFTER
         first, self._full = not self._full, True
         if not first:
             return self._drop(record)

@@ -7,6 +7,8 @@ Invariants:
 * A shipper that ends before it is ready counts as one that cannot be started. After ``MAX_TRIES`` of
   them in a row, one warning names the cause, and no more are started.
 * A journal that somebody removed gets no new shipper.
+* One thread at a time looks after the shipper. The others, and a signal handler that interrupts it, leave the
+  work to it and wait for the outcome: eight threads in ``flush()`` start one shipper in place of a dead one.
 """
 
 from __future__ import annotations
@@ -16,10 +18,13 @@ import logging
 import os
 import signal
 import subprocess
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 from trackside import lossless_json
+from trackside.claims import Claims
+from trackside.clock import steady
 from trackside.journal.cursor import load_cursor
 from trackside.journal.directory import JournalDirectory, read_json
 from trackside.journal.meta import State
@@ -58,6 +63,9 @@ SILENT = 180.0
 LOCKED_PAUSE = 5.0
 """Seconds until a shipper is started again that found another one at work on the journal."""
 
+HEAR_TIMEOUT = 0.1
+"""Seconds to wait for a thread that reads the shipper's words. A signal handler may have interrupted it."""
+
 PASS_ON_EVERY = 1.0
 """Seconds between two looks at the environment while the trainer waits for the shipper."""
 
@@ -69,7 +77,7 @@ _LAST_LINES = 4096
 
 
 class ShipperProcess:
-    """The trainer's handle on its shipper. Not thread-safe but for :meth:`nudge`."""
+    """The trainer's handle on its shipper. All but :meth:`start` may be called by any thread."""
 
     def __init__(
         self,
@@ -90,13 +98,13 @@ class ShipperProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
         self._environment: dict[str, str] = {}
-        self._notices_shown = 0
+        self._watching, self._hearing = threading.Lock(), threading.Lock()
+        self._claims = Claims()
         self._in_vain = self._tries = 0
         self._started_at = 0.0
         self._delivered_before = self._log_before = 0
         self._proof_asked, self._next_proof = 0, 0.0
         self._ready = self._locked = self._done = False
-        self._told_removed = False
         self.gave_up: str | None = None
         """Why no more shippers are started; None while that is not so."""
         self.restarts = 0
@@ -104,9 +112,8 @@ class ShipperProcess:
 
     def start(self) -> bool:
         """Start it; False (and one warning) when no process can be started, and the journal has to wait."""
-        self._started_at, self._delivered_before = time.monotonic(), self._delivered()
+        self._started_at, self._delivered_before = steady(), self._delivered()
         self._log_before = _size(self._journal)
-        self._ready = self._locked = False
         end = -1 if self._hold is None else self._hold.shipper_end
         hold = () if end < 0 else (end,)
         try:
@@ -133,12 +140,18 @@ class ShipperProcess:
         return True
 
     def _open_channel(self) -> Channel:
-        if self._channel is None or not self._channel.is_open():
-            if self._channel is not None:
-                self._channel.close()
-            self._channel = Channel()
-        self._channel.forget()
-        return self._channel
+        """The channel for a new shipper, of which nothing was heard yet."""
+        channel = self._channel
+        if channel is None or not channel.is_open():
+            if channel is not None:
+                channel.close()
+            channel = self._channel = Channel()
+        alone = self._hearing.acquire(timeout=HEAR_TIMEOUT)
+        channel.forget()
+        self._ready = self._locked = False
+        if alone:
+            self._hearing.release()
+        return channel
 
     @property
     def pid(self) -> int | None:
@@ -168,13 +181,27 @@ class ShipperProcess:
         return self._process is not None and not self._journal.meta.exists() and not self.is_done()
 
     def _listen(self) -> None:
-        for word in [] if self._channel is None else self._channel.words():
-            self._ready = self._ready or word == READY
-            self._locked = self._locked or word == LOCKED
-            self._done = self._done or word == DONE
+        if not self._hearing.acquire(timeout=HEAR_TIMEOUT):
+            return
+        try:
+            channel = self._channel  # another thread may hang up
+            for word in [] if channel is None else channel.words():
+                self._ready = self._ready or word == READY
+                self._locked = self._locked or word == LOCKED
+                self._done = self._done or word == DONE
+        finally:
+            self._hearing.release()
 
     def ensure_running(self) -> None:
-        """Replace a shipper that died before its work was done."""
+        """Replace a shipper that died before its work was done, unless another thread is at it."""
+        if not self._watching.acquire(blocking=False):
+            return
+        try:
+            self._look_after()
+        finally:
+            self._watching.release()
+
+    def _look_after(self) -> None:
         if self._process is None or self.gave_up is not None or self.is_running():
             self._end_if_silent()
             return
@@ -183,7 +210,7 @@ class ShipperProcess:
         if not self._journal.meta.exists():
             self._give_up(f"the journal {self._journal.path} was removed, and its shipper has ended")
         elif self._locked:
-            if time.monotonic() - self._started_at > LOCKED_PAUSE:
+            if steady() - self._started_at > LOCKED_PAUSE:
                 self.start()
         elif not self._ready:
             self._try_again()
@@ -196,7 +223,7 @@ class ShipperProcess:
 
     def _end_if_silent(self) -> None:
         """End a process that lives but never said that it is a shipper."""
-        overdue = time.monotonic() - self._started_at > SILENT
+        overdue = steady() - self._started_at > SILENT
         if self._process is None or not overdue or self.is_ready or not self.is_running():
             return
         with contextlib.suppress(OSError):  # it has a session, so a process group, of its own
@@ -256,7 +283,7 @@ class ShipperProcess:
         return ""
 
     def _was_of_use(self) -> bool:
-        return time.monotonic() - self._started_at > YOUNG or self._delivered() > self._delivered_before
+        return steady() - self._started_at > YOUNG or self._delivered() > self._delivered_before
 
     def _delivered(self) -> int:
         """The number of the last record that any destination has."""
@@ -268,21 +295,21 @@ class ShipperProcess:
 
     def wait_for(self, condition: Callable[[State], bool], timeout: float) -> State | None:
         """The first state that meets ``condition``; None when there is none within ``timeout`` seconds."""
-        deadline = time.monotonic() + timeout
+        deadline = steady() + timeout
         next_look = 0.0
         while True:
             running = self.is_running()  # before reading: the last word of a dead one counts
             state = self.state()
             if state is not None and condition(state):
                 return state
-            if time.monotonic() >= deadline:
+            if steady() >= deadline:
                 return None
             if not running:
                 self.ensure_running()
                 if self._is_over():
                     return None
-            if time.monotonic() >= next_look:
-                next_look = time.monotonic() + PASS_ON_EVERY
+            if steady() >= next_look:
+                next_look = steady() + PASS_ON_EVERY
                 self.pass_on_environment()
             time.sleep(POLL)
 
@@ -293,9 +320,18 @@ class ShipperProcess:
     def pass_on_environment(self) -> None:
         """Tell the shipper which variables have changed: a renewed token, another proxy.
 
-        What it can't take now is passed on at the next call.
+        What it can't take now, or while another thread looks after it, is passed on at the next call.
         """
-        if self._channel is None or self.gave_up is not None:
+        if not self._watching.acquire(blocking=False):
+            return
+        try:
+            self._pass_on()
+        finally:
+            self._watching.release()
+
+    def _pass_on(self) -> None:
+        channel = self._channel
+        if channel is None or self.gave_up is not None:
             return
         now = environment.variables()
         uri = with_credentials(mask_address(self._tracking_uri), os.environ.get("MLFLOW_TRACKING_URI", ""))
@@ -304,7 +340,7 @@ class ShipperProcess:
         if not changed and renewed is None:
             return
         renewal = environment.Renewal(changed, renewed)
-        if self._channel.send(lossless_json.encode(renewal)):
+        if channel.send(lossless_json.encode(renewal)):
             self._environment = now
             self._tracking_uri = renewed or self._tracking_uri
 
@@ -329,22 +365,21 @@ class ShipperProcess:
     def hang_up(self) -> None:
         """Close the channel: the run has ended, and nothing more is to be said or heard."""
         self._listen()
-        if self._channel is not None:
-            self._channel.close()
-            self._channel = None
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
 
     def log_notices(self, state: State | None) -> None:
         """Pass what the shipper wants the user to know on to the log, each once."""
-        for text in [] if state is None else state.notices[self._notices_shown :]:
-            self._notices_shown += 1
-            logger.warning("%s", printable(text))
+        for number, text in enumerate([] if state is None else state.notices):
+            if self._claims.take(number):
+                logger.warning("%s", printable(text))
 
     def warn_if_removed(self) -> bool:
         """Say once that somebody removed the journal while the training runs; whether that is so."""
         if not self.is_removed():
             return False
-        if not self._told_removed and self.gave_up is None:
-            self._told_removed = True
+        if self.gave_up is None and self._claims.take("removed"):
             logger.warning(
                 "the journal %s was removed while the training runs: its shipper (process %s) still delivers "
                 "what it can reach, but whatever it has not delivered is lost when it ends",
@@ -356,6 +391,7 @@ class ShipperProcess:
     def abandon(self) -> None:
         """Forget the shipper, in a forked child: it is the parent's."""
         self._process = None
+        self._watching, self._hearing = threading.Lock(), threading.Lock()  # the parent's may be held
         self.pipe.close()
         self.let_go_of_exit()
         if self._channel is not None:

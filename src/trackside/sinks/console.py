@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
+from trackside.clock import steady
 from trackside.coerce import to_float
 from trackside.errors import CoercionError, ConfigurationError
 from trackside.rank import get_rank
@@ -64,7 +64,7 @@ class ConsoleSink:
             return
         self._latest.update(sample)
         self._is_shown = False
-        now = time.monotonic()
+        now = steady()
         if now >= self._next:
             self._next = now + 1 / self.per_second
             self._show(now)

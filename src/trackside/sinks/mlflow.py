@@ -3,15 +3,21 @@
 This is the hot path. Per metric there is one pass of coercion and nothing else; prefixes, names and limits
 are the shipper's business. Whatever cannot be kept as it is gets a second, slower look, and is counted.
 
-Invariant: a sample is journaled, or its points are counted as dropped, whatever a value or the journal
-raises.
+Invariants:
+
+* A sample is journaled, or its points are counted as dropped, whatever a value or the journal raises.
+* When the next look is due depends on neither the time of day nor a sample's timestamp: a clock may be set
+  back, and data may be replayed.
 """
 
 from __future__ import annotations
 
 import logging
+import math
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from trackside.clock import steady
 from trackside.coerce import OnDeviceError, flat_metrics, to_float, to_float_metrics
 from trackside.crash import text_of
 from trackside.device import DeviceQueue, TorchDevices
@@ -34,7 +40,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-WATCH_EVERY_MS = 5_000
+WATCH_EVERY = 5.0
+"""Seconds between two looks at the shipper, by a clock that nobody sets."""
+
 DEVICE_TIMEOUT = 5.0
 """Seconds a run's end waits for numbers that are still on an accelerator."""
 
@@ -69,7 +77,7 @@ class MLflowSink:
         self._fetched_later = self._devices.takes
         self._on_device: DeviceQueue | None = None
         self._watch = watch
-        self._next_watch_ms = now_ms() + WATCH_EVERY_MS
+        self._next_watch = math.inf if watch is None else steady() + WATCH_EVERY
         self._last_step = -1
         self._bad_steps = 0
         self._find_last_step = last_step
@@ -106,11 +114,17 @@ class MLflowSink:
         except Exception as error:  # no memory, say, or an odd type's own error
             self._lose(sample, error)
             return
-        if self._watch is not None and record.timestamp_ms >= self._next_watch_ms:
-            self._next_watch_ms = now_ms() + WATCH_EVERY_MS
-            self._watch()
+        # Half the price of steady(), which has the last word: somebody may have frozen this one for a test.
+        if monotonic() >= self._next_watch:
+            self._watch_if_due()
         if self._on_device is not None:
             self._on_device.collect()
+
+    def _watch_if_due(self) -> None:
+        now = steady()
+        if self._watch is not None and now >= self._next_watch:
+            self._next_watch = now + WATCH_EVERY
+            self._watch()
 
     def on_lifecycle(self, event: LifecycleEvent) -> None:
         """At an end, wait a little for what is on an accelerator: the end record goes behind it.
