@@ -16,7 +16,7 @@ from mlflow.tracking import MlflowClient
 from tests.ends.harness import new_database
 from tests.faults.proxy import FaultProxy, Reply, answer, cut, cut_behind_commit, free_port
 from trackside.destinations.mlflow_address import alone_with, check_address, probe_database
-from trackside.destinations.mlflow_errors import translate, translate_opening
+from trackside.destinations.mlflow_errors import Answer, _retry_after, translate, translate_opening
 from trackside.errors import DeliveryError, RejectedError, RetryableError, UnauthorisedError
 
 if TYPE_CHECKING:
@@ -150,6 +150,17 @@ def test_retry_after_is_read_where_mlflow_hides_it(
             else:
                 assert found.retry_after is not None
                 assert low <= found.retry_after <= high
+
+
+def test_a_date_to_retry_after_is_by_the_servers_clock() -> None:
+    """Ours may be an hour behind: set back, or never set. Without a ``Date``, it is all there is."""
+    behind = email.utils.formatdate(time.time() + 3600, usegmt=True)
+    until = email.utils.formatdate(time.time() + 3690, usegmt=True)
+    headers = {"Retry-After": until, "Date": behind}
+    assert _retry_after(Answer(503, headers)) == 90
+    assert _retry_after(Answer(503, {**headers, "Date": "soon"})) == pytest.approx(3690, abs=60)
+    assert _retry_after(Answer(503, {**headers, "Retry-After": behind, "Date": until})) == 0
+    assert _retry_after(None) is None
 
 
 @pytest.mark.parametrize("fault", ["cut", "cut behind commit", "hang", "dead"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
+import sys
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -116,12 +116,55 @@ WITHOUT_PROC = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc && 
 PROC_OF_OTHERS = ("unshare", "--pid", "--fork", "sh", "-c", '"$0" "$@"; exit $?')
 
 
-@pytest.mark.skipif(not can_make_container(), reason="this process may make no namespaces")
+HIDE_PROC = """
+import os, sys
+
+def hide(event, arguments):
+    if event in ("open", "os.listdir", "os.scandir"):
+        refuse_proc(arguments[0])
+
+def refuse_proc(path):
+    if isinstance(path, (str, bytes)) and os.fsdecode(path).startswith("/proc"):
+        raise FileNotFoundError(2, os.strerror(2), path)
+
+def links(path, *, readlink=os.readlink, **more):
+    if path == "/proc/self" and {self!r}:
+        return {self!r}
+    refuse_proc(path)
+    return readlink(path, **more)
+
+def stats(path, *, stat=os.stat, **more):
+    refuse_proc(path)
+    return stat(path, **more)
+
+os.readlink, os.stat = links, stats
+sys.addaudithook(hide)
+"""
+"""For where no namespace may be made: nothing of ``/proc`` can be read, and ``self`` is somebody else."""
+
+
+def hidden(folder: Path, self: str) -> dict[str, str]:
+    """What makes the program and its shipper see no ``/proc``, as arguments of :func:`play`."""
+    hide = HIDE_PROC.format(self=self)
+    interpreter = folder / "python"
+    interpreter.write_text(
+        f"#!{sys.executable}\n{hide}\ncode = sys.argv[2]\nsys.argv = ['-c', *sys.argv[3:]]\nexec(code)\n"
+    )
+    interpreter.chmod(0o755)
+    return {"before": hide, settings.PYTHON_VARIABLE: str(interpreter)}
+
+
 @pytest.mark.parametrize("command", [WITHOUT_PROC, PROC_OF_OTHERS], ids=["none", "another namespace's"])
 def test_proc(tmp_path: Path, command: tuple[str, ...]) -> None:
     """The trainer's process can't be looked up; it is watched all the same, and its end is noticed."""
-    assert shutil.which("unshare")
-    assert_delivered(play(tmp_path, command=command, during="time.sleep(2)"))
+    during = (
+        "from trackside.journal.process_table import can_look_up\nassert not can_look_up()\ntime.sleep(2)"
+    )
+    if can_make_container():
+        assert_delivered(play(tmp_path, command=command, during=during))
+    else:
+        self = "" if command is WITHOUT_PROC else "1"
+        assert_delivered(play(tmp_path, during=during, **hidden(tmp_path, self)))
 
 
 def test_a_process_that_cannot_be_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:

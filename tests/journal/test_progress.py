@@ -34,6 +34,18 @@ def test_changes_are_published_at_once(tmp_path: Path) -> None:
     assert state.updated_ms >= before > 0
 
 
+def test_silence_is_counted_whatever_the_time_of_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock set back an hour keeps back no sign of life."""
+    now = 100.0
+    monkeypatch.setattr("trackside.journal.progress.time.monotonic", lambda: now)
+    progress = Progress(new_journal(tmp_path))
+    monkeypatch.setattr("trackside.journal.progress.now_ms", lambda: 0)
+    now += 31
+    assert progress.silent_for == 31
+    progress.touch()
+    assert progress.silent_for == 0
+
+
 def test_restarted_shipper_goes_on_from_its_predecessor(tmp_path: Path) -> None:
     """Everything is kept but the phase and the error, which are the dead one's."""
     journal = new_journal(tmp_path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import socket
 import subprocess
 import sys
@@ -187,7 +186,6 @@ for make in (PrometheusSink, lambda: make_sink("prometheus")):
     assert first.endswith("pip install 'trackside[prometheus]'")
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_a_forked_child_does_not_hold_the_port() -> None:
     """A DataLoader worker that outlives the sink must not keep the next run from its port."""
     script = """
@@ -212,3 +210,34 @@ os.waitpid(child, 0)
         check=False,
     )
     assert (done.stdout, done.stderr) == ("bound True\n", "")
+
+
+def test_a_program_that_closes_every_descriptor() -> None:
+    """The port is served again, without a busy thread; the program's own files and sockets are left alone."""
+    script = """
+import os, socket, time, urllib.request
+from trackside.events import MetricsSample
+from trackside.sinks import PrometheusSink
+sink = PrometheusSink(port=0)
+sink.on_metrics(MetricsSample(3, metrics={"loss": 0.5}))
+os.closerange(3, 4096)
+listener = socket.create_server(("127.0.0.1", 0))  # it may get the sink's number
+listener.settimeout(20)
+users = [os.dup2(listener.fileno(), number) for number in range(512, 520)]
+users += [os.open("/dev/zero", os.O_RDWR) for _ in range(20)]
+for _ in range(5):
+    with socket.create_connection(listener.getsockname()), listener.accept()[0]:
+        pass
+before = time.process_time()
+time.sleep(1.5)
+print("busy" if time.process_time() - before > 0.1 else "idle")
+print(b"trackside_loss" in urllib.request.urlopen(f"http://127.0.0.1:{sink.port}/metrics", timeout=20).read())
+sink.close()
+for number in users:
+    os.fstat(number)
+print(listener.fileno() == os.dup2(listener.fileno(), listener.fileno()))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.stderr) == ("idle\nTrue\nTrue\n", "")

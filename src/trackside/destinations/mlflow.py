@@ -387,7 +387,8 @@ class MLflowDestination:
     def _start_waits(self) -> bool:
         """Whether ``start()`` is still there to hear that the credentials are bad."""
         waited = time.time() - self._meta.started_ms / 1000
-        return self._progress.state.run is None and waited < read_environment().start_timeout
+        # Less than nothing: the clock was set back meanwhile. Then they are tried again, as they are later.
+        return self._progress.state.run is None and 0 <= waited < read_environment().start_timeout
 
     # Going on
 

@@ -163,14 +163,24 @@ def _as_answer(value: Any) -> Answer | None:
 
 
 def _retry_after(answer: Answer | None) -> float | None:
-    """Seconds the server wants to be left alone; None when it did not say (RFC 9110, 10.2.3)."""
-    text = answer.headers.get("Retry-After") if answer is not None else None
-    text = (text or "").strip()
+    """Seconds the server wants to be left alone; None when it did not say (RFC 9110, 10.2.3).
+
+    A date is by the server's clock, which its ``Date`` tells; ours may be another, or set back meanwhile.
+    """
+    if answer is None:
+        return None
+    text = (answer.headers.get("Retry-After") or "").strip()
     if text.isascii() and text.isdecimal():  # "²" is a digit, too
         return float(text)
+    until, now = _seconds_in(text), _seconds_in(answer.headers.get("Date") or "")
+    return None if until is None else max(0.0, until - (time.time() if now is None else now))
+
+
+def _seconds_in(date: str) -> float | None:
+    """A date of HTTP as seconds since the epoch; None for what is no date."""
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, TypeError, IndexError, OverflowError):  # somebody's idea of a date
+        return parsedate_to_datetime(date).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):  # somebody's idea of one
         return None
 
 

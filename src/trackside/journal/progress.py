@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from trackside import lossless_json
@@ -35,6 +36,7 @@ class Progress:
         self._pass_on = notice
         self._lock = threading.Lock()
         self._failing = False
+        self._published = 0.0
         self.state = read_json(journal.state, State) or State(pid=os.getpid())
         self.update(pid=os.getpid(), phase="starting", error=None)
 
@@ -61,8 +63,13 @@ class Progress:
         with self._lock:
             self._publish()
 
+    @property
+    def silent_for(self) -> float:
+        """Seconds since the last sign of life, whatever the time of day has become since."""
+        return time.monotonic() - self._published
+
     def _publish(self) -> None:
-        self.state.updated_ms = now_ms()
+        self.state.updated_ms, self._published = now_ms(), time.monotonic()
         try:
             write_even_when_full(self.journal.state, lossless_json.encode(self.state))
             self._failing = False

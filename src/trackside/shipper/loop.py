@@ -426,7 +426,7 @@ class Shipper:
         phase, error = _phase_of(self.lanes[0])
         if (phase, error) != (state.phase, state.error):
             self._progress.update(phase=phase, error=error)
-        elif time.time() - state.updated_ms / 1000 > SIGN_EVERY:
+        elif self._progress.silent_for > SIGN_EVERY:
             self._progress.touch()  # the lane may hang in a request, and others can't look us up
 
     def _publish_lanes(self) -> None:

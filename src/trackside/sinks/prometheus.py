@@ -14,14 +14,13 @@ from trackside.sinks.values import LatestValues
 from trackside.text import encodable
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Iterator, Mapping
-    from wsgiref.simple_server import WSGIServer
 
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import GaugeMetricFamily
 
     from trackside.events import MetricsSample
+    from trackside.sinks.scrape_server import ScrapeServer
 
 # https://prometheus.io/docs/concepts/data_model/; the colon is for recording rules.
 _BAD_CHARACTER = re.compile(r"[^a-zA-Z0-9_]")
@@ -68,8 +67,7 @@ class PrometheusSink:
         self.registry.register(self)
         self.port: int | None = None
         """Where they are served."""
-        self._server: WSGIServer | None = None
-        self._thread: threading.Thread | None = None
+        self._server: ScrapeServer | None = None
         if port is not None:
             self._serve(address, port)
             abandon_in_children(self)
@@ -84,10 +82,8 @@ class PrometheusSink:
     def close(self) -> None:
         """Stop serving, and leave the registry. The last values are to be had from the run's other sinks."""
         keep_in_children(self)
-        if self._server is not None and self._thread is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._thread.join()
+        if self._server is not None:
+            self._server.close()
             self._server = None
         try:
             self.registry.unregister(self)
@@ -97,7 +93,7 @@ class PrometheusSink:
     def abandon(self) -> None:
         """In a forked child: let go of the port, or it would be taken for as long as the child lives."""
         if self._server is not None:
-            self._server.socket.close()
+            self._server.abandon()
             self._server = None
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
@@ -132,13 +128,15 @@ class PrometheusSink:
         return f"{self._namespace}{sanitised}_metric" if sanitised in _OWN else self._namespace + sanitised
 
     def _serve(self, address: str, port: int) -> None:
-        from prometheus_client import start_http_server
+        from prometheus_client import make_wsgi_app
+
+        from trackside.sinks.scrape_server import ScrapeServer
 
         try:
-            self._server, self._thread = start_http_server(port, address, self.registry)
+            self._server = ScrapeServer(address, port, make_wsgi_app(self.registry))
         except (OSError, OverflowError) as error:
             raise ConfigurationError(f"PrometheusSink can't serve on {address}:{port}: {error}") from error
-        self.port = self._server.server_port
+        self.port = self._server.port
 
 
 def _checked_namespace(namespace: str) -> str:
