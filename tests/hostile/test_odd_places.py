@@ -143,15 +143,15 @@ sys.addaudithook(hide)
 """For where no namespace may be made: nothing of ``/proc`` can be read, and ``self`` is somebody else."""
 
 
-def hidden(folder: Path, self: str) -> dict[str, str]:
-    """What makes the program and its shipper see no ``/proc``, as arguments of :func:`play`."""
+def play_hidden(folder: Path, self: str, during: str) -> Played:
+    """Run the program; neither it nor its shipper sees a ``/proc``."""
     hide = HIDE_PROC.format(self=self)
     interpreter = folder / "python"
     interpreter.write_text(
         f"#!{sys.executable}\n{hide}\ncode = sys.argv[2]\nsys.argv = ['-c', *sys.argv[3:]]\nexec(code)\n"
     )
     interpreter.chmod(0o755)
-    return {"before": hide, settings.PYTHON_VARIABLE: str(interpreter)}
+    return play(folder, before=hide, during=during, TRACKSIDE_PYTHON=str(interpreter))
 
 
 @pytest.mark.parametrize("command", [WITHOUT_PROC, PROC_OF_OTHERS], ids=["none", "another namespace's"])
@@ -164,7 +164,7 @@ def test_proc(tmp_path: Path, command: tuple[str, ...]) -> None:
         assert_delivered(play(tmp_path, command=command, during=during))
     else:
         self = "" if command is WITHOUT_PROC else "1"
-        assert_delivered(play(tmp_path, during=during, **hidden(tmp_path, self)))
+        assert_delivered(play_hidden(tmp_path, self, during))
 
 
 def test_a_process_that_cannot_be_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
