@@ -57,11 +57,11 @@ def wait_for_run(journal: JournalDirectory, timeout: float) -> RunInfo | None:
     That shipper goes on after the death of the process that started it. It removes the journal once it has
     delivered the few points of that process, so the state is read often.
     """
-    deadline = time.monotonic() + timeout
+    deadline = steady() + timeout
     while True:
         state = read_json(journal.state, State)
         if state is not None and (state.run is not None or state.phase == "refused"):
             return state.run
-        if not journal.path.exists() or time.monotonic() >= deadline:
+        if not journal.path.exists() or steady() >= deadline:
             return None
         time.sleep(_POLL)

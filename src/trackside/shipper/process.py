@@ -353,7 +353,7 @@ class ShipperProcess:
 
         It is asked once for each record, and again every second.
         """
-        now = time.monotonic()
+        now = steady()
         if seq > self._proof_asked or now >= self._next_proof:
             self._proof_asked, self._next_proof = max(seq, self._proof_asked), now + PROVE_EVERY
             self.pipe.send(PROVE)
