@@ -525,6 +525,19 @@ def test_a_signal_just_before_the_end_is_taken_into_account(bench: Bench) -> Non
     assert shipper.judge()[0].reason == "SIGTERM, then SIGKILL"
 
 
+@pytest.mark.parametrize(("unseen", "early"), [(1, 0), (60, 40)])
+def test_a_death_that_was_found_late_is_not_dated_late(bench: Bench, unseen: int, early: int) -> None:
+    """A shipper that stood still: an attempt that ended before it went on is the later one all the same."""
+    shipper = bench.shipper()
+    now = time.time()
+    shipper._alive_ms = int((now - unseen) * 1000)
+    for path in bench.journal.path.iterdir():
+        os.utime(path, (now - 40, now - 40))
+    shipper._watch = Ended(Ending(killed_by=9))  # type: ignore[assignment]
+    shipper._look_at_trainer()
+    assert shipper._died_ms == pytest.approx((now - early) * 1000, abs=3000)
+
+
 def test_the_exit_code_counts_only_after_the_death(bench: Bench) -> None:
     """The C library's note comes from the process's last moments."""
     shipper = bench.shipper()

@@ -85,6 +85,9 @@ GONE_PATIENCE = 5.0
 REAP_TIMEOUT = 0.3
 """Seconds a dead trainer's parent has to wait for it; then its end is judged without the kernel's word."""
 
+STOOD_STILL_MS = 5000
+"""Milliseconds between two looks at the trainer after which the first one says little about the second."""
+
 LEAVE_PATIENCE = 10.0
 """Seconds that a call may take once the shipper is asked to leave."""
 
@@ -125,7 +128,7 @@ class Shipper:
         self._exit_code: int | None = None
         self._linger = linger
         self._watch = DeathWatch(meta.owner)
-        self._saw_alive = not self._watch.is_dead()
+        self._alive_ms = 0 if self._watch.is_dead() else now_ms()
         self._died_ms = 0
         self._dead_since = 0.0
         self._replaced = self._succeeded = False
@@ -306,6 +309,7 @@ class Shipper:
         if self._died_ms:
             return
         if not self._watch.is_dead():
+            self._alive_ms = now_ms()
             self._look_for_exec()
             self._look_at_exit()
             return
@@ -322,7 +326,18 @@ class Shipper:
             and self._ending in {UNKNOWN, Ending(killed_by=int(signal.SIGKILL))}
         )
         logger.info("the training process is dead: %s", self._ending)
-        self._conclude(now_ms() if self._saw_alive else last_sign_ms(self._journal))
+        self._conclude(self._time_of_death())
+
+    def _time_of_death(self) -> int:
+        """When the trainer died: now, if it was seen alive right before.
+
+        Otherwise nobody looked for a while: this process began later, or stood still (SIGSTOP, a suspended
+        machine). Then it is the trainer's last sign. An attempt that has ended meanwhile came after it.
+        """
+        now = now_ms()
+        if now - self._alive_ms < STOOD_STILL_MS:
+            return now
+        return max(self._alive_ms, last_sign_ms(self._journal))
 
     def _look_at_exit(self) -> None:
         """In a container the process waits, its exit code noted, until the status is right.
