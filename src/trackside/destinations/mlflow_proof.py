@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from trackside.bulk_store.points import Point
 
+ROUNDING_MS = 1000
+"""A server may round times to seconds: a point that is older by less proves its step all the same."""
+
 SHOWN_WHOLE = 1000
 """Metrics of a run that shows so many may be left out by some servers: a missing one proves nothing then."""
 
@@ -48,8 +51,17 @@ class LastPoints:
         """The metrics whose last point ``run``, an MLflow run just read, does not show."""
         shown = {metric.key: (metric.step, metric.timestamp) for metric in run.to_proto().data.metrics}
         whole = len(shown) < SHOWN_WHOLE
-        return [key for key, last in self._last.items() if _is_missing(shown.get(key), last, whole=whole)]
+        # MySQL's usual collations take "Loss" and "loss" for one name, and show one of them.
+        alike = {key.casefold(): point for key, point in shown.items()}
+        return [
+            key
+            for key, last in self._last.items()
+            if _is_missing(shown.get(key) or alike.get(key.casefold()), last, whole=whole)
+        ]
 
 
 def _is_missing(shown: tuple[int, int] | None, last: tuple[int, int], *, whole: bool) -> bool:
-    return whole if shown is None else shown < last
+    if shown is None:
+        return whole
+    step, timestamp = last
+    return shown < (step, timestamp - ROUNDING_MS)
