@@ -27,7 +27,7 @@ from trackside.coerce import to_float
 from trackside.device import stacked
 
 torch.set_num_threads(1)
-ROOM = 40 << 20
+ROOM = 64 << 20
 
 def read(how, value):
     "Read value with no more than ROOM bytes to be had; what it gave, or how it failed."
@@ -79,7 +79,7 @@ print(json.dumps(play(12_000_000)))
 def test_a_large_value_is_read_in_little_memory() -> None:
     """Of every kind, where it is converted, repeated by a view, masked or sparse.
 
-    There are 40 MiB for it. As float64, each of these values takes 96 MB.
+    There are 64 MiB for it. As float64, each of these values takes 96 MB.
     """
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", PROGRAM], capture_output=True, timeout=300, check=True

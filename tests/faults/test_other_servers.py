@@ -14,6 +14,7 @@ from tests.faults.proxy import FaultProxy, Reply, answer, free_port
 from tests.faults.servers import wait_until
 from trackside.cli import main
 from trackside.destinations.mlflow_tags import counts_in
+from trackside.shipper.lock import is_locked
 from trackside.sync import sync_journal
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def test_an_artifact_store_out_of_reach(
     code, told = command("status", "--dir", folder)
     assert (code, "artifacts wait" in told, "config.yaml" in told) == (1, True, True)
     code, told = command("sync", "--dir", folder, "--give-up-after", "20")
-    assert (code, "artifacts wait" in told, "config.yaml" in told) == (1, True, True)
+    assert (code, "artifacts wait" in told, "config.yaml" in told) == (1, True, True), told + training.log()
     assert "delivered" not in told
     proxy.heal()
     code, told = command("sync", "--dir", folder)
@@ -169,6 +170,7 @@ def test_an_artifact_that_is_refused(
     wait_until(lambda: training.state.phase == "done", 60, training.log)
     assert (training.journal.path / "refused-artifacts" / "config.yaml").read_text() == "lr: 0.1\n"
     assert "config.yaml was refused" in training.text
+    wait_until(lambda: not is_locked(training.journal.lock), 60, training.log)
     assert sync_journal(training.journal).detail.endswith(str(training.journal.path))
 
 

@@ -75,7 +75,7 @@ def ship(arguments: list[str] | None = None) -> int:
     if options.trust:
         vouch_for(journal.path)
     reason = why_suspicious(journal)
-    if reason is not None:
+    if reason is not None and journal.path.exists():  # delivered meanwhile, and removed: see below
         logger.error("%s is not used, because %s", journal.path, reason)
         return EXIT_REFUSED
     settle(journal.path)
