@@ -98,7 +98,7 @@ matrix: .venv/test.stamp ## every way for a process to end, and the status MLflo
 	$(BIN)/python -m tests.matrix $(ARGS)
 
 fan-out: .venv/test.stamp ## one run into five destinations, read back from each
-	$(BIN)/python -m tests.fan_out $(ARGS)
+	$(BIN)/python -m tests.event_bus.fan_out $(ARGS)
 
 docs: .venv/test.stamp ## regenerate the pages made from the code
 	$(BIN)/python docs/generate.py $(ARGS)

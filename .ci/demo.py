@@ -30,6 +30,6 @@ if __name__ == "__main__":
     if importlib.util.find_spec("torch") is None and (folder := torch_of(sys.argv[1])):
         print(f"using the torch in {folder}", flush=True)
         sys.path.append(folder)
-    from trackside.cli import main
+    from trackside.cli.main import main
 
     main(["demo", *sys.argv[2:]], prog_name="trackside")

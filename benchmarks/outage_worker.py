@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from benchmarks.worker import Figures
-    from trackside.run import Run
+    from trackside.session.run import Run
 
 METRICS = 10
 """That each step of the training logs."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from benchmarks.worker import Figures
-    from trackside.run import Run
+    from trackside.session.run import Run
 
 AHEAD = 200_000
 """Points the training may be ahead: without a bound it would be over before the shipper has warmed up."""

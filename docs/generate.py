@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trackside.cli import main
+from trackside.cli.main import main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from trackside import known_secrets
+from trackside.redaction import known_values as known_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ for _name in list(os.environ):
         del os.environ[_name]
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # no stray threads, nothing sent
 os.environ["TRACKSIDE_QUIET"] = (
-    "on"  # tests read stderr for what went wrong; tests/test_announce.py unsets it
+    "on"  # tests read stderr for what went wrong; tests/session/test_announce.py unsets it
 )
 
 # No deadline: two workers and their child processes share two cores.

@@ -12,25 +12,25 @@ import trackside
 PACKAGE = Path(trackside.__file__).parent
 
 PURE = [
-    "coerce",
+    "coerce/floats",
+    "coerce/large_means",
+    "coerce/steps",
     "errors",
     "events",
     "journal/format",
-    "kept_events",
-    "known_secrets",
-    "large_means",
+    "lifecycle/kept_events",
+    "lifecycle/verdict",
     "names",
     "params",
+    "plugins/suggest",
     "protocols",
-    "redaction",
-    "secret_forms",
-    "secret_names",
-    "shaping",
+    "redaction/forms",
+    "redaction/known_values",
+    "redaction/names",
+    "redaction/redact",
     "shipper/retry",
-    "status",
-    "steps",
-    "suggest",
     "text",
+    "transform",
 ]
 
 # Clocks, threads, processes, sockets and disks.
@@ -56,7 +56,7 @@ IMPURE = {
 
 ALLOWED = {
     "events": {"datetime", "time"},  # the default timestamp is the moment of the emit
-    "known_secrets": {"os"},  # the environment, where the secrets are
+    "redaction/known_values": {"os"},  # the environment, where the secrets are
     "text": {"datetime"},  # a time that is given, as text: no clock is asked
     "params": {"os"},  # os.PathLike: a path in a config is written as its text
 }

@@ -18,8 +18,8 @@ from trackside.names import (
     truncate_params,
     valid_name,
 )
-from trackside.shaping import Shaping
 from trackside.sinks.values import named_values
+from trackside.transform import Shaping
 
 validation: Any = mlflow_validation  # its functions are not typed
 

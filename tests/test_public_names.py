@@ -33,9 +33,8 @@ NAMES = ERRORS | {
 
 MODULES = {
     "trackside.coerce": {"to_float", "to_float_metrics"},
-    "trackside.event_bus": {"Bus"},
-    "trackside.hooks": {"ProcessHooks"},
-    "trackside.lifecycle": {"LifecycleSubscriber"},
+    "trackside.event_bus.bus": {"Bus"},
+    "trackside.lifecycle": {"LifecycleSubscriber", "ProcessHooks"},
     "trackside.mlflow_utils": {
         "configure_mlflow",
         "end_mlflow_active_run_as_killed",
@@ -45,7 +44,7 @@ MODULES = {
     },
     "trackside.params": {"flatten_params"},
     "trackside.protocols": {"Sink", "Destination", "Resumable", "Durable"},
-    "trackside.shaping": {"Shaped", "Shaper", "Shaping", "make_shaping"},
+    "trackside.transform": {"Shaped", "Shaper", "Shaping", "make_shaping"},
     "trackside.sinks": {
         "CallbackSink",
         "ConsoleSink",
@@ -107,7 +106,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         trackside.nothing  # noqa: B018
 
 
-@pytest.mark.parametrize("module", ["trackside.shaping", "trackside.sinks", "trackside.testing"])
+@pytest.mark.parametrize("module", ["trackside.transform", "trackside.sinks", "trackside.testing"])
 def test_all_of_a_module_is_exactly_what_is_public(module: str) -> None:
     """Lazy or not, each name is in ``__all__`` and in ``dir``, and no other is."""
     found = importlib.import_module(module)

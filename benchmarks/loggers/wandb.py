@@ -23,7 +23,7 @@ def _open() -> Iterator[Log]:
 
 def kept() -> Kept:
     """All rows of the one transaction log. wandb has no reader of its own in Python; trackside has one."""
-    from trackside.destinations.wandb_log import TransactionLog
+    from trackside.destinations.wandb.log import TransactionLog
 
     (path,) = Path().glob("wandb/*run-*/*.wandb")
     log = TransactionLog(path)

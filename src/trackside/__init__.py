@@ -21,7 +21,6 @@ from trackside.events import ConfigEvent, LifecycleEvent, MetricsSample
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from trackside.configuration import start_from_config
     from trackside.errors import (
         CoercionError,
         ConfigurationError,
@@ -37,11 +36,12 @@ if TYPE_CHECKING:
         UnauthorisedError,
         UnprovenError,
     )
-    from trackside.event_bus import Bus
+    from trackside.event_bus.bus import Bus
     from trackside.events import Event
-    from trackside.run import Run
-    from trackside.session import current_run, finish, start
-    from trackside.session import default_bus as bus
+    from trackside.session.from_config import start_from_config
+    from trackside.session.run import Run
+    from trackside.session.start import current_run, finish, start
+    from trackside.session.start import default_bus as bus
 
 __version__ = "0.1.0"
 
@@ -74,7 +74,7 @@ __all__ = [
 ]
 
 _LAZY = {
-    "Bus": ("trackside.event_bus", "Bus"),
+    "Bus": ("trackside.event_bus.bus", "Bus"),
     "CoercionError": ("trackside.errors", "CoercionError"),
     "ConfigurationError": ("trackside.errors", "ConfigurationError"),
     "DeliveryError": ("trackside.errors", "DeliveryError"),
@@ -88,12 +88,12 @@ _LAZY = {
     "TracksideError": ("trackside.errors", "TracksideError"),
     "UnauthorisedError": ("trackside.errors", "UnauthorisedError"),
     "UnprovenError": ("trackside.errors", "UnprovenError"),
-    "Run": ("trackside.run", "Run"),
-    "bus": ("trackside.session", "default_bus"),
-    "current_run": ("trackside.session", "current_run"),
-    "finish": ("trackside.session", "finish"),
-    "start": ("trackside.session", "start"),
-    "start_from_config": ("trackside.configuration", "start_from_config"),
+    "Run": ("trackside.session.run", "Run"),
+    "bus": ("trackside.session.start", "default_bus"),
+    "current_run": ("trackside.session.start", "current_run"),
+    "finish": ("trackside.session.start", "finish"),
+    "start": ("trackside.session.start", "start"),
+    "start_from_config": ("trackside.session.from_config", "start_from_config"),
 }
 
 
@@ -125,7 +125,7 @@ _bus: Bus | None = None
 def _default_bus() -> Bus:
     """The default bus, imported on first use and remembered: an import statement costs as much as a log."""
     global _bus  # noqa: PLW0603 - a cache of one
-    from trackside.session import default_bus
+    from trackside.session.start import default_bus
 
     _bus = default_bus
     return default_bus

@@ -95,4 +95,4 @@ class LifecycleEvent(msgspec.Struct, frozen=True):
 
 
 Event: TypeAlias = MetricsSample | ConfigEvent | LifecycleEvent
-"""Anything :meth:`trackside.event_bus.Bus.emit` takes."""
+"""Anything :meth:`trackside.event_bus.bus.Bus.emit` takes."""

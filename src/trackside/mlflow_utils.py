@@ -16,12 +16,12 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from trackside.coerce import to_float
+from trackside.coerce.floats import to_float
+from trackside.destinations.mlflow.run_id_file import read_sidecar, write_sidecar
 from trackside.errors import CoercionError, RunActiveError, TrackingError
 from trackside.params import to_plain, truncate_params
 from trackside.rank import get_rank
-from trackside.redaction import mask_address, redact, redact_config, redact_mapping
-from trackside.sidecar import read_sidecar, write_sidecar
+from trackside.redaction.redact import mask_address, redact, redact_config, redact_mapping
 
 if TYPE_CHECKING:
     from types import TracebackType

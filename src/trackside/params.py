@@ -21,7 +21,7 @@ from typing import Any
 
 from trackside.errors import CoercionError
 from trackside.names import truncate_params, valid_name
-from trackside.redaction import redact_config
+from trackside.redaction.redact import redact_config
 from trackside.text import encodable
 
 __all__ = [
@@ -71,7 +71,7 @@ def flatten_params(config: object, max_depth: int | None = 1, mask: bool = True)
     stringifies the values of the top level, 1 gives ``model.text_config: "{'hidden': True}"``, None
     gives every leaf its key. Lists, tuples and empty dicts are always stringified. Of two values
     whose keys fall together the later one's key gets ``-2``, ``-3``, ... With ``mask`` secrets are
-    ``***`` (see :func:`trackside.redaction.redact_config`), inside what is stringified too.
+    ``***`` (see :func:`trackside.redaction.redact.redact_config`), inside what is stringified too.
 
     Raises:
         CoercionError: the top level is no configuration.

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from trackside.events import ConfigEvent, LifecycleEvent, MetricsSample
     from trackside.journal.format import ConfigRecord, MetricsRecord
-    from trackside.status import Evidence, Verdict
+    from trackside.lifecycle.verdict import Evidence, Verdict
 
 
 @runtime_checkable

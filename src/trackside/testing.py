@@ -6,13 +6,13 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from trackside.session import default_bus
+from trackside.session.start import default_bus
 from trackside.sinks.memory import MemorySink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from trackside.event_bus import Bus
+    from trackside.event_bus.bus import Bus
 
 __all__ = ["MemorySink", "capture"]
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.destinations.tools import COUNTS, config, context, file_size_limit, metrics, run_and_kill
-from trackside.destinations.jsonlines import JSONLinesDestination
+from trackside.destinations.jsonl import JSONLinesDestination
 from trackside.errors import RefusedError, RetryableError
 from trackside.journal.format import MetricsRecord
-from trackside.status import Evidence, Verdict
+from trackside.lifecycle.verdict import Evidence, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

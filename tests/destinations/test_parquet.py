@@ -12,11 +12,11 @@ import pytest
 from pyarrow import parquet
 
 from tests.destinations.tools import START_MS, config, context, file_size_limit, metrics, run_and_kill
-from trackside.destinations.parquet import ParquetDestination
-from trackside.destinations.parquet_names import Part, cover, parts_of
+from trackside.destinations.parquet.destination import ParquetDestination
+from trackside.destinations.parquet.names import Part, cover, parts_of
 from trackside.errors import RefusedError, RejectedError, RetryableError
 from trackside.journal.meta import RunInfo
-from trackside.status import Evidence, Verdict
+from trackside.lifecycle.verdict import Evidence, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -339,8 +339,8 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path):
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """`sync` may run where the package isn't; the message says what to type."""
-    monkeypatch.delattr("trackside.destinations.parquet_files", raising=False)
-    monkeypatch.delitem(sys.modules, "trackside.destinations.parquet_files", raising=False)
+    monkeypatch.delattr("trackside.destinations.parquet.files", raising=False)
+    monkeypatch.delitem(sys.modules, "trackside.destinations.parquet.files", raising=False)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(RefusedError, match=r"pip install 'trackside\[parquet\]'"):
         opened(tmp_path)

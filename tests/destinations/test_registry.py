@@ -10,7 +10,7 @@ import pytest
 
 from tests.destinations.tools import context
 from trackside.destinations import registry
-from trackside.destinations.jsonlines import JSONLinesDestination
+from trackside.destinations.jsonl import JSONLinesDestination
 from trackside.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import metadata as hparams_metadata
 
 from tests.destinations.tools import START_MS, config, context, file_size_limit, metrics, run_and_kill
-from trackside.destinations.tensorboard import TensorBoardDestination, as_markdown, flat_numbers
+from trackside.destinations.tensorboard.destination import TensorBoardDestination, as_markdown, flat_numbers
 from trackside.errors import RefusedError, RejectedError, RetryableError
 from trackside.journal.meta import RunInfo
-from trackside.status import Evidence, Verdict
+from trackside.lifecycle.verdict import Evidence, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -245,7 +245,7 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path):
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """`sync` may run where the package isn't; the message says what to type."""
-    monkeypatch.delitem(sys.modules, "trackside.destinations.tensorboard_events", raising=False)
+    monkeypatch.delitem(sys.modules, "trackside.destinations.tensorboard.events", raising=False)
     monkeypatch.setitem(sys.modules, "tensorboard.compat.proto", None)
     with pytest.raises(RefusedError, match=r"pip install 'trackside\[tensorboard\]'"):
         opened(tmp_path)

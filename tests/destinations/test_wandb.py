@@ -18,11 +18,11 @@ import pytest
 from wandb.proto import wandb_internal_pb2
 
 from tests.destinations.tools import START_MS, config, context, metrics, run_and_kill
-from trackside.destinations import wandb_log
-from trackside.destinations.wandb import WandbDestination, row_of
-from trackside.destinations.wandb_log import TransactionLog
+from trackside.destinations.wandb import log as wandb_log
+from trackside.destinations.wandb.destination import WandbDestination, row_of
+from trackside.destinations.wandb.log import TransactionLog
 from trackside.errors import ConfigurationError, RefusedError, RetryableError
-from trackside.status import Evidence, Verdict
+from trackside.lifecycle.verdict import Evidence, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from mlflow.tracking import MlflowClient
 
-from trackside.destinations.mlflow_tags import HEARTBEAT_TAG, counts_in
+from trackside.destinations.mlflow.tags import HEARTBEAT_TAG, counts_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable

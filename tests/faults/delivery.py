@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from mlflow.entities import Run, ViewType
 
 from tests.faults.fake import QUICK, Rig
-from trackside.destinations.mlflow import MLflowDestination
-from trackside.destinations.mlflow_tags import counts_in
+from trackside.destinations.mlflow.destination import MLflowDestination
+from trackside.destinations.mlflow.tags import counts_in
 from trackside.journal.format import ConfigRecord
 from trackside.journal.meta import Meta, Target, this_process
 from trackside.journal.outbox import Outbox
 from trackside.journal.progress import Progress
-from trackside.redaction import mask_address
-from trackside.status import decide
+from trackside.lifecycle.verdict import decide
+from trackside.redaction.redact import mask_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from mlflow.tracking import MlflowClient
 
-    from trackside.shipper.lane import Lane
     from trackside.shipper.retry import Policy
+    from trackside.shipper.worker import Lane
 
 
 def new_meta(uri: str, **target: Any) -> Meta:
@@ -76,7 +76,7 @@ class Delivery(Rig):
 
     def finish(self) -> None:
         """As before, with time for a server."""
-        from trackside.status import Evidence
+        from trackside.lifecycle.verdict import Evidence
 
         self.evidence = Evidence(finished="FINISHED")
         assert decide(self.evidence).final

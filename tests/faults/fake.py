@@ -11,15 +11,15 @@ from trackside.errors import RejectedError, RetryableError
 from trackside.journal.directory import JournalDirectory, create_directory
 from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord
 from trackside.journal.writer import JournalWriter
-from trackside.shipper.lane import Lane
+from trackside.lifecycle.verdict import Evidence, Verdict, decide
 from trackside.shipper.retry import Policy
-from trackside.status import Evidence, Verdict, decide
+from trackside.shipper.worker import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from trackside.shaping import Shaping
+    from trackside.transform import Shaping
 
 QUICK = Policy(base=0.002, cap=0.01, unauthorised_floor=0.05)
 

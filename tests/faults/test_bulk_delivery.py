@@ -13,7 +13,7 @@ from tests.faults.delivery import delivery, once_each, steps_of
 from tests.faults.fake import until
 from trackside.bulk_store.store import BulkStore
 from trackside.bulk_store.uri import plain_uri
-from trackside.destinations.mlflow_tags import counts_in
+from trackside.destinations.mlflow.tags import counts_in
 
 if TYPE_CHECKING:
     from pathlib import Path

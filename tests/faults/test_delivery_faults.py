@@ -24,9 +24,9 @@ from tests.faults.proxy import (
     cut_behind_commit,
     slow,
 )
-from trackside.destinations.mlflow_tags import counts_in
+from trackside.destinations.mlflow.tags import counts_in
+from trackside.lifecycle.verdict import Evidence
 from trackside.shipper.retry import Policy
-from trackside.status import Evidence
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -207,7 +207,7 @@ def test_artifacts_that_cannot_be_uploaded_hold_nothing_up(
     proxy: FaultProxy, client: MlflowClient, journals: Path, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Metrics and status arrive at once; the lane says what waits, and tries until it is told to go."""
-    monkeypatch.setattr("trackside.destinations.mlflow.LAST_UPLOAD_SECONDS", 2.0)
+    monkeypatch.setattr("trackside.destinations.mlflow.destination.LAST_UPLOAD_SECONDS", 2.0)
     action = proxy.hang if fault == "hang" else PASSING["500"]
     proxy.add(action, lambda r: r.is_for("mlflow-artifacts"))
     with delivery(journals, proxy.url) as rig:

@@ -9,8 +9,8 @@ import pytest
 from tests.faults.delivery import delivery, once_each, runs_in, steps_of
 from tests.faults.fake import until
 from tests.faults.proxy import Action, FaultProxy, Reply, answer
-from trackside.destinations.mlflow_tags import counts_in
-from trackside.status import Evidence
+from trackside.destinations.mlflow.tags import counts_in
+from trackside.lifecycle.verdict import Evidence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,8 @@ from mlflow.tracking import MlflowClient
 from tests.ends.harness import new_database
 from tests.faults.delivery import Delivery, delivery, new_meta, once_each, runs_in, steps_of
 from tests.faults.fake import until
-from trackside.destinations.mlflow_params import artifact_name
-from trackside.destinations.mlflow_tags import counts_in
+from trackside.destinations.mlflow.params import artifact_name
+from trackside.destinations.mlflow.tags import counts_in
 from trackside.journal.format import MetricsRecord
 from trackside.names import valid_name
 
@@ -114,7 +114,7 @@ def test_a_param_the_server_refuses_takes_no_other_with_it(
     store: str, client: MlflowClient, journals: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bisected like metrics; the user is told which."""
-    from trackside.destinations.mlflow import MLflowDestination
+    from trackside.destinations.mlflow.destination import MLflowDestination
     from trackside.errors import RejectedError
 
     real = MLflowDestination.log_params

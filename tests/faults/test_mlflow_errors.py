@@ -15,8 +15,8 @@ from mlflow.tracking import MlflowClient
 
 from tests.ends.harness import new_database
 from tests.faults.proxy import FaultProxy, Reply, answer, cut, cut_behind_commit, free_port
-from trackside.destinations.mlflow_address import alone_with, check_address, probe_database
-from trackside.destinations.mlflow_errors import Answer, _retry_after, translate, translate_opening
+from trackside.destinations.mlflow.address import alone_with, check_address, probe_database
+from trackside.destinations.mlflow.errors import Answer, _retry_after, translate, translate_opening
 from trackside.errors import DeliveryError, RejectedError, RetryableError, UnauthorisedError
 
 if TYPE_CHECKING:
@@ -297,7 +297,7 @@ def test_the_folder_of_a_new_sqlite_file_is_made(tmp_path: Path) -> None:
 
 def test_one_at_a_time_makes_the_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second waits; if the first takes for ever, it tells, and tries again later."""
-    monkeypatch.setattr("trackside.destinations.mlflow_address.LOCK_TIMEOUT", 0.3)
+    monkeypatch.setattr("trackside.destinations.mlflow.address.LOCK_TIMEOUT", 0.3)
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     with alone_with(uri):
         with pytest.raises(RetryableError, match="another job"), alone_with(uri):

@@ -17,9 +17,9 @@ from mlflow.tracking import MlflowClient
 from tests.ends.harness import new_database
 from tests.faults.delivery import Delivery, delivery, new_meta
 from tests.faults.fake import until
-from trackside.destinations import mlflow as destination_
-from trackside.destinations import mlflow_owner
-from trackside.destinations.mlflow_owner import (
+from trackside.destinations.mlflow import destination as destination_
+from trackside.destinations.mlflow import owner as mlflow_owner
+from trackside.destinations.mlflow.owner import (
     JOURNAL_TAG,
     LONG_GONE,
     OWNER_TAG,
@@ -28,10 +28,10 @@ from trackside.destinations.mlflow_owner import (
     may_claim,
     owner_tags,
 )
-from trackside.destinations.mlflow_tags import HEARTBEAT_TAG
+from trackside.destinations.mlflow.run_id_file import read_sidecar
+from trackside.destinations.mlflow.tags import HEARTBEAT_TAG
 from trackside.journal.meta import Owner, boot_id, start_ticks, this_process
-from trackside.sidecar import read_sidecar
-from trackside.status import Evidence
+from trackside.lifecycle.verdict import Evidence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

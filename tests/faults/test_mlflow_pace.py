@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from trackside.destinations.mlflow_flight import Flight
-from trackside.destinations.mlflow_pace import WELL_ENOUGH, Pace
+from trackside.destinations.mlflow.concurrent import Flight
+from trackside.destinations.mlflow.pace import WELL_ENOUGH, Pace
 from trackside.errors import RejectedError, RetryableError
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from click.testing import CliRunner
 from tests.faults.delivery import check, once_each, runs_in, steps_of
 from tests.faults.proxy import FaultProxy, Reply, answer, free_port
 from tests.faults.servers import wait_until
-from trackside.cli import main
-from trackside.destinations.mlflow_tags import counts_in
+from trackside.cli.main import main
+from trackside.destinations.mlflow.tags import counts_in
 from trackside.shipper.lock import is_locked
-from trackside.sync import sync_journal
+from trackside.shipper.sync import sync_journal
 
 if TYPE_CHECKING:
     from pathlib import Path

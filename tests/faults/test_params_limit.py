@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.delivery import delivery, once_each, steps_of
 from tests.faults.proxy import FaultProxy, Forward, Reply, Request
-from trackside.destinations.mlflow_params import MOST_IN_A_ROW, MOST_REFUSALS, ConfigWriter
+from trackside.destinations.mlflow.params import MOST_IN_A_ROW, MOST_REFUSALS, ConfigWriter
 from trackside.errors import RejectedError
 from trackside.journal.format import ConfigRecord
 from trackside.journal.outbox import Outbox

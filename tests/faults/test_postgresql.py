@@ -11,7 +11,7 @@ from tests.faults.delivery import delivery, once_each, steps_of
 from tests.faults.fake import until
 from tests.faults.postgres import PostgresServer, find_programs, postgres_server
 from tests.faults.training import Training
-from trackside.destinations.mlflow_tags import counts_in
+from trackside.destinations.mlflow.tags import counts_in
 from trackside.shipper import calls
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from tests.faults.fake import until
 from tests.faults.postgres import find_programs, postgres_server
 from tests.faults.proxy import FaultProxy, Forward, Reply, Request, answer
 from tests.faults.servers import MlflowServer
-from trackside.destinations.mlflow_request import body_of, metrics_request
-from trackside.destinations.mlflow_tags import counts_in
+from trackside.destinations.mlflow.request import body_of, metrics_request
+from trackside.destinations.mlflow.tags import counts_in
 from trackside.journal.format import MetricsRecord
 
 if TYPE_CHECKING:
@@ -246,5 +246,5 @@ def test_without_the_short_way_points_arrive_all_the_same(
     server: MlflowServer, journals: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By MLflow's client, several at once, too."""
-    monkeypatch.setattr("trackside.destinations.mlflow_metrics.metrics_request", lambda _: None)
+    monkeypatch.setattr("trackside.destinations.mlflow.metrics.metrics_request", lambda _: None)
     deliver(server, journals)

@@ -14,7 +14,7 @@ from tests.faults.delivery import check, once_each, runs_in, steps_of
 from tests.faults.proxy import FaultProxy, Reply, answer, cut
 from tests.faults.servers import MlflowServer, wait_until
 from tests.faults.training import Play, Training
-from trackside.sync import sync_journal
+from trackside.shipper.sync import sync_journal
 
 if TYPE_CHECKING:
     from pathlib import Path

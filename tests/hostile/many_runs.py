@@ -21,8 +21,8 @@ from typing import Any
 import psutil
 
 import trackside
-from trackside import open_end
-from trackside.event_bus import Bus
+from trackside.event_bus.bus import Bus
+from trackside.lifecycle import provisional as open_end
 
 COUNT = int(sys.argv[1])
 PROCESS = psutil.Process()

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from tests.test_survey import ALIVE, make
-from trackside.cli import main
+from tests.shipper.test_inventory import ALIVE, make
+from trackside.cli.main import main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.hostile.odd_program import play
-from trackside import descriptors
-from trackside.descriptors import OwnDescriptor, identity_of
+from trackside.system import descriptors
+from trackside.system.descriptors import OwnDescriptor, identity_of
 
 if TYPE_CHECKING:
     from pathlib import Path

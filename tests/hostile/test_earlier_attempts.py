@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from mlflow.tracking import MlflowClient
 
-from tests.test_shipper_deaths import Job, each_once, wait_for
-from trackside.destinations.mlflow_tags import HEARTBEAT_TAG
+from tests.shipper.test_deaths import Job, each_once, wait_for
+from trackside.destinations.mlflow.tags import HEARTBEAT_TAG
 from trackside.journal.directory import JournalDirectory, read_json
 from trackside.journal.meta import Meta, State
 

@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 from tests.faults.fake import FakeDestination
 from tests.hostile.odd_bytes import odd_bytes, odd_json, odd_records
 from tests.journal.tools import read_all
-from tests.test_survey import DEAD
+from tests.shipper.test_inventory import DEAD
+from trackside.destinations.mlflow.run_id_file import SIDECAR_NAME, read_sidecar
 from trackside.journal.cursor import Cursor, load_cursor
 from trackside.journal.directory import JournalDirectory, read_json
 from trackside.journal.family import ParentUnknownError, parent_run_id, parents_first
@@ -35,11 +36,10 @@ from trackside.journal.reader import Position
 from trackside.journal.scoreboard import SignalSeen, read_signals
 from trackside.journal.trust import vouch_for, withdraw
 from trackside.journal.writer import JournalWriter
-from trackside.rank_crash import CrashNote, notes_directory, read_notes
-from trackside.shipper.loop import Shipper
-from trackside.sidecar import SIDECAR_NAME, read_sidecar
-from trackside.survey import last_step_of, leftovers_of, living_runs, report
-from trackside.sync import address_of
+from trackside.lifecycle.peer_crash import CrashNote, notes_directory, read_notes
+from trackside.shipper.inventory import last_step_of, leftovers_of, living_runs, report
+from trackside.shipper.service import Shipper
+from trackside.shipper.sync import address_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,8 @@ from mlflow.tracking import MlflowClient
 
 from tests.ends.harness import new_database
 from tests.faults.delivery import delivery, once_each, steps_of
-from trackside.destinations import mlflow_settings
-from trackside.destinations.mlflow_settings import LONGEST_TIMEOUT, REQUEST_TIMEOUT, take_over
+from trackside.destinations.mlflow import settings as mlflow_settings
+from trackside.destinations.mlflow.settings import LONGEST_TIMEOUT, REQUEST_TIMEOUT, take_over
 
 if TYPE_CHECKING:
     from pathlib import Path

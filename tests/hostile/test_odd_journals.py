@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from tests.test_survey import DEAD
+from tests.shipper.test_inventory import DEAD
 from trackside.journal.cursor import Cursor
 from trackside.journal.directory import JournalDirectory
 from trackside.journal.format import MetricsRecord
@@ -20,7 +20,7 @@ from trackside.journal.meta import DestinationSpec, Meta, RunInfo, State, Target
 from trackside.journal.provenance import folder_number
 from trackside.journal.reader import Position
 from trackside.journal.writer import JournalWriter
-from trackside.survey import leftovers_of, report
+from trackside.shipper.inventory import leftovers_of, report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

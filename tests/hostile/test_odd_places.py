@@ -11,13 +11,13 @@ import pytest
 
 from tests.ends.container import can_make_container
 from tests.hostile.odd_program import PROGRAM, Played, play
-from trackside import lossless_json, settings
+from trackside import settings
 from trackside.errors import ConfigurationError
-from trackside.journal import meta, owner, process_table
+from trackside.journal import lossless_json, meta, owner, process_table
 from trackside.journal.directory import comes_and_goes
 from trackside.journal.meta import this_process
 from trackside.journal.owner import has_ended, is_alive
-from trackside.plan import make_target
+from trackside.session.plan import make_target
 from trackside.settings import read_environment
 
 if TYPE_CHECKING:

@@ -10,9 +10,8 @@ import msgspec
 import pytest
 
 from tests.hostile.strangers import files_in
-from tests.test_survey import make
+from tests.shipper.test_inventory import make
 from trackside.destinations.context import ID_LENGTH, DestinationContext
-from trackside.exit_code import ExitCodeNote
 from trackside.journal import trust
 from trackside.journal.directory import create_directory, write_atomically
 from trackside.journal.format import ConfigRecord
@@ -21,7 +20,8 @@ from trackside.journal.opening import UnfitFileError, open_own
 from trackside.journal.outbox import Outbox
 from trackside.journal.provenance import why_untrusted
 from trackside.journal.trust import UntrustedError
-from trackside.rank_crash import (
+from trackside.lifecycle.exit_code import ExitCodeNote
+from trackside.lifecycle.peer_crash import (
     CLOCKS_DIFFER_MS,
     CrashNote,
     expect_notes,
@@ -29,8 +29,8 @@ from trackside.rank_crash import (
     notes_directory,
     read_notes,
 )
+from trackside.shipper.dead_letters import RejectedFile
 from trackside.shipper.lock import JournalLock
-from trackside.shipper.rejects import RejectedFile
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.hostile.innocent_keys import KEYS
-from trackside.arguments import checked_config
 from trackside.journal.format import ConfigRecord, encode
-from trackside.known_secrets import know
 from trackside.params import flatten_params, to_plain
-from trackside.redaction import redact, redact_config
+from trackside.redaction.known_values import know
+from trackside.redaction.redact import redact, redact_config
+from trackside.session.arguments import checked_config
 
 X = "xK7qpLw92mZt"
 """The secret. No environment variable holds it and it has no known make: only the shape tells."""

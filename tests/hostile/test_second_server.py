@@ -16,8 +16,8 @@ from mlflow.tracking import MlflowClient
 
 import trackside
 from tests.faults.fake import until
-from trackside.destinations import mlflow_credentials
-from trackside.destinations.mlflow_credentials import guard_requests, keep_credentials, keep_credentials_for
+from trackside.destinations.mlflow import credentials as mlflow_credentials
+from trackside.destinations.mlflow.credentials import guard_requests, keep_credentials, keep_credentials_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,11 +12,11 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from tests.ends.harness import new_database
-from trackside.destinations.mlflow_errors import translate
+from trackside.destinations.mlflow.errors import translate
 from trackside.journal.directory import JournalDirectory
 from trackside.journal.format import ConfigRecord
 from trackside.journal.progress import Progress
-from trackside.shipper.rejects import RejectedFile
+from trackside.shipper.dead_letters import RejectedFile
 
 if TYPE_CHECKING:
     from pathlib import Path

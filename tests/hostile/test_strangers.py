@@ -18,20 +18,21 @@ from tests.destinations.tools import context
 from tests.ends.harness import new_database
 from tests.hostile.strangers import CODE, files_in, plant
 from tests.hostile.test_second_server import Recorder
-from tests.test_survey import ALIVE, make
-from trackside import sync as sync_
-from trackside.cli import main
-from trackside.destinations import mlflow_credentials, registry
-from trackside.destinations.mlflow_credentials import keep_credentials_for
+from tests.shipper.test_inventory import ALIVE, make
+from trackside.cli.main import main
+from trackside.destinations import registry
+from trackside.destinations.mlflow import credentials as mlflow_credentials
+from trackside.destinations.mlflow.credentials import keep_credentials_for
 from trackside.errors import ConfigurationError
 from trackside.journal import trust
 from trackside.journal.directory import JournalDirectory, create_directory, read_json, write_atomically
 from trackside.journal.meta import Meta
 from trackside.journal.provenance import why_untrusted
 from trackside.shipper import grants
-from trackside.shipper.loop import EXIT_UNFINISHED
-from trackside.survey import leftovers_of, report
-from trackside.sync import sync_journal
+from trackside.shipper import sync as sync_
+from trackside.shipper.inventory import leftovers_of, report
+from trackside.shipper.service import EXIT_UNFINISHED
+from trackside.shipper.sync import sync_journal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -358,7 +359,7 @@ def test_trust_is_for_named_journals(tmp_path: Path, monkeypatch: pytest.MonkeyP
     copy = tmp_path / "copy"
     shutil.copytree(own.path, copy)
     monkeypatch.setattr(sync_, "ForkServer", None)  # nothing is started
-    monkeypatch.setattr("trackside.commands.sync._deliver", lambda *_: [])
+    monkeypatch.setattr("trackside.cli.sync._deliver", lambda *_: [])
     CliRunner().invoke(main, ["sync", str(copy)])
     assert not trust.is_vouched_for(copy)
     (copy / "artifacts").symlink_to(tmp_path)

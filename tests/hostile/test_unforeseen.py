@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 MISHAPS = '''
 import os, resource, threading, time
-from trackside.destinations.jsonlines import JSONLinesDestination
+from trackside.destinations.jsonl import JSONLinesDestination
 
 START = threading.Thread.start
 

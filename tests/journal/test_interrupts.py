@@ -163,7 +163,7 @@ def test_handler_that_fills_segments_at_any_place(
 ) -> None:
     """The segment of the interrupted append is used up, the next one prepared, begun, used up too."""
     if buffers == "written":
-        monkeypatch.setattr("trackside.mapping.mmap.mmap", cannot_map)
+        monkeypatch.setattr("trackside.system.mapping.mmap.mmap", cannot_map)
     filled = CROSSINGS[kind]
     for place in places():
         with SmallJournal(filled) as small:
@@ -251,7 +251,7 @@ def test_exception_of_a_handler_comes_out(
 ) -> None:
     """Whatever a signal handler raises is the caller's: none is taken for a trouble of the disk."""
     if buffers == "written":
-        monkeypatch.setattr("trackside.mapping.mmap.mmap", cannot_map)
+        monkeypatch.setattr("trackside.system.mapping.mmap.mmap", cannot_map)
 
     def handler() -> None:
         raise error
@@ -302,7 +302,7 @@ def test_handler_that_gets_room_for_the_interrupted_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk refuses a record; before it is given up a handler finds room and writes it."""
-    monkeypatch.setattr("trackside.mapping.mmap.mmap", cannot_map)
+    monkeypatch.setattr("trackside.system.mapping.mmap.mmap", cannot_map)
     real, full, asked = os.pwrite, False, 0
 
     def pwrite(descriptor: int, data: memoryview, offset: int) -> int:
@@ -335,7 +335,7 @@ def test_handler_that_gets_room_for_the_interrupted_record(
 
 def test_written_journal_survives_interrupts_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same where frames go through ``pwrite``: an exception or a handler at any place."""
-    monkeypatch.setattr("trackside.mapping.mmap.mmap", cannot_map)
+    monkeypatch.setattr("trackside.system.mapping.mmap.mmap", cannot_map)
     for place in places():
         with SmallJournal(3) as small:
             assert isinstance(small.writer._segment.buffer, FileBuffer)
@@ -363,7 +363,7 @@ def test_written_journal_survives_interrupts_too(monkeypatch: pytest.MonkeyPatch
 
 def test_written_journal_survives_handlers_in_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second handler uses up the segment in which the first one is finishing a record."""
-    monkeypatch.setattr("trackside.mapping.mmap.mmap", cannot_map)
+    monkeypatch.setattr("trackside.system.mapping.mmap.mmap", cannot_map)
     for outer in range(10, 18):
         for inner in range(1, 20):
             with SmallJournal(3) as small:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from tests.journal.tools import new_journal, read_all, sample, steps
-from trackside.exit_code import read_exit_code
+from trackside.destinations.mlflow.run_id_file import SIDECAR_NAME, read_sidecar
 from trackside.journal.directory import JournalDirectory
 from trackside.journal.files import read_json
 from trackside.journal.meta import State
@@ -16,8 +16,8 @@ from trackside.journal.opening import UnfitFileError, open_file, read_file, read
 from trackside.journal.outbox import Outbox
 from trackside.journal.scoreboard import read_dropped, read_signals
 from trackside.journal.writer import JournalWriter
+from trackside.lifecycle.exit_code import read_exit_code
 from trackside.shipper.lock import is_locked
-from trackside.sidecar import SIDECAR_NAME, read_sidecar
 
 if TYPE_CHECKING:
     from collections.abc import Callable

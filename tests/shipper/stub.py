@@ -17,7 +17,7 @@ DELIVERED = Cursor(position=Position(1, 0, 1 << 40), shipped=7)
 
 
 class StubShipper:
-    """Stands in for :func:`trackside.shipper.process.spawn`, and for the process that it returns.
+    """Stands in for :func:`trackside.session.shipper_handle.spawn`, and for the process that it returns.
 
     ``cursor`` and the fields of the state (``phase``, ``run``, ``status``, ``error``, ``notices``) are what
     it leaves in the journal when it is started, None for nothing at all.

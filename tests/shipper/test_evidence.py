@@ -8,10 +8,10 @@ import pytest
 
 from trackside.journal.format import LifecycleRecord
 from trackside.journal.scoreboard import SignalSeen
-from trackside.rank_crash import CrashNote
+from trackside.lifecycle.peer_crash import CrashNote
+from trackside.lifecycle.verdict import Evidence, decide
 from trackside.shipper.evidence import gather, read_exit_code
 from trackside.shipper.watch import Ending
-from trackside.status import Evidence, decide
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from mlflow.tracking import MlflowClient
 
 from tests.ends.harness import new_database
-from tests.test_survey import make
+from tests.shipper.test_inventory import make
 from trackside.journal.directory import JournalDirectory, create_directory
 from trackside.shipper import fork_server
 from trackside.shipper.fork_server import LOST, ForkedShipper, ForkServer
-from trackside.shipper.loop import EXIT_LOCKED
+from trackside.shipper.inventory import journals_in
+from trackside.shipper.service import EXIT_LOCKED
 from trackside.shipper.spawn import command_for
-from trackside.survey import journals_in
-from trackside.sync import sync_all
+from trackside.shipper.sync import sync_all
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,14 +18,14 @@ import pytest
 from rich.console import Console
 
 from trackside.errors import ConfigurationError
-from trackside.event_bus import Bus
+from trackside.event_bus.bus import Bus
 from trackside.events import LifecycleEvent, MetricsSample
 from trackside.sinks import ConsoleSink
 
 HEAD = """
 import sys, time
 from trackside import LifecycleEvent, MetricsSample
-from trackside.event_bus import Bus
+from trackside.event_bus.bus import Bus
 from trackside.sinks import ConsoleSink
 bus = Bus()
 def emit(step, **metrics):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from trackside.errors import ConfigurationError
-from trackside.event_bus import Bus
+from trackside.event_bus.bus import Bus
 from trackside.events import MetricsSample
 from trackside.sinks import CallbackSink, EarlyStopping
 

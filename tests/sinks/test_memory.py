@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import trackside
-from trackside.event_bus import Bus
+from trackside.event_bus.bus import Bus
 from trackside.events import ConfigEvent, LifecycleEvent, MetricsSample
 from trackside.testing import MemorySink, capture
 

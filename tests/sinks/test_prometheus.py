@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from trackside.errors import ConfigurationError
-from trackside.event_bus import Bus
+from trackside.event_bus.bus import Bus
 from trackside.events import MetricsSample
 from trackside.sinks import PrometheusSink
 

@@ -10,9 +10,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from trackside.errors import ConfigurationError
-from trackside.shaping import Shaping
 from trackside.sinks import ConsoleSink, MemorySink, PrometheusSink, ShapedSink, make_sink
 from trackside.sinks.registry import known_sinks
+from trackside.transform import Shaping
 
 if TYPE_CHECKING:
     from pathlib import Path

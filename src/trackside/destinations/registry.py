@@ -15,8 +15,8 @@ import importlib.util
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from trackside.errors import ConfigurationError
-from trackside.named import check_option_names, load_object, options_of
-from trackside.suggest import unknown_name
+from trackside.plugins.named import check_option_names, load_object, options_of
+from trackside.plugins.suggest import unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -44,16 +44,16 @@ class Kind(NamedTuple):
 
 
 _OURS = (
-    Kind("jsonl", "trackside.destinations.jsonlines:JSONLinesDestination"),
-    Kind("parquet", "trackside.destinations.parquet:ParquetDestination", ("pyarrow",), "parquet"),
+    Kind("jsonl", "trackside.destinations.jsonl:JSONLinesDestination"),
+    Kind("parquet", "trackside.destinations.parquet.destination:ParquetDestination", ("pyarrow",), "parquet"),
     Kind(
         "tensorboard",
-        "trackside.destinations.tensorboard:TensorBoardDestination",
+        "trackside.destinations.tensorboard.destination:TensorBoardDestination",
         ("tensorboard",),
         "tensorboard",
     ),
-    Kind("wandb", "trackside.destinations.wandb:WandbDestination", ("wandb",), "wandb"),
-    Kind("mlflow", "trackside.destinations.mlflow_mirror:MLflowMirror"),
+    Kind("wandb", "trackside.destinations.wandb.destination:WandbDestination", ("wandb",), "wandb"),
+    Kind("mlflow", "trackside.destinations.mlflow.mirror:MLflowMirror"),
 )
 
 KINDS: dict[str, Kind] = {kind.name: kind._replace(ours=True) for kind in _OURS}

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trackside.journal.format import ConfigRecord, MetricsRecord
-    from trackside.status import Evidence, Verdict
+    from trackside.lifecycle.verdict import Evidence, Verdict
 
 
 class UnusableDestination:

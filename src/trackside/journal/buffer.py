@@ -11,9 +11,9 @@ import errno
 import os
 from typing import Protocol
 
-from trackside.descriptors import OwnDescriptor
 from trackside.journal.files import is_of_the_system, write_all
-from trackside.mapping import map_file
+from trackside.system.descriptors import OwnDescriptor
+from trackside.system.mapping import map_file
 
 
 class Buffer(Protocol):

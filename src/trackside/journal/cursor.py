@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from trackside import lossless_json
+from trackside.journal import lossless_json
 from trackside.journal.files import read_json, write_even_when_full
 from trackside.journal.reader import Number, Position
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from trackside import lossless_json
+from trackside.journal import lossless_json
 from trackside.journal.opening import FILE_MODE, MAX_STATE, open_own, read_file
 
 if TYPE_CHECKING:

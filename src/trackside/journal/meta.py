@@ -16,7 +16,7 @@ import psutil
 from trackside.journal.format import SCHEMA_VERSION, LifecycleRecord
 from trackside.journal.process_table import can_look_up
 from trackside.journal.scoreboard import SignalSeen
-from trackside.shaping import Shaping
+from trackside.transform import Shaping
 
 UNKNOWN_BOOT = "unknown"
 
@@ -99,7 +99,7 @@ class Meta(msgspec.Struct, frozen=True):
     cap: int = 4 << 30
     terminate_signals: tuple[int, ...] = ()
     job: str | None = None
-    """The launcher's job this process is a rank of (:func:`trackside.launcher.job_key`)."""
+    """The launcher's job this process is a rank of (:func:`trackside.lifecycle.launcher.job_key`)."""
     after: tuple[str, ...] = ()
     """Journals of earlier attempts with the same checkpoints and address, which are delivered before this
     one (:mod:`trackside.shipper.earlier`)."""

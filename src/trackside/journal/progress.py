@@ -8,11 +8,11 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from trackside import lossless_json
 from trackside.events import now_ms
+from trackside.journal import lossless_json
 from trackside.journal.files import read_json, write_even_when_full
 from trackside.journal.meta import State
-from trackside.redaction import redact
+from trackside.redaction.redact import redact
 from trackside.text import printable
 
 if TYPE_CHECKING:

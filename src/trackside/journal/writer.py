@@ -29,7 +29,6 @@ import threading
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeAlias
 from zlib import crc32
 
-from trackside.clock import steady
 from trackside.errors import JournalError
 from trackside.journal.buffer import NoBuffer
 from trackside.journal.directory import not_writable
@@ -48,6 +47,7 @@ from trackside.journal.format import (
 from trackside.journal.scoreboard import Scoreboard
 from trackside.journal.segment import Segment
 from trackside.journal.supply import DEFAULT_CAP, SegmentSupply, segment_ready_after
+from trackside.system.clock import steady
 
 if TYPE_CHECKING:
     from trackside.journal.directory import JournalDirectory

@@ -14,12 +14,12 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from trackside import lossless_json
 from trackside.destinations import registry
 from trackside.destinations.context import DestinationContext
-from trackside.destinations.mlflow import MLflowDestination
-from trackside.destinations.mlflow_credentials import keep_credentials, keep_credentials_for
+from trackside.destinations.mlflow.credentials import keep_credentials, keep_credentials_for
+from trackside.destinations.mlflow.destination import MLflowDestination
 from trackside.destinations.unusable import UnusableDestination
+from trackside.journal import lossless_json
 from trackside.journal.directory import JournalDirectory, read_json
 from trackside.journal.meta import Meta
 from trackside.journal.outbox import Outbox
@@ -32,10 +32,10 @@ from trackside.shipper.channel import LOCKED, READY, Line
 from trackside.shipper.earlier import EarlierAttempts
 from trackside.shipper.ending import end_in_any_case, end_now
 from trackside.shipper.lock import JournalLock
-from trackside.shipper.loop import EXIT_LOCKED, EXIT_REFUSED, EXIT_UNFINISHED, Shipper
-from trackside.shipper.masked import mask_output
-from trackside.shipper.process import LINGER
+from trackside.shipper.log_redaction import mask_output
+from trackside.shipper.protocol import LINGER
 from trackside.shipper.readable import require_readable
+from trackside.shipper.service import EXIT_LOCKED, EXIT_REFUSED, EXIT_UNFINISHED, Shipper
 from trackside.shipper.signals import ignore_foreign_signals
 from trackside.shipper.spawn import SECRETS, TRACKING_URI
 from trackside.shipper.watch import DeathWatch

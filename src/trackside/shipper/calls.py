@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from trackside.errors import DeliveryError, RetryableError
 from trackside.protocols import Answering
-from trackside.redaction import redact
+from trackside.redaction.redact import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable

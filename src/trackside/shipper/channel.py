@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import socket
 
-from trackside.descriptors import OwnDescriptor
+from trackside.system.descriptors import OwnDescriptor
 
 READY = b"ready"
 LOCKED = b"locked"

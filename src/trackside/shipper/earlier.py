@@ -27,7 +27,7 @@ from trackside.journal.meta import Meta, State
 from trackside.journal.outbox import Outbox
 from trackside.journal.owner import has_ended, is_replaced
 from trackside.journal.provenance import why_untrusted
-from trackside.redaction import with_credentials
+from trackside.redaction.redact import with_credentials
 from trackside.shipper.configs import read_waiting
 from trackside.shipper.lock import is_locked
 from trackside.shipper.spawn import command_for, spawn

@@ -1,4 +1,4 @@
-"""What is known of how the training process ended: gathered here, judged by :mod:`trackside.status`."""
+"""What is known of how the training process ended. :mod:`trackside.lifecycle.verdict` judges it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from trackside.exit_code import read_exit_code
+from trackside.lifecycle.exit_code import read_exit_code
+from trackside.lifecycle.verdict import FINAL, Crash, Evidence, evidence_from
 from trackside.shipper.watch import UNKNOWN, Ending
-from trackside.status import FINAL, Crash, Evidence, evidence_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from trackside.journal.format import LifecycleRecord
     from trackside.journal.scoreboard import SignalSeen
-    from trackside.rank_crash import CrashNote
-    from trackside.status import RunStatus
+    from trackside.lifecycle.peer_crash import CrashNote
+    from trackside.lifecycle.verdict import RunStatus
 
 __all__ = ["gather", "read_exit_code"]
 

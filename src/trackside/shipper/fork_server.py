@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from trackside import lossless_json
+from trackside.journal import lossless_json
 from trackside.journal.opening import open_own
 from trackside.journal.trust import vouch_for
 from trackside.shipper import signals
@@ -166,7 +166,7 @@ def _read_line(descriptor: int) -> bytes:
 
 
 def _preload(tracking_uri: str) -> None:
-    from trackside.destinations.mlflow import preload
+    from trackside.destinations.mlflow.destination import preload
 
     with contextlib.suppress(Exception):  # the shipper meets it again, and reports it where it belongs
         preload(tracking_uri)

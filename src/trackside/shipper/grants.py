@@ -12,10 +12,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from trackside.destinations.mlflow_address import is_server
+from trackside.destinations.mlflow.address import is_server
 from trackside.destinations.registry import is_dotted
 from trackside.journal import trust
-from trackside.redaction import mask_address
+from trackside.redaction.redact import mask_address
 
 if TYPE_CHECKING:
     import argparse

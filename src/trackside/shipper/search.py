@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from trackside.errors import DeliveryError, RefusedError, RejectedError, RetryableError, UnauthorisedError
 from trackside.shipper import retry
-from trackside.shipper.rejects import halves, without
+from trackside.shipper.dead_letters import halves, without
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -23,7 +23,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from trackside import lossless_json
+from trackside.journal import lossless_json
 from trackside.journal.opening import open_own
 from trackside.settings import PYTHON_VARIABLE, read_environment
 from trackside.shipper import signals

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from trackside.descriptors import OwnDescriptor
+from trackside.system.descriptors import OwnDescriptor
 
 NUDGE = 200
 """Look at the journal now: somebody waits for it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from trackside.destinations.mlflow_address import database_file
+from trackside.destinations.mlflow.address import database_file
 from trackside.text import encodable
 
 

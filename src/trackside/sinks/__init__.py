@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from trackside.sinks.mlflow import MLflowSink
     from trackside.sinks.prometheus import PrometheusSink
     from trackside.sinks.registry import make_sink
-    from trackside.sinks.shaped import ShapedSink
+    from trackside.sinks.transformed import ShapedSink
 
 __all__ = [
     "CallbackSink",
@@ -32,7 +32,7 @@ _LAZY = {
     "MLflowSink": "mlflow",
     "MemorySink": "memory",
     "PrometheusSink": "prometheus",
-    "ShapedSink": "shaped",
+    "ShapedSink": "transformed",
     "make_sink": "registry",
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trackside.coerce import to_float
+from trackside.coerce.floats import to_float
 from trackside.sinks.values import named_values
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from trackside.clock import steady
-from trackside.coerce import to_float
+from trackside.coerce.floats import to_float
 from trackside.errors import CoercionError, ConfigurationError
 from trackside.rank import get_rank
 from trackside.sinks.values import LatestValues
+from trackside.system.clock import steady
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -17,26 +17,26 @@ import math
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from trackside.clock import steady
-from trackside.coerce import OnDeviceError, flat_metrics, to_float, to_float_metrics
-from trackside.crash import text_of
-from trackside.device import DeviceQueue, TorchDevices
+from trackside.coerce.floats import OnDeviceError, flat_metrics, to_float, to_float_metrics
+from trackside.coerce.means import element_count, note_mean
+from trackside.coerce.steps import is_whole, read_step
 from trackside.errors import CoercionError
 from trackside.events import ConfigEvent, MetricsSample, now_ms
 from trackside.journal.format import ConfigRecord, MetricsRecord
-from trackside.known_secrets import know
-from trackside.means import element_count, note_mean
+from trackside.lifecycle.crash import text_of
 from trackside.params import flatten_params, to_plain
-from trackside.redaction import redact, redact_config, secrets_among
-from trackside.steps import is_whole, read_step
+from trackside.redaction.known_values import know
+from trackside.redaction.redact import redact, redact_config, secrets_among
+from trackside.sinks.accelerator import DeviceQueue, TorchDevices
+from trackside.system.clock import steady
 from trackside.text import encodable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trackside.device import Devices
     from trackside.events import LifecycleEvent
     from trackside.journal.writer import JournalWriter
+    from trackside.sinks.accelerator import Devices
 
 logger = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ import contextlib
 import re
 from typing import TYPE_CHECKING, Any
 
-from trackside.coerce import to_float
+from trackside.coerce.floats import to_float
 from trackside.errors import CoercionError, ConfigurationError
-from trackside.extras import missing_extra
-from trackside.fork import abandon_in_children, keep_in_children
+from trackside.lifecycle.fork import abandon_in_children, keep_in_children
+from trackside.plugins.extras import missing_extra
 from trackside.sinks.values import LatestValues
 from trackside.text import encodable
 

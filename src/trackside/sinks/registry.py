@@ -7,11 +7,11 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from trackside.errors import ConfigurationError
-from trackside.event_bus import handlers_of
-from trackside.named import check_option_names, load_object, options_of
-from trackside.shaping import Shaping, make_shaping
-from trackside.sinks.shaped import ShapedSink
-from trackside.suggest import unknown_name
+from trackside.event_bus.bus import handlers_of
+from trackside.plugins.named import check_option_names, load_object, options_of
+from trackside.plugins.suggest import unknown_name
+from trackside.sinks.transformed import ShapedSink
+from trackside.transform import Shaping, make_shaping
 
 __all__ = ["ENTRY_POINT_GROUP", "known_sinks", "make_sink"]
 
@@ -30,7 +30,7 @@ def make_sink(spec: Any, rank: int | None = None) -> Any:
 
     ``spec`` is a name or a mapping ``{"type": name, **options}``. The name is one of :func:`known_sinks` or
     dotted, ``my_package.module:MySink``; the options go to the class or function found. With ``"shape"``
-    among them (see :class:`trackside.shaping.Shaping`) the sink is put behind that shaping. Anything but a
+    among them (see :class:`trackside.transform.Shaping`) the sink is put behind that shaping. Anything but a
     text or a mapping is taken to be a sink.
 
     With a ``rank`` that is not to have the sink (its shape's ``ranks``; otherwise 0) everything is checked

@@ -18,7 +18,7 @@ from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from trackside.descriptors import OwnDescriptor, move_up
+from trackside.system.descriptors import OwnDescriptor, move_up
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trackside.coerce import flat_metrics, to_float, to_float_metrics
+from trackside.coerce.floats import flat_metrics, to_float, to_float_metrics
 from trackside.errors import CoercionError
 from trackside.names import prefixed
 

@@ -1,0 +1,66 @@
+"""``trackside``: the command line. The commands themselves are in :mod:`trackside.commands`."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trackside import __version__
+from trackside.cli.demo import demo
+from trackside.cli.reap import reap
+from trackside.cli.status import status
+from trackside.cli.sync import sync
+from trackside.errors import TracksideError
+from trackside.redaction.redact import redact
+from trackside.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class _Group(click.Group):
+    """Turns what trackside raises on purpose into one line and exit code 1, for every command."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TracksideError as error:
+            raise click.ClickException(printable(redact(str(error)))) from error
+
+
+class _LineHandler(logging.Handler):
+    """Writes plain lines to the stderr of the moment, which a progress bar may have replaced."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            level = record.levelname.lower()
+            colour = {"warning": "yellow", "error": "red", "critical": "red"}.get(level)
+            click.echo(f"{click.style(level, fg=colour)}: {printable(self.format(record))}", err=True)
+        except Exception:  # what logging asks of every handler
+            self.handleError(record)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="trackside", message="%(prog)s %(version)s")
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """Metrics from a training loop into MLflow: nothing lost, and the status true."""
+    ctx.with_resource(_readable_warnings())
+
+
+@contextmanager
+def _readable_warnings() -> Iterator[None]:
+    """Show trackside's warnings for as long as the command runs."""
+    logger, handler = logging.getLogger("trackside"), _LineHandler()
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+for command in (demo, status, sync, reap):
+    main.add_command(command)

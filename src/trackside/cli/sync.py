@@ -1,0 +1,152 @@
+"""``trackside sync``: deliver what lies here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from trackside.cli.options import Duration, directory_option, existing_directory, journals_lying_in
+from trackside.text import one_line
+
+if TYPE_CHECKING:
+    from trackside.journal.directory import JournalDirectory
+    from trackside.shipper.sync import Synced
+
+
+def _address(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """The option as an address, absolute: the shipper may run in another folder."""
+    from trackside.destinations.mlflow.tracking_address import checked_address
+    from trackside.errors import ConfigurationError
+    from trackside.settings import absolute_tracking_uri
+
+    if value is None:
+        return None
+    try:
+        return absolute_tracking_uri(checked_address(value, "it"))
+    except ConfigurationError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+_JOURNAL = click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path)
+
+
+@click.command()
+@click.argument("journals", nargs=-1, type=_JOURNAL)
+@directory_option
+@click.option("--tracking-uri", callback=_address, help="Deliver to this MLflow instead of the recorded one.")
+@click.option(
+    "--give-up-after",
+    type=Duration(),
+    default="60s",
+    show_default=True,
+    help="How long to wait for a server that does not answer.",
+)
+@click.option("--trust", is_flag=True, help="Deliver the JOURNALS named even if somebody else made them.")
+@click.option(
+    "--allow-import",
+    metavar="NAME",
+    multiple=True,
+    help="A destination's dotted name, package.module:Class, that may be imported.",
+)
+@click.pass_context
+def sync(
+    ctx: click.Context,
+    *,
+    journals: tuple[Path, ...],
+    directory: Path | None,
+    tracking_uri: str | None,
+    give_up_after: float,
+    trust: bool,
+    allow_import: tuple[str, ...],
+) -> None:
+    """Deliver the JOURNALS named, or all that lie here and nobody is at work on.
+
+    Journals of runs that are still alive are left to their own shipper. The shipper of an ended run that
+    fails to deliver is asked to leave, and this command takes over. Credentials are not kept in a
+    journal: set MLFLOW_TRACKING_URI or MLFLOW_TRACKING_USERNAME and so on as the training had them. They go
+    to the server that MLFLOW_TRACKING_URI or --tracking-uri names, and to no other. Exit code 0 when
+    everything named is delivered, 1 when something is not.
+
+    A journal that was copied, that another user owns or that others can write to may be somebody else's
+    work. Name it, and this command shows what it would do and asks; --trust says yes. Destinations that it
+    names by a dotted path are imported only with --allow-import.
+    """
+    if trust and not journals:
+        raise click.UsageError("name the JOURNALS that you trust: --trust is not for all that lie here")
+    from trackside.journal.directory import JournalDirectory
+    from trackside.journal.family import parents_first
+
+    found = [JournalDirectory(path) for path in journals] or journals_lying_in(existing_directory(directory))
+    if not found:
+        click.echo("nothing to deliver")
+        return
+    for journal in found if journals else ():
+        _ask(journal, tracking_uri, allow_import, trust=trust)
+    results = _deliver(parents_first(found), tracking_uri, give_up_after, allow_import)
+    for one in results:
+        detail = f" ({one.detail})" if one.detail else ""
+        click.echo(one_line(f"{one.journal.name}: {one.result}{detail}"))
+    left_alone = {"running", "busy"} if not journals else set()
+    ctx.exit(int(any(one.result not in {"delivered", "gone", *left_alone} for one in results)))
+
+
+def _ask(
+    journal: JournalDirectory, tracking_uri: str | None, importable: tuple[str, ...], *, trust: bool
+) -> None:
+    """Vouch for ``journal`` if it may be somebody else's work and the user says so."""
+    from trackside.journal.directory import read_json
+    from trackside.journal.meta import Meta
+    from trackside.journal.provenance import why_untrusted
+    from trackside.journal.trust import vouch_for, withdraw
+    from trackside.shipper.handed_over import effects, links_in
+
+    reason = why_untrusted(journal)
+    if reason is None:
+        return
+    vouch_for(journal.path)  # until the answer: what it says has to be read before
+    meta = read_json(journal.meta, Meta)
+    told = [] if meta is None else effects(journal, meta, tracking_uri=tracking_uri, importable=importable)
+    links = [f"It holds {name}, which is not a file. Remove that first." for name in links_in(journal)]
+    for line in (f"{journal.name} may be somebody else's work: {reason}.", *told, *links):
+        click.echo(one_line(line), err=True)
+    wanted = trust or (not links and sys.stdin.isatty() and click.confirm("Deliver it?", err=True))
+    if links or not wanted:
+        withdraw(journal.path)
+        if not (links or sys.stdin.isatty()):
+            click.echo("It is not delivered. If you want it to be, run this again with --trust.", err=True)
+
+
+def _deliver(
+    journals: list[JournalDirectory],
+    tracking_uri: str | None,
+    give_up_after: float,
+    importable: tuple[str, ...],
+) -> list[Synced]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+
+    from trackside.cli.columns import Remaining
+    from trackside.shipper.sync import sync_all
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), Remaining())
+    tasks: dict[str, TaskID] = {}
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+
+        def show(journal: JournalDirectory, done: int, total: int) -> None:
+            if journal.name not in tasks:
+                tasks[journal.name] = bars.add_task(one_line(journal.name), total=None)
+            bars.update(tasks[journal.name], completed=done, total=total)
+
+        return list(
+            sync_all(
+                journals,
+                tracking_uri=tracking_uri,
+                give_up_after=give_up_after,
+                on_progress=show,
+                importable=importable,
+            )
+        )

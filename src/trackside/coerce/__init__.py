@@ -1,0 +1,5 @@
+"""Anything a training loop calls a number or a step, to ``float`` and ``int``."""
+
+from trackside.coerce.floats import to_float, to_float_metrics
+
+__all__ = ["to_float", "to_float_metrics"]

@@ -1,0 +1,461 @@
+"""Anything numeric to ``float``: what a training loop calls a metric is rarely one.
+
+This runs in the training thread at every step, so the common types take a dictionary lookup and no
+``isinstance``. torch and numpy are never imported: a value of theirs can only arrive once they
+have been, and they are then found in ``sys.modules``.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
+
+from trackside.coerce.large_means import ON_HOST, array_mean, masked_mean, pieces, tensor_mean
+from trackside.coerce.means import element_count, note_mean
+from trackside.coerce.nested import flatten_metrics, key_text, nests
+from trackside.errors import CoercionError
+
+__all__ = ["to_float", "to_float_metrics"]
+
+logger = logging.getLogger(__name__)
+
+Reader = Callable[[Any], float]
+"""Reads one value of a known type; raises ``CoercionError``, or anything at all."""
+
+OnDrop = Callable[[str, str], None]
+"""Told the key and the reason of each metric that was dropped."""
+
+# Classes made on the fly (mocks, namedtuples in functions) must not pile up in the caches.
+_MAX_TYPES = 512
+# Keys made on the fly must not pile up among those warned about.
+_MAX_WARNED = 1000
+
+# What reads the common case of a type in one C call. It may raise or give another kind of number
+# (Tensor.item does both); such a value goes the long way, through _READERS.
+_QUICK: dict[type, Callable[[Any], Any]] = {int: float, bool: float}
+_READERS: dict[type, Reader] = {}
+_warned: set[str] = set()
+
+
+def to_float(value: object) -> float:
+    """Read ``value`` as one float.
+
+    Takes Python and numpy numbers, torch tensors of any dtype, ``Decimal``, ``Fraction`` and
+    whatever has ``__float__``, ``__index__`` or ``__array__``. Arrays and tensors of several
+    elements, integer and boolean ones too, give their mean, computed in float64; a sparse tensor's
+    implicit zeros count, a masked array's masked elements do not. So do lists and tuples of numbers. NaN
+    and infinities pass.
+
+    A tensor on an accelerator is read with ``.item()``, which waits for the work queued there.
+
+    Raises:
+        CoercionError: text (even "1.5"), complex numbers, empty arrays, tensors without data (meta)
+            or spread over several ranks (sharded DTensors), numbers beyond the range of a float,
+            and anything else; the message names the type and the reason.
+    """
+    if type(value) is float:
+        return value
+    try:
+        number = _QUICK[type(value)](value)
+        return number if type(number) is float else float(number)
+    except Exception:
+        # Not the common case of its type, or a type not met before.
+        return _read(value)
+
+
+class _NestedError(CoercionError):
+    """A value holds metrics of its own; nothing was dropped or counted."""
+
+
+class OnDeviceError(Exception):
+    """A value is on an accelerator, and is to be fetched later; nothing was dropped or counted."""
+
+
+def to_float_metrics(
+    metrics: Mapping[Any, object],
+    on_drop: OnDrop | None = None,
+    fetched_later: Callable[[object], bool] | None = None,
+) -> dict[str, float]:
+    """Read every value of ``metrics`` with :func:`to_float`, dropping those that cannot be read.
+
+    Nested mappings, named tuples and dataclasses are flattened: ``{"eval": {"loss": 1}}`` gives
+    ``eval/loss``. Keys that are not strings become ``str(key)``. For each dropped metric
+    ``on_drop(key, reason)`` is called; without it, a key is warned about the first time only, in this
+    process. The first time that a name's value is the mean of several elements, an INFO record says so.
+    ``fetched_later`` is asked of values that have no quick reader, those on an accelerator among them.
+
+    Raises:
+        CoercionError: ``metrics`` is not a mapping.
+        OnDeviceError: ``fetched_later`` said so of one of the values.
+    """
+    global _known_keys  # noqa: PLW0603 - a cache of one
+    if type(metrics) is not dict:
+        metrics = _mapping(metrics)
+    # A copy in one piece, whoever fills the original at this moment. Most samples are floats under the names
+    # of the sample before, and then nothing is stored a second time: storing was half the price.
+    floats: dict[Any, Any] = metrics.copy()
+    for value in floats.values():
+        if type(value) is not float:
+            try:
+                _read_in_place(floats, on_drop, fetched_later)
+            except _NestedError:
+                return _read_nested(metrics, on_drop, fetched_later)
+            break
+    keys = [*floats]  # a list: 40 % less than a tuple
+    if keys != _known_keys:
+        if not all(type(key) is str for key in keys):
+            return _with_names(floats, metrics, on_drop)
+        _known_keys = keys
+    return floats
+
+
+_known_keys: list[str] = []
+"""The names of the last sample, which are text: comparing them again takes a tenth of looking at each."""
+
+_tensor: type | None = None
+"""``torch.Tensor``, once one was met."""
+
+_on_host = False
+"""Whether this torch has no other place for a tensor."""
+
+
+def _read_in_place(
+    floats: dict[Any, Any], on_drop: OnDrop | None, fetched_later: Callable[[object], bool] | None
+) -> None:
+    """Replace each value of ``floats`` by its float, and take out those that have none."""
+    quick, tensor, on_host = _QUICK, _tensor, _on_host
+    dropped = []
+    for key, value in floats.items():
+        # The body of to_float once more, and tensors by themselves: calls would double the price of a step.
+        kind = type(value)
+        if kind is not float:
+            try:
+                number = value.item() if kind is tensor and (on_host or value.is_cpu) else quick[kind](value)
+                floats[key] = number if type(number) is float else float(number)
+            except Exception:
+                if fetched_later is not None and fetched_later(value):
+                    raise OnDeviceError from None
+                try:
+                    floats[key] = _read(value)
+                    if element_count(value) > 1:
+                        note_mean(key, value)
+                except _NestedError:
+                    raise
+                except CoercionError as error:
+                    dropped.append((key, str(error)))
+    for key, reason in dropped:
+        del floats[key]
+        _drop(key, reason, on_drop)
+
+
+def _read_nested(
+    metrics: Mapping[Any, object], on_drop: OnDrop | None, fetched_later: Callable[[object], bool] | None
+) -> dict[str, float]:
+    """Read nested metrics as flat ones. Nothing is reported as dropped before all of it is read."""
+    clashes: list[tuple[str, str]] = []
+    flat = flatten_metrics(metrics, lambda name, reason: clashes.append((name, reason)))
+    floats = to_float_metrics(flat, on_drop, fetched_later)
+    for name, reason in clashes:
+        _drop(name, reason, on_drop)
+    return floats
+
+
+def flat_metrics(metrics: Mapping[Any, object], on_drop: OnDrop | None = None) -> Mapping[Any, object]:
+    """``metrics`` without nested ones; see :func:`trackside.coerce.nested.flatten_metrics`."""
+    return flatten_metrics(metrics, lambda name, reason: _drop(name, reason, on_drop))
+
+
+def _with_names(
+    floats: dict[Any, float], metrics: Mapping[Any, object], on_drop: OnDrop | None
+) -> dict[str, float]:
+    """``floats`` under ``str(key)``, where some keys are no text."""
+    named: dict[str, float] = {}
+    for key, number in floats.items():
+        if type(key) is str:
+            named[key] = number
+        else:
+            _store_renamed(named, metrics, key, number, on_drop)
+    return named
+
+
+def _mapping(metrics: object) -> dict[Any, object]:
+    """A dict of ``metrics``, which may be anything with a mapping's ``items()``."""
+    items = getattr(metrics, "items", None)
+    try:
+        if items is not None:
+            return dict(items())
+    except Exception as error:
+        raise CoercionError(f"metrics: {_failure(type(metrics), error)}") from error
+    raise CoercionError(
+        f"metrics must be a mapping of names to numbers, such as {{'loss': 0.1}}, not {_name(type(metrics))}"
+    )
+
+
+def _store_renamed(
+    floats: dict[str, float],
+    metrics: Mapping[Any, object],
+    key: object,
+    number: float,
+    on_drop: OnDrop | None,
+) -> None:
+    """Store under ``str(key)``, unless another metric has that name: it must not be overwritten."""
+    name = key_text(key)
+    if name in floats or (name in metrics and not isinstance(key, str)):
+        _drop(name, f"another metric is called {name!r} too", on_drop)
+    else:
+        floats[name] = number
+
+
+def _drop(key: object, reason: str, on_drop: OnDrop | None) -> None:
+    name = key_text(key)
+    if on_drop is not None:
+        on_drop(name, reason)
+    elif name not in _warned and len(_warned) < _MAX_WARNED:
+        _warned.add(name)
+        logger.warning("metric %r is dropped: %s (said once a name)", name, reason)
+        if len(_warned) == _MAX_WARNED:
+            logger.warning("%d metrics dropped; no more will be named", _MAX_WARNED)
+
+
+def _read(value: object) -> float:
+    """The long way: by the reader of the value's type, every failure a ``CoercionError``."""
+    cls = type(value)
+    try:
+        reader = _READERS.get(cls) or _learn(cls)
+        return reader(value)
+    except CoercionError:
+        raise
+    except Exception as error:
+        raise CoercionError(_failure(cls, error)) from error
+
+
+def _learn(cls: type) -> Reader:
+    """Choose the reader of a type met for the first time, and remember it."""
+    if len(_READERS) >= _MAX_TYPES:
+        _READERS.clear()
+    reader = _READERS[cls] = _choose(cls)
+    return reader
+
+
+def _choose(cls: type) -> Reader:  # noqa: PLR0911 - one line a kind of value
+    if issubclass(cls, (str, bytes, bytearray, memoryview)):
+        return _refuser(cls, "is text, not a number")
+    if nests(cls):
+        return _refuse_nested
+    if _is(cls, "torch", "Tensor"):
+        return _choose_for_tensor(cls)
+    if _is(cls, "numpy", "ndarray"):
+        return _read_masked if hasattr(cls, "compressed") else _read_array
+    if _is(cls, "numpy", "generic"):
+        return _choose_for_numpy_scalar(cls)
+    if issubclass(cls, complex):
+        return _refuser(cls, "is complex; log its real part or its absolute value")
+    if _is(cls, "decimal", "Decimal"):
+        return _read_checked
+    return _choose_by_protocol(cls)
+
+
+def _choose_by_protocol(cls: type) -> Reader:
+    if hasattr(cls, "__array__") and "numpy" in sys.modules:
+        return _read_array_like
+    if hasattr(cls, "__float__") or hasattr(cls, "__index__"):
+        return float
+    if issubclass(cls, Sequence) and not hasattr(cls, "n_sequence_fields"):
+        return _read_sequence
+    return _refuser(cls, _why_not(cls))
+
+
+def _why_not(cls: type) -> str:
+    """Why nothing of this type is a number, and where it belongs if that is known."""
+    if _is(cls, "PIL.Image", "Image"):
+        return "is an image; call run.activate(), then mlflow.log_image()"
+    if _is(cls, "matplotlib.figure", "Figure"):
+        return "is a figure; call run.activate(), then mlflow.log_figure()"
+    return "is not a number"
+
+
+def _choose_for_tensor(cls: type) -> Reader:
+    global _tensor, _on_host
+    # By name, because the module of DTensor has moved between versions of torch.
+    if any(base.__name__ == "DTensor" for base in cls.__mro__):
+        return _read_dtensor
+    torch = sys.modules["torch"]
+    if cls is torch.Tensor or cls is torch.nn.Parameter:
+        _tensor, _on_host = torch.Tensor, not _has_accelerators(torch)
+        _QUICK[cls] = torch.Tensor.item if _on_host else _read_on_host
+    return _read_tensor
+
+
+def _has_accelerators(torch: Any) -> bool:
+    """Whether this torch was built for any. Asking for devices would start the driver, and break forks."""
+    built_for = (getattr(torch.version, name, None) for name in ("cuda", "hip", "xpu"))
+    return any(built_for) or torch.backends.mps.is_built()
+
+
+def _read_on_host(tensor: Any) -> float:
+    """``.item()``, but for what is on an accelerator: there it would wait for all that is queued."""
+    if not tensor.is_cpu:
+        raise OnDeviceError
+    return tensor.item()  # type: ignore[no-any-return]
+
+
+def _choose_for_numpy_scalar(cls: type) -> Reader:
+    numpy = sys.modules["numpy"]
+    real = (numpy.floating, numpy.integer, numpy.bool_)
+    # A timedelta64 counts as an integer; a longdouble may be beyond a float.
+    if not issubclass(cls, real) or issubclass(cls, (numpy.timedelta64, numpy.longdouble)):
+        return lambda value: _read_array(numpy.asarray(value))
+    _QUICK[cls] = float
+    return float
+
+
+def _read_tensor(tensor: Any) -> float:
+    """A ``torch.Tensor``: its only element, or its mean (float32 where there is no float64)."""
+    if tensor.is_meta:
+        raise CoercionError("torch.Tensor on the meta device holds no data")
+    if tensor.dtype.is_complex:
+        raise CoercionError(f"torch.Tensor of {tensor.dtype} is complex; log .real or .abs()")
+    count = tensor.numel()
+    if count == 0:
+        raise CoercionError("torch.Tensor is empty")
+    torch = sys.modules["torch"]
+    wide = torch.float32 if tensor.device.type == "mps" else torch.float64
+    tensor = tensor.detach()
+    plain = None
+    if tensor.is_nested:
+        tensor = tensor.values()
+    elif tensor.is_quantized:
+        plain = torch.dequantize
+    elif tensor.is_mkldnn:
+        tensor = tensor.to_dense()
+    elif tensor.layout is not torch.strided:  # sparse, and too large to be made dense
+        return _read_sparse(torch, tensor, wide)
+    return float(tensor_mean(torch, tensor, wide, plain=plain).item() if count > 1 else tensor.item())
+
+
+def _read_sparse(torch: Any, tensor: Any, wide: Any) -> float:
+    """The mean over all places, of which most hold an implicit zero."""
+    # Several values may stand for one place of a COO tensor; to add them up (coalesce()) is to copy them.
+    values = tensor._values() if tensor.layout is torch.sparse_coo else tensor.values()  # noqa: SLF001
+    sums = (piece.sum(dtype=wide).item() for piece in pieces(values, ON_HOST))
+    return math.fsum(sums) / int(tensor.numel())
+
+
+def _read_dtensor(tensor: Any) -> float:
+    """A ``DTensor``, from what this rank holds.
+
+    ``full_tensor()`` would be a collective: it hangs when only rank 0 logs.
+    """
+    mesh = tensor.device_mesh
+    if mesh.get_coordinate() is None:
+        raise CoercionError("DTensor lives on a mesh that this rank is not part of")
+    for dim, placement in enumerate(tensor.placements):
+        if not placement.is_replicate() and mesh.size(dim) > 1:
+            raise CoercionError(
+                f"DTensor is spread over ranks ({placement}); call .full_tensor() on every rank "
+                "and log the result"
+            )
+    return to_float(tensor.to_local())
+
+
+def _read_array_like(value: Any) -> float:
+    """A jax array, a pandas series and their like."""
+    try:
+        array = sys.modules["numpy"].asarray(value)
+    except Exception as error:
+        # cupy has __array__ only to refuse; its __float__ works.
+        if not hasattr(value, "__float__"):
+            raise CoercionError(_failure(type(value), error)) from error
+        return float(value)
+    return _read_array(array)
+
+
+def _read_array(array: Any) -> float:
+    numpy = sys.modules["numpy"]
+    if array.size == 0:
+        raise CoercionError("numpy array is empty or wholly masked")
+    if array.dtype.kind == "O":
+        total: float = sum(to_float(item) for item in array.flat)
+        return total / int(array.size)
+    if array.dtype.kind == "c":
+        raise CoercionError(f"numpy {array.dtype} is complex; log its real part or absolute value")
+    # bfloat16 and float8 of ml_dtypes are of kind V as well, with a scalar type of their own.
+    if array.dtype.kind in "mMSUT" or array.dtype.type is numpy.void:
+        raise CoercionError(f"numpy {array.dtype} is not a number")
+    if array.size == 1:
+        return _read_checked(array.reshape(-1)[0])
+    with numpy.errstate(all="ignore"):
+        return array_mean(numpy, array)
+
+
+def _read_masked(array: Any) -> float:
+    """A ``numpy.ma`` array: masked elements do not count."""
+    numpy = sys.modules["numpy"]
+    if array.size <= ON_HOST or array.dtype.kind not in "biuf":
+        return _read_array(array.compressed())
+    with numpy.errstate(all="ignore"):
+        mean = masked_mean(numpy, array)
+    if mean is None:
+        raise CoercionError("numpy array is empty or wholly masked")
+    return mean
+
+
+def _read_sequence(values: Any) -> float:
+    """The mean of a list or tuple of numbers."""
+    name = _name(type(values))
+    if len(values) == 0:
+        raise CoercionError(f"{name} is empty")
+    return math.fsum(_read_element(name, value) for value in values) / len(values)
+
+
+def _read_element(name: str, value: Any) -> float:
+    if not getattr(value, "is_cpu", True):  # reading one by one would wait for the accelerator
+        raise CoercionError(f"{name} holds tensors on an accelerator; log torch.stack() of them instead")
+    if element_count(value) != 1 or isinstance(value, (Sequence, Mapping)):
+        raise CoercionError(
+            f"{name} holds {_name(type(value))}, not single numbers; "
+            "log an array, or a dict with a name for each"
+        )
+    return to_float(value)
+
+
+def _refuse_nested(value: object) -> NoReturn:
+    raise _NestedError(f"{_name(type(value))} holds several metrics and is not one number")
+
+
+def _read_checked(value: Any) -> float:
+    """For types whose ``float()`` turns what is too large into an infinity without a word."""
+    number = float(value)
+    if math.isinf(number) and value != number:
+        raise CoercionError(f"{_name(type(value))} is beyond the range of a float")
+    return number
+
+
+def _refuser(cls: type, reason: str) -> Reader:
+    message = f"{_name(cls)} {reason}"
+
+    def refuse(_value: object) -> NoReturn:
+        raise CoercionError(message)
+
+    return refuse
+
+
+def _is(cls: type, module: str, name: str) -> bool:
+    """Whether ``cls`` derives from ``module.name``, without importing the module."""
+    base = getattr(sys.modules.get(module), name, None)
+    return isinstance(base, type) and issubclass(cls, base)
+
+
+def _failure(cls: type, error: Exception) -> str:
+    try:
+        detail = str(error).strip().partition("\n")[0][:160]
+    except Exception:
+        detail = "<its __str__ raised>"
+    return f"{_name(cls)} cannot be read: {type(error).__name__}: {detail}"
+
+
+def _name(cls: type) -> str:
+    return cls.__name__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"

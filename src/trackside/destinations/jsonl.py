@@ -1,0 +1,215 @@
+"""JSON Lines: one object a sample, as NeMo Automodel's ``MetricLogger`` writes them.
+
+Each line is what :meth:`trackside.events.MetricsSample.to_dict` gives, with prefixed names::
+
+    {"step": 3, "epoch": 0, "timestamp": "2026-01-31T10:00:00.123Z", "train/loss": 0.5}
+
+``MetricLogger`` (``nemo_automodel/components/loggers/metric_logger.py``) and Python's ``json`` write and
+read the literals ``NaN``, ``Infinity`` and ``-Infinity``, which strict JSON has no words for; with
+``strict=True`` they become ``null``.
+
+Exactly once: the file may be shared (several attempts of a run append to one), so nothing in it is ever
+cut off or overwritten but a line of our own that was not finished. ``state()`` keeps where our
+acknowledged lines end. What is found behind that after a crash is compared with what is delivered again:
+equal lines are there already, and anything else is somebody else's and is stepped over. That works
+because the same records always make the same bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from trackside.destinations.context import check_template
+from trackside.destinations.files import open_failed, prepare_file, sync_file
+from trackside.errors import ConfigurationError
+from trackside.events import MetricsSample
+from trackside.journal.files import read_json, write_all, write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from io import FileIO
+    from pathlib import Path
+
+    from trackside.destinations.context import DestinationContext
+    from trackside.journal.format import ConfigRecord, MetricsRecord
+    from trackside.lifecycle.verdict import Evidence, Verdict
+
+Mode = Literal["append", "truncate"]
+
+DEFAULT_PATH = "metrics/{journal}.jsonl"
+
+
+class JSONLinesDestination:
+    """A file of JSON lines.
+
+    ``path``: the file; its directory is made. ``mode``: what happens to what is in it when the run
+    begins, ``append`` (keep it) or ``truncate``; a shipper that is restarted always goes on.
+    ``strict``: write ``null`` instead of ``NaN`` and the infinities.
+    """
+
+    batch_points = 10_000
+
+    def __init__(
+        self,
+        context: DestinationContext,
+        path: str | os.PathLike[str] = DEFAULT_PATH,
+        mode: Mode = "append",
+        strict: bool = False,
+    ) -> None:
+        self.name = context.name
+        self._context = context
+        self._note = context.journal / f"{context.name}-begin.json"
+        self._template = path
+        self._mode = mode
+        self._strict = strict
+        self._path: Path | None = None
+        self._end: int | None = None
+        """Where our lines end; None before anything was acknowledged."""
+        self._leftover = b""
+        """What was found behind that: lines of ours nobody acknowledged, or somebody else's."""
+
+    @staticmethod
+    def check_options(
+        path: str | os.PathLike[str] = DEFAULT_PATH, mode: str = "append", strict: bool = False
+    ) -> None:
+        """Raise :class:`ConfigurationError` for values that can't work."""
+        check_template(path)
+        if mode not in get_args(Mode):
+            raise ConfigurationError(f"mode={mode!r} is neither 'append' nor 'truncate'")
+        if not isinstance(strict, bool):
+            raise ConfigurationError(f"strict={strict!r} is neither True nor False")
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on behind the lines that were acknowledged."""
+        self._end = int(state["end"])
+
+    def state(self) -> dict[str, Any]:
+        """Where our acknowledged lines end."""
+        return {"end": self._end}
+
+    def open(self) -> None:
+        """Make the file, or see what is behind the acknowledged lines."""
+        path = self._context.path(self._template)
+        try:
+            prepare_file(path)
+            with open(path, "r+b", buffering=0) as file:
+                self._begin(file)
+        except OSError as error:
+            raise open_failed(path, error) from error
+        self._path = path
+
+    def write_metrics(self, batch: Sequence[MetricsRecord]) -> None:
+        """Append a line for each record."""
+        data = b"".join(self._line(record) for record in batch)
+        path = self._opened
+        prepare_file(path)  # it may have been moved away by somebody who rotates files
+        with open(path, "r+b", buffering=0) as file:
+            self._put(file, data)
+
+    def write_config(self, record: ConfigRecord) -> None:
+        """Nothing: the file has metrics only."""
+
+    def idle(self) -> None:
+        """Nothing waits: every batch is in the file."""
+
+    def settle(self, verdict: Verdict, evidence: Evidence, counts: dict[str, int]) -> None:  # noqa: ARG002
+        """Get the lines onto the disk."""
+        self.sync()
+
+    def sync(self) -> None:
+        """Have everything that was acknowledged survive a power cut."""
+        sync_file(self._opened)
+
+    def close(self) -> None:
+        """No file is held open."""
+
+    @property
+    def _opened(self) -> Path:
+        assert self._path is not None  # noqa: S101 - open() came first
+        return self._path
+
+    def _begin(self, file: FileIO) -> None:
+        """Find where our lines end, without ever being told twice to begin."""
+        size = file.seek(0, os.SEEK_END)
+        if self._end is None:
+            self._end = read_json(self._note, int)
+        if self._end is not None:
+            self._end = min(self._end, size)
+            file.seek(self._end)
+            self._leftover = file.read(size - self._end)  # bounded: a device has no end
+            return
+        if self._mode == "truncate":
+            file.truncate(0)
+            size = 0
+        self._end = _mend_last_line(file, size)
+        # Before the first line: one that is written but never acknowledged is known by its place.
+        write_atomically(self._note, b"%d" % self._end)
+
+    def _put(self, file: FileIO, data: bytes) -> None:
+        """Write what of ``data`` is not there yet."""
+        end, left = self._end or 0, self._leftover
+        if not left and file.seek(0, os.SEEK_END) != end:  # others write here too, or cut it off
+            end = _mend_last_line(file, file.tell())
+        known = _known_lines(data, left)
+        new, left = data[known:], left[known:]
+        end += known
+        if new:
+            if not new.startswith(left):  # else a line of ours was not finished: it is, now
+                end = _mend_last_line(file, file.seek(0, os.SEEK_END))
+            _write(file, end, new)
+            left = b""
+        self._end, self._leftover = end + len(new), left
+
+    def _line(self, record: MetricsRecord) -> bytes:
+        values: dict[str, float | None] = {**record.named_values()}
+        if self._strict:
+            values = {name: value if _is_finite(value) else None for name, value in values.items()}
+        # Shaping has the epoch among the metrics; in a line it has a place of its own either way.
+        epoch = _whole(values.pop("epoch", None))
+        sample = MetricsSample(record.step, epoch, values, timestamp_ms=record.timestamp_ms)
+        return json.dumps(sample.to_dict(), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _whole(epoch: float | None) -> float | None:
+    """``0`` rather than ``0.0``: an epoch is counted, and ``MetricLogger`` writes an integer."""
+    return int(epoch) if epoch is not None and epoch.is_integer() else epoch
+
+
+def _known_lines(data: bytes, found: bytes) -> int:
+    """How many bytes of whole lines ``data`` and ``found`` begin with in common."""
+    known = 0
+    for line in data.splitlines(keepends=True) if found else ():
+        if found[known : known + len(line)] != line:
+            break
+        known += len(line)
+    return known
+
+
+def _mend_last_line(file: FileIO, size: int) -> int:
+    """Where a new line can begin, behind one that somebody did not finish too."""
+    if size == 0:
+        return 0
+    file.seek(size - 1)
+    if file.read(1) == b"\n":
+        return size
+    _write(file, size, b"\n")
+    return size + 1
+
+
+def _write(file: FileIO, offset: int, data: bytes) -> None:
+    """Write all of ``data`` or, when the disk is full, leave no more than was there."""
+    size = file.seek(0, os.SEEK_END)
+    try:
+        write_all(file.fileno(), data, offset)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            file.truncate(size)
+        raise open_failed(file.name, error) from error

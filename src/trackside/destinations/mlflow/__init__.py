@@ -1,0 +1,1 @@
+"""The MLflow destination: how runs, points, params, tags and artifacts reach a tracking server or store."""

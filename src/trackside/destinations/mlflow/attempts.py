@@ -1,0 +1,143 @@
+"""A run of several attempts: each begins with a clean page, and what the earlier ones said is kept apart.
+
+The artifact ``trackside/attempts.jsonl`` has a line for each attempt but the current one, whose end is on the
+page itself. The line is made of what the page says when the next attempt begins, so an attempt that vanished
+without a word has one, too.
+
+Invariants:
+
+* The line is on disk before anything is taken off the page. A shipper that dies in between loses nothing.
+* The traceback of an earlier attempt goes only after it is in the artifact.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Protocol
+
+from trackside.destinations.mlflow.tags import (
+    ATTEMPT_TAG,
+    DESCRIPTION_TAG,
+    HEARTBEAT_TAG,
+    counts_in,
+    stale_tags,
+    summary_of,
+    without_end,
+)
+from trackside.errors import RefusedError, RejectedError
+from trackside.text import utc
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from trackside.journal.outbox import Outbox
+    from trackside.journal.progress import Progress
+
+ATTEMPTS_FILE = "attempts.jsonl"
+ATTEMPTS_ARTIFACT = f"trackside/{ATTEMPTS_FILE}"
+TRACEBACK = "traceback.txt"
+
+_UNKNOWN = "unknown"
+_DIGITS = 9
+"""Of a number of attempts that is believed."""
+
+
+class Page(Protocol):
+    """The run's page in MLflow."""
+
+    def set_tag(self, key: str, value: str) -> None:
+        """Set a tag."""
+
+    def delete_tag(self, key: str) -> None:
+        """Delete a tag that is there."""
+
+
+class Artifacts(Protocol):
+    """The run's artifacts, as texts."""
+
+    def read(self, name: str) -> str | None:
+        """The artifact ``name``; None without one."""
+
+    def write(self, name: str, text: str) -> None:
+        """Write or replace it."""
+
+    def remove(self, name: str) -> None:
+        """Remove it."""
+
+
+def turn_page(run: Any, page: Page, *, own_journal: str, outbox: Outbox, progress: Progress) -> None:
+    """Take what earlier attempts said off the page of ``run``, an MLflow run, and keep it apart.
+
+    May be called again after it was interrupted. Raises what ``page`` raises.
+    """
+    tags: Mapping[str, str] = run.data.tags
+    journal = tags.get("trackside.journal")
+    if journal is None or journal == own_journal:
+        return
+    state = progress.state
+    if state.earlier_attempt != journal:
+        outbox.put(ATTEMPTS_FILE, json.dumps(attempt_line(run)) + "\n")
+        attempt = _number(tags) + 1
+        progress.update(attempt=attempt, earlier=counts_in(tags), earlier_attempt=journal)
+    for key in stale_tags(tags):
+        try:
+            page.delete_tag(key)
+        except RefusedError:
+            raise
+        except RejectedError:  # it is gone already
+            continue
+    described = tags.get(DESCRIPTION_TAG, "")
+    if without_end(described) != described:
+        page.set_tag(DESCRIPTION_TAG, without_end(described))
+    page.set_tag(ATTEMPT_TAG, str(progress.state.attempt))
+
+
+def attempt_line(run: Any) -> dict[str, Any]:
+    """What the page of ``run`` says of its latest attempt."""
+    tags: Mapping[str, str] = run.data.tags
+    summary = summary_of(tags)
+    settled = bool(summary) or run.info.status != "RUNNING"
+    ended_ms = run.info.end_time if settled else None
+    line = {
+        "attempt": _number(tags),
+        "journal": tags.get("trackside.journal"),
+        "host": summary.get("host") or tags.get(HEARTBEAT_TAG, "").partition(" ")[2] or None,
+        "started": summary.get("started"),
+        "ended": None if ended_ms is None else _iso(ended_ms),
+        "last_heartbeat": tags.get(HEARTBEAT_TAG, "").partition(" ")[0] or None,
+        "status": run.info.status if settled else _UNKNOWN,
+        **{key.rpartition(".")[2]: value for key, value in tags.items() if key.startswith("trackside.end.")},
+        "points": counts_in(tags) or None,
+    }
+    return {key: value for key, value in line.items() if value is not None}
+
+
+def upload_attempts(line: str, artifacts: Artifacts) -> None:
+    """Add ``line`` to the run's attempts, with the traceback of that attempt, which is removed after that."""
+    known = artifacts.read(ATTEMPTS_ARTIFACT) or ""
+    entry = json.loads(line)
+    traceback = artifacts.read(TRACEBACK)
+    if all(entry["journal"] != _journal_in(other) for other in known.splitlines()):
+        if traceback:
+            entry["traceback"] = traceback
+        artifacts.write(ATTEMPTS_ARTIFACT, known + json.dumps(entry) + "\n")
+    if traceback is not None:
+        artifacts.remove(TRACEBACK)
+
+
+def _number(tags: Mapping[str, str]) -> int:
+    text = tags.get(ATTEMPT_TAG, "1")
+    return int(text) if text.isdecimal() and len(text) <= _DIGITS else 1
+
+
+def _journal_in(line: str) -> Any:
+    """The journal that ``line`` is about; None for a line that somebody else wrote."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found.get("journal") if isinstance(found, dict) else None
+
+
+def _iso(at_ms: int) -> str:
+    return f"{utc(at_ms):%Y-%m-%dT%H:%M:%SZ}"

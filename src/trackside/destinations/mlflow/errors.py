@@ -1,0 +1,217 @@
+"""What MLflow's errors mean for the shipper: try again, mend the credentials, or never.
+
+Foreign errors are translated here and nowhere else. The rule behind all of it: a refusal counts as
+lasting only in MLflow's own words (a JSON body with an ``error_code``), or when its very status speaks
+of the body (413, 422). Whatever a load balancer, a gateway or a maintenance page says instead is about
+the moment, not about the batch; taking it at its word would throw away points by the thousand.
+
+Sources: ``mlflow/exceptions.py`` (codes and their HTTP status), ``mlflow/utils/rest_utils.py`` (what
+goes wrong on the way is a plain ``MlflowException`` whose context holds the ``requests`` error),
+``mlflow/store/db/utils.py`` (``OperationalError`` becomes TEMPORARILY_UNAVAILABLE, every other
+SQLAlchemy error, an exhausted pool too, BAD_REQUEST).
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import traceback
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from trackside.destinations.mlflow.reasons import reason_on_the_way
+from trackside.errors import DeliveryError, RejectedError, RetryableError, UnauthorisedError
+from trackside.redaction.redact import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+MAX_TEXT = 2000
+_MAX_READ = 50_000
+"""Characters looked at: what is cut before it is masked may end in half a secret."""
+
+_LASTING_CODES = {
+    "INVALID_PARAMETER_VALUE",
+    "INVALID_STATE",
+    "RESOURCE_DOES_NOT_EXIST",
+    "RESOURCE_ALREADY_EXISTS",
+    "ENDPOINT_NOT_FOUND",
+    "FEATURE_DISABLED",
+    "BAD_REQUEST",
+    "RESOURCE_CONFLICT",
+    "NOT_IMPLEMENTED",
+    "RESOURCE_LIMIT_EXCEEDED",
+}
+_CREDENTIAL_CODES = {"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"}
+_ABOUT_THE_BODY = {413, 422}
+_STATUS_IN_TEXT = re.compile(r"(?:failed with error code|too many) (\d{3})")
+
+_LASTING_SQL = {"ArgumentError", "CompileError", "DataError", "IntegrityError", "StatementError"}
+# A server passes SQLAlchemy's errors on as text; the codes in its links name the class
+# (sqlalchemy/exc.py): 9h9h is DataError, gkpj IntegrityError. All others are about the connection.
+_SQL_IN_TEXT = re.compile(r"sqlalche\.me/e/\w+/(?!9h9h|gkpj)\w+")
+
+_NO_ADDRESS = {
+    "ArgumentError",
+    "InvalidSchema",
+    "InvalidURL",
+    "InvalidUrlException",
+    "MissingSchema",
+    "NoSuchModuleError",
+    "UnsupportedModelRegistryStoreURIException",
+}
+_HOPELESS_TEXT = {
+    "unable to open database file": "check that the folder of the sqlite file exists and can be written",
+    "file is not a database": "the sqlite file holds something else: name another one",
+    "out-of-date database schema": "the database belongs to another version of MLflow",
+}
+
+
+class Answer(NamedTuple):
+    """What an HTTP server said, as far as it is known."""
+
+    status: int
+    headers: Mapping[str, str]
+
+
+def translate(error: BaseException) -> DeliveryError:
+    """``error`` as a :class:`RetryableError`, :class:`UnauthorisedError` or :class:`RejectedError`."""
+    if isinstance(error, DeliveryError):
+        return error
+    text = reason_on_the_way(_chain(error)) or _text(error)
+    answer = _answer(error)
+    code = _own_code(error, answer)
+    if code in _CREDENTIAL_CODES or (answer is not None and answer.status in {401, 403}):
+        return UnauthorisedError(text, retry_after=_retry_after(answer))
+    if code in _LASTING_CODES and not _is_passing_sql(error):
+        return RejectedError(text)
+    if any(isinstance(item, OverflowError) for item in _chain(error)):  # no column holds the value
+        return RejectedError(text)
+    if code is None and answer is not None and answer.status in _ABOUT_THE_BODY:
+        return RejectedError(text)
+    return RetryableError(text, retry_after=_retry_after(answer))
+
+
+def translate_opening(error: BaseException) -> DeliveryError:
+    """As :func:`translate`, before the run is known: an address that can never work is a refusal.
+
+    Later the same words ("unable to open database file") are a passing fault: it worked before.
+    """
+    if isinstance(error, DeliveryError):
+        return error
+    advice = _advice(error)
+    return translate(error) if advice is None else RejectedError(f"{advice} ({_text(error)})")
+
+
+def _text(error: BaseException) -> str:
+    text = " ".join(redact(f"{type(error).__name__}: {error}"[:_MAX_READ]).split())  # one line in the log
+    return text[:MAX_TEXT]
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__ or seen.__context__
+
+
+def _own_code(error: BaseException, answer: Answer | None) -> str | None:
+    """MLflow's word for the error; None where somebody in between spoke, or nobody."""
+    code = getattr(error, "error_code", None)
+    if answer is None:  # a store in this process, or a client that refused to send
+        return None if code == "INTERNAL_ERROR" else code
+    body = getattr(error, "json", None)
+    if isinstance(body, dict) and body.get("error_code"):
+        return code
+    return _code_in(getattr(error, "response", None))
+
+
+def _code_in(response: Any) -> str | None:
+    """MLflow's word in a ``requests`` response: for artifacts its client raises a plain ``HTTPError``."""
+    try:
+        return str(response.json()["error_code"])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _answer(error: BaseException) -> Answer | None:
+    """The HTTP answer behind ``error``.
+
+    MLflow keeps no response on its exceptions, and the shipper needs the status (a gateway's JSON hides
+    it) and ``Retry-After``. The functions that raised still hold the response, and the traceback them.
+    """
+    for item in _chain(error):
+        for frame, _ in reversed(list(traceback.walk_tb(item.__traceback__))):
+            for value in list(frame.f_locals.values()):
+                found = _as_answer(value)
+                if found is not None:
+                    return found
+    found_in_text = (_STATUS_IN_TEXT.search(str(item)) for item in _chain(error))
+    return next((Answer(int(match[1]), {}) for match in found_in_text if match), None)
+
+
+def _as_answer(value: Any) -> Answer | None:
+    """``value``, if it is a response of ``requests`` or of ``urllib3``."""
+    kind = type(value)
+    if kind.__module__ == "requests.models" and kind.__name__ == "Response":
+        status = value.status_code
+    elif kind.__module__ == "urllib3.response" and kind.__name__ == "HTTPResponse":
+        status = value.status
+    else:
+        return None
+    return Answer(status, value.headers) if status and status >= 400 else None  # noqa: PLR2004
+
+
+def _retry_after(answer: Answer | None) -> float | None:
+    """Seconds the server wants to be left alone; None when it did not say (RFC 9110, 10.2.3).
+
+    A date is by the server's clock, which its ``Date`` tells; ours may be another, or set back meanwhile.
+    """
+    if answer is None:
+        return None
+    text = (answer.headers.get("Retry-After") or "").strip()
+    if text.isascii() and text.isdecimal():  # "²" is a digit, too
+        return float(text)
+    until, now = _seconds_in(text), _seconds_in(answer.headers.get("Date") or "")
+    return None if until is None else max(0.0, until - (time.time() if now is None else now))
+
+
+def _seconds_in(date: str) -> float | None:
+    """A date of HTTP as seconds since the epoch; None for what is no date."""
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):  # somebody's idea of one
+        return None
+
+
+def _is_passing_sql(error: BaseException) -> bool:
+    """Whether the database is behind it, rather than the data."""
+    names = [type(e).__name__ for e in _chain(error) if _package(e) == "sqlalchemy"]
+    if names:
+        return not _LASTING_SQL.intersection(names)
+    return getattr(error, "error_code", "") == "BAD_REQUEST" and bool(_SQL_IN_TEXT.search(str(error)))
+
+
+def _advice(error: BaseException) -> str | None:
+    """What to change when the address can never work; None when it may."""
+    text = str(error)
+    known = next((advice for words, advice in _HOPELESS_TEXT.items() if words in text), None)
+    if known is not None:
+        return known
+    for item in _chain(error):
+        if isinstance(item, ModuleNotFoundError):
+            return f"the database's driver is not installed: pip install what brings {item.name!r}"
+        if type(item).__name__ in _NO_ADDRESS or _is_unparsable(item):
+            return (
+                "this is no address MLflow can work with: use http(s)://host:port, "
+                "sqlite:////folder/file.db or postgresql://host/database"
+            )
+    return None
+
+
+def _is_unparsable(error: BaseException) -> bool:
+    return type(error) is ValueError and ("URL" in str(error) or "invalid literal" in str(error))
+
+
+def _package(error: BaseException) -> str:
+    return type(error).__module__.partition(".")[0]

@@ -1,0 +1,89 @@
+"""The same run on a second MLflow server, beside the run's own.
+
+It has a state and an outbox of its own, in a directory within the journal's, so that the two runs share
+nothing but the records.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from trackside.destinations.mlflow.destination import MLflowDestination
+from trackside.destinations.mlflow.tracking_address import checked_address
+from trackside.errors import ConfigurationError
+from trackside.journal.directory import JournalDirectory
+from trackside.journal.files import DIRECTORY_MODE
+from trackside.journal.outbox import Outbox
+from trackside.journal.progress import Progress
+from trackside.redaction.redact import mask_address, redact, with_credentials
+from trackside.settings import absolute_tracking_uri
+
+if TYPE_CHECKING:
+    from trackside.destinations.context import DestinationContext
+    from trackside.journal.meta import Target
+
+
+class MLflowMirror(MLflowDestination):
+    """A run like the training's own at ``tracking_uri``; what is not given here is as it is there.
+
+    ``run_id`` goes on with a run that exists there. With a checkpoint directory the run's id is kept in
+    ``<checkpoint_dir>/.<name>/mlflow_run_id``, so that a resumed training goes on with it here too.
+    Give its credentials in ``tracking_uri`` (``http://user:password@host``): those in the environment go to
+    the first server only. They are not kept on disk; a later ``trackside sync`` takes them from
+    ``MLFLOW_TRACKING_URI`` if that is the same address.
+    """
+
+    def __init__(
+        self,
+        context: DestinationContext,
+        *,
+        tracking_uri: str,
+        experiment_name: str | None = None,
+        run_name: str | None = None,
+        run_id: str | None = None,
+        artifact_location: str | None = None,
+    ) -> None:
+        uri = with_credentials(tracking_uri, os.environ.get("MLFLOW_TRACKING_URI", ""))
+        # A relative path is one of where the training was started; the shipper is, too, unless that is gone.
+        uri = absolute_tracking_uri(uri)
+        own = context.meta.target
+        target = msgspec.structs.replace(
+            own,
+            tracking_uri=mask_address(uri),
+            experiment_name=experiment_name or own.experiment_name,
+            experiment_id=None if experiment_name else own.experiment_id,
+            run_name=redact(run_name or own.run_name or "") or None,
+            run_id=run_id,
+            required_run=run_id is not None,
+            artifact_location=artifact_location,
+            parent_run_id=None,
+            parent_journal=None,
+            sidecar=_sidecar(own, context.name),
+        )
+        place = JournalDirectory(context.journal / context.name)
+        place.path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)  # never the journal itself, if that was removed
+        super().__init__(
+            msgspec.structs.replace(context.meta, target=target, after=()),
+            uri,
+            progress=Progress(place, notice=lambda text: context.notice(f"{context.name}: {text}")),
+            outbox=Outbox(place.path),
+        )
+        self.name = context.name
+
+    @staticmethod
+    def check_options(tracking_uri: Any, **_: Any) -> None:
+        """Raise :class:`ConfigurationError` for what is no address."""
+        if not isinstance(tracking_uri, str) or not tracking_uri.strip():
+            raise ConfigurationError(
+                f"destination 'mlflow': tracking_uri must be an address such as http://host:5000, "
+                f"not {tracking_uri!r}"
+            )
+        checked_address(tracking_uri, "destination 'mlflow': tracking_uri")
+
+
+def _sidecar(own: Target, name: str) -> str | None:
+    return None if own.sidecar is None else str(Path(own.sidecar) / f".{name}")

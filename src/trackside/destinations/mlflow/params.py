@@ -1,0 +1,196 @@
+"""A run's configuration in MLflow: params, which can be set once only, and the whole as an artifact."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Protocol
+
+from trackside.destinations.mlflow.tags import CHANGED_TAG, MAX_TAG_VALUE
+from trackside.errors import RefusedError, RejectedError, RetryableError
+from trackside.params import truncate_params
+from trackside.text import utc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from trackside.journal.format import ConfigRecord
+    from trackside.journal.outbox import Outbox
+
+MAX_PARAMS_PER_BATCH = 100
+MAX_PARAM_VALUE = 6000
+MAX_KEY = 250
+
+MOST_IN_A_ROW = 16
+"""Twice what it takes to find a bad param among 100."""
+
+MOST_REFUSALS = 200
+
+_MOST_NAMED = 10
+"""Keys a notice names."""
+
+
+class ParamStore(Protocol):
+    """The part of a run that params need."""
+
+    def known_params(self) -> dict[str, str]:
+        """What the run has."""
+
+    def log_params(self, params: dict[str, str]) -> None:
+        """Set params the run does not have yet."""
+
+    def set_tag(self, key: str, value: str) -> None:
+        """Set a tag."""
+
+
+class _Refusals:
+    """Requests with params that were refused, in one configuration, and the params that no request took.
+
+    A bad param among good ones is found by halving. A limit on the number of params refuses everything from
+    some param on: after :data:`MOST_IN_A_ROW` refusals with nothing taken in between, the rest is not tried.
+    """
+
+    def __init__(self) -> None:
+        self.refused: list[str] = []
+        self.first: RejectedError | None = None
+        self.in_a_row = self._total = 0
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether to try no more."""
+        return self.in_a_row >= MOST_IN_A_ROW or self._total >= MOST_REFUSALS
+
+    def note(self, error: RejectedError) -> None:
+        """One more request was refused."""
+        self.first = self.first or error
+        self.in_a_row += 1
+        self._total += 1
+
+
+class ConfigWriter:
+    """Writes configurations to a run: new params logged, equal ones skipped, changed ones kept and noted.
+
+    ``name`` is that of the artifact with the whole configuration. With ``only_if_new`` it is written only if
+    the run does not have all of that configuration already.
+    """
+
+    def __init__(
+        self,
+        store: ParamStore,
+        outbox: Outbox,
+        *,
+        name: str,
+        notice: Callable[[str], None],
+        only_if_new: bool = False,
+    ) -> None:
+        self._store = store
+        self._outbox = outbox
+        self._name = name
+        self._notice = notice
+        self._document: dict[str, Any] = {}
+        self._changed: dict[str, str] = {}
+        self._kept = self._told = False
+        self._wanted = not only_if_new
+
+    def write(self, record: ConfigRecord) -> None:
+        """Deliver ``record``; may be called again with the same one."""
+        _merge(self._document, record.document)
+        self._kept = False
+        self.keep_document()
+        params, cut = truncate_params(record.params, max_key=MAX_KEY, max_value=MAX_PARAM_VALUE)
+        if cut:
+            self._notice(f"params cut or renamed for MLflow, whole in {self._name}: {_some(cut)}")
+        known = self._store.known_params()
+        if cut or any(known.get(key) != value for key, value in params.items()):
+            self._wanted = True
+            self.keep_document()
+        new = [(key, value) for key, value in params.items() if key not in known]
+        budget = _Refusals()
+        for start in range(0, len(new), MAX_PARAMS_PER_BATCH):
+            self._log(new[start : start + MAX_PARAMS_PER_BATCH], budget)
+        if new:
+            self._check_params(key for key, _ in new if key not in set(budget.refused))
+        if budget.refused:
+            share = f"{len(budget.refused)} of {len(new)} params ({_some(budget.refused)})"
+            self._notice(f"the server refused {share}; {self._name} has them all: {budget.first}")
+        changed = {key: value for key, value in params.items() if known.get(key, value) != value}
+        if changed:
+            self._note_changed(changed)
+
+    def _check_params(self, logged: Iterable[str]) -> None:
+        """Read them back: a 200 may come from somebody between us and MLflow."""
+        known = self._store.known_params()
+        missing = [key for key in logged if key not in known]
+        if missing:
+            raise RetryableError(f"params were logged, and the run does not show them: {_some(missing)}")
+
+    def keep_document(self) -> None:
+        """Have the document wait to be uploaded, if it does not yet.
+
+        On a full disk it is tried again by the next call: held up by it, the points behind it would keep
+        the segments on that disk from being deleted.
+        """
+        if self._kept or not self._wanted:
+            return
+        try:
+            self._outbox.put(self._name, _to_yaml(self._document))
+        except OSError as error:
+            if not self._told:
+                self._notice(f"{self._name} can't be kept to be uploaded, and is tried again: {error}")
+            self._told = True
+        except (ValueError, TypeError, RecursionError) as error:  # it would fail every time
+            self._notice(f"{self._name} can't be written as YAML, and the run goes without: {error}")
+            self._kept = True
+        else:
+            self._kept = True
+
+    def _log(self, params: list[tuple[str, str]], budget: _Refusals) -> None:
+        """Log ``params``; of those refused, the halves, as long as ``budget`` lasts."""
+        if budget.is_spent:
+            budget.refused += [key for key, _ in params]
+            return
+        try:
+            self._store.log_params(dict(params))
+        except RefusedError:
+            raise
+        except RejectedError as error:
+            budget.note(error)
+            if len(params) == 1:
+                budget.refused.append(params[0][0])
+                return
+            middle = len(params) // 2
+            self._log(params[:middle], budget)
+            self._log(params[middle:], budget)
+        else:
+            budget.in_a_row = 0
+
+    def _note_changed(self, changed: dict[str, str]) -> None:
+        self._changed.update(changed)
+        self._store.set_tag(CHANGED_TAG, json.dumps(self._changed)[:MAX_TAG_VALUE])
+        keys = _some(sorted(changed))
+        self._notice(f"params differ from those the run already has and were kept as they were: {keys}")
+
+
+def artifact_name(*, resumed: bool, started_ms: int) -> str:
+    """``config.yaml``, or for a resumed run a name that tells the attempts apart."""
+    if not resumed:
+        return "config.yaml"
+    return f"config.resumed-{utc(started_ms):%Y%m%dT%H%M%SZ}.yaml"
+
+
+def _some(keys: list[str]) -> str:
+    more = f" and {len(keys) - _MOST_NAMED} more" if len(keys) > _MOST_NAMED else ""
+    return ", ".join(keys[:_MOST_NAMED]) + more
+
+
+def _merge(into: dict[str, Any], more: dict[str, Any]) -> None:
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _to_yaml(document: dict[str, Any]) -> str:
+    import yaml  # MLflow brings it
+
+    return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))

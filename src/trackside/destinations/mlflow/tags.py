@@ -1,0 +1,128 @@
+"""What the run's page says of its end: tags, and a paragraph in the description. Pure.
+
+Invariant: everything that tells of one attempt's end can be taken off the page again, so that the next
+attempt begins with a clean page. What a user wrote stays as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+from trackside.lifecycle.verdict import Evidence, Verdict, signal_name
+from trackside.text import utc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+MAX_TAG_VALUE = 8000
+"""Characters; ``MAX_TAG_VAL_LENGTH`` in ``mlflow/utils/validation.py``."""
+
+DESCRIPTION_TAG = "mlflow.note.content"
+"""What MLflow shows as the run's description, as Markdown; ``mlflow/utils/mlflow_tags.py``."""
+
+SUMMARY_TAG = "trackside.summary"
+ATTEMPT_TAG = "trackside.attempt"
+HEARTBEAT_TAG = "trackside.heartbeat"
+CHANGED_TAG = "trackside.params.changed"
+
+LOST = ("dropped", "rejected", "damaged")
+"""Counts with a tag of their own, because a user looks for them; zeros are left out."""
+
+_OF_ONE_ATTEMPT = {SUMMARY_TAG, HEARTBEAT_TAG, CHANGED_TAG, *(f"trackside.{name}" for name in LOST)}
+
+_MOST = 2**53
+"""Points; what is above that in a tag is nobody's count."""
+
+_TRACEBACK_LINES = 12
+"""The last lines of a traceback, where the exception is, are what the description has room for."""
+
+_PARAGRAPH = re.compile(r"\n*^> \*\*(?:FINISHED|FAILED|KILLED)\*\* \(trackside\).*(?:\n>.*)*", re.MULTILINE)
+
+
+def end_tags(verdict: Verdict, evidence: Evidence) -> dict[str, str]:
+    """Enough on the run's page to know why it ended, and to search for it."""
+    tags = {"trackside.end.reason": verdict.reason}
+    crash = evidence.exception
+    if crash is not None:
+        tags["trackside.end.exception"] = crash.error_type
+        tags["trackside.end.message"] = crash.message
+    stops = sorted(evidence.terminate_signals & set(evidence.signals))
+    if evidence.killed_by is not None and evidence.killed_by not in stops:
+        stops.append(evidence.killed_by)
+    if stops:
+        tags["trackside.end.signal"] = ", ".join(signal_name(number) for number in stops)
+    if evidence.exit_code:
+        tags["trackside.end.exit_code"] = str(evidence.exit_code)
+    if evidence.oom:
+        tags["trackside.end.oom"] = "true"
+    return {key: value[:MAX_TAG_VALUE] for key, value in tags.items() if value}
+
+
+def summary_tags(
+    counts: Mapping[str, int],
+    *,
+    host: str,
+    started_ms: int,
+    ended_ms: int,
+    status: str,
+    attempt: int = 1,
+) -> dict[str, str]:
+    """What became of the run and its points: all in the summary, and what is lost in tags of its own."""
+    shown = {name: count for name, count in counts.items() if count or name in {"emitted", "shipped"}}
+    times = {"started": _iso(started_ms), "ended": _iso(ended_ms)}
+    summary: dict[str, int | str] = {**shown, "status": status, "host": host, **times}
+    if attempt > 1:
+        summary["attempt"] = attempt
+    lost = {f"trackside.{name}": str(counts[name]) for name in LOST if counts.get(name)}
+    return {SUMMARY_TAG: json.dumps(summary), **lost}
+
+
+def _iso(at_ms: int) -> str:
+    return f"{utc(at_ms):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def summary_of(tags: Mapping[str, str]) -> dict[str, int | str]:
+    """The summary among ``tags``; empty without one, or with one that is not ours."""
+    try:
+        found = json.loads(tags.get(SUMMARY_TAG, "{}"))
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def counts_in(tags: Mapping[str, str]) -> dict[str, int]:
+    """The points among ``tags``, by what became of them."""
+    found = summary_of(tags)
+    return {
+        name: n for name, n in found.items() if isinstance(n, int) and 0 <= n < _MOST and name != "attempt"
+    }
+
+
+def stale_tags(names: Iterable[str]) -> list[str]:
+    """Those of ``names`` that tell of one attempt only."""
+    return [name for name in names if name in _OF_ONE_ATTEMPT or name.startswith("trackside.end.")]
+
+
+def describe_end(description: str, verdict: Verdict, evidence: Evidence) -> str:
+    """``description`` with a paragraph on how the run ended; none for a clean end."""
+    text = without_end(description)
+    crash = evidence.exception
+    if verdict.status == "FINISHED" and crash is None:
+        return text
+    reason = " ".join(verdict.reason.replace("`", "'").split())
+    head = f"> **{verdict.status}** (trackside): `{reason}`"
+    lines = (crash.traceback or "").rstrip().splitlines()[-_TRACEBACK_LINES:] if crash else []
+    quoted = ["> ```text", *(f"> {line.replace('```', chr(39) * 3)}" for line in lines), "> ```"]
+    between = "\n\n" if text else ""
+    for tail in (f"\n>\n{chr(10).join(quoted)}" if lines else "", ""):
+        found = f"{text}{between}{head}{tail}"
+        if len(found) <= MAX_TAG_VALUE:
+            return found
+    return text
+
+
+def without_end(description: str) -> str:
+    """``description`` without the paragraph that :func:`describe_end` added."""
+    return _PARAGRAPH.sub("", description)

@@ -1,0 +1,1 @@
+"""The TensorBoard destination: event files, written without TensorFlow."""

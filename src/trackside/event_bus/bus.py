@@ -1,0 +1,402 @@
+"""The bus: three blinker signals, and sinks attached to them.
+
+Invariants:
+
+* A sink that raises never reaches the emitter or the other sinks. Its first error is logged with the
+  traceback, every error is counted, and after :data:`FAULTS_BEFORE_DETACH` in a row it is detached. Our own
+  sinks say that they stay (``stays_attached``): without them, the rest of a training would go nowhere.
+* Sinks are held strongly and called in the order they were attached.
+* ``emit`` takes no lock: the tuple of handlers is replaced whole by ``attach`` and ``detach``, so a
+  sample meets either the old set or the new one, from whichever thread it comes.
+* A sink that emits is not given its own events (:mod:`trackside.event_bus.feedback`).
+* While only sinks listen, ``emit`` calls them itself: a third of the price of going through blinker.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import logging
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from types import MethodType
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from blinker import ANY, NamedSignal, Namespace
+
+from trackside.event_bus.feedback import Feedback
+from trackside.event_bus.slow_sinks import SinkTimes
+from trackside.events import ConfigEvent, Event, LifecycleEvent, MetricsSample
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+FAULTS_BEFORE_DETACH = 10
+"""How many errors in a row a sink may raise before it is detached."""
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_SIGNALS = ("metrics", "config", "lifecycle")
+
+
+class EventSignal(NamedSignal):
+    """A blinker signal in all respects but two.
+
+    A receiver's error stays with that receiver, and coroutine functions are refused when they are
+    connected instead of failing at every send. A receiver that emits is not given its own events.
+    """
+
+    def __init__(self, name: str, doc: str | None = None) -> None:
+        super().__init__(name, doc)
+        self.feedback = Feedback()
+        self.dispatcher: Callable[..., Any] | None = None
+        """The receiver that calls the sinks, which are looked after one by one."""
+
+    def connect(self, receiver: _F, sender: Any = ANY, weak: bool = True) -> _F:
+        """As :meth:`blinker.Signal.connect`; raises ``TypeError`` for a coroutine function."""
+        _refuse_coroutine(receiver)
+        return super().connect(receiver, sender, weak)
+
+    def send(self, sender: Any = None, /, **kwargs: Any) -> list[tuple[Callable[..., Any], Any]]:
+        """Call every receiver; return ``(receiver, result)`` for those that did not raise."""
+        results: list[tuple[Callable[..., Any], Any]] = []
+        if self.is_muted:
+            return results
+        for receiver in self.receivers_for(sender):
+            try:
+                if receiver is self.dispatcher:
+                    results.append((receiver, receiver(sender, **kwargs)))
+                else:
+                    answer = self.feedback.run(receiver, _label(receiver), receiver, sender, **kwargs)
+                    results.append((receiver, answer))
+            except Exception as error:  # one receiver's fault must not reach the training loop
+                _report_receiver(self, receiver, error)
+        return results
+
+
+class EventNamespace(Namespace):
+    """A blinker namespace that makes :class:`EventSignal` objects."""
+
+    def signal(self, name: str, doc: str | None = None) -> EventSignal:
+        """Return the signal of that name, made on first use."""
+        if name not in self:
+            self[name] = EventSignal(name, doc)
+        found = self[name]
+        assert isinstance(found, EventSignal)  # noqa: S101 - narrows the type; nothing else is stored
+        return found
+
+
+class _Attachment:
+    """One attached sink, its handlers by signal name, and its record of faults."""
+
+    __slots__ = ("faults", "faults_in_a_row", "handlers", "sink", "stays")
+
+    def __init__(self, sink: Any, feedback: Feedback) -> None:
+        self.sink = sink
+        self.faults = 0
+        self.faults_in_a_row = 0
+        self.handlers = handlers_of(sink)
+        if getattr(sink, "emits_nothing", False) is not True:
+            name = f"the sink {type(sink).__qualname__}"
+            guarded = {signal: feedback.guard(call, name) for signal, call in self.handlers.items()}
+            self.handlers = guarded
+        self.stays = getattr(sink, "stays_attached", False) is True
+
+
+_Route: TypeAlias = tuple[tuple[_Attachment, Callable[[Any], Any]], ...]
+"""The sinks that want events of one kind, in calling order."""
+
+
+_Port: TypeAlias = tuple[EventSignal, Callable[[Any, Any], None], int]
+"""Where events of one type go: their signal, its receiver that calls the sinks, the key of that receiver."""
+
+
+class Bus:
+    """Signals for metrics, configuration and lifecycle, and the sinks that listen to them."""
+
+    def __init__(self, name: str = "trackside") -> None:
+        self.name = name
+        self.namespace = EventNamespace()
+        self.metrics = self.namespace.signal("metrics", doc="a MetricsSample a step, as event=")
+        self.config = self.namespace.signal("config", doc="a ConfigEvent, as event=")
+        self.lifecycle = self.namespace.signal("lifecycle", doc="a LifecycleEvent, as event=")
+        self._attachments: tuple[_Attachment, ...] = ()
+        self._routes: dict[str, _Route] = {}
+        self._changing = threading.RLock()
+        self._feedback = Feedback()
+        self._silent_reported = False
+        self._parents_journal: Path | None = None
+        self._heir: Callable[[], bool] | None = None
+        self._postponed: deque[Event] = deque()
+        self._times = {signal: SinkTimes() for signal in _SIGNALS}
+        self._dispatchers = {signal: self._dispatcher(signal) for signal in _SIGNALS}
+        self._ports: dict[type, _Port] = {
+            MetricsSample: self._port(self.metrics),
+            ConfigEvent: self._port(self.config),
+            LifecycleEvent: self._port(self.lifecycle),
+        }
+
+    def emit(self, event: Event) -> None:
+        """Send ``event`` on the signal of its type. Never raises an ``Exception``."""
+        if self._postponed:
+            self.deliver_postponed()
+        port = self._ports.get(type(event))
+        if port is None:
+            self._refuse(event)
+            return
+        signal, call_sinks, sinks_id = port
+        receivers = signal.receivers
+        if len(receivers) == 1 and sinks_id in receivers and not signal.is_muted:
+            call_sinks(self, event)
+        elif receivers:
+            signal.send(self, event=event)
+        elif self._heir is not None and self._is_inherited():
+            self.emit(event)
+        elif not self._silent_reported and signal is self.metrics:
+            self._report_silence()
+
+    def postpone(self, event: Event) -> None:
+        """Have ``event`` sent before the next one that is emitted.
+
+        For signal handlers: they interrupt the main thread anywhere, inside a sink that holds a lock for
+        instance, and must not call sinks from there.
+        """
+        self._postponed.append(event)
+
+    def deliver_postponed(self) -> None:
+        """Send what was postponed, now."""
+        while True:
+            try:
+                event = self._postponed.popleft()
+            except IndexError:  # not asked beforehand: another thread may deliver them at the same time
+                return
+            port = self._ports.get(type(event))
+            if port is None:
+                self._refuse(event)
+            else:
+                port[0].send(self, event=event)
+
+    def attach(self, sink: Any) -> Any:
+        """Connect ``sink`` and return it.
+
+        ``sink`` is an object with any of ``on_metrics(sample)``, ``on_config(event)``,
+        ``on_lifecycle(event)`` and ``close()``, or a plain function, which gets the metrics. Attaching
+        the same one twice changes nothing. Raises ``TypeError`` for anything else, coroutine functions
+        among it.
+        """
+        attachment = _Attachment(sink, self._feedback)
+        with self._changing:
+            if self._find(sink) is None:
+                self._replace((*self._attachments, attachment))
+        return sink
+
+    def detach(self, sink: Any) -> None:
+        """Disconnect ``sink``; one that is not attached is left alone. Does not close it."""
+        with self._changing:
+            found = self._find(sink)
+            if found is not None:
+                self._replace(tuple(a for a in self._attachments if a is not found))
+
+    @contextmanager
+    def attached(self, sink: Any) -> Iterator[Any]:
+        """``with bus.attached(sink):`` attaches for the block, then detaches."""
+        self.attach(sink)
+        try:
+            yield sink
+        finally:
+            self.detach(sink)
+
+    @property
+    def sinks(self) -> tuple[Any, ...]:
+        """The attached sinks, in calling order."""
+        return tuple(attachment.sink for attachment in self._attachments)
+
+    def faults(self, sink: Any) -> int:
+        """How many errors an attached ``sink`` has raised so far."""
+        found = self._find(sink)
+        return 0 if found is None else found.faults
+
+    def silence(self) -> None:
+        """Do not warn that nobody listens: on this rank nobody is meant to."""
+        self._silent_reported = True
+
+    def forget_all(self, journal: Path | None = None, heir: Callable[[], bool] | None = None) -> None:
+        """Detach everything without a lock: for a forked child, where the lock may be held for ever.
+
+        ``journal`` is that of the parent's run: the first child that logs says that the run is not its own.
+        Before that, ``heir()`` may attach something here, which then gets the event; True if it did.
+        """
+        self._heir = heir
+        self._changing = threading.RLock()
+        self._postponed.clear()
+        self._replace(())
+        self._silent_reported = journal is None
+        self._parents_journal = journal
+
+    def __reduce__(self) -> tuple[Callable[[str, bool], Bus], tuple[str, bool]]:
+        """A pickle carries no sinks: elsewhere this is a new bus of the same name, or the default bus."""
+        session = sys.modules.get("trackside.session.start")
+        return _bus_of_another_process, (self.name, getattr(session, "default_bus", None) is self)
+
+    def __deepcopy__(self, _memo: object) -> Bus:
+        """Itself: a copy of what holds a bus logs to the same one."""
+        return self
+
+    def __copy__(self) -> Bus:
+        return self
+
+    def _find(self, sink: Any) -> _Attachment | None:
+        return next((a for a in self._attachments if _same(a.sink, sink)), None)
+
+    def _replace(self, attachments: tuple[_Attachment, ...]) -> None:
+        self._attachments = attachments
+        for name in _SIGNALS:
+            route = tuple((a, a.handlers[name]) for a in attachments if name in a.handlers)
+            self._routes[name] = route
+            signal = self.namespace.signal(name)
+            if route:
+                signal.connect(self._dispatchers[name], weak=False)
+            else:
+                signal.disconnect(self._dispatchers[name])
+            self._times[name].restart()
+
+    def _port(self, signal: EventSignal) -> _Port:
+        dispatcher = self._dispatchers[signal.name]
+        signal.feedback, signal.dispatcher = self._feedback, dispatcher
+        return signal, dispatcher, id(dispatcher)
+
+    def _dispatcher(self, name: str) -> Callable[..., None]:
+        """One receiver a signal, which calls the sinks in order (blinker's own order is undefined)."""
+        routes, times = self._routes, self._times[name]
+
+        def dispatch(_sender: Any, event: Any) -> None:
+            times.left -= 1
+            if times.left <= 0:
+                self._dispatch_timed(routes[name], event, times)
+                return
+            for attachment, handler in routes[name]:
+                try:
+                    handler(event)
+                except Exception as error:  # the isolation the module promises
+                    self._fault(attachment, error)
+                else:
+                    attachment.faults_in_a_row = 0
+
+        return dispatch
+
+    def _dispatch_timed(self, route: _Route, event: Any, times: SinkTimes) -> None:
+        taken = []
+        before = perf_counter()
+        for attachment, handler in route:
+            try:
+                handler(event)
+            except Exception as error:
+                self._fault(attachment, error)
+            else:
+                attachment.faults_in_a_row = 0
+            after = perf_counter()
+            taken.append((attachment.sink, after - before))
+            before = after
+        times.note(taken, before)
+
+    def _fault(self, attachment: _Attachment, error: Exception) -> None:
+        attachment.faults += 1
+        attachment.faults_in_a_row += 1
+        if attachment.faults == 1:
+            logger.error(
+                "sink %r failed; further errors of it are only counted", attachment.sink, exc_info=error
+            )
+        if attachment.faults_in_a_row >= FAULTS_BEFORE_DETACH and not attachment.stays:
+            self.detach(attachment.sink)
+            logger.error(
+                "sink %r was detached after %d errors in a row", attachment.sink, attachment.faults_in_a_row
+            )
+
+    def _refuse(self, event: object) -> None:
+        logger.warning(
+            "%s is not an event; emit a MetricsSample, ConfigEvent or LifecycleEvent", type(event).__name__
+        )
+
+    def _is_inherited(self) -> bool:
+        """Whether this forked child goes on with its parent's run; asked once."""
+        heir, self._heir = self._heir, None
+        return heir is not None and heir()
+
+    def _report_silence(self) -> None:
+        self._silent_reported = True
+        from trackside.rank import get_rank
+
+        if get_rank() != 0:
+            return
+        from trackside.event_bus.children import warn_of_child
+
+        if not warn_of_child(self._parents_journal):
+            logger.warning("metrics were emitted, but no run is started and no sink attached")
+
+
+def _bus_of_another_process(name: str, is_default: bool) -> Bus:
+    bus: Bus = importlib.import_module("trackside").bus if is_default else Bus(name)
+    return bus
+
+
+def handlers_of(sink: Any) -> dict[str, Callable[[Any], Any]]:
+    """The methods a sink answers events with, by signal: ``metrics``, ``config``, ``lifecycle``.
+
+    Raises ``TypeError`` for what is no sink.
+    """
+    found = {name: getattr(sink, f"on_{name}", None) for name in _SIGNALS}
+    if isinstance(sink, type):  # forgotten parentheses: only its class methods could be called
+        found = {name: handler for name, handler in found.items() if isinstance(handler, MethodType)}
+    handlers = {name: handler for name, handler in found.items() if callable(handler)}
+    if not handlers and callable(sink) and not isinstance(sink, type):
+        handlers = {"metrics": sink}
+    if not handlers:
+        msg = (
+            f"{sink!r} is no sink: it has none of on_metrics, on_config, on_lifecycle and is not a "
+            "function of one argument"
+        )
+        if isinstance(sink, type):
+            msg = f"{msg}; if the class is one, attach an object of it: {sink.__name__}(...)"
+        raise TypeError(msg)
+    for handler in handlers.values():
+        _refuse_coroutine(handler)
+    return handlers
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Identity, but for bound methods, which are made anew each time: sinks may be equal and yet two."""
+    return one is other or (isinstance(one, MethodType) and isinstance(other, MethodType) and one == other)
+
+
+def _refuse_coroutine(function: Any) -> None:
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - what is called, not whether it can be
+    ):
+        msg = f"{function!r} is a coroutine function; connect a plain function that schedules it"
+        raise TypeError(msg)
+
+
+def _label(receiver: Callable[..., Any]) -> str:
+    return getattr(receiver, "__qualname__", None) or type(receiver).__qualname__
+
+
+_reported: set[tuple[str, str]] = set()
+_MAX_REPORTED = 1000
+
+
+def _report_receiver(signal: EventSignal, receiver: Callable[..., Any], error: Exception) -> None:
+    """Log a plain receiver's error, with its traceback, the first time it happens."""
+    label = _label(receiver)
+    if (signal.name, label) not in _reported and len(_reported) < _MAX_REPORTED:
+        _reported.add((signal.name, label))
+        logger.error(
+            "receiver %s of signal %r failed; further errors are not logged",
+            label,
+            signal.name,
+            exc_info=error,
+        )

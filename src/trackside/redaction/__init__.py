@@ -1,0 +1,1 @@
+"""Secrets stay in the process: text that leaves it passes :func:`trackside.redaction.redact.redact`."""

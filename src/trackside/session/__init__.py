@@ -1,0 +1,1 @@
+"""The training process: what ``start()`` builds, wires together, and takes down again."""

@@ -1,0 +1,67 @@
+"""A program that starts its run and then becomes a daemon goes on in another process, and the run with it.
+
+A daemon forks, and its parent ends. To the run that looks like a child that logs beside a process that died.
+So when such a child logs for the first time, we ask whether it is what is left of the program.
+
+Invariants:
+
+* A child is the program's daemon only if it leads or joined a session of its own (``setsid``), which every
+  daemon does and no worker, is no child of ``multiprocessing``, and the process that started the run is dead.
+* Nothing here is called before a forked child logs. That one call may wait, as ``start()`` does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from trackside.journal.directory import read_json
+from trackside.journal.meta import State
+from trackside.journal.owner import is_alive
+from trackside.system.clock import steady
+
+if TYPE_CHECKING:
+    from trackside.journal.directory import JournalDirectory
+    from trackside.journal.meta import Owner, RunInfo
+
+PATIENCE = 2.0
+"""Seconds the process that started the run has to end, from the first time that its daemon logs."""
+
+_POLL = 0.02
+
+
+def session() -> int | None:
+    """The session of this process; None where there are none."""
+    return os.getsid(0) if hasattr(os, "getsid") else None
+
+
+def is_daemon_of(owner: Owner, owners_session: int | None) -> bool:
+    """Whether this forked child is the daemon that the program of ``owner`` became."""
+    ask = getattr(sys.modules.get("multiprocessing.process"), "parent_process", None)
+    is_worker = ask is not None and ask() is not None
+    if is_worker or owners_session is None or session() == owners_session:
+        return False
+    deadline = steady() + PATIENCE
+    while is_alive(owner):
+        if steady() >= deadline:
+            return False
+        time.sleep(_POLL)
+    return True
+
+
+def wait_for_run(journal: JournalDirectory, timeout: float) -> RunInfo | None:
+    """The run of ``journal``, which its shipper may just be opening. None after ``timeout`` seconds.
+
+    That shipper goes on after the death of the process that started it. It removes the journal once it has
+    delivered the few points of that process, so the state is read often.
+    """
+    deadline = steady() + timeout
+    while True:
+        state = read_json(journal.state, State)
+        if state is not None and (state.run is not None or state.phase == "refused"):
+            return state.run
+        if not journal.path.exists() or steady() >= deadline:
+            return None
+        time.sleep(_POLL)

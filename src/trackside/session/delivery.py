@@ -1,0 +1,328 @@
+"""What the training process hears of the delivery, which the shipper does: it asks, and waits for answers.
+
+Every wait has an end, and nothing here is needed for the delivery itself: a trainer that never asks loses
+nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, NamedTuple
+
+from trackside.errors import TrackingError
+from trackside.journal.cursor import delivered_points, load_cursor
+from trackside.journal.outbox import Outbox
+from trackside.lifecycle.exit_hold import in_container
+from trackside.session.announce import announce
+from trackside.session.claims import Claims
+from trackside.session.last_words import AtWork, describe_delivery, describe_offline, describe_rest
+from trackside.shipper.lock import is_locked
+from trackside.system.clock import steady
+
+if TYPE_CHECKING:
+    from trackside.journal.directory import JournalDirectory
+    from trackside.journal.meta import Meta, RunInfo, State
+    from trackside.journal.writer import JournalWriter
+    from trackside.session.shipper_handle import ShipperProcess
+    from trackside.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+CONCLUDE_TIMEOUT = 5.0
+"""Seconds ``start()`` waits for the run before it to be settled, where that was left open."""
+
+
+NO_PROGRESS = 5.0
+"""Seconds the end of the program waits for a server that fails, as long as nothing gets through."""
+
+
+class Counts(NamedTuple):
+    """Points (name, value, step, time) of a run, by what became of them."""
+
+    shipped: int = 0
+    """Acknowledged by every destination."""
+    rejected: int = 0
+    """Refused for good by a destination, and kept in ``rejected.jsonl``."""
+    dropped: int = 0
+    """Never kept: no room, or no number."""
+
+
+class Delivery:
+    """The delivery of one run's journal, as seen from the training process."""
+
+    def __init__(
+        self,
+        journal: JournalDirectory,
+        meta: Meta,
+        settings: Settings,
+        *,
+        writer: JournalWriter,
+        shipper: ShipperProcess,
+    ) -> None:
+        self._journal = journal
+        self._meta = meta
+        self._settings = settings
+        self._writer = writer
+        self._shipper = shipper
+        self._watching = threading.Lock()
+        self._claims = Claims()
+        self._info: RunInfo | None = None
+        self.told: str | None = None
+        """The status that MLflow shows since the end, as far as this attempt has set it."""
+        self.online = meta.mode == "online"
+
+    def counts(self) -> Counts:
+        """Points by what became of them until now."""
+        cursors = [load_cursor(self._journal.cursor(name)) for name in self._meta.destination_names]
+        shipped, rejected = delivered_points(cursors)
+        return Counts(shipped, rejected, self._writer.scoreboard.dropped_points)
+
+    # The run's name
+
+    def await_run(self) -> None:
+        """Wait for the run at a start, and say so when there is no answer.
+
+        Raises :class:`TrackingError` when MLflow refuses it.
+        """
+        state = self._wait_for_run()
+        if state is not None and state.phase == "refused":
+            msg = f"MLflow at {self._meta.target.tracking_uri} refused the run: {state.error}"
+            raise TrackingError(msg)
+        self._learn(state)
+        if self._info is None:
+            state = self._shipper.state()
+            self._warn_of_silence(state)
+        self._shipper.log_notices(state)
+
+    def run_info(self, *, wait: bool) -> RunInfo | None:
+        """What the shipper said of the run; remembered, because the journal is gone after the end."""
+        if self._info is None:
+            self._learn(self._wait_for_run() if wait else self._shipper.state())
+        return self._info
+
+    def _learn(self, state: State | None) -> None:
+        """Remember what the shipper says of the run, and say once what became of a run that was there.
+
+        A script that sets up no logging gets to see it, too: which run its metrics go into is never a detail.
+        """
+        if self._info is None and state is not None and state.run is not None:
+            self._info = state.run
+            if self._info.opening is not None and self._claims.take("opening"):
+                tell = logger.info if self._settings.quiet else announce
+                tell(self._info.opening)
+
+    def _wait_for_run(self) -> State | None:
+        if not self.online or not self._meta.mlflow:
+            return None
+        return self._shipper.wait_for(
+            lambda state: state.run is not None or state.phase == "refused", self._settings.start_timeout
+        )
+
+    def _warn_of_silence(self, state: State | None) -> None:
+        if self._shipper.gave_up is not None:  # said already, with the cause
+            return
+        waited = f"{self._settings.start_timeout:g} s"
+        silence = f"no answer in {waited}" if self._shipper.is_ready else f"no shipper at work after {waited}"
+        reason = (state and state.error) or silence
+        logger.warning(
+            "MLflow at %s has not opened the run yet (%s); training goes on, metrics are kept in %s "
+            "and are delivered when it does (see %s)",
+            self._meta.target.tracking_uri,
+            reason,
+            self._journal.path,
+            self._journal.log,
+        )
+
+    # Going on
+
+    def watch(self) -> None:
+        """See that the shipper lives, and what it has to say; ``emit`` asks for it every few seconds."""
+        if not self.online or not self._watching.acquire(blocking=False):
+            return
+        try:
+            self._shipper.ensure_running()
+            self._shipper.pass_on_environment()
+            state = self._shipper.state()
+            self._learn(state)
+            self._shipper.log_notices(state)
+            if self._shipper.warn_if_removed() and self._shipper.gave_up is not None:
+                self._writer.give_up()
+        finally:
+            self._watching.release()
+
+    def wait_for_all(self, timeout: float) -> bool:
+        """Whether every destination has all that is in the journal now, within ``timeout`` seconds.
+
+        False, too, when one has refused for good.
+        """
+        wanted = self._writer.last_seq
+        self._shipper.nudge()
+        state = self._shipper.wait_for(lambda state: self._acknowledged(wanted, state), timeout)
+        self._shipper.log_notices(self._shipper.state())
+        return state is not None and not _refuses(state)
+
+    def _acknowledged(self, seq: int, state: State) -> bool:
+        """Whether every destination that still takes something has everything up to record ``seq``.
+
+        Where only the proof is missing, the shipper is asked for it.
+        """
+        refusing = {name for name, lane in state.lanes.items() if lane.refused}
+        names = [name for name in self._meta.destination_names if name not in refusing]
+        cursors = [load_cursor(self._journal.cursor(name)) for name in names]
+        if all(cursor.has(seq) for cursor in cursors):
+            return True
+        if all(cursor.acknowledges(seq) for cursor in cursors):
+            self._shipper.ask_for_proof(seq)
+        return False
+
+    # Ending
+
+    def wait_for_end(self) -> bool:
+        """Wait until the status is set behind everything emitted, and say what is still on its way if not.
+
+        Waits for :attr:`Settings.exit_timeout` while there is progress, and :data:`NO_PROGRESS` seconds
+        without any while a server fails: one that is down does not hold up the end of the program. False,
+        too, when a destination has refused for good.
+        """
+        if not self.online:
+            self._say_offline()
+            return False
+        began = steady()
+        self._shipper.nudge()
+        wanted = self._writer.last_seq
+        stall = _Stall(NO_PROGRESS)
+        state = self._shipper.wait_for(
+            lambda state: self._is_over(wanted, state) or stall.lasts(*self._progress(wanted, state)),
+            self._settings.exit_timeout,
+        )
+        last = state or self._shipper.state()
+        self._shipper.log_notices(last)
+        if state is None:  # held up for seconds (a stopped process), we find that it has tidied up and left
+            delivered = self._shipper.is_done()
+        else:
+            delivered = self._is_over(wanted, state) and not _refuses(state)
+        self._learn_status(last, delivered=delivered)
+        files = Outbox(self._journal.path).pending()
+        if not delivered:
+            self._warn_of_rest(last, wanted, waited=steady() - began)
+        elif files:
+            self._warn_of_files([path.name for path in files], last)
+        return delivered and not files
+
+    def _say_offline(self) -> None:
+        if not self._journal.meta.exists():
+            self._warn_of_loss()
+        elif not self._settings.quiet:
+            announce(describe_offline(self._journal.path, self._writer.scoreboard.dropped_points))
+
+    def _learn_status(self, state: State | None, *, delivered: bool) -> None:
+        """Remember what MLflow was told, if this attempt is the one to tell it."""
+        lane = None if state is None else state.lanes.get("mlflow")
+        if state is not None and (delivered or (lane is not None and lane.finished)):
+            self.told = state.status if state.ownership in {"", "held"} else None
+
+    def _is_over(self, wanted: int, state: State) -> bool:
+        """Whether there is nothing more to wait for, be it good or bad."""
+        if state.phase in {"done", "refused"}:
+            return True
+        files_fail = state.artifacts_error is not None or not Outbox(self._journal.path).pending()
+        over = state.phase == "artifacts" or (state.status is not None and files_fail)
+        return over and self._acknowledged(wanted, state)
+
+    def _progress(self, wanted: int, state: State) -> tuple[object, bool]:
+        """How far the delivery is, and whether what is left of it fails at the moment."""
+        reached = {name: load_cursor(self._journal.cursor(name)) for name in self._meta.destination_names}
+        lagging = [name for name, cursor in reached.items() if not cursor.has(wanted)]
+        if not lagging and state.status is None:
+            lagging = list(self._meta.destination_names[:1])
+        failing = all(name in state.lanes and state.lanes[name].error for name in lagging)
+        mark = (state.status, *((cursor.position.seq, cursor.configs) for cursor in reached.values()))
+        return mark, failing  # with nothing lagging, only files are left
+
+    def _warn_of_rest(self, state: State | None, wanted: int, *, waited: float) -> None:
+        if self._shipper.is_removed():
+            self._warn_of_loss()
+            return
+        if self._shipper.gave_up is not None:
+            logger.warning(
+                "not everything is delivered (%s): it is kept in %s; deliver it with `trackside sync`",
+                self._shipper.gave_up,
+                self._journal.path,
+            )
+            return
+        names = {name: self._label(name) for name in self._meta.destination_names}
+        cursors = {name: load_cursor(self._journal.cursor(name)) for name in names}
+        lacking = [name for name, cursor in cursors.items() if not cursor.has(wanted)]
+        logger.warning(
+            "%s; what is left is kept in %s. %s",
+            describe_rest(state, lacking, names, waited=waited, at_work=self._at_work()),
+            self._journal.path,
+            self._how_it_goes_out(state),
+        )
+
+    def _warn_of_loss(self) -> None:
+        logger.warning(
+            "the journal %s was removed before everything in it was delivered: what is missing in the run "
+            "is lost",
+            self._journal.path,
+        )
+
+    def _warn_of_files(self, names: list[str], state: State | None) -> None:
+        logger.warning(
+            "metrics and status are delivered, but not uploaded yet: %s (%s); kept in %s. %s",
+            ", ".join(names),
+            (state and state.artifacts_error) or "the artifact store has not answered yet",
+            self._journal.path,
+            self._how_it_goes_out(state),
+        )
+
+    def _how_it_goes_out(self, state: State | None) -> str:
+        refused = state is not None and state.phase == "refused"
+        at_work = self._at_work()
+        return describe_delivery(at_work, self._shipper.pid, refused=refused, in_container=in_container())
+
+    def _at_work(self) -> AtWork:
+        """Who ships the journal now."""
+        if self._shipper.is_running():
+            return "ours" if self._shipper.is_ready else "starting"
+        return "another" if is_locked(self._journal.lock) else "none"
+
+    def _label(self, name: str) -> str:
+        return f"MLflow at {self._meta.target.tracking_uri}" if name == "mlflow" else f"destination {name}"
+
+    def wait_before_death(self) -> None:
+        """A terminate signal is about to end this process; in a container the shipper ends with it."""
+        if self.online:
+            self._shipper.nudge()
+            self._shipper.wait_for(
+                lambda state: (
+                    state.status is not None or state.phase in {"retrying", "refused", "artifacts", "done"}
+                ),
+                self._settings.terminate_timeout,
+            )
+
+    def wait_until_settled(self) -> None:
+        """Wait until a shipper that was told of the end has nothing left to do."""
+        if self.online:
+            self._shipper.wait_for(
+                lambda state: state.phase in {"done", "refused", "artifacts"}, CONCLUDE_TIMEOUT
+            )
+
+
+def _refuses(state: State) -> bool:
+    return state.phase == "refused" or any(lane.refused for lane in state.lanes.values())
+
+
+class _Stall:
+    """Whether nothing has moved for ``limit`` seconds, while what is left was failing all the time."""
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._mark: object = None
+        self._since = steady()
+
+    def lasts(self, mark: object, failing: bool) -> bool:
+        if mark != self._mark or not failing:
+            self._mark, self._since = mark, steady()
+        return steady() - self._since >= self._limit

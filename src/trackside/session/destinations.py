@@ -1,0 +1,131 @@
+"""Which destinations ``start()`` was asked for, on this rank, as the journal keeps them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from trackside.destinations import registry
+from trackside.errors import CoercionError, ConfigurationError
+from trackside.journal import lossless_json
+from trackside.journal.meta import NAME, DestinationSpec
+from trackside.params import to_plain
+from trackside.redaction.redact import redact_config
+from trackside.transform import Shaping, make_shaping
+
+MLFLOW = "mlflow"
+"""Kind and name of the run's own destination."""
+
+
+class DestinationPlan(NamedTuple):
+    """What is delivered to from this rank. ``secrets``: whole options, by name, of specs that were masked."""
+
+    mlflow: bool
+    mlflow_shape: Shaping | None
+    specs: tuple[DestinationSpec, ...]
+    secrets: dict[str, dict[str, Any]]
+
+    @property
+    def empty(self) -> bool:
+        """Whether this rank delivers nothing."""
+        return not (self.mlflow or self.specs)
+
+
+RUN_ONLY = DestinationPlan(mlflow=True, mlflow_shape=None, specs=(), secrets={})
+"""The MLflow run and nothing beside it."""
+
+
+def plan_destinations(given: Iterable[Any], rank: int) -> DestinationPlan:
+    """Check ``given`` and leave out what other ranks deliver to.
+
+    Each is a kind (``"tensorboard"``) or a mapping with its ``type``, its options, and if wanted a ``name``
+    and a ``shape``. ``{"type": "mlflow", "shape": ...}`` without a ``tracking_uri`` shapes what the run
+    itself gets. Raises :class:`ConfigurationError`, also for what another rank would deliver to: at a
+    mistake all ranks stop, not one of them.
+    """
+    if isinstance(given, (str, Mapping)):
+        raise ConfigurationError("destinations must be a list, such as ['tensorboard'], even for one")
+    try:
+        wanted = [_plain(one) for one in given]
+    except TypeError as error:
+        message = f"destinations must be a list, such as ['tensorboard'], not {type(given).__name__}"
+        raise ConfigurationError(message) from error
+    mlflow_shape: Shaping | None = None
+    specs: list[DestinationSpec] = []
+    secrets: dict[str, dict[str, Any]] = {}
+    names = {MLFLOW}
+    for options in wanted:
+        kind = str(options.pop("type"))
+        shape = make_shaping(options.pop("shape", None))
+        if kind == MLFLOW and "tracking_uri" not in options:
+            mlflow_shape = _run_shape(options, shape)
+            continue
+        name = _name(options.pop("name", None), kind, names)
+        registry.check(kind, options)
+        spec = _spec(name, kind, options, shape)
+        if (shape or Shaping()).wants_rank(rank):
+            specs.append(spec)
+            if spec.options != options:
+                secrets[name] = options
+    return DestinationPlan(rank == 0, mlflow_shape, tuple(specs), secrets)
+
+
+def _plain(one: Any) -> dict[str, Any]:
+    """One entry as a mapping of its own."""
+    if isinstance(one, str):
+        return {"type": one}
+    try:
+        plain = to_plain(one)
+    except CoercionError as error:
+        message = f"a destination is a name such as 'tensorboard' or a mapping, not {type(one).__name__}"
+        raise ConfigurationError(message) from error
+    if not isinstance(plain.get("type"), str):
+        raise ConfigurationError(
+            f"a destination needs a type, such as {{'type': 'tensorboard'}}; this one has {sorted(plain)}"
+        )
+    return plain
+
+
+def _run_shape(options: dict[str, Any], shape: Shaping | None) -> Shaping | None:
+    if options:
+        raise ConfigurationError(
+            f"destination 'mlflow' without a tracking_uri is the run itself, and takes a shape only: "
+            f"{', '.join(sorted(options))} belong to start(), or to a second server with a tracking_uri"
+        )
+    if shape is not None and shape.ranks not in {None, (0,)}:
+        raise ConfigurationError("the MLflow run is logged from rank 0: its shape takes no ranks")
+    return shape
+
+
+def _name(wanted: Any, kind: str, taken: set[str]) -> str:
+    """A name for the cursor that no other destination has."""
+    if wanted is not None:
+        name = str(wanted)
+        if not NAME.fullmatch(name):
+            raise ConfigurationError(f"a destination's name has letters, digits and dashes only: {name!r}")
+        if name in taken:
+            raise ConfigurationError(f"two destinations are named {name!r}: give one another name")
+    else:
+        last = re.split(r"[.:]", kind)[-1]
+        stem = re.sub(r"[^A-Za-z0-9]+", "-", last).strip("-").lower()[:50] or "destination"
+        name = next(n for n in _numbered(stem) if n not in taken)
+    taken.add(name)
+    return name
+
+
+def _numbered(stem: str) -> Iterable[str]:
+    yield stem
+    number = 2
+    while True:
+        yield f"{stem}-{number}"
+        number += 1
+
+
+def _spec(name: str, kind: str, options: dict[str, Any], shape: Shaping | None) -> DestinationSpec:
+    masked = redact_config(options)
+    try:
+        lossless_json.encode(options)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"destination {name!r}: its options can't be kept: {error}") from error
+    return DestinationSpec(name=name, kind=kind, options=masked, shape=shape)

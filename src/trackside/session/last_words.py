@@ -1,0 +1,78 @@
+"""What the end of a run says of its delivery: what is missing, why, where it is kept and how it goes out.
+
+Invariants:
+
+* Each sentence tells what was looked at just now, never what is usual: who lacks something, how long this
+  process has waited, whether a shipper is at work.
+* A shipper is promised only if it has said that it is at work, and only for as long as it can live.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from trackside.shipper.protocol import LINGER
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from trackside.journal.meta import State
+
+AtWork: TypeAlias = Literal["ours", "starting", "another", "none"]
+"""Who ships the journal: this run's shipper, one that has not said that it is ready, another, or none."""
+
+
+def describe_rest(
+    state: State | None, lacking: Sequence[str], names: dict[str, str], *, waited: float, at_work: AtWork
+) -> str:
+    """What is not delivered, and why.
+
+    ``lacking``: destinations without all points. ``names``: what to call each destination, the first being
+    the run's own.
+    """
+    lanes = {} if state is None else state.lanes
+    refusals = {name: lane.refused for name, lane in lanes.items() if lane.refused and name in names}
+    if refusals and not set(lacking) - set(refusals):
+        return f"{_join([names[name] for name in refusals])} {_reason(refusals.values())}"
+    behind = lacking or list(names)[:1]
+    error = next((lanes[name].error for name in behind if name in lanes and lanes[name].error), None)
+    error = error or next(iter(refusals.values()), None) or (None if state is None else state.error)
+    if error is None:
+        error = "no shipper is at work" if at_work == "none" else f"it takes longer than {waited:.0f} s"
+    what = "everything" if lacking or state is None or state.status is None else "the last of it"
+    have = "has" if len(behind) == 1 else "have"
+    return f"{_join([names[name] for name in behind])} {have} not taken {what} yet ({error})"
+
+
+def describe_delivery(
+    at_work: AtWork, pid: int | None, *, refused: bool = False, in_container: bool = False
+) -> str:
+    """How what is left goes out."""
+    if refused:
+        return "`trackside sync` delivers it once the cause is mended."
+    if at_work == "ours":
+        hour = f"for up to {LINGER / 60:.0f} minutes after this process ends"
+        until = f"until the container ends, or {hour}" if in_container else hour
+        return f"The shipper (process {pid}) keeps trying {until}; after that, `trackside sync` delivers it."
+    if at_work == "starting":
+        return f"A shipper (process {pid}) is starting; what it does not deliver, `trackside sync` does."
+    if at_work == "another":
+        return "Another shipper is at work on it; what it does not deliver, `trackside sync` does."
+    return "No shipper is at work on it: `trackside sync` delivers it."
+
+
+def describe_offline(path: object, dropped: int) -> str:
+    """What becomes of a run that was logged offline."""
+    but = f", but for {dropped} points that found no room or are not numbers" if dropped else ""
+    return f"offline: the run is kept in {path}{but}; `trackside sync` delivers it"
+
+
+def _reason(refusals: Collection[str | None]) -> str:
+    verb = "takes" if len(refusals) == 1 else "take"
+    return f"{verb} nothing any more ({next(iter(refusals))})"
+
+
+def _join(names: Sequence[str]) -> str:
+    return " and ".join(names)

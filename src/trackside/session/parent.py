@@ -1,0 +1,74 @@
+"""The run that a new one is nested under: given as a run or an id, or active in MLflow's own API.
+
+A parent's id may not be known yet, because it is offline or its server has not answered. Then the child names
+the parent's journal, and its shipper finds the id (:mod:`trackside.journal.family`).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, NamedTuple
+
+from trackside.errors import ConfigurationError
+from trackside.session import fluent
+from trackside.settings import absolute_tracking_uri
+
+logger = logging.getLogger(__name__)
+
+
+class Parent(NamedTuple):
+    """What is known of a parent. ``tracking_uri`` has its credentials."""
+
+    run_id: str | None = None
+    journal: str | None = None
+    tracking_uri: str | None = None
+    experiment_name: str | None = None
+    experiment_id: str | None = None
+
+    def check_address(self, uri: str) -> None:
+        """Raise :class:`ConfigurationError` if the child is to go to another address than its parent."""
+        if self.tracking_uri is not None and uri != self.tracking_uri:
+            raise ConfigurationError(
+                "parent is logged to another tracking_uri: a child must be where its parent is; "
+                "leave tracking_uri out, or parent"
+            )
+
+
+NO_PARENT = Parent()
+
+_told: set[str] = set()
+"""Parents that were announced: a sweep starts many children."""
+
+
+def checked_parent(parent: Any, parent_run_id: Any) -> Parent:
+    """What the arguments say. Raises :class:`ConfigurationError` for both, or for what is not a run."""
+    if parent_run_id is not None and parent is not None:
+        raise ConfigurationError("give either parent or parent_run_id, not both")
+    if parent_run_id is not None:
+        if not isinstance(parent_run_id, str):
+            raise ConfigurationError(f"parent_run_id must be text, not {type(parent_run_id).__name__}")
+        return Parent(run_id=parent_run_id)
+    if parent is None:
+        return NO_PARENT
+    link = getattr(parent, "link", None)
+    if not isinstance(link, Parent):
+        raise ConfigurationError(
+            f"parent must be a run that trackside.start() returned, not {type(parent).__name__}; "
+            "for another run, give parent_run_id"
+        )
+    return link
+
+
+def active_parent(uri: str) -> Parent:
+    """The run that MLflow's own API has made active in this thread, if it is at ``uri``."""
+    active = fluent.active()
+    if active is None or absolute_tracking_uri(active.tracking_uri) != uri:
+        return NO_PARENT
+    if active.run_id not in _told:
+        _told.add(active.run_id)
+        logger.warning(
+            "MLflow's run %s is active here, so this run is nested under it. To log into that run instead, "
+            "set MLFLOW_RUN_ID to its id. For a run of its own, call mlflow.end_run() first",
+            active.run_id,
+        )
+    return Parent(run_id=active.run_id, experiment_id=active.experiment_id)

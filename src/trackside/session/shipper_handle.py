@@ -1,0 +1,420 @@
+"""The trainer's handle on its shipper: start it, watch it, and replace it when it dies.
+
+Invariants:
+
+* Only the shipper's own word proves delivery: :data:`~trackside.shipper.channel.DONE`, or the phase
+  ``done`` in its state. An exit code proves nothing, because somebody else may have collected it.
+* A shipper that ends before it is ready counts as one that cannot be started. After ``MAX_TRIES`` of
+  them in a row, one warning names the cause, and no more are started.
+* A journal that somebody removed gets no new shipper.
+* One thread at a time looks after the shipper. The others, and a signal handler that interrupts it, leave the
+  work to it and wait for the outcome: eight threads in ``flush()`` start one shipper in place of a dead one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from trackside.journal import lossless_json
+from trackside.journal.cursor import load_cursor
+from trackside.journal.directory import JournalDirectory, read_json
+from trackside.journal.meta import State
+from trackside.journal.opening import read_tail
+from trackside.redaction.redact import mask_address, redact, with_credentials
+from trackside.session.claims import Claims
+from trackside.settings import PYTHON_VARIABLE
+from trackside.shipper import environment
+from trackside.shipper.channel import DONE, LOCKED, READY, Channel
+from trackside.shipper.spawn import EXIT_NOT_PYTHON, command_for, spawn
+from trackside.shipper.wakeup import NUDGE, PROVE, SEEN, WakeupPipe
+from trackside.system.clock import steady
+from trackside.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from trackside.lifecycle.exit_hold import ExitHold
+
+logger = logging.getLogger(__name__)
+
+POLL = 0.01
+MAX_RESTARTS = 20
+"""Shippers in a row that died young and had delivered nothing: whatever kills them kills the next, too."""
+
+MAX_TRIES = 3
+"""Shippers in a row that ended before they were ready."""
+
+YOUNG = 60.0
+"""Seconds."""
+
+SILENT = 180.0
+"""Seconds after which a shipper that is not ready is ended. A cold network disk may take minutes to read."""
+
+LOCKED_PAUSE = 5.0
+"""Seconds until a shipper is started again that found another one at work on the journal."""
+
+HEAR_TIMEOUT = 0.1
+"""Seconds to wait for a thread that reads the shipper's words. A signal handler may have interrupted it."""
+
+PASS_ON_EVERY = 1.0
+"""Seconds between two looks at the environment while the trainer waits for the shipper."""
+
+PROVE_EVERY = 1.0
+"""Seconds between two requests for a proof, while the trainer waits for one."""
+
+_CAUSE = 300
+_LAST_LINES = 4096
+
+
+class ShipperProcess:
+    """The trainer's handle on its shipper. All but :meth:`start` may be called by any thread."""
+
+    def __init__(
+        self,
+        journal: JournalDirectory,
+        *,
+        tracking_uri: str,
+        working_directory: str,
+        secrets: Mapping[str, Any] | None = None,
+        hold: ExitHold | None = None,
+        options: tuple[object, ...] = (),
+    ) -> None:
+        self._journal = journal
+        self._options = options
+        self._hold = hold
+        self._tracking_uri = tracking_uri
+        self._secrets = secrets
+        self._working_directory = working_directory
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: Channel | None = None
+        self._environment: dict[str, str] = {}
+        self._watching, self._hearing = threading.Lock(), threading.Lock()
+        self._claims = Claims()
+        self._in_vain = self._tries = 0
+        self._started_at = 0.0
+        self._delivered_before = self._log_before = 0
+        self._proof_asked, self._next_proof = 0, 0.0
+        self._ready = self._locked = self._done = False
+        self.gave_up: str | None = None
+        """Why no more shippers are started; None while that is not so."""
+        self.restarts = 0
+        self.pipe = WakeupPipe()
+
+    def start(self) -> bool:
+        """Start it; False (and one warning) when no process can be started, and the journal has to wait."""
+        self._started_at, self._delivered_before = steady(), self._delivered()
+        self._log_before = _size(self._journal)
+        end = -1 if self._hold is None else self._hold.shipper_end
+        hold = () if end < 0 else (end,)
+        try:
+            self.pipe.reopen_if_lost()
+            channel = self._open_channel()
+            self._environment = environment.variables()
+            self._process = spawn(
+                command_for(
+                    self._journal,
+                    *("--pipe", self.pipe.read_end, "--channel", channel.shipper_end),
+                    *(("--hold", *hold) if hold else ()),
+                    *self._options,
+                ),
+                log=self._journal.log,
+                tracking_uri=self._tracking_uri,
+                working_directory=self._working_directory,
+                pass_fds=(self.pipe.read_end, channel.shipper_end, *hold),
+                secrets=self._secrets,
+            )
+        except (OSError, ValueError, RuntimeError, subprocess.SubprocessError) as error:
+            if self._process is None or self._tries >= MAX_TRIES - 1:
+                self._give_up(f"the shipper could not be started ({error})")
+            return False
+        return True
+
+    def _open_channel(self) -> Channel:
+        """The channel for a new shipper, of which nothing was heard yet."""
+        channel = self._channel
+        if channel is None or not channel.is_open():
+            if channel is not None:
+                channel.close()
+            channel = self._channel = Channel()
+        alone = self._hearing.acquire(timeout=HEAR_TIMEOUT)
+        channel.forget()
+        self._ready = self._locked = False
+        if alone:
+            self._hearing.release()
+        return channel
+
+    @property
+    def pid(self) -> int | None:
+        """Process number of the shipper."""
+        return None if self._process is None else self._process.pid
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has said that it is at work."""
+        self._listen()
+        return self._ready
+
+    def is_running(self) -> bool:
+        """Whether it lives; a dead one is reaped."""
+        return self._process is not None and self._process.poll() is None
+
+    def is_done(self) -> bool:
+        """Whether it has said that everything is delivered."""
+        self._listen()
+        if not self._done:
+            state = self.state()
+            self._done = state is not None and state.phase == "done"
+        return self._done
+
+    def is_removed(self) -> bool:
+        """Whether somebody removed the journal before it was delivered."""
+        return self._process is not None and not self._journal.meta.exists() and not self.is_done()
+
+    def _listen(self) -> None:
+        if not self._hearing.acquire(timeout=HEAR_TIMEOUT):
+            return
+        try:
+            channel = self._channel  # another thread may hang up
+            for word in [] if channel is None else channel.words():
+                self._ready = self._ready or word == READY
+                self._locked = self._locked or word == LOCKED
+                self._done = self._done or word == DONE
+        finally:
+            self._hearing.release()
+
+    def ensure_running(self) -> None:
+        """Replace a shipper that died before its work was done, unless another thread is at it."""
+        if not self._watching.acquire(blocking=False):
+            return
+        try:
+            self._look_after()
+        finally:
+            self._watching.release()
+
+    def _look_after(self) -> None:
+        if self._process is None or self.gave_up is not None or self.is_running():
+            self._end_if_silent()
+            return
+        if self.is_done() or self._is_refused():
+            return
+        if not self._journal.meta.exists():
+            self._give_up(f"the journal {self._journal.path} was removed, and its shipper has ended")
+        elif self._locked:
+            if steady() - self._started_at > LOCKED_PAUSE:
+                self.start()
+        elif not self._ready:
+            self._try_again()
+        else:
+            self._replace()
+
+    def _is_refused(self) -> bool:
+        state = self.state()
+        return state is not None and state.phase in {"refused", "artifacts"}
+
+    def _end_if_silent(self) -> None:
+        """End a process that lives but never said that it is a shipper."""
+        overdue = steady() - self._started_at > SILENT
+        if self._process is None or not overdue or self.is_ready or not self.is_running():
+            return
+        with contextlib.suppress(OSError):  # it has a session, so a process group, of its own
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _try_again(self) -> None:
+        """Start another one in place of one that ended before it was ready, a few times."""
+        self._tries += 1
+        code = self._exit_code()
+        if self._tries < MAX_TRIES and code != EXIT_NOT_PYTHON:
+            self.restarts += 1
+            self.start()
+            return
+        times = "once" if self._tries == 1 else f"{self._tries} times"
+        cause = self._last_words() or _describe_exit(code)
+        advice = f"; set {PYTHON_VARIABLE} to a Python interpreter" if code == EXIT_NOT_PYTHON else ""
+        self._give_up(f"the shipper was started {times} and ended before it was ready ({cause}){advice}")
+
+    def _replace(self) -> None:
+        self._tries = 0
+        if self._was_of_use():  # a training of weeks outlives more than a few, each for a reason of its own
+            self._in_vain = 0
+        if self._in_vain >= MAX_RESTARTS:
+            cause = self._last_words() or _describe_exit(self._exit_code())
+            self._give_up(f"{MAX_RESTARTS} shippers in a row died and delivered nothing ({cause})")
+            return
+        self._in_vain += 1
+        self.restarts += 1
+        logger.warning("the shipper (process %s) died; starting another", self.pid)
+        self.start()
+
+    def _give_up(self, reason: str) -> None:
+        """Say once why nothing is delivered any more, and what to do."""
+        if self.gave_up is not None:
+            return
+        self.gave_up = reason
+        if self._process is not None and not self._journal.meta.exists():
+            logger.warning("%s: what was not delivered is lost", reason)
+            return
+        logger.warning(
+            "%s: metrics are kept in %s; deliver them with `trackside sync` (log: %s)",
+            reason,
+            self._journal.path,
+            self._journal.log,
+        )
+
+    def _exit_code(self) -> int | None:
+        return None if self._process is None else self._process.returncode
+
+    def _last_words(self) -> str:
+        """The last line that the latest shipper left in its log."""
+        with contextlib.suppress(OSError):
+            own = max(0, _size(self._journal) - self._log_before)
+            written = read_tail(self._journal.log, min(own, _LAST_LINES))
+            lines = [line.strip() for line in written.decode(errors="replace").splitlines()]
+            return redact(next((line for line in reversed(lines) if line), ""))[:_CAUSE]
+        return ""
+
+    def _was_of_use(self) -> bool:
+        return steady() - self._started_at > YOUNG or self._delivered() > self._delivered_before
+
+    def _delivered(self) -> int:
+        """The number of the last record that any destination has."""
+        return max((load_cursor(path).position.seq for path in self._journal.cursors()), default=0)
+
+    def state(self) -> State | None:
+        """What the shipper last said of itself; None before its first word or once the journal is gone."""
+        return read_json(self._journal.state, State)
+
+    def wait_for(self, condition: Callable[[State], bool], timeout: float) -> State | None:
+        """The first state that meets ``condition``; None when there is none within ``timeout`` seconds."""
+        deadline = steady() + timeout
+        next_look = 0.0
+        while True:
+            running = self.is_running()  # before reading: the last word of a dead one counts
+            state = self.state()
+            if state is not None and condition(state):
+                return state
+            if steady() >= deadline:
+                return None
+            if not running:
+                self.ensure_running()
+                if self._is_over():
+                    return None
+            if steady() >= next_look:
+                next_look = steady() + PASS_ON_EVERY
+                self.pass_on_environment()
+            time.sleep(POLL)
+
+    def _is_over(self) -> bool:
+        """Whether no shipper will ever be at work again."""
+        return self._process is None or self.gave_up is not None or self.is_done() or self._is_refused()
+
+    def pass_on_environment(self) -> None:
+        """Tell the shipper which variables have changed: a renewed token, another proxy.
+
+        What it can't take now, or while another thread looks after it, is passed on at the next call.
+        """
+        if not self._watching.acquire(blocking=False):
+            return
+        try:
+            self._pass_on()
+        finally:
+            self._watching.release()
+
+    def _pass_on(self) -> None:
+        channel = self._channel
+        if channel is None or self.gave_up is not None:
+            return
+        now = environment.variables()
+        uri = with_credentials(mask_address(self._tracking_uri), os.environ.get("MLFLOW_TRACKING_URI", ""))
+        renewed = uri if uri not in {self._tracking_uri, mask_address(self._tracking_uri)} else None
+        changed = environment.changes(self._environment, now)
+        if not changed and renewed is None:
+            return
+        renewal = environment.Renewal(changed, renewed)
+        if channel.send(lossless_json.encode(renewal)):
+            self._environment = now
+            self._tracking_uri = renewed or self._tracking_uri
+
+    def nudge(self) -> None:
+        """Have it look at the journal now."""
+        self.pipe.send(NUDGE)
+
+    def ask_for_proof(self, seq: int) -> None:
+        """Have it look whether the destinations have what they acknowledged, up to record ``seq``.
+
+        It is asked once for each record, and again every second.
+        """
+        now = steady()
+        if seq > self._proof_asked or now >= self._next_proof:
+            self._proof_asked, self._next_proof = max(seq, self._proof_asked), now + PROVE_EVERY
+            self.pipe.send(PROVE)
+
+    def release(self) -> None:
+        """Tell it that its final state was read."""
+        self.pipe.send(SEEN)
+
+    def hang_up(self) -> None:
+        """Close the channel: the run has ended, and nothing more is to be said or heard."""
+        self._listen()
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+
+    def log_notices(self, state: State | None) -> None:
+        """Pass what the shipper wants the user to know on to the log, each once."""
+        for number, text in enumerate([] if state is None else state.notices):
+            if self._claims.take(number):
+                logger.warning("%s", printable(text))
+
+    def warn_if_removed(self) -> bool:
+        """Say once that somebody removed the journal while the training runs; whether that is so."""
+        if not self.is_removed():
+            return False
+        if self.gave_up is None and self._claims.take("removed"):
+            logger.warning(
+                "the journal %s was removed while the training runs: its shipper (process %s) still delivers "
+                "what it can reach, but whatever it has not delivered is lost when it ends",
+                self._journal.path,
+                self.pid,
+            )
+        return True
+
+    def abandon(self) -> None:
+        """Forget the shipper, in a forked child: it is the parent's."""
+        self._process = None
+        self._watching, self._hearing = threading.Lock(), threading.Lock()  # the parent's may be held
+        self.pipe.close()
+        self.let_go_of_exit()
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+    def hold_exit(self, timeout: float) -> bool:
+        """Have the process's exit wait until the shipper has acted on the exit code; False if it need not."""
+        hold, self._hold = self._hold, None
+        return hold is not None and self.is_running() and hold.arm(timeout)
+
+    def let_go_of_exit(self) -> None:
+        """The run has ended before the process does: its exit waits for nothing."""
+        if self._hold is not None:
+            self._hold.close()
+            self._hold = None
+
+
+def _describe_exit(code: int | None) -> str:
+    if code is None:
+        return "its exit code is not known"
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _size(journal: JournalDirectory) -> int:
+    try:
+        return journal.log.stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,70 @@
+"""Which sinks ``start()`` was given, on this rank."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from trackside.session.plan import checked_sinks
+from trackside.transform import Shaping
+
+logger = logging.getLogger(__name__)
+
+
+class SinkPlan(NamedTuple):
+    """The sinks to attach; those among them that were ``made`` here are nobody else's to close."""
+
+    sinks: tuple[Any, ...]
+    made: tuple[Any, ...]
+
+    def close_made(self) -> None:
+        """The start failed: give back the ports and files that sinks took."""
+        close_sinks(self.made)
+
+
+def close_sinks(sinks: Iterable[Any]) -> None:
+    """Close those that can be closed; one that fails is logged, and keeps no other open."""
+    for sink in sinks:
+        close = getattr(sink, "close", None)
+        if close is not None:
+            try:
+                close()
+            except Exception:
+                logger.exception("closing sink %r failed", sink)
+
+
+def plan_sinks(given: Iterable[Any], rank: int) -> SinkPlan:
+    """``given`` with names and mappings made into sinks, without those that this rank is not to have.
+
+    A sink is attached on rank 0, or on the ranks its shape names. Raises :class:`ConfigurationError` for an
+    unknown name or option and a missing extra, on every rank; ``TypeError`` for what can be no list of sinks.
+    """
+    if isinstance(given, (str, Mapping)):
+        given = (given,)
+    sinks: list[Any] = []
+    plan = SinkPlan((), ())
+    try:
+        for one in checked_sinks(given):
+            described = isinstance(one, (str, Mapping))
+            sink = _made(one, rank) if described else one
+            if sink is not None and (described or _wants_rank(sink, rank)):
+                sinks.append(sink)
+                plan = SinkPlan((*sinks,), (*plan.made, *([sink] if described else [])))
+    except BaseException:
+        plan.close_made()
+        raise
+    return plan
+
+
+def _made(one: Any, rank: int) -> Any:
+    from trackside.sinks.registry import make_sink
+
+    return make_sink(one, rank)
+
+
+def _wants_rank(sink: Any, rank: int) -> bool:
+    shaping = getattr(sink, "shaping", None)
+    if not isinstance(shaping, Shaping):
+        shaping = Shaping()
+    return shaping.wants_rank(rank)

@@ -1,0 +1,127 @@
+"""Records that no destination will take: bisected down to the point, and kept in ``rejected.jsonl``."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from trackside.events import now_ms
+from trackside.journal.encoding import plain
+from trackside.journal.format import ConfigRecord, MetricsRecord
+from trackside.journal.opening import MAX_TEXT, open_own, read_tail
+from trackside.redaction.redact import redact, redact_config, redact_mapping
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
+    from pathlib import Path
+
+_LONGEST_REASON = 1000
+
+
+class RejectedFile:
+    """``rejected.jsonl``: one line a record (or the part of it) that was refused, with the reason.
+
+    A shipper that is killed between this file and its cursor meets the same records again; what was
+    written ``after_seq`` by the one before it is not written a second time.
+    """
+
+    def __init__(self, path: Path, destination: str, *, after_seq: int) -> None:
+        self._path = path
+        self._destination = destination
+        known = (_key(entry) for entry in _entries_in(path) if entry["destination"] == destination)
+        self._known = {key for key in known if key[0] > after_seq}
+
+    def add(self, record: MetricsRecord | ConfigRecord, reason: str) -> None:
+        """Keep ``record``. Raises ``OSError`` when the disk does not take it."""
+        entry = {
+            "destination": self._destination,
+            "error": redact(reason)[:_LONGEST_REASON],
+            "at_ms": now_ms(),
+            "seq": record.seq,
+            "timestamp_ms": record.timestamp_ms,
+            **_contents(record),
+        }
+        key = _key(entry)
+        if key in self._known:
+            return
+        line = json.dumps(plain(entry), allow_nan=False).encode() + b"\n"
+        descriptor = open_own(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        try:
+            os.write(descriptor, line)
+        finally:
+            os.close(descriptor)
+        self._known.add(key)
+
+
+def halves(batch: Sequence[MetricsRecord]) -> list[list[MetricsRecord]]:
+    """``batch`` in two, by records or by the metrics of a single one; empty when it is one point only."""
+    if len(batch) > 1:
+        middle = len(batch) // 2
+        return [list(batch[:middle]), list(batch[middle:])]
+    record = batch[0]
+    names = list(record.metrics)
+    if len(names) > 1:
+        middle = len(names) // 2
+        return [[_part(record, names[:middle])], [_part(record, names[middle:], epoch=False)]]
+    if names and record.points > 1:
+        return [[_part(record, [])], [_part(record, names, epoch=False)]]
+    return []
+
+
+def without(batch: Sequence[MetricsRecord], names: AbstractSet[str]) -> list[list[MetricsRecord]]:
+    """``batch`` in two: the points with none of the full ``names``, then those with one."""
+    both = [_by_name(record, names) for record in batch]
+    return [[pair[i] for pair in both if pair[i].points] for i in (0, 1)]
+
+
+def _by_name(record: MetricsRecord, names: AbstractSet[str]) -> tuple[MetricsRecord, MetricsRecord]:
+    full = dict(zip(record.metrics, record.full_names(), strict=True))
+    named = [name for name in full if full[name] in names]
+    others = [name for name in full if full[name] not in names]
+    epoch = "epoch" in names
+    return _part(record, others, epoch=not epoch), _part(record, named, epoch=epoch)
+
+
+def _part(record: MetricsRecord, names: list[Any], *, epoch: bool = True) -> MetricsRecord:
+    epoch = epoch and "epoch" not in record.full_names()  # a metric of that name goes before
+    return MetricsRecord(
+        record.seq,
+        record.timestamp_ms,
+        record.step,
+        record.epoch if epoch else None,
+        record.prefix,
+        {name: record.metrics[name] for name in names},
+    )
+
+
+def _contents(record: MetricsRecord | ConfigRecord) -> dict[str, Any]:
+    if isinstance(record, ConfigRecord):
+        # Made shallow first: a walk through it must not meet the limit of the interpreter's stack.
+        document = redact_config(plain(record.document))
+        return {"params": redact_mapping(record.params), "document": document}
+    return {"step": record.step, "metrics": record.named_values()}
+
+
+def _entries_in(path: Path) -> list[dict[str, Any]]:
+    try:
+        lines = read_tail(path, MAX_TEXT).splitlines()  # what is asked for was written last
+    except OSError:
+        return []
+    entries = []
+    for line in lines:
+        try:
+            entry = json.loads(line)
+            _key(entry)
+        # Cut by a power failure, or edited by somebody.
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            continue
+        entries.append(entry)
+    return entries
+
+
+def _key(entry: dict[str, Any]) -> tuple[int, str]:
+    """What names a part of a record: its number, and the names in it."""
+    names = sorted(entry["metrics"] if "metrics" in entry else entry["params"])
+    return int(entry["seq"]), json.dumps([entry["destination"], *names])

@@ -1,0 +1,602 @@
+"""The shipper's main thread: everything but sending.
+
+It watches the trainer, takes signals from the wakeup pipe, gets the journal onto the disk twice a second,
+makes the next segment ready, deletes segments every lane is done with, and leaves when the run is settled.
+The lanes send; a lane that hangs in a request delays none of this, and the shipper leaves without it.
+
+A step of the main thread that fails is survived (:mod:`trackside.shipper.survival`).
+
+The first lane is the run's own (MLflow's, on rank 0): what it meets is what ``start()`` and ``finish()``
+hear of. The others can't hold it up: they are started behind it, and one that takes nothing any more, or
+is so far behind that the disk's cap is near, no longer keeps segments from being deleted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import selectors
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from trackside.destinations.answer_deadline import close_overdue
+from trackside.events import now_ms
+from trackside.journal import lossless_json
+from trackside.journal.directory import JournalDirectory, last_sign_ms, read_json
+from trackside.journal.family import tell_children
+from trackside.journal.meta import Meta
+from trackside.journal.opening import UnfitFileError, open_own
+from trackside.journal.owner import succeeds
+from trackside.journal.reader import is_begun
+from trackside.journal.scoreboard import merged, read_dropped, read_on_device, read_signals
+from trackside.journal.writer import segment_ready_after
+from trackside.lifecycle.exit_hold import let_go
+from trackside.lifecycle.kept_events import keep
+from trackside.lifecycle.peer_crash import forget_notes, read_notes
+from trackside.lifecycle.verdict import Evidence, Verdict, decide, telling_signals
+from trackside.protocols import Renewable
+from trackside.shipper import environment
+from trackside.shipper import evidence as evidence_
+from trackside.shipper.channel import DONE
+from trackside.shipper.environment import Renewal
+from trackside.shipper.leftovers import has_refused, waiting_names
+from trackside.shipper.log_redaction import hide
+from trackside.shipper.protocol import LINGER
+from trackside.shipper.removal import Presence, say_lost
+from trackside.shipper.signals import on_request_to_leave
+from trackside.shipper.survival import Survival
+from trackside.shipper.trouble import Trouble
+from trackside.shipper.wakeup import NUDGE, PROVE, SEEN, read_bytes, signals_in
+from trackside.shipper.watch import UNKNOWN, DeathWatch, Ending, oom_kills
+from trackside.shipper.worker import Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trackside.journal.format import LifecycleRecord
+    from trackside.journal.progress import Progress
+    from trackside.protocols import Destination
+    from trackside.shipper.channel import Line
+    from trackside.transform import Shaping
+
+logger = logging.getLogger(__name__)
+
+TICK = 0.1
+SYNC_EVERY = 0.5
+"""Seconds: what a power cut may cost."""
+
+SIGN_EVERY = 30.0
+"""Seconds between two signs of life in ``state.json``."""
+
+SEEN_TIMEOUT = 2.0
+"""Seconds a finished shipper waits for the trainer to have read the final state."""
+
+OTHERS_WAIT = 20.0
+"""Seconds the first lane has to open before the others may compete with it for the processor, and may name
+their files after a run that they do not know yet."""
+
+GONE_PATIENCE = 5.0
+"""Seconds a shipper without a trainer gives a journal, or a database, that was removed to come back."""
+
+REAP_TIMEOUT = 0.3
+"""Seconds a dead trainer's parent has to wait for it; then its end is judged without the kernel's word."""
+
+STOOD_STILL_MS = 5000
+"""Milliseconds between two looks at the trainer after which the first one says little about the second."""
+
+LEAVE_PATIENCE = 10.0
+"""Seconds that a call may take once the shipper is asked to leave."""
+
+LEAVE_TRIES, LEAVE_PAUSE = 5, 1.0
+
+EXIT_DONE, EXIT_REFUSED, EXIT_UNFINISHED, EXIT_LOCKED = 0, 3, 4, 5
+
+
+class Shipper:
+    """Ships the journal in ``journal`` to ``destinations``; made in a process of its own.
+
+    ``pipe`` is the read end of the trainer's wakeup pipe, and ``line`` the shipper's end of the channel,
+    where there is a trainer. ``hold`` is what the exit of the trainer's process waits for
+    (:mod:`trackside.lifecycle.exit_hold`).
+    """
+
+    def __init__(
+        self,
+        journal: JournalDirectory,
+        meta: Meta,
+        destinations: Sequence[Destination],
+        *,
+        progress: Progress,
+        pipe: int | None = None,
+        line: Line | None = None,
+        hold: int | None = None,
+        linger: float = LINGER,
+    ) -> None:
+        self._journal = journal
+        self._line = line
+        self._presence = Presence(journal.path)
+        self._moved = (0, 0.0)
+        self._meta = meta
+        self._telling = telling_signals(meta.terminate_signals)
+        self._progress = progress
+        self._pipe = pipe
+        self._hold = hold
+        self._exit_code: int | None = None
+        self._linger = linger
+        self._watch = DeathWatch(meta.owner)
+        self._alive_ms = 0 if self._watch.is_dead() else now_ms()
+        self._died_ms = 0
+        self._dead_since = 0.0
+        self._replaced = self._succeeded = False
+        self._next_successor = 0.0
+        self._ending = UNKNOWN
+        self._oom_before = oom_kills()
+        self._oom = False
+        self._asked_to_leave = False
+        self._seen = False
+        self._next_sync = self._next_ready = 0.0
+        self._selector = selectors.DefaultSelector()
+        self._rejection_told: set[str] = set()
+        self._shapes = shapes_of(meta)
+        self.lanes = [self._make_lane(destination) for destination in destinations]
+        self._troubles = [Trouble(_label(lane, meta), progress.notice) for lane in self.lanes]
+        self._survival = Survival(progress.notice)
+        self._waiting = list(self.lanes)
+        self._others_due = time.monotonic() + OTHERS_WAIT
+
+    def run(self) -> int:
+        """Work until everything is delivered and the status is set; the process's exit code."""
+        self._listen()
+        steps = (
+            self._start_lanes,
+            self._wait,
+            self._look_at_trainer,
+            self._tend_journal,
+            self._make_segment_ready,
+            close_overdue,
+            self._publish,
+        )
+        while self._waiting or any(lane.is_alive() for lane in self.lanes):
+            for step in steps:
+                self._survival.attempt(step, None)
+            if self._survival.attempt(self._should_leave, self._asked_to_leave and bool(self._died_ms)):
+                for lane in self.lanes:
+                    lane.stop()
+                self._waiting = []
+                break
+        try:
+            return self._leave_at_last()
+        finally:
+            self._let_exit_go()
+
+    @property
+    def hangs(self) -> bool:
+        """Whether a lane is still in a call that does not return: the process can't wait for it."""
+        return any(lane.is_alive() for lane in self.lanes)
+
+    def judge(self) -> tuple[Verdict, Evidence]:
+        """The verdict on all that is known now; asked by the lanes."""
+        known = evidence_.gather(
+            records=list(self._progress.state.lifecycle),
+            signals=[*read_signals(self._journal.scoreboard), *self._progress.state.signals],
+            terminate_signals=self._meta.terminate_signals,
+            dead=bool(self._died_ms),
+            died_ms=self._died_ms,
+            ending=self._ending,
+            exit_code=self._noted_exit_code(),
+            oom=self._oom,
+            replaced=self._replaced,
+            succeeded=self._succeeded,
+            notes=read_notes(
+                self._journal.path.parent,
+                self._meta.job,
+                since_ms=self._meta.started_ms,
+                died_ms=self._died_ms,
+            ),
+        )
+        return decide(known), known
+
+    def _noted_exit_code(self) -> int | None:
+        if self._exit_code is not None or not self._died_ms:
+            return self._exit_code
+        return evidence_.read_exit_code(self._journal.exit_code)
+
+    def _make_lane(self, destination: Destination) -> Lane:
+        return Lane(
+            destination,
+            self._journal,
+            judge=self.judge,
+            on_lifecycle=self._keep_lifecycle,
+            dropped=self._dropped,
+            notice=self._progress.notice,
+            shape=self._shapes.get(destination.name),
+        )
+
+    def _dropped(self) -> int:
+        """Points that are not in the journal and never will be."""
+        board = self._journal.scoreboard
+        return read_dropped(board) + (read_on_device(board) if self._died_ms else 0)
+
+    def _start_lanes(self) -> None:
+        """Start the lanes that wait; where no thread can be started, the next turn tries again."""
+        first = self.lanes[0]
+        if first in self._waiting:
+            first.start()
+            self._waiting.remove(first)
+        if first.opened or first.failing or first.refused or time.monotonic() >= self._others_due:
+            for lane in list(self._waiting):
+                lane.start()
+                self._waiting.remove(lane)
+
+    def _keep_lifecycle(self, record: LifecycleRecord) -> None:
+        known = self._progress.state.lifecycle
+        if all(record.seq != other.seq for other in known):
+            kept = keep(known, record)
+            if kept is not None:
+                self._progress.update(lifecycle=kept)
+
+    def _listen(self) -> None:
+        on_request_to_leave(self._on_signal)
+        line = None if self._line is None else self._line.fileno()
+        for descriptor in (self._pipe, line, self._watch.fileno()):
+            if descriptor is not None:
+                self._selector.register(descriptor, selectors.EVENT_READ)
+
+    def _on_signal(self, _number: int, _frame: object) -> None:
+        # A scheduler signals every process of the job, this one too: the trainer's end is still to be told.
+        self._asked_to_leave = True
+
+    def _wait(self) -> None:
+        try:
+            ready = self._selector.select(TICK)
+        except OSError:
+            time.sleep(TICK)  # nothing else keeps the loop from turning without a pause
+            raise
+        for key, _ in ready:
+            if not self._hear(key.fd):  # its other end is closed: it would stay readable for ever
+                self._selector.unregister(key.fileobj)
+
+    def _hear(self, descriptor: int) -> bool:
+        """Take what has come in through ``descriptor``; False when nothing ever will again."""
+        if descriptor == self._pipe:
+            data = read_bytes(descriptor)
+            self._take(data)
+            return bool(data)
+        if self._line is None or descriptor != self._line.fileno():
+            return False
+        messages = self._line.receive()
+        for message in messages:
+            self._renew(message)
+        return bool(messages)
+
+    def _renew(self, message: bytes) -> None:
+        """Use the credentials that the trainer has now, at once."""
+        try:
+            renewal = lossless_json.decode(message, Renewal)
+        except msgspec.MsgspecError as error:
+            logger.warning("a message of the training process can't be read: %s", error)
+            return
+        hide(renewal)
+        environment.apply(renewal.variables)
+        names = ", ".join(sorted(renewal.variables)) or "the address"
+        logger.info("changed by the training process: %s", names)
+        for lane in self.lanes:
+            if isinstance(lane.destination, Renewable):
+                lane.destination.renew(renewal.tracking_uri)
+            lane.retry_now()
+
+    def _take(self, data: bytes) -> None:
+        self._seen = self._seen or SEEN in data
+        # The others (a timer's, a dead child's) come by the thousand, and explain no end.
+        numbers = [number for number in signals_in(data) if number in self._telling]
+        if numbers:
+            self._progress.update(signals=merged(self._progress.state.signals, numbers, now_ms()))
+        if PROVE in data:
+            for lane in self.lanes:
+                lane.prove_now()
+        elif numbers or NUDGE in data:
+            self._wake()
+
+    def _wake(self) -> None:
+        for lane in self.lanes:
+            lane.wake.set()
+
+    def _look_at_trainer(self) -> None:
+        if self._died_ms:
+            return
+        if not self._watch.is_dead():
+            self._alive_ms = now_ms()
+            self._look_for_exec()
+            self._look_at_exit()
+            return
+        if self._pipe is not None:
+            self._take(read_bytes(self._pipe))  # a signal that came just before the end
+        noted = evidence_.read_exit_code(self._journal.exit_code)
+        certain = noted is not None and self._said_exited()
+        self._ending = self._watch.ending(patience=0.0 if certain else REAP_TIMEOUT)
+        oom_now = oom_kills()
+        self._oom = (
+            self._oom_before is not None
+            and oom_now is not None
+            and oom_now > self._oom_before
+            and self._ending in {UNKNOWN, Ending(killed_by=int(signal.SIGKILL))}
+        )
+        logger.info("the training process is dead: %s", self._ending)
+        self._conclude(self._time_of_death())
+
+    def _time_of_death(self) -> int:
+        """When the trainer died: now, if it was seen alive right before.
+
+        Otherwise nobody looked for a while: this process began later, or stood still (SIGSTOP, a suspended
+        machine). Then it is the trainer's last sign. An attempt that has ended meanwhile came after it.
+        """
+        now = now_ms()
+        if now - self._alive_ms < STOOD_STILL_MS:
+            return now
+        return max(self._alive_ms, last_sign_ms(self._journal))
+
+    def _look_at_exit(self) -> None:
+        """In a container the process waits, its exit code noted, until the status is right.
+
+        Behind process 1 nothing can be done, so its end is taken as told.
+        """
+        if self._hold is None:
+            return
+        if self._exit_code is None and self._said_exited():
+            self._exit_code = evidence_.read_exit_code(self._journal.exit_code)
+            if self._exit_code is not None and self._meta.owner.pid == 1:
+                logger.info("process 1 is about to end with exit code %s", self._exit_code)
+                self._ending = Ending(exit_code=self._exit_code)
+                self._conclude(now_ms())
+        if self._exit_code is None or self._died_ms:
+            return
+        settled = self.lanes[0].settled
+        if settled is not None and settled.status == self.judge()[0].status:
+            self._let_exit_go()
+
+    def _said_exited(self) -> bool:
+        return any(record.kind == "exited" for record in self._progress.state.lifecycle)
+
+    def _let_exit_go(self) -> None:
+        hold, self._hold = self._hold, None
+        if hold is not None:
+            let_go(hold)
+
+    def _conclude(self, died_ms: int) -> None:
+        self._dead_since = time.monotonic()
+        self._died_ms = died_ms
+        for lane in self.lanes:
+            lane.reader.writer_dead = True
+        self._wake()
+
+    def _look_for_exec(self) -> None:
+        """A program that replaced the training writes nothing more to this journal, but may end the run."""
+        if not self._replaced and self._watch.is_replaced():
+            self._replaced = True
+            logger.info("another program has replaced the training (exec)")
+            for lane in self.lanes:
+                lane.reader.writer_dead = True
+            self._wake()
+        elif self._replaced and not self._succeeded and time.monotonic() >= self._next_successor:
+            self._next_successor = time.monotonic() + SYNC_EVERY
+            self._succeeded = has_successor(self._journal, self._meta)
+
+    def _tend_journal(self) -> None:
+        if time.monotonic() < self._next_sync:
+            return
+        self._next_sync = time.monotonic() + SYNC_EVERY
+        try:
+            self._sync_segments()
+            self._delete_acknowledged()
+        except OSError as error:
+            logger.warning("tending the journal: %s", error)
+
+    def _make_segment_ready(self) -> None:
+        """At every turn: a trainer that needs the next segment sooner has to make it itself, in its loop."""
+        if self._died_ms or self._replaced or time.monotonic() < self._next_ready:
+            return
+        if self._presence.is_gone():  # made in a removed folder, a segment would bring that back
+            return
+        try:
+            segment_ready_after(self._journal, self._newest_begun(), cap=self._meta.cap)
+        except OSError as error:
+            self._next_ready = time.monotonic() + SYNC_EVERY
+            logger.warning("making a segment ready: %s", error)
+
+    def _sync_segments(self) -> None:
+        oldest = min((lane.reader.position.segment for lane in self.lanes), default=1)
+        for number in self._journal.segment_numbers():
+            if number >= oldest:
+                with contextlib.suppress(FileNotFoundError, UnfitFileError):
+                    _sync_file(self._journal, number)
+
+    def _delete_acknowledged(self) -> None:
+        done_with = min(lane.released for lane in self._keepers())
+        old = [number for number in self._journal.segment_numbers() if number < done_with]
+        if old:
+            for lane in self.lanes:
+                lane.save_durably()
+            for number in old:
+                self._journal.remove_segment(number)
+
+    def _keepers(self) -> list[Lane]:
+        """The lanes that segments are kept for."""
+        crowded = self._journal.segment_bytes() > self._meta.cap // 2
+        others = [lane for lane in self.lanes[1:] if not (crowded or lane.refused)]
+        return [self.lanes[0], *others]
+
+    def _newest_begun(self) -> int:
+        for number in reversed(self._journal.segment_numbers()):
+            if is_begun(self._journal, number):
+                return number
+        return 1
+
+    def _publish(self) -> None:
+        self._publish_lanes()
+        state = self._progress.state
+        phase, error = _phase_of(self.lanes[0])
+        if (phase, error) != (state.phase, state.error):
+            self._progress.update(phase=phase, error=error)
+        elif self._progress.silent_for > SIGN_EVERY:
+            self._progress.touch()  # the lane may hang in a request, and others can't look us up
+
+    def _publish_lanes(self) -> None:
+        self._tell_of_troubles()
+        lanes = {lane.destination.name: lane.state() for lane in self.lanes}
+        if lanes == self._progress.state.lanes:
+            return
+        self._progress.update(lanes=lanes)
+        if not self._meta.mlflow:  # whose destination says itself what it has told the server
+            self._progress.update(status=self.lanes[0].state().settled)
+        for name, state in list(lanes.items())[1:]:
+            if state.refused:
+                self._progress.notice(
+                    f"destination {name} takes nothing any more: {state.refused} (see {self._journal.log})"
+                )
+
+    def _tell_of_troubles(self) -> None:
+        for lane, trouble in zip(self.lanes, self._troubles, strict=True):
+            # start() has told of the first that does not open.
+            trouble.note(lane.failing, quietly=lane is self.lanes[0] and not lane.opened)
+            name = lane.destination.name
+            if lane.cursor.rejected and name not in self._rejection_told:
+                self._rejection_told.add(name)
+                where = f"kept in {self._journal.rejected}, with the reason"
+                self._progress.notice(f"{trouble.name} refuses some of what was logged; it is {where}")
+
+    def _should_leave(self) -> bool:
+        if self.lanes[0].refused_at_start and not self._journal.meta.exists():
+            return True  # start() has raised, and removed the journal
+        if not self._died_ms:
+            return False
+        failing = any(lane.failing for lane in self.lanes) or (
+            self._asked_to_leave and any(lane.silent_for > LEAVE_PATIENCE for lane in self.lanes)
+        )
+        if self._presence.is_gone():
+            return failing or not self.lanes[0].opened or self._is_stuck()
+        linger = GONE_PATIENCE if any(lane.gone for lane in self.lanes) else self._linger
+        overdue = time.monotonic() - self._dead_since > min(linger, self._linger)
+        return failing and (overdue or self._asked_to_leave)
+
+    def _is_stuck(self) -> bool:
+        """Whether nothing has been delivered for a while."""
+        done = sum(lane.cursor.position.seq for lane in self.lanes)
+        if done != self._moved[0] or not self._moved[1]:
+            self._moved = (done, time.monotonic())
+        return time.monotonic() - self._moved[1] > GONE_PATIENCE
+
+    def _leave_at_last(self) -> int:
+        """Leave; what fails while leaving is tried again, a few times."""
+        for _ in range(LEAVE_TRIES - 1):
+            try:
+                return self._leave()
+            except Exception:
+                logger.exception("leaving failed, and is tried again")
+                time.sleep(LEAVE_PAUSE)
+        return self._leave()
+
+    def _leave(self) -> int:
+        for lane in self.lanes:
+            if lane.ident is not None:
+                lane.join(timeout=SEEN_TIMEOUT)
+        self._publish_lanes()
+        refused = next(
+            (f"{lane.destination.name}: {lane.refused}" for lane in self.lanes[1:] if lane.refused),
+            None,
+        )
+        refused = self.lanes[0].refused or refused
+        if self._presence.is_gone():
+            return self._leave_nothing(refused)
+        if not all(lane.finished for lane in self.lanes):
+            with contextlib.suppress(OSError):
+                self._sync_segments()  # what is left over must not hang on the machine's staying up
+        if refused is not None:
+            self._progress.update(phase="refused", error=refused)
+            return EXIT_REFUSED
+        if not all(lane.finished for lane in self.lanes):
+            self._progress.update(phase="stopped")
+            return EXIT_UNFINISHED
+        waiting = waiting_names(self._journal, self._meta)
+        if waiting:
+            error = self._progress.state.artifacts_error or self.lanes[0].failing
+            self._progress.update(phase="artifacts", error=error)
+            self._remove_segments()
+            return EXIT_UNFINISHED
+        self._progress.update(phase="done", error=None)
+        if self._line is not None:
+            self._line.send(DONE)
+        self._wait_until_seen()
+        self._clean_up()
+        return EXIT_DONE
+
+    def _leave_nothing(self, refused: str | None) -> int:
+        """Leave after somebody removed the journal, and bring nothing of it back."""
+        if all(lane.finished for lane in self.lanes):
+            if self._line is not None:
+                self._line.send(DONE)
+            return EXIT_DONE
+        if refused is not None and not self._died_ms:  # start() has raised, and removed it itself
+            return EXIT_REFUSED
+        failing = next((lane.failing for lane in self.lanes if lane.failing), None)
+        say_lost(self._journal.path, refused or failing or "the shipper had no time to deliver it")
+        return EXIT_UNFINISHED
+
+    def _wait_until_seen(self) -> None:
+        deadline = time.monotonic() + (0.0 if self._replaced else SEEN_TIMEOUT)
+        while (
+            not self._seen and not self._died_ms and not self._watch.is_dead() and time.monotonic() < deadline
+        ):
+            self._wait()
+
+    def _clean_up(self) -> None:
+        """Remove the journal; what nobody took stays behind, to be looked at."""
+        forget_notes(self._journal.path.parent, self._meta.job, since_ms=self._meta.started_ms)
+        if not has_refused(self._journal, self._meta):
+            run = self._progress.state.run
+            if run is not None:
+                tell_children(self._journal, run.run_id)
+            self._journal.remove()
+            return
+        self._remove_segments()
+
+    def _remove_segments(self) -> None:
+        for number in self._journal.segment_numbers():
+            self._journal.remove_segment(number)
+
+
+def has_successor(journal: JournalDirectory, meta: Meta) -> bool:
+    """Whether the program that replaced the training in its process has a journal beside this one."""
+    found = (read_json(path, Meta) for path in journal.path.parent.glob("*/meta.json"))
+    return any(other is not None and succeeds(other.owner, meta.owner) for other in found)
+
+
+def _phase_of(lane: Lane) -> tuple[str, str | None]:
+    if lane.refused is not None:
+        return "refused", lane.refused
+    if lane.finished and lane.failing is not None:
+        return "artifacts", lane.failing
+    if lane.failing is not None:
+        return "retrying", lane.failing
+    return ("shipping" if lane.opened else "starting"), None
+
+
+def _label(lane: Lane, meta: Meta) -> str:
+    name = lane.destination.name
+    return f"MLflow at {meta.target.tracking_uri}" if name == "mlflow" else f"destination {name}"
+
+
+def shapes_of(meta: Meta) -> dict[str, Shaping | None]:
+    """What each destination, by its name, wants made of the metrics; the run's own is ``mlflow``."""
+    return {"mlflow": meta.mlflow_shape, **{spec.name: spec.shape for spec in meta.destinations}}
+
+
+def _sync_file(journal: JournalDirectory, number: int) -> None:
+    descriptor = open_own(journal.segment(number), os.O_RDWR)
+    try:
+        getattr(os, "fdatasync", os.fsync)(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,263 @@
+"""Delivering journals that nobody is at work on: after an outage, a reboot, an offline run."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+from trackside.destinations.mlflow.address import is_server
+from trackside.destinations.mlflow.credentials import origin_of
+from trackside.journal.cursor import delivered_points, load_cursor
+from trackside.journal.directory import JournalDirectory, read_json
+from trackside.journal.meta import Meta, State
+from trackside.journal.provenance import may_read, why_untrusted
+from trackside.journal.trust import is_vouched_for
+from trackside.redaction.redact import with_credentials
+from trackside.shipper.fork_server import ForkServer
+from trackside.shipper.grants import (
+    TRUST,
+    credentials_for,
+    credentials_for_nobody,
+    environment_address,
+    imports,
+)
+from trackside.shipper.inventory import not_regular, owner_has_ended, report
+from trackside.shipper.leftovers import has_refused
+from trackside.shipper.lock import is_locked
+from trackside.shipper.service import EXIT_DONE, EXIT_LOCKED
+from trackside.shipper.spawn import command_for, spawn
+from trackside.shipper.takeover import failing_with, take_over
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+Result: TypeAlias = Literal[
+    "delivered",
+    "gone",
+    "running",
+    "busy",
+    "refused",
+    "artifacts wait",
+    "unfinished",
+    "unreadable",
+    "untrusted",
+]
+
+POLL = 0.1
+GIVE_UP_AFTER = 60.0
+"""Seconds without progress after which ``sync`` leaves a journal whose server does not answer."""
+
+PATIENCE_LATER = 5.0
+"""The same, for a server that has been given up once in this run of ``sync``."""
+
+
+def _ignore(_done: int, _total: int) -> None:
+    """Nobody watches."""
+
+
+class ShipperHandle(Protocol):
+    """What is needed of a shipper that was started: the part of :class:`subprocess.Popen`."""
+
+    returncode: int | None
+
+    def poll(self) -> int | None:
+        """The exit code, once it has left."""
+
+    def terminate(self) -> None:
+        """Ask it to leave."""
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What became of one journal. ``delivered`` is the only good end; ``gone``: nothing is known of it."""
+
+    journal: Path
+    result: Result
+    detail: str = ""
+
+
+def sync_journal(
+    journal: JournalDirectory,
+    *,
+    tracking_uri: str | None = None,
+    give_up_after: float = GIVE_UP_AFTER,
+    on_progress: Callable[[int, int], None] = _ignore,
+    start: Callable[..., ShipperHandle] | None = None,
+    importable: Iterable[str] = (),
+) -> Synced:
+    """Deliver ``journal`` with a shipper of its own, and wait for it.
+
+    ``tracking_uri`` stands in for the recorded address, whose credentials are not kept on disk; without it
+    ``MLFLOW_TRACKING_URI`` does if it is the same address. ``on_progress(shipped, total)`` counts points.
+    ``start`` starts the shipper, with the signature of :func:`spawn`, which is the default. ``importable``:
+    dotted names of destinations that may be imported. A journal that may be somebody else's is not touched,
+    unless :func:`~trackside.journal.trust.vouch_for` was called for it.
+    """
+    meta = read_json(journal.meta, Meta)
+    left = _left_alone(journal, meta)
+    if left is not None or meta is None:
+        return left or Synced(journal.path, "unreadable", "meta.json is missing or of another version")
+    if not _is_writable(journal.path):
+        return Synced(journal.path, "unfinished", "it is read-only: what is delivered can't be noted in it")
+    granted = [*_granted(journal, meta, tracking_uri), *imports(importable)]
+    try:
+        process = (start or spawn)(
+            command_for(journal, "--linger", give_up_after, *granted),
+            log=journal.log,
+            tracking_uri=tracking_uri or address_of(meta),
+            working_directory=meta.working_directory,
+        )
+    except OSError as error:
+        return Synced(journal.path, "unfinished", f"no shipper can be started: {error}")
+    return _follow(journal, meta, process, on_progress)
+
+
+def _left_alone(journal: JournalDirectory, meta: Meta | None) -> Synced | None:
+    """What is said of a journal that is not to be touched now; None if it may be."""
+    reason = why_untrusted(journal)
+    if reason is not None:
+        advice = f"`trackside sync {journal.path}` shows what it would do, and with --trust delivers it"
+        if not may_read(journal.path):
+            advice = "you may not read it: only its owner can deliver it"
+        return Synced(journal.path, "untrusted", f"{reason}; {advice}")
+    unfit = journal.unfit_files()
+    if unfit:
+        return Synced(journal.path, "unreadable", not_regular(unfit))
+    if meta is None:
+        return None if journal.path.exists() else _left_to_another(journal)
+    if not owner_has_ended(journal, meta):
+        return Synced(journal.path, "running", f"process {meta.owner.pid} on {meta.owner.host} lives")
+    if is_locked(journal.lock) and not take_over(journal):
+        return _left_to_another(journal)
+    return None
+
+
+def sync_all(
+    journals: Sequence[JournalDirectory],
+    *,
+    tracking_uri: str | None = None,
+    give_up_after: float = GIVE_UP_AFTER,
+    on_progress: Callable[[JournalDirectory, int, int], None] = lambda *_: None,
+    importable: Sequence[str] = (),
+) -> Iterator[Synced]:
+    """Deliver ``journals`` one after the other, in the order given, and yield what became of each.
+
+    All shippers come from one process that imports MLflow once. A server that did not answer for one journal
+    is given less time for the next ones.
+    """
+    silent: set[str] = set()
+    with ForkServer() as server:
+        for journal in journals:
+            meta = read_json(journal.meta, Meta)
+            address = tracking_uri or ("" if meta is None else meta.target.tracking_uri)
+            try:
+                synced = sync_journal(
+                    journal,
+                    tracking_uri=tracking_uri,
+                    give_up_after=min(give_up_after, PATIENCE_LATER) if address in silent else give_up_after,
+                    on_progress=partial(on_progress, journal),
+                    start=server.start,
+                    importable=importable,
+                )
+            except Exception as error:  # what lies in one journal must not keep the others from delivery
+                synced = Synced(journal.path, "unreadable", f"{type(error).__name__}: {error}")
+            if synced.result == "unfinished":
+                silent.add(address)
+            yield synced
+
+
+def address_of(meta: Meta) -> str:
+    """The journal's MLflow address, with credentials where the environment has them for it."""
+    return with_credentials(meta.target.tracking_uri, os.environ.get("MLFLOW_TRACKING_URI", ""))
+
+
+def gets_credentials(journal: JournalDirectory, meta: Meta, tracking_uri: str | None) -> bool:
+    """Whether the credentials in the environment go to the server that ``journal`` is delivered to.
+
+    They were set for the server that ``tracking_uri`` or ``MLFLOW_TRACKING_URI`` names. If neither names one,
+    they are for the address that this user's own ``start()`` recorded, never for somebody else's.
+    """
+    ours = environment_address()
+    if tracking_uri is not None:
+        return True
+    if is_server(ours):
+        return origin_of(ours) == origin_of(meta.target.tracking_uri)
+    return not is_vouched_for(journal.path)
+
+
+def _granted(journal: JournalDirectory, meta: Meta, tracking_uri: str | None) -> list[str]:
+    """The options for what this user lets the shipper do (:mod:`trackside.shipper.grants`)."""
+    stranger = is_vouched_for(journal.path)
+    options = [TRUST] if stranger else []
+    # Somebody else's journal is always bound: unbound credentials may go to a second server that it names.
+    if stranger or not gets_credentials(journal, meta, tracking_uri):
+        homes = [*credentials_for(tracking_uri or ""), *credentials_for(environment_address())]
+        options += homes or credentials_for_nobody()
+    return options
+
+
+def _follow(
+    journal: JournalDirectory,
+    meta: Meta,
+    process: ShipperHandle,
+    on_progress: Callable[[int, int], None],
+) -> Synced:
+    first = report(journal)
+    total = first.shipped + first.rejected + first.pending if first is not None else 0
+    error = ""
+    try:
+        while process.poll() is None:
+            seen = _shipped(journal)
+            if seen is not None:
+                on_progress(seen, total)
+            state = read_json(journal.state, State)
+            error = (state.error if state is not None else None) or error
+            time.sleep(POLL)
+    except KeyboardInterrupt:
+        process.terminate()
+        raise
+    if process.returncode == EXIT_LOCKED:
+        return _left_to_another(journal)
+    state = read_json(journal.state, State)
+    if process.returncode == EXIT_DONE and (not journal.meta.exists() or _is_done(state)):
+        on_progress(total, total)
+        return Synced(journal.path, "delivered", _delivered(journal, meta, total))
+    if not journal.meta.exists():
+        lost = "the journal was removed before its shipper said that everything is delivered"
+        return Synced(journal.path, "unfinished", lost)
+    detail = (state.error if state is not None else None) or error or f"see {journal.log}"
+    results: dict[str, Result] = {"refused": "refused", "artifacts": "artifacts wait"}
+    return Synced(journal.path, results.get(state.phase if state else "", "unfinished"), detail)
+
+
+def _is_writable(path: Path) -> bool:
+    return os.access(path, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _is_done(state: State | None) -> bool:
+    return state is not None and state.phase == "done"
+
+
+def _delivered(journal: JournalDirectory, meta: Meta, total: int) -> str:
+    if not has_refused(journal, meta):
+        return f"{total} points"
+    shipped, _ = delivered_points([load_cursor(path) for path in journal.cursors()])
+    return f"{shipped} points; some were refused: see {journal.path}"
+
+
+def _left_to_another(journal: JournalDirectory) -> Synced:
+    if not journal.meta.exists():
+        return Synced(journal.path, "gone", "another shipper has delivered it, or somebody removed it")
+    error = failing_with(journal)
+    if error is not None:
+        return Synced(journal.path, "unfinished", f"another shipper keeps it and fails: {error}")
+    return Synced(journal.path, "busy", "another shipper is at work on it")
+
+
+def _shipped(journal: JournalDirectory) -> int | None:
+    seen = [load_cursor(path) for path in journal.cursors()]
+    return min((cursor.shipped + cursor.rejected for cursor in seen), default=None)

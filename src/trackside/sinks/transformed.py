@@ -1,0 +1,116 @@
+"""A sink behind a shaping: it gets what was declared and no more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trackside.coerce.steps import read_step
+from trackside.event_bus.bus import handlers_of
+from trackside.events import ConfigEvent, LifecycleEvent, MetricsSample
+from trackside.rank import get_rank
+from trackside.sinks.values import floats, named_values
+from trackside.transform import Shaped, Shaper, Shaping, make_shaping
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_ENDS = {"crashed", "exited", "finished"}
+
+
+class ShapedSink:
+    """Gives ``sink`` the samples as ``shaping`` has them; see :class:`trackside.transform.Shaping`.
+
+    The sink gets samples without prefix and epoch: the names are whole, and ``epoch`` is one of the
+    metrics. Open windows are given out at the end of the run, or of the process. On ranks that are not
+    asked for it does nothing at all.
+
+    Raises ``TypeError`` for what is no sink, :class:`~trackside.errors.ConfigurationError` for a shaping
+    that makes no sense.
+    """
+
+    def __init__(self, sink: Any, shaping: Shaping | Mapping[str, Any]) -> None:
+        self.sink = sink
+        self._handlers = handlers_of(sink)
+        self._shaper = Shaper(make_shaping(shaping) or Shaping())
+        self._is_wanted: bool | None = None
+        self._last_step = -1
+
+    def __repr__(self) -> str:
+        return f"ShapedSink({self.sink!r}, {self.shaping!r})"
+
+    @property
+    def shaping(self) -> Shaping:
+        """What was declared."""
+        return self._shaper.shaping
+
+    @property
+    def stays_attached(self) -> bool:
+        """Whether the bus keeps the sink, whatever it raises."""
+        return getattr(self.sink, "stays_attached", False) is True
+
+    @property
+    def merged(self) -> int:
+        """Points that were excluded, or became part of another one."""
+        return self._shaper.merged
+
+    def on_metrics(self, sample: MetricsSample) -> None:
+        """Shape a sample, and give out what is ready."""
+        if not self._wanted() or "metrics" not in self._handlers:
+            return
+        step = sample.step if type(sample.step) is int else self._step(sample.step)
+        self._last_step = step
+        named = named_values(sample)
+        if self.shaping.has_windows:  # what waits has to be a number, read before it can change
+            kept = {name: value for name, value in named.items() if self._shaper.keeps(name)}
+            named = {**dict.fromkeys(named.keys() - kept.keys(), 0.0), **floats(kept)}
+        self._give(self._shaper.feed(step, sample.timestamp_ms, named))
+
+    def on_config(self, event: ConfigEvent) -> None:
+        """Pass a configuration on."""
+        self._pass("config", event)
+
+    def on_lifecycle(self, event: LifecycleEvent) -> None:
+        """Pass it on, an end behind the last metrics."""
+        if event.kind in _ENDS:
+            self._flush()
+        self._pass("lifecycle", event)
+
+    def close(self) -> None:
+        """Give out what is left, and close the sink."""
+        if not self._wanted():
+            return
+        try:
+            self._flush()
+        finally:
+            close = getattr(self.sink, "close", None)
+            if close is not None:
+                close()
+
+    def _wanted(self) -> bool:
+        if self._is_wanted is None:  # asked late: the rank may not be known before the first sample
+            self._is_wanted = self.shaping.wants_rank(get_rank())
+        return self._is_wanted
+
+    def _pass(self, signal: str, event: Any) -> None:
+        handler = self._handlers.get(signal)
+        if handler is not None and self._wanted():
+            handler(event)
+
+    def _flush(self) -> None:
+        if self._wanted():
+            self._give(self._shaper.flush())
+
+    def _give(self, ready: list[Shaped]) -> None:
+        """Give out all of it; an error on the way is the bus's to report, after the rest."""
+        failure: Exception | None = None
+        for step, timestamp_ms, metrics in ready:
+            try:
+                self._handlers["metrics"](MetricsSample(step, None, metrics, None, timestamp_ms))
+            except Exception as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
+    def _step(self, step: Any) -> int:
+        number = read_step(step)
+        return self._last_step + 1 if number is None else number

@@ -1,0 +1,1 @@
+"""What the operating system does for a run inside somebody else's program: descriptors and shared memory."""

@@ -1,0 +1,316 @@
+"""Shaping: which metrics somebody gets, under which names, and how often. Pure: no clock, no disk.
+
+A :class:`Shaping` is what a user declares for one sink or destination; a :class:`Shaper` applies it. Both
+the training process and the shipper use it, so it works on plain points: a step, a time, names and floats.
+
+Invariants:
+
+* Nothing vanishes: ``points fed == points given out + merged + points in open windows``, at any moment.
+* The same points come out whether or not the shaper was stopped in between and made again from its
+  :meth:`Shaper.state`.
+* A point is never left out because it equals the one before.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any, Literal, NamedTuple, get_args
+
+import msgspec
+
+from trackside.errors import ConfigurationError
+from trackside.names import bare_prefix
+from trackside.plugins.suggest import unknown_name
+
+__all__ = ["Shaped", "Shaper", "Shaping", "make_shaping"]
+
+Reduce = Literal["last", "mean", "min", "max"]
+"""What stands for all the points of a window."""
+
+_MAX_CACHED = 10_000
+"""Names whose treatment is remembered. Names made on the fly must not pile up."""
+
+
+class Shaping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is wanted of the metrics. Names are those delivered, with their prefix: ``val/loss``.
+
+    ``include``, ``exclude``: globs (``*``, ``?``, ``[ab]``; case matters); no ``include`` is all.
+    ``rename``: whole names to new ones; ``prefix`` goes in front after that, with a slash.
+    ``every_n_steps``: one point of each metric for every so many steps; ``every_seconds``: for every so
+    many seconds. ``reduce``: what that point is; it carries the step and time of the last of them.
+    ``ranks``: the ranks where a sink is attached (None: rank 0).
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    rename: dict[str, str] = {}
+    prefix: str | None = None
+    every_n_steps: int | None = None
+    every_seconds: float | None = None
+    reduce: Reduce = "last"
+    ranks: tuple[int, ...] | None = None
+
+    @property
+    def has_windows(self) -> bool:
+        """Whether several points may become one."""
+        return self.every_n_steps is not None or self.every_seconds is not None
+
+    def wants_rank(self, rank: int) -> bool:
+        """Whether ``rank`` is one of those asked for."""
+        return rank in (self.ranks if self.ranks is not None else (0,))
+
+    def delivered_as(self, name: str) -> str | None:
+        """The name that ``name`` is given out under; None when it is excluded."""
+        if self.include and not _matches(name, self.include):
+            return None
+        if _matches(name, self.exclude):
+            return None
+        renamed = self.rename.get(name, name)
+        prefix = bare_prefix(self.prefix)
+        return f"{prefix}/{renamed}" if prefix else renamed
+
+
+class Shaped(NamedTuple):
+    """Points of one step and time, as given out."""
+
+    step: int
+    timestamp_ms: int
+    metrics: dict[str, float]
+
+
+def make_shaping(given: Mapping[str, Any] | Shaping | None) -> Shaping | None:
+    """Check what a user declared and make a :class:`Shaping` of it; None stays None.
+
+    Raises:
+        ConfigurationError: an unknown key, a value of the wrong type or range, two windows at once,
+            ``reduce`` without a window, or a ``rename`` that gives two metrics one name.
+    """
+    if given is None:
+        return None
+    if isinstance(given, Shaping):
+        given = msgspec.structs.asdict(given)
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(f"shape must be a mapping of options, not {type(given).__name__}")
+    options = {str(key): _plain(value) for key, value in given.items()}
+    for key in options:
+        if key not in Shaping.__struct_fields__:
+            raise ConfigurationError(unknown_name("key of shape", key, Shaping.__struct_fields__))
+    for key in ("include", "exclude"):
+        if isinstance(options.get(key), str):
+            options[key] = (options[key],)
+    reduce = options.get("reduce", "last")
+    if reduce not in get_args(Reduce):
+        raise ConfigurationError(unknown_name("value of shape's reduce", reduce, get_args(Reduce)))
+    try:
+        shaping = msgspec.convert(options, Shaping)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"shape: {error}") from error
+    _check(shaping)
+    return shaping
+
+
+def _plain(value: Any) -> Any:
+    """Lists and mappings of any make (OmegaConf has its own) as those that msgspec reads."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
+        return tuple(value)
+    return value
+
+
+def _check(shaping: Shaping) -> None:
+    steps, seconds = shaping.every_n_steps, shaping.every_seconds
+    if steps is not None and seconds is not None:
+        raise ConfigurationError("shape: give every_n_steps or every_seconds, not both")
+    if steps is not None and steps < 1:
+        raise ConfigurationError(f"shape: every_n_steps must be 1 or more, not {steps}")
+    if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
+        raise ConfigurationError(f"shape: every_seconds must be a number above 0, not {seconds}")
+    if shaping.reduce != "last" and not shaping.has_windows:
+        raise ConfigurationError(
+            f"shape: reduce={shaping.reduce!r} needs every_n_steps or every_seconds to reduce over"
+        )
+    if shaping.ranks is not None and (not shaping.ranks or min(shaping.ranks) < 0):
+        raise ConfigurationError(f"shape: ranks must be numbers from 0, not {list(shaping.ranks)}")
+    _check_renaming(shaping)
+
+
+def _check_renaming(shaping: Shaping) -> None:
+    origins: dict[str, str] = {}
+    for old, new in shaping.rename.items():
+        if not new:
+            raise ConfigurationError(f"shape: rename gives {old!r} an empty name")
+        if new in origins:
+            raise ConfigurationError(f"shape: rename gives {origins[new]!r} and {old!r} one name, {new!r}")
+        origins[new] = old
+
+
+class _Window:
+    """The points of one metric in one window, reduced as they come."""
+
+    __slots__ = ("count", "number", "step", "timestamp_ms", "value")
+
+    def __init__(self, number: int, step: int, timestamp_ms: int, value: float, count: int = 1) -> None:
+        self.number = number
+        self.step = step
+        self.timestamp_ms = timestamp_ms
+        self.value = value  # for a mean: their sum
+        self.count = count
+
+
+def _least(kept: float, value: float) -> float:
+    return kept if math.isnan(kept) or kept <= value else value  # a NaN on either side stays
+
+
+def _greatest(kept: float, value: float) -> float:
+    return kept if math.isnan(kept) or kept >= value else value
+
+
+_JOIN: dict[str, Callable[[float, float], float]] = {
+    "last": lambda _kept, value: value,
+    "mean": operator.add,
+    "min": _least,
+    "max": _greatest,
+}
+
+
+class Shaper:
+    """Applies a :class:`Shaping` to points, in the order they were logged.
+
+    ``state`` is what :meth:`state` gave before a restart.
+    """
+
+    def __init__(self, shaping: Shaping, state: Mapping[str, Any] | None = None) -> None:
+        self.shaping = shaping
+        self.merged = 0
+        """Points that were excluded, or became part of another one."""
+        self._open: dict[str, _Window] = {}
+        self._names: dict[str, str | None] = {}
+        self._newest: int | None = None
+        self._windowed = shaping.has_windows
+        self._length_ms = (shaping.every_seconds or 0) * 1000
+        if state:
+            self._restore(state)
+
+    def feed(self, step: int, timestamp_ms: int, metrics: Mapping[str, float]) -> list[Shaped]:
+        """Take the points of one step; return what can be given out now.
+
+        ``metrics`` by delivered names. Without a window that is what came in, as one :class:`Shaped` or
+        none (two, should a renamed metric meet another that has the name already: neither is lost). With
+        one, it is whatever windows these points have closed.
+        """
+        out = _Batch()
+        number = self._number(step, timestamp_ms) if self._windowed else 0
+        if self._length_ms:
+            self._close_before(number, out)
+        for name, value in metrics.items():
+            final = self._final(name)
+            if final is None:
+                self.merged += 1
+            elif self._windowed:
+                self._feed_window(_Window(number, step, timestamp_ms, value), name, out)
+            else:
+                out.add(step, timestamp_ms, final, value)
+        return out.shaped()
+
+    def flush(self) -> list[Shaped]:
+        """Close the open windows, at the end; the earliest first."""
+        out = _Batch()
+        for name, window in sorted(self._open.items(), key=lambda item: item[1].timestamp_ms):
+            self._give(name, window, out)
+        self._open.clear()
+        return out.shaped()
+
+    def state(self) -> dict[str, Any]:
+        """The open windows and the count, as JSON can hold it (numbers as text: NaN survives)."""
+        windows = {
+            name: [w.number, w.step, w.timestamp_ms, repr(w.value), w.count] for name, w in self._open.items()
+        }
+        return {"merged": self.merged, "newest": self._newest, "open": windows}
+
+    def keeps(self, name: str) -> bool:
+        """Whether the metric ``name`` is given out at all."""
+        return self._final(name) is not None
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self.merged = state["merged"]
+        self._newest = state["newest"]
+        for name, (number, step, timestamp_ms, value, count) in state["open"].items():
+            self._open[name] = _Window(number, step, timestamp_ms, float(value), count)
+
+    def _final(self, name: str) -> str | None:
+        try:
+            return self._names[name]
+        except KeyError:
+            if len(self._names) >= _MAX_CACHED:
+                self._names.clear()
+            final = self._names[name] = self.shaping.delivered_as(name)
+            return final
+
+    def _number(self, step: int, timestamp_ms: int) -> int:
+        if self.shaping.every_n_steps is not None:
+            return step // self.shaping.every_n_steps
+        return int(timestamp_ms // self._length_ms)
+
+    def _close_before(self, number: int, out: _Batch) -> None:
+        """Give out every window that time has passed: one logged hourly must not wait for the next.
+
+        Steps have no such order: validation may count its own.
+        """
+        if self._newest is not None and number <= self._newest:
+            return
+        self._newest = number
+        for name, window in list(self._open.items()):
+            if window.number < number:
+                self._give(name, window, out)
+                del self._open[name]
+
+    def _feed_window(self, new: _Window, name: str, out: _Batch) -> None:
+        window = self._open.get(name)
+        if window is not None and window.number == new.number:
+            self._join(window, new)
+            return
+        if window is not None:
+            self._give(name, window, out)
+        self._open[name] = new
+
+    def _give(self, name: str, window: _Window, out: _Batch) -> None:
+        final = self._final(name)
+        if final is not None:
+            out.add(window.step, window.timestamp_ms, final, self._result(window))
+
+    def _join(self, window: _Window, new: _Window) -> None:
+        window.step, window.timestamp_ms = new.step, new.timestamp_ms
+        window.value = _JOIN[self.shaping.reduce](window.value, new.value)
+        window.count += 1
+        self.merged += 1
+
+    def _result(self, window: _Window) -> float:
+        return window.value / window.count if self.shaping.reduce == "mean" else window.value
+
+
+class _Batch:
+    """Points on their way out, those of one step and time together."""
+
+    __slots__ = ("_extra", "_groups")
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[int, int], dict[str, float]] = {}
+        self._extra: list[Shaped] = []
+
+    def add(self, step: int, timestamp_ms: int, name: str, value: float) -> None:
+        group = self._groups.setdefault((step, timestamp_ms), {})
+        if name in group:  # a renamed metric, and one that always had the name
+            self._extra.append(Shaped(step, timestamp_ms, {name: value}))
+        else:
+            group[name] = value
+
+    def shaped(self) -> list[Shaped]:
+        return [Shaped(*moment, group) for moment, group in self._groups.items()] + self._extra
+
+
+def _matches(name: str, globs: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, glob) for glob in globs)

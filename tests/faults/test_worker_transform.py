@@ -1,0 +1,160 @@
+"""A lane whose destination wants its metrics shaped, or knows how far it got."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tests.faults.fake import FakeDestination, Point, Rig, raise_if, until
+from tests.journal.tools import small_segments
+from trackside.errors import RejectedError
+from trackside.journal.cursor import load_cursor
+from trackside.shipper.retry import Policy
+from trackside.transform import Shaping
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def steps(rig: Rig) -> list[int]:
+    """Those that were delivered."""
+    return sorted(step for _, step, _ in rig.destination.points)
+
+
+def test_windows_are_delivered_once_they_close_and_the_last_one_at_the_end(rig: Rig) -> None:
+    """Every tenth step; what the others had is counted, and all of it adds up."""
+    rig.lane = rig.new_lane(shape=Shaping(every_n_steps=10))
+    rig.emit(25)
+    rig.lane.start()
+    until(lambda: load_cursor(rig.journal.cursor("fake")).position.seq == 25)
+    assert steps(rig) == [9, 19], "the window from 20 on is open"
+    rig.finish()
+    assert steps(rig) == [9, 19, 24]
+    counts = rig.lane.counts()
+    assert (counts["shipped"], counts["shaped"], counts["emitted"]) == (3, 22, 25)
+
+
+def test_an_open_window_survives_a_restart(rig: Rig) -> None:
+    """The mean over a window is that of all its points, whichever shipper read them."""
+    shape = Shaping(every_n_steps=10, reduce="mean")
+    rig.lane = rig.new_lane(shape=shape)
+    rig.emit(7)
+    rig.lane.start()
+    until(lambda: load_cursor(rig.journal.cursor("fake")).position.seq == 7)
+    rig.lane.stop()
+    rig.join()
+    rig.lane = rig.new_lane(shape=shape)
+    rig.emit(3, start=7)
+    rig.lane.start()
+    rig.finish()
+    assert rig.destination.points == {("loss", 9, sum(step / 2 for step in range(10)) / 10)}
+    assert rig.lane.counts()["emitted"] == 10
+
+
+def test_a_shaped_batch_is_sent_again_as_it_was(rig: Rig) -> None:
+    """A destination that is down for a moment gets the same points; none is shaped twice."""
+    attempts = iter(range(1000))
+    rig.destination.refuse = lambda call, points: raise_if(call == "metrics" and next(attempts) < 5)
+    rig.lane = rig.new_lane(shape=Shaping(every_n_steps=2))
+    rig.emit(20)
+    rig.lane.start()
+    rig.finish()
+    assert steps(rig) == list(range(1, 20, 2))
+    assert rig.lane.counts()["shaped"] == 10
+
+
+def test_what_is_excluded_is_counted(rig: Rig) -> None:
+    """Names are those delivered; nothing is left out silently."""
+    rig.lane = rig.new_lane(shape=Shaping(include=("lo*",), prefix="run"))
+    rig.emit(5, lr=0.1)
+    rig.lane.start()
+    rig.finish()
+    assert {name for name, _, _ in rig.destination.points} == {"run/loss"}
+    counts = rig.lane.counts()
+    assert (counts["shipped"], counts["shaped"], counts["emitted"]) == (5, 5, 10)
+
+
+def test_a_shaped_point_that_is_refused_is_set_aside(rig: Rig) -> None:
+    """Under the name it was to be delivered by."""
+
+    def refuse(call: str, points: list[Point]) -> None:
+        if any(step == 3 for _, step, _ in points):
+            raise RejectedError("not that one")
+
+    rig.destination.refuse = refuse
+    rig.lane = rig.new_lane(shape=Shaping(prefix="run"))
+    rig.emit(5)
+    rig.lane.start()
+    rig.finish()
+    assert "run/loss" in rig.journal.rejected.read_text()
+    assert (rig.lane.counts()["shipped"], rig.lane.counts()["rejected"]) == (4, 1)
+
+
+class Ledger(FakeDestination):
+    """Appends, so that a batch delivered twice shows; knows how many lines it has acknowledged."""
+
+    def __init__(self) -> None:
+        super().__init__(batch_points=10)
+        self.lines: list[int] = []
+        self.restored: list[dict[str, Any]] = []
+
+    def write_metrics(self, batch: Any) -> None:
+        self.lines += [record.step for record in batch]
+        super().write_metrics(batch)
+
+    def state(self) -> dict[str, Any]:
+        return {"lines": len(self.lines)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.restored.append(state)
+        del self.lines[state["lines"] :]
+
+
+def test_a_destination_takes_back_what_was_not_acknowledged(rig: Rig) -> None:
+    """A shipper dies behind a delivery whose cursor was not saved: the next one delivers it, once in all."""
+    ledger = Ledger()
+    rig.make_destination(ledger)
+    rig.lane = rig.new_lane(Policy(base=1000.0, cap=1000.0))
+    ledger.refuse = lambda call, points: raise_if(any(step >= 20 for _, step, _ in points))
+    rig.emit(40)
+    rig.lane.start()
+    until(lambda: rig.lane.failing is not None)
+    rig.lane.stop()
+    rig.join()
+    assert ledger.lines == list(range(30)), "the last ten are written, and not acknowledged"
+    assert ledger.restored == [], "there was nothing to go on from at the first start"
+    ledger.refuse = lambda call, points: None
+    rig.lane = rig.new_lane()
+    rig.lane.start()
+    rig.finish()
+    assert ledger.restored == [{"lines": 20}]
+    assert ledger.lines == list(range(40))
+
+
+class Disk(FakeDestination):
+    """Has what it got for good only after ``sync``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.synced: list[int] = []
+        self.failures = 2
+
+    def sync(self) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise OSError("no room")
+        self.synced.append(len(self.points))
+
+
+def test_segments_are_let_go_when_the_destination_has_them_for_good(tmp_path: Path) -> None:
+    """Acknowledged is not yet safe from a power cut; a sync that fails is tried again."""
+    disk = Disk()
+    with small_segments():
+        rig = Rig(tmp_path, disk)
+        rig.emit(200)
+        rig.lane = rig.new_lane()
+        assert rig.lane.released == 1
+        rig.lane.start()
+        until(lambda: rig.lane.released == rig.lane.cursor.position.segment > 1)
+        rig.finish()
+    assert disk.synced
+    assert disk.failures == 0

@@ -1,0 +1,85 @@
+"""What the end of a run says of its delivery: each sentence, and when it is not said."""
+
+from __future__ import annotations
+
+import pytest
+
+from trackside.journal.meta import LaneState, State
+from trackside.session.last_words import describe_delivery, describe_offline, describe_rest
+
+NAMES = {"mlflow": "MLflow", "second": "destination second"}
+DOWN = LaneState(error="connection refused")
+REFUSED = LaneState(refused="no such project")
+
+
+@pytest.mark.parametrize(
+    ("lanes", "status", "lacking", "at_work", "text"),
+    [
+        (
+            {},
+            None,
+            ["mlflow"],
+            "ours",
+            "MLflow has not taken everything yet (it takes longer than 2 s)",
+        ),
+        (
+            {},
+            None,
+            ["mlflow"],
+            "none",
+            "MLflow has not taken everything yet (no shipper is at work)",
+        ),
+        (
+            {"mlflow": LaneState("FINISHED", finished=True), "second": DOWN},
+            "FINISHED",
+            ["second"],
+            "ours",
+            "destination second has not taken everything yet (connection refused)",
+        ),
+        (
+            {"mlflow": DOWN, "second": DOWN},
+            None,
+            ["mlflow", "second"],
+            "ours",
+            "MLflow and destination second have not taken everything yet (connection refused)",
+        ),
+        (
+            {"mlflow": LaneState("FINISHED", finished=True), "second": REFUSED},
+            "FINISHED",
+            ["second"],
+            "ours",
+            "destination second takes nothing any more (no such project)",
+        ),
+        (
+            {"mlflow": LaneState()},
+            "FINISHED",
+            [],
+            "ours",
+            "MLflow has not taken the last of it yet (it takes longer than 2 s)",
+        ),
+    ],
+)
+def test_what_is_missing(
+    lanes: dict[str, LaneState], status: str | None, lacking: list[str], at_work: str, text: str
+) -> None:
+    """The one that lacks something is named, with its own reason, and the seconds are those of the wait."""
+    state = State(pid=1, lanes=lanes, status=status)
+    assert describe_rest(state, lacking, NAMES, waited=2.0, at_work=at_work) == text  # type: ignore[arg-type]
+
+
+def test_how_it_goes_out() -> None:
+    """No shipper is promised that is not there, nor for longer than it can live."""
+    assert "(process 7) keeps trying for up to 60 minutes after" in describe_delivery("ours", 7)
+    assert "keeps trying until the container ends" in describe_delivery("ours", 7, in_container=True)
+    for at_work in ("starting", "another", "none"):
+        told = describe_delivery(at_work, 7)
+        assert "keeps trying" not in told
+        assert "`trackside sync`" in told
+    assert describe_delivery("none", None).startswith("No shipper is at work on it")
+    assert "once the cause is mended" in describe_delivery("ours", 7, refused=True)
+
+
+def test_an_offline_run_with_losses() -> None:
+    """Not all of it is kept."""
+    assert describe_offline("here", 0) == "offline: the run is kept in here; `trackside sync` delivers it"
+    assert "but for 3 points" in describe_offline("here", 3)

@@ -1,0 +1,196 @@
+"""Several destinations of one journal: none holds up another, and the run's own least of all."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from tests.faults.fake import FakeDestination, Gate, refuse_all, until
+from tests.journal.tools import small_segments
+from trackside.errors import RefusedError, RetryableError
+from trackside.journal.directory import create_directory, read_json, write_atomically
+from trackside.journal.format import LifecycleRecord, MetricsRecord
+from trackside.journal.meta import DestinationSpec, Meta, State, Target, this_process
+from trackside.journal.progress import Progress
+from trackside.journal.writer import JournalWriter
+from trackside.shipper import service as loop
+from trackside.shipper.service import EXIT_DONE, EXIT_REFUSED, Shipper
+from trackside.shipper.wakeup import SEEN, WakeupPipe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def named(name: str) -> FakeDestination:
+    """A destination in memory."""
+    made = FakeDestination()
+    made.name = name
+    return made
+
+
+class Bench:
+    """A journal, and a shipper with the run's own destination and two beside it, on a thread."""
+
+    def __init__(self, root: Path, *, cap: int = 1 << 30) -> None:
+        self.journal = create_directory(root / "journals", "bench")
+        others = (DestinationSpec("second", "jsonl"), DestinationSpec("third", "jsonl"))
+        self.meta = Meta("id", this_process(), Target("sqlite://"), 0, "/", 1, cap=cap, destinations=others)
+        write_atomically(self.journal.meta, msgspec.json.encode(self.meta))
+        self.writer = JournalWriter(self.journal, cap=cap)
+        self.own, self.second, self.third = (named(name) for name in self.meta.destination_names)
+        self.progress = Progress(self.journal)
+        self.pipe = WakeupPipe()
+        self.codes: list[int] = []
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        destinations = [self.own, self.second, self.third]
+        self.shipper = Shipper(
+            self.journal, self.meta, destinations, progress=self.progress, pipe=self.pipe.read_end
+        )
+        self.codes.append(self.shipper.run())
+
+    def emit(self, count: int, *, start: int = 0) -> None:
+        """Append samples of one point."""
+        for step in range(start, start + count):
+            assert self.writer.append(MetricsRecord(0, 1, step, None, None, {"loss": step / 2}))
+
+    def finish(self) -> int:
+        """End the run well; the shipper's exit code."""
+        self.writer.append(LifecycleRecord(0, 5, "finished", status="FINISHED"))
+        self.pipe.send(SEEN)
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+        return self.codes[0]
+
+    def state(self) -> State:
+        """What the shipper last said."""
+        found = read_json(self.journal.state, State)
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """The shipper runs on a thread here, which must not set signal handlers."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with small_segments():
+        made = Bench(tmp_path)
+        yield made
+        made.writer.close()
+        made.pipe.close()
+
+
+def arrived(destination: FakeDestination) -> int:
+    """How many points it has."""
+    return len(destination.points)
+
+
+def test_each_gets_everything_and_is_told_the_end(bench: Bench) -> None:
+    """From its own cursor; the journal goes when the last one is done."""
+    bench.emit(100)
+    bench.thread.start()
+    assert bench.finish() == EXIT_DONE
+    for destination in (bench.own, bench.second, bench.third):
+        assert arrived(destination) == 100
+        assert [verdict.status for verdict, _, _ in destination.settled] == ["FINISHED"]
+    assert not bench.journal.path.exists()
+
+
+def test_one_that_hangs_holds_up_no_other(bench: Bench) -> None:
+    """The run's own and the third go on; the second's turn comes."""
+    gate = Gate()
+    bench.second.refuse = lambda call, points: gate() if call == "metrics" else None
+    bench.emit(100)
+    bench.thread.start()
+    assert gate.reached.wait(20)
+    until(lambda: arrived(bench.own) == arrived(bench.third) == 100)
+    gate.opened.set()
+    assert bench.finish() == EXIT_DONE
+    assert arrived(bench.second) == 100
+
+
+def test_one_that_fails_is_said_once_and_changes_nothing_for_the_run(bench: Bench) -> None:
+    """Its error is under its own name; the phase is the run's."""
+    down = True
+
+    def refuse(_call: str, _points: list[Any]) -> None:
+        if down:
+            raise RetryableError("no room")
+
+    bench.third.refuse = refuse
+    bench.emit(10)
+    bench.thread.start()
+    until(lambda: "third" in bench.state().lanes and bench.state().lanes["third"].error == "no room")
+    until(lambda: bench.state().phase == "shipping")
+    assert bench.state().error is None
+    assert [n for n in bench.state().notices if "third" in n and "no room" in n] == bench.state().notices
+    down = False
+    assert bench.finish() == EXIT_DONE
+    assert arrived(bench.third) == 10
+
+
+def test_one_that_refuses_leaves_the_journal_for_later(bench: Bench) -> None:
+    """The others get all and are told the end; what it did not take is work for ``sync``."""
+    bench.second.refuse = refuse_all("the disk is read-only", RefusedError, only="open")
+    bench.emit(50)
+    bench.thread.start()
+    assert bench.finish() == EXIT_REFUSED
+    assert arrived(bench.own) == arrived(bench.third) == 50
+    assert bench.own.settled[0][0].status == "FINISHED"
+    assert bench.state().lanes["second"].refused == "the disk is read-only"
+    assert "second: the disk is read-only" in (bench.state().error or "")
+    assert bench.journal.segment_numbers(), "the points are still there"
+
+
+def test_the_others_go_on_when_mlflow_refuses(bench: Bench) -> None:
+    """Training went on without MLflow's answer, which then is a no."""
+    bench.own.refuse = refuse_all("the experiment is deleted", RefusedError, only="open")
+    bench.emit(50)
+    bench.thread.start()
+    until(lambda: bench.state().phase == "refused")
+    until(lambda: arrived(bench.second) == arrived(bench.third) == 50)
+    bench.emit(50, start=50)
+    assert bench.finish() == EXIT_REFUSED
+    assert arrived(bench.second) == 100
+    assert bench.second.settled[0][0].status == "FINISHED"
+
+
+def test_start_has_raised_and_all_leave(bench: Bench) -> None:
+    """Whoever waited for the run has let go: the others must not go on with a run that never began."""
+    bench.own.refuse = refuse_all("the experiment is deleted", RefusedError, only="open")
+    bench.thread.start()
+    until(lambda: bench.state().phase == "refused")
+    bench.journal.remove()
+    bench.thread.join(20)
+    assert bench.codes == [EXIT_REFUSED]
+
+
+def test_a_refusing_or_crowding_destination_keeps_no_segments(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Segments the run's own is done with go, when somebody takes nothing or the cap is near."""
+    monkeypatch.setattr(loop, "SYNC_EVERY", 0.01)
+    bench.second.refuse = refuse_all("never", RefusedError, only="open")
+    gate = Gate()
+    bench.third.refuse = lambda call, points: gate() if call == "metrics" else None
+    bench.thread.start()
+    bench.emit(2000)
+    until(lambda: arrived(bench.own) == 2000)
+    own = bench.shipper.lanes[0]
+    until(lambda: own.cursor.position.seq == 2000 and own.released == own.cursor.position.segment)
+    first = bench.journal.segment_numbers()[0]
+    assert first == 1, "the third has not read them, and there is room"
+    bench.shipper._meta = msgspec.structs.replace(bench.meta, cap=1)
+    until(lambda: bench.journal.segment_numbers()[0] == own.released)
+    gate.opened.set()
+    bench.shipper._meta = bench.meta
+    bench.finish()
+    cursor = bench.shipper.lanes[2].counts()
+    assert cursor["damaged"] > 0, "what the third has missed is counted"
+    assert arrived(bench.own) == 2000
