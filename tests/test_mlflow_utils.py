@@ -247,7 +247,7 @@ class TestNewRun:
         assert stored(start(Config({}, section))).data.tags["task"] == "sft"
 
     def test_a_plain_dict_is_a_config_too(self, uri: str, tmp_path: Path) -> None:
-        """It has no dotted keys and no to_yaml_dict(); run and sidecar come all the same."""
+        """It has no dotted keys and no to_yaml_dict(); run and checkpoint_dir come all the same."""
         cfg = {"lr": 1, "mlflow": {"tracking_uri": uri}, "checkpoint": {"checkpoint_dir": tmp_path}}
         run = start(cfg)
         assert stored(run).data.params["lr"] == "1"
@@ -371,7 +371,7 @@ class TestMLflowsLimits:
 class TestResume:
     """A restarted job goes on with its run."""
 
-    def test_the_sidecar_names_the_run(self, make: Make, tmp_path: Path) -> None:
+    def test_the_run_id_file_names_the_run(self, make: Make, tmp_path: Path) -> None:
         """The bare id, in the checkpoint directory, which is created."""
         run = start(make())
         assert (tmp_path / "ckpt" / "mlflow_run_id").read_text() == run.info.run_id
@@ -395,10 +395,10 @@ class TestResume:
         assert start(make(experiment_name="other")).info.run_id == first.info.run_id
         assert mlflow.get_experiment_by_name("other") is None
 
-    def test_the_environment_beats_the_sidecar(
+    def test_the_environment_beats_the_run_id_file(
         self, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """And the sidecar names the environment's run from then on."""
+        """And the run-id file names the environment's run from then on."""
         launch(make(checkpoints="a"))
         other = launch(make(checkpoints="b"))
         monkeypatch.setenv("MLFLOW_RUN_ID", other.info.run_id)
@@ -408,12 +408,12 @@ class TestResume:
     def test_the_environment_counts_even_without_resume(
         self, make: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """`resume: false` is about the sidecar; the variable was set on purpose."""
+        """`resume: false` is about the run-id file; the variable was set on purpose."""
         first = launch(make())
         monkeypatch.setenv("MLFLOW_RUN_ID", first.info.run_id)
         assert start(make(checkpoints=None, resume=False)).info.run_id == (first.info.run_id)
 
-    def test_without_resume_a_new_run_takes_over_the_sidecar(self, make: Make, tmp_path: Path) -> None:
+    def test_without_resume_a_new_run_takes_over_the_run_id_file(self, make: Make, tmp_path: Path) -> None:
         """The next launch that does resume finds the latest run."""
         first = launch(make())
         second = launch(make(resume=False))
@@ -422,7 +422,7 @@ class TestResume:
         assert start(make()).info.run_id == second.info.run_id
 
     def test_a_run_that_was_deleted_is_replaced(self, make: Make, tmp_path: Path, log: list[str]) -> None:
-        """With a warning, with params of its own, and the sidecar names the new one."""
+        """With a warning, with params of its own, and the run-id file names the new one."""
         first = launch(make())
         mlflow.delete_run(first.info.run_id)
         second = start(make())
@@ -432,7 +432,7 @@ class TestResume:
         assert f"run {first.info.run_id}, which the checkpoints belong to, is deleted" in "\n".join(log)
 
     @pytest.mark.parametrize("content", ["0" * 32, "half an id\0", ""])
-    def test_a_sidecar_that_names_no_run_is_replaced(
+    def test_a_run_id_file_that_names_no_run_is_replaced(
         self, content: str, make: Make, tmp_path: Path, log: list[str]
     ) -> None:
         """A run of another server, or a file an older writer left torn."""

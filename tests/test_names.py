@@ -19,7 +19,7 @@ from trackside.names import (
     valid_name,
 )
 from trackside.sinks.values import named_values
-from trackside.transform import Shaping
+from trackside.transform import Transform
 
 validation: Any = mlflow_validation  # its functions are not typed
 
@@ -186,4 +186,4 @@ def test_a_prefix_goes_before_one_slash(prefix: object, name: str) -> None:
     record = MetricsRecord(0, 0, 0, None, text, {"loss": 0.5})
     assert record.named_values() == {name: 0.5}
     assert named_values(MetricsSample(0, None, {"loss": 1}, text)) == {name: 1}
-    assert Shaping(prefix=text).delivered_as("loss") == name
+    assert Transform(prefix=text).delivered_as("loss") == name

@@ -44,7 +44,7 @@ MODULES = {
     },
     "trackside.params": {"flatten_params"},
     "trackside.protocols": {"Sink", "Destination", "Resumable", "Durable"},
-    "trackside.transform": {"Shaped", "Shaper", "Shaping", "make_shaping"},
+    "trackside.transform": {"Transformed", "Transformer", "Transform", "make_transform"},
     "trackside.sinks": {
         "CallbackSink",
         "ConsoleSink",
@@ -52,7 +52,7 @@ MODULES = {
         "MLflowSink",
         "MemorySink",
         "PrometheusSink",
-        "ShapedSink",
+        "TransformedSink",
         "make_sink",
     },
     "trackside.testing": {"MemorySink", "capture"},

@@ -1,4 +1,4 @@
-"""Shaping: what comes out, that nothing vanishes, and that a restart changes nothing."""
+"""Transform: what comes out, that nothing vanishes, and that a restart changes nothing."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from trackside.errors import ConfigurationError
-from trackside.transform import Shaped, Shaper, Shaping, make_shaping
+from trackside.transform import Transform, Transformed, Transformer, make_transform
 
 Fed = tuple[int, int, dict[str, float]]
 
 
-def shape(points: list[Fed], **options: Any) -> list[Shaped]:
-    """Everything that comes out of a shaper, the end included."""
-    shaping = make_shaping(options)
-    assert shaping is not None
-    shaper = Shaper(shaping)
-    out = [shaped for point in points for shaped in shaper.feed(*point)]
-    return out + shaper.flush()
+def transform(points: list[Fed], **options: Any) -> list[Transformed]:
+    """Everything that comes out of a transformer, the end included."""
+    transform = make_transform(options)
+    assert transform is not None
+    transformer = Transformer(transform)
+    out = [transformed for point in points for transformed in transformer.feed(*point)]
+    return out + transformer.flush()
 
 
-def values(shaped: list[Shaped], name: str) -> list[tuple[int, float]]:
+def values(transformed: list[Transformed], name: str) -> list[tuple[int, float]]:
     """The points of one metric."""
-    return [(item.step, item.metrics[name]) for item in shaped if name in item.metrics]
+    return [(item.step, item.metrics[name]) for item in transformed if name in item.metrics]
 
 
 # What is declared
@@ -36,34 +36,34 @@ def values(shaped: list[Shaped], name: str) -> list[tuple[int, float]]:
 
 @pytest.mark.wheel
 def test_nothing_declared_is_nothing() -> None:
-    """None stays None, and a Shaping is checked like a mapping."""
-    assert make_shaping(None) is None
-    assert make_shaping({}) == Shaping()
-    assert make_shaping(Shaping(every_n_steps=5)) == Shaping(every_n_steps=5)
+    """None stays None, and a Transform is checked like a mapping."""
+    assert make_transform(None) is None
+    assert make_transform({}) == Transform()
+    assert make_transform(Transform(every_n_steps=5)) == Transform(every_n_steps=5)
     with pytest.raises(ConfigurationError, match="every_n_steps"):
-        make_shaping(Shaping(every_n_steps=0))
+        make_transform(Transform(every_n_steps=0))
 
 
 def test_lists_and_mappings_of_any_make() -> None:
     """A text is one glob; OmegaConf's lists and mappings are lists and mappings."""
-    assert make_shaping({"include": "train/*"}) == Shaping(include=("train/*",))
+    assert make_transform({"include": "train/*"}) == Transform(include=("train/*",))
     config = OmegaConf.create(
         {"include": ["a", "b"], "rename": {"a": "c"}, "every_seconds": 2, "ranks": [0, 1]}
     )
-    wanted = Shaping(include=("a", "b"), rename={"a": "c"}, every_seconds=2.0, ranks=(0, 1))
-    assert make_shaping(config) == wanted
+    wanted = Transform(include=("a", "b"), rename={"a": "c"}, every_seconds=2.0, ranks=(0, 1))
+    assert make_transform(config) == wanted
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"inclde": ["a"]}, "unknown key of shape 'inclde'; did you mean 'include'"),
+        ({"inclde": ["a"]}, "unknown key of transform 'inclde'; did you mean 'include'"),
         ({"every_n_step": 5}, "did you mean 'every_n_steps'"),
-        ({"zzz": 5}, "unknown key of shape 'zzz'. Known: every_n_steps"),
+        ({"zzz": 5}, "unknown key of transform 'zzz'. Known: every_n_steps"),
         ({"every_n_steps": 0}, "every_n_steps must be 1 or more, not 0"),
         ({"every_n_steps": -3}, "every_n_steps must be 1 or more"),
-        ({"every_n_steps": True}, "shape: .*every_n_steps"),
-        ({"every_n_steps": "10"}, r"shape: .*every_n_steps"),
+        ({"every_n_steps": True}, "transform: .*every_n_steps"),
+        ({"every_n_steps": "10"}, r"transform: .*every_n_steps"),
         ({"every_seconds": 0}, "every_seconds must be a number above 0"),
         ({"every_seconds": math.nan}, "every_seconds must be a number above 0"),
         ({"every_seconds": math.inf}, "every_seconds must be a number above 0"),
@@ -72,25 +72,25 @@ def test_lists_and_mappings_of_any_make() -> None:
         ({"reduce": "mean"}, "reduce='mean' needs every_n_steps or every_seconds"),
         ({"rename": {"a": "c", "b": "c"}}, "rename gives 'a' and 'b' one name, 'c'"),
         ({"rename": {"a": ""}}, "gives 'a' an empty name"),
-        ({"rename": "a"}, "shape: .*rename"),
-        ({"include": [1]}, "shape: .*include"),
-        ({"include": 1}, "shape: .*include"),
+        ({"rename": "a"}, "transform: .*rename"),
+        ({"include": [1]}, "transform: .*include"),
+        ({"include": 1}, "transform: .*include"),
         ({"ranks": []}, "ranks must be numbers from 0"),
         ({"ranks": [-1]}, "ranks must be numbers from 0"),
-        ({"prefix": 5}, "shape: .*prefix"),
+        ({"prefix": 5}, "transform: .*prefix"),
         ("include", "must be a mapping of options, not str"),
     ],
 )
 def test_what_makes_no_sense_is_refused(options: Any, message: str) -> None:
     """With a message that says which key, and what it takes."""
     with pytest.raises(ConfigurationError, match=message):
-        make_shaping(options)
+        make_transform(options)
 
 
 def test_ranks() -> None:
     """Without any named, rank 0 is meant."""
-    assert [rank for rank in range(4) if Shaping().wants_rank(rank)] == [0]
-    assert [rank for rank in range(4) if Shaping(ranks=(1, 3)).wants_rank(rank)] == [1, 3]
+    assert [rank for rank in range(4) if Transform().wants_rank(rank)] == [0]
+    assert [rank for rank in range(4) if Transform(ranks=(1, 3)).wants_rank(rank)] == [1, 3]
 
 
 # Names
@@ -117,29 +117,29 @@ def test_ranks() -> None:
 def test_names(options: dict[str, Any], wanted: set[str]) -> None:
     """Globs go by the delivered name, renaming comes after them, the prefix last."""
     metrics = {"train/loss": 1.0, "train/lr": 2.0, "val/loss": 3.0, "epoch": 4.0}
-    out = shape([(1, 1000, metrics)], **options)
+    out = transform([(1, 1000, metrics)], **options)
     assert {name for item in out for name in item.metrics} == wanted
     assert len(out) <= 1
 
 
 def test_swapped_names_carry_the_others_values() -> None:
     """Renaming is by whole names, all at once."""
-    (out,) = shape([(1, 1, {"a": 1.0, "b": 2.0})], rename={"a": "b", "b": "a"})
+    (out,) = transform([(1, 1, {"a": 1.0, "b": 2.0})], rename={"a": "b", "b": "a"})
     assert out.metrics == {"b": 1.0, "a": 2.0}
 
 
 def test_a_renamed_metric_that_meets_its_new_name_is_not_lost() -> None:
     """Both are given out, of the same step and time."""
-    out = shape([(1, 5, {"a": 1.0, "b": 2.0})], rename={"a": "b"})
-    assert out == [Shaped(1, 5, {"b": 1.0}), Shaped(1, 5, {"b": 2.0})]
+    out = transform([(1, 5, {"a": 1.0, "b": 2.0})], rename={"a": "b"})
+    assert out == [Transformed(1, 5, {"b": 1.0}), Transformed(1, 5, {"b": 2.0})]
 
 
 def test_names_made_on_the_fly_do_not_pile_up() -> None:
     """What is remembered of names is bounded."""
-    shaper = Shaper(Shaping(include=("a*",)))
+    transformer = Transformer(Transform(include=("a*",)))
     for number in range(25_000):
-        shaper.feed(number, number, {f"a{number}": 1.0})
-    assert len(shaper._names) <= 10_000
+        transformer.feed(number, number, {f"a{number}": 1.0})
+    assert len(transformer._names) <= 10_000
 
 
 # Windows
@@ -147,12 +147,12 @@ def test_names_made_on_the_fly_do_not_pile_up() -> None:
 
 def test_without_a_window_everything_passes_at_once() -> None:
     """Also what equals the point before."""
-    shaper = Shaper(Shaping())
+    transformer = Transformer(Transform())
     for step in range(3):
-        assert shaper.feed(step, step, {"loss": 0.5}) == [Shaped(step, step, {"loss": 0.5})]
-    assert shaper.feed(3, 3, {}) == []
-    assert shaper.flush() == []
-    assert shaper.merged == 0
+        assert transformer.feed(step, step, {"loss": 0.5}) == [Transformed(step, step, {"loss": 0.5})]
+    assert transformer.feed(3, 3, {}) == []
+    assert transformer.flush() == []
+    assert transformer.merged == 0
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_every_n_steps(reduce: str, wanted: list[tuple[int, float]]) -> None:
     """One point a window of n steps, with the step and the time of the last in it."""
     loss = [4.0, 3.0, 2.0, 1.0, 8.0, 7.0, 6.0, 5.0, 8.0, 9.0]
     points: list[Fed] = [(step, step * 10, {"loss": value}) for step, value in enumerate(loss)]
-    out = shape(points, every_n_steps=4, reduce=reduce)
+    out = transform(points, every_n_steps=4, reduce=reduce)
     assert values(out, "loss") == wanted
     assert [item.timestamp_ms for item in out] == [30, 70, 90]
 
@@ -177,42 +177,42 @@ def test_a_window_belongs_to_one_metric() -> None:
     """One that is logged rarely is not thinned by one that is logged often."""
     points: list[Fed] = [(step, step, {"train/loss": float(step)}) for step in range(10)]
     points.insert(5, (4, 4, {"val/loss": 0.5}))
-    out = shape(points, every_n_steps=5)
+    out = transform(points, every_n_steps=5)
     assert values(out, "train/loss") == [(4, 4.0), (9, 9.0)]
     assert values(out, "val/loss") == [(4, 0.5)]
 
 
 def test_metrics_of_one_step_stay_together() -> None:
-    """What closes together and carries the same step and time is one Shaped."""
+    """What closes together and carries the same step and time is one Transformed."""
     points: list[Fed] = [(step, step, {"a": 1.0, "b": 2.0, "c": 3.0}) for step in range(4)]
-    assert shape(points, every_n_steps=2) == [
-        Shaped(1, 1, {"a": 1.0, "b": 2.0, "c": 3.0}),
-        Shaped(3, 3, {"a": 1.0, "b": 2.0, "c": 3.0}),
+    assert transform(points, every_n_steps=2) == [
+        Transformed(1, 1, {"a": 1.0, "b": 2.0, "c": 3.0}),
+        Transformed(3, 3, {"a": 1.0, "b": 2.0, "c": 3.0}),
     ]
 
 
 def test_every_seconds() -> None:
     """At most one point of each metric for every so many seconds of the samples' own time."""
     points: list[Fed] = [(step, 10_000 + step * 100, {"loss": float(step)}) for step in range(12)]
-    assert values(shape(points, every_seconds=0.5), "loss") == [(4, 4.0), (9, 9.0), (11, 11.0)]
+    assert values(transform(points, every_seconds=0.5), "loss") == [(4, 4.0), (9, 9.0), (11, 11.0)]
 
 
 def test_time_closes_the_windows_of_metrics_that_no_longer_come() -> None:
     """What is logged once an hour comes out with whatever is logged next."""
-    shaper = Shaper(Shaping(every_seconds=1.0))
-    assert shaper.feed(1, 1_000, {"val/loss": 0.5, "train/loss": 0.7}) == []
-    assert shaper.feed(2, 1_900, {"train/loss": 0.6}) == []
-    assert shaper.feed(3, 2_000, {"lr": 0.1}) == [
-        Shaped(1, 1_000, {"val/loss": 0.5}),
-        Shaped(2, 1_900, {"train/loss": 0.6}),
+    transformer = Transformer(Transform(every_seconds=1.0))
+    assert transformer.feed(1, 1_000, {"val/loss": 0.5, "train/loss": 0.7}) == []
+    assert transformer.feed(2, 1_900, {"train/loss": 0.6}) == []
+    assert transformer.feed(3, 2_000, {"lr": 0.1}) == [
+        Transformed(1, 1_000, {"val/loss": 0.5}),
+        Transformed(2, 1_900, {"train/loss": 0.6}),
     ]
-    assert shaper.flush() == [Shaped(3, 2_000, {"lr": 0.1})]
+    assert transformer.flush() == [Transformed(3, 2_000, {"lr": 0.1})]
 
 
 def test_steps_that_go_backwards_lose_nothing() -> None:
     """A resumed training counts again from its checkpoint: that opens a window anew."""
     points: list[Fed] = [(step, 0, {"loss": float(step)}) for step in (8, 9, 10, 11, 4, 5, 6)]
-    assert values(shape(points, every_n_steps=5), "loss") == [(9, 9.0), (11, 11.0), (4, 4.0), (6, 6.0)]
+    assert values(transform(points, every_n_steps=5), "loss") == [(9, 9.0), (11, 11.0), (4, 4.0), (6, 6.0)]
 
 
 @pytest.mark.parametrize("reduce", ["mean", "min", "max"])
@@ -220,18 +220,18 @@ def test_steps_that_go_backwards_lose_nothing() -> None:
 def test_a_nan_in_the_window_shows(reduce: str, at: int) -> None:
     """A loss that was NaN once must not be hidden by its neighbours."""
     points: list[Fed] = [(step, 0, {"loss": math.nan if step == at else 1.0}) for step in range(3)]
-    ((_, value),) = values(shape(points, every_n_steps=3, reduce=reduce), "loss")
+    ((_, value),) = values(transform(points, every_n_steps=3, reduce=reduce), "loss")
     assert math.isnan(value)
 
 
 def test_what_was_merged_is_counted() -> None:
     """Excluded points and those that became part of another."""
-    shaper = Shaper(Shaping(exclude=("lr",), every_n_steps=10))
+    transformer = Transformer(Transform(exclude=("lr",), every_n_steps=10))
     for step in range(10):
-        shaper.feed(step, 0, {"loss": 1.0, "lr": 0.1})
-    assert shaper.merged == 19
-    assert shaper.flush() == [Shaped(9, 0, {"loss": 1.0})]
-    assert shaper.merged == 19
+        transformer.feed(step, 0, {"loss": 1.0, "lr": 0.1})
+    assert transformer.merged == 19
+    assert transformer.flush() == [Transformed(9, 0, {"loss": 1.0})]
+    assert transformer.merged == 19
 
 
 # Properties
@@ -268,38 +268,38 @@ OPTIONS = st.builds(
 )
 
 
-def comparable(shaped: list[Shaped]) -> list[str]:
+def comparable(transformed: list[Transformed]) -> list[str]:
     """Equal texts for equal points, NaN included."""
-    return [repr(item) for item in shaped]
+    return [repr(item) for item in transformed]
 
 
 @given(POINTS, OPTIONS)
 def test_nothing_vanishes(points: list[Fed], options: dict[str, Any]) -> None:
     """Points given out and points merged are the points that went in, at every moment."""
-    shaper = Shaper(make_shaping(options) or Shaping())
+    transformer = Transformer(make_transform(options) or Transform())
     fed = given_out = 0
     for point in points:
         fed += len(point[2])
-        given_out += sum(len(item.metrics) for item in shaper.feed(*point))
-        assert given_out + shaper.merged + len(shaper.state()["open"]) == fed
-    given_out += sum(len(item.metrics) for item in shaper.flush())
-    assert given_out + shaper.merged == fed
-    assert shaper.flush() == []
+        given_out += sum(len(item.metrics) for item in transformer.feed(*point))
+        assert given_out + transformer.merged + len(transformer.state()["open"]) == fed
+    given_out += sum(len(item.metrics) for item in transformer.flush())
+    assert given_out + transformer.merged == fed
+    assert transformer.flush() == []
 
 
 @given(POINTS, OPTIONS, st.data())
 def test_a_restart_changes_nothing(points: list[Fed], options: dict[str, Any], data: Any) -> None:
     """Cut anywhere, as often as you like, its state through JSON: the same points, the same count."""
-    shaping = make_shaping(options) or Shaping()
-    whole, parts = Shaper(shaping), Shaper(shaping)
+    transform = make_transform(options) or Transform()
+    whole, parts = Transformer(transform), Transformer(transform)
     cuts = data.draw(st.sets(st.integers(0, max(0, len(points) - 1))))
     expected, found = [], []
     for number, point in enumerate(points):
         if number in cuts:
-            parts = Shaper(shaping, json.loads(json.dumps(parts.state(), allow_nan=False)))
+            parts = Transformer(transform, json.loads(json.dumps(parts.state(), allow_nan=False)))
         expected += whole.feed(*point)
         found += parts.feed(*point)
-    parts = Shaper(shaping, json.loads(json.dumps(parts.state(), allow_nan=False)))
+    parts = Transformer(transform, json.loads(json.dumps(parts.state(), allow_nan=False)))
     assert comparable(found + parts.flush()) == comparable(expected + whole.flush())
     assert parts.merged == whole.merged
 
@@ -307,7 +307,7 @@ def test_a_restart_changes_nothing(points: list[Fed], options: dict[str, Any], d
 @given(POINTS, st.integers(1, 20))
 def test_last_is_a_selection(points: list[Fed], every: int) -> None:
     """Nothing comes out that did not go in, and the last point of each metric always does."""
-    out = shape(points, every_n_steps=every)
+    out = transform(points, every_n_steps=every)
     for name in NAMES:
         went_in = [(step, repr(metrics[name])) for step, _, metrics in points if name in metrics]
         came_out = [(step, repr(value)) for step, value in values(out, name)]
@@ -319,7 +319,7 @@ def test_last_is_a_selection(points: list[Fed], every: int) -> None:
 def test_windows_of_one_step_change_only_repetitions(points: list[Fed]) -> None:
     """``every_n_steps=1`` gives each step's last value."""
     rising: list[Fed] = [(number, number, metrics) for number, (_, _, metrics) in enumerate(points)]
-    out = shape(rising, every_n_steps=1)
+    out = transform(rising, every_n_steps=1)
     for name in NAMES:
         went_in = [(step, repr(metrics[name])) for step, _, metrics in rising if name in metrics]
         assert [(step, repr(value)) for step, value in values(out, name)] == went_in

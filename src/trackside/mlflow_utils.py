@@ -17,7 +17,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from trackside.coerce.floats import to_float
-from trackside.destinations.mlflow.run_id_file import read_sidecar, write_sidecar
+from trackside.destinations.mlflow.run_id_file import read_run_id_file, write_run_id_file
 from trackside.errors import CoercionError, RunActiveError, TrackingError
 from trackside.params import to_plain, truncate_params
 from trackside.rank import get_rank
@@ -78,7 +78,7 @@ def configure_mlflow(cfg: Any) -> Any | None:
     _install_mlflow_failure_hook()
     if checkpoint_dir:
         with _warn_on_failure("the run id is not kept, a restart will not find the run"):
-            write_sidecar(checkpoint_dir, run.info.run_id)
+            write_run_id_file(checkpoint_dir, run.info.run_id)
     _log_config(config, options.get("flatten_depth", 1), resumed)
     logger.info("MLflow run %s: %s", "resumed" if resumed else "started", _address(run))
     return run
@@ -288,7 +288,7 @@ def _run_to_resume(mlflow: Any, options: Any, checkpoint_dir: str | None) -> str
         return explicit
     if checkpoint_dir is None or not _option(options, "resume", True):
         return None
-    run_id = read_sidecar(checkpoint_dir)
+    run_id = read_run_id_file(checkpoint_dir)
     return run_id if run_id is not None and _can_resume(mlflow, run_id) else None
 
 

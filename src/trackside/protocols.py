@@ -36,11 +36,11 @@ class Sink(Protocol):
 
 @runtime_checkable
 class Destination(Protocol):
-    """An object in the shipper that delivers records somewhere, driven by a lane of its own.
+    """An object in the shipper that delivers records somewhere, driven by a worker of its own.
 
     Every method may block and may raise :class:`trackside.errors.RetryableError` (called again with the
     same arguments, after a while), :class:`trackside.errors.RejectedError` (never again as it is) or
-    :class:`trackside.errors.RefusedError` (nothing any more, whatever it is: the lane ends). Any other
+    :class:`trackside.errors.RefusedError` (nothing any more, whatever it is: the worker ends). Any other
     exception is taken for a passing one, and the user is told. A batch may arrive twice, after a crash
     between delivery and acknowledgement.
     """

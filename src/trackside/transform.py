@@ -1,13 +1,13 @@
-"""Shaping: which metrics somebody gets, under which names, and how often. Pure: no clock, no disk.
+"""Which metrics a sink or destination gets, under which names, and how often. Pure: no clock, no disk.
 
-A :class:`Shaping` is what a user declares for one sink or destination; a :class:`Shaper` applies it. Both
-the training process and the shipper use it, so it works on plain points: a step, a time, names and floats.
+A :class:`Transform` is what you declare for one sink or destination. A :class:`Transformer` applies it. The
+training process and the shipper both use it, so it works on plain points: a step, a time, names and floats.
 
 Invariants:
 
 * Nothing vanishes: ``points fed == points given out + merged + points in open windows``, at any moment.
-* The same points come out whether or not the shaper was stopped in between and made again from its
-  :meth:`Shaper.state`.
+* The same points come out whether or not the transformer was stopped in between and made again from its
+  :meth:`Transformer.state`.
 * A point is never left out because it equals the one before.
 """
 
@@ -25,7 +25,7 @@ from trackside.errors import ConfigurationError
 from trackside.names import bare_prefix
 from trackside.plugins.suggest import unknown_name
 
-__all__ = ["Shaped", "Shaper", "Shaping", "make_shaping"]
+__all__ = ["Transform", "Transformed", "Transformer", "make_transform"]
 
 Reduce = Literal["last", "mean", "min", "max"]
 """What stands for all the points of a window."""
@@ -34,7 +34,7 @@ _MAX_CACHED = 10_000
 """Names whose treatment is remembered. Names made on the fly must not pile up."""
 
 
-class Shaping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Transform(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is wanted of the metrics. Names are those delivered, with their prefix: ``val/loss``.
 
     ``include``, ``exclude``: globs (``*``, ``?``, ``[ab]``; case matters); no ``include`` is all.
@@ -73,7 +73,7 @@ class Shaping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"{prefix}/{renamed}" if prefix else renamed
 
 
-class Shaped(NamedTuple):
+class Transformed(NamedTuple):
     """Points of one step and time, as given out."""
 
     step: int
@@ -81,8 +81,8 @@ class Shaped(NamedTuple):
     metrics: dict[str, float]
 
 
-def make_shaping(given: Mapping[str, Any] | Shaping | None) -> Shaping | None:
-    """Check what a user declared and make a :class:`Shaping` of it; None stays None.
+def make_transform(given: Mapping[str, Any] | Transform | None) -> Transform | None:
+    """Check what a user declared and make a :class:`Transform` of it; None stays None.
 
     Raises:
         ConfigurationError: an unknown key, a value of the wrong type or range, two windows at once,
@@ -90,26 +90,26 @@ def make_shaping(given: Mapping[str, Any] | Shaping | None) -> Shaping | None:
     """
     if given is None:
         return None
-    if isinstance(given, Shaping):
+    if isinstance(given, Transform):
         given = msgspec.structs.asdict(given)
     if not isinstance(given, Mapping):
-        raise ConfigurationError(f"shape must be a mapping of options, not {type(given).__name__}")
+        raise ConfigurationError(f"transform must be a mapping of options, not {type(given).__name__}")
     options = {str(key): _plain(value) for key, value in given.items()}
     for key in options:
-        if key not in Shaping.__struct_fields__:
-            raise ConfigurationError(unknown_name("key of shape", key, Shaping.__struct_fields__))
+        if key not in Transform.__struct_fields__:
+            raise ConfigurationError(unknown_name("key of transform", key, Transform.__struct_fields__))
     for key in ("include", "exclude"):
         if isinstance(options.get(key), str):
             options[key] = (options[key],)
     reduce = options.get("reduce", "last")
     if reduce not in get_args(Reduce):
-        raise ConfigurationError(unknown_name("value of shape's reduce", reduce, get_args(Reduce)))
+        raise ConfigurationError(unknown_name("value of transform's reduce", reduce, get_args(Reduce)))
     try:
-        shaping = msgspec.convert(options, Shaping)
+        transform = msgspec.convert(options, Transform)
     except msgspec.ValidationError as error:
-        raise ConfigurationError(f"shape: {error}") from error
-    _check(shaping)
-    return shaping
+        raise ConfigurationError(f"transform: {error}") from error
+    _check(transform)
+    return transform
 
 
 def _plain(value: Any) -> Any:
@@ -121,30 +121,32 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _check(shaping: Shaping) -> None:
-    steps, seconds = shaping.every_n_steps, shaping.every_seconds
+def _check(transform: Transform) -> None:
+    steps, seconds = transform.every_n_steps, transform.every_seconds
     if steps is not None and seconds is not None:
-        raise ConfigurationError("shape: give every_n_steps or every_seconds, not both")
+        raise ConfigurationError("transform: give every_n_steps or every_seconds, not both")
     if steps is not None and steps < 1:
-        raise ConfigurationError(f"shape: every_n_steps must be 1 or more, not {steps}")
+        raise ConfigurationError(f"transform: every_n_steps must be 1 or more, not {steps}")
     if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
-        raise ConfigurationError(f"shape: every_seconds must be a number above 0, not {seconds}")
-    if shaping.reduce != "last" and not shaping.has_windows:
+        raise ConfigurationError(f"transform: every_seconds must be a number above 0, not {seconds}")
+    if transform.reduce != "last" and not transform.has_windows:
         raise ConfigurationError(
-            f"shape: reduce={shaping.reduce!r} needs every_n_steps or every_seconds to reduce over"
+            f"transform: reduce={transform.reduce!r} needs every_n_steps or every_seconds to reduce over"
         )
-    if shaping.ranks is not None and (not shaping.ranks or min(shaping.ranks) < 0):
-        raise ConfigurationError(f"shape: ranks must be numbers from 0, not {list(shaping.ranks)}")
-    _check_renaming(shaping)
+    if transform.ranks is not None and (not transform.ranks or min(transform.ranks) < 0):
+        raise ConfigurationError(f"transform: ranks must be numbers from 0, not {list(transform.ranks)}")
+    _check_renaming(transform)
 
 
-def _check_renaming(shaping: Shaping) -> None:
+def _check_renaming(transform: Transform) -> None:
     origins: dict[str, str] = {}
-    for old, new in shaping.rename.items():
+    for old, new in transform.rename.items():
         if not new:
-            raise ConfigurationError(f"shape: rename gives {old!r} an empty name")
+            raise ConfigurationError(f"transform: rename gives {old!r} an empty name")
         if new in origins:
-            raise ConfigurationError(f"shape: rename gives {origins[new]!r} and {old!r} one name, {new!r}")
+            raise ConfigurationError(
+                f"transform: rename gives {origins[new]!r} and {old!r} one name, {new!r}"
+            )
         origins[new] = old
 
 
@@ -177,28 +179,28 @@ _JOIN: dict[str, Callable[[float, float], float]] = {
 }
 
 
-class Shaper:
-    """Applies a :class:`Shaping` to points, in the order they were logged.
+class Transformer:
+    """Applies a :class:`Transform` to points, in the order they were logged.
 
     ``state`` is what :meth:`state` gave before a restart.
     """
 
-    def __init__(self, shaping: Shaping, state: Mapping[str, Any] | None = None) -> None:
-        self.shaping = shaping
+    def __init__(self, transform: Transform, state: Mapping[str, Any] | None = None) -> None:
+        self.transform = transform
         self.merged = 0
         """Points that were excluded, or became part of another one."""
         self._open: dict[str, _Window] = {}
         self._names: dict[str, str | None] = {}
         self._newest: int | None = None
-        self._windowed = shaping.has_windows
-        self._length_ms = (shaping.every_seconds or 0) * 1000
+        self._windowed = transform.has_windows
+        self._length_ms = (transform.every_seconds or 0) * 1000
         if state:
             self._restore(state)
 
-    def feed(self, step: int, timestamp_ms: int, metrics: Mapping[str, float]) -> list[Shaped]:
+    def feed(self, step: int, timestamp_ms: int, metrics: Mapping[str, float]) -> list[Transformed]:
         """Take the points of one step; return what can be given out now.
 
-        ``metrics`` by delivered names. Without a window that is what came in, as one :class:`Shaped` or
+        ``metrics`` by delivered names. Without a window that is what came in, as one :class:`Transformed` or
         none (two, should a renamed metric meet another that has the name already: neither is lost). With
         one, it is whatever windows these points have closed.
         """
@@ -214,15 +216,15 @@ class Shaper:
                 self._feed_window(_Window(number, step, timestamp_ms, value), name, out)
             else:
                 out.add(step, timestamp_ms, final, value)
-        return out.shaped()
+        return out.transformed()
 
-    def flush(self) -> list[Shaped]:
+    def flush(self) -> list[Transformed]:
         """Close the open windows, at the end; the earliest first."""
         out = _Batch()
         for name, window in sorted(self._open.items(), key=lambda item: item[1].timestamp_ms):
             self._give(name, window, out)
         self._open.clear()
-        return out.shaped()
+        return out.transformed()
 
     def state(self) -> dict[str, Any]:
         """The open windows and the count, as JSON can hold it (numbers as text: NaN survives)."""
@@ -247,12 +249,12 @@ class Shaper:
         except KeyError:
             if len(self._names) >= _MAX_CACHED:
                 self._names.clear()
-            final = self._names[name] = self.shaping.delivered_as(name)
+            final = self._names[name] = self.transform.delivered_as(name)
             return final
 
     def _number(self, step: int, timestamp_ms: int) -> int:
-        if self.shaping.every_n_steps is not None:
-            return step // self.shaping.every_n_steps
+        if self.transform.every_n_steps is not None:
+            return step // self.transform.every_n_steps
         return int(timestamp_ms // self._length_ms)
 
     def _close_before(self, number: int, out: _Batch) -> None:
@@ -284,12 +286,12 @@ class Shaper:
 
     def _join(self, window: _Window, new: _Window) -> None:
         window.step, window.timestamp_ms = new.step, new.timestamp_ms
-        window.value = _JOIN[self.shaping.reduce](window.value, new.value)
+        window.value = _JOIN[self.transform.reduce](window.value, new.value)
         window.count += 1
         self.merged += 1
 
     def _result(self, window: _Window) -> float:
-        return window.value / window.count if self.shaping.reduce == "mean" else window.value
+        return window.value / window.count if self.transform.reduce == "mean" else window.value
 
 
 class _Batch:
@@ -299,17 +301,17 @@ class _Batch:
 
     def __init__(self) -> None:
         self._groups: dict[tuple[int, int], dict[str, float]] = {}
-        self._extra: list[Shaped] = []
+        self._extra: list[Transformed] = []
 
     def add(self, step: int, timestamp_ms: int, name: str, value: float) -> None:
         group = self._groups.setdefault((step, timestamp_ms), {})
         if name in group:  # a renamed metric, and one that always had the name
-            self._extra.append(Shaped(step, timestamp_ms, {name: value}))
+            self._extra.append(Transformed(step, timestamp_ms, {name: value}))
         else:
             group[name] = value
 
-    def shaped(self) -> list[Shaped]:
-        return [Shaped(*moment, group) for moment, group in self._groups.items()] + self._extra
+    def transformed(self) -> list[Transformed]:
+        return [Transformed(*moment, group) for moment, group in self._groups.items()] + self._extra
 
 
 def _matches(name: str, globs: tuple[str, ...]) -> bool:

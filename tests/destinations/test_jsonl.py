@@ -67,7 +67,7 @@ def test_a_missing_epoch_is_null(tmp_path: Path):
 
 
 def test_the_epoch_is_in_its_place_after_shaping_too(tmp_path: Path):
-    """Shaping makes it one of the metrics, and a metric may be called so."""
+    """Transform makes it one of the metrics, and a metric may be called so."""
     opened(tmp_path).write_metrics(
         [metrics(1, loss=1.0, epoch=3.0), MetricsRecord(1, 0, 2, None, None, {"epoch": 4.0})]
     )

@@ -280,7 +280,7 @@ def test_a_run_without_points_leaves_no_file(tmp_path: Path):
 
 
 def test_a_step_beyond_64_bits_is_rejected(tmp_path: Path):
-    """The record alone is set aside, by the lane's bisection."""
+    """The record alone is rejected, by the worker's bisection."""
     made = opened(tmp_path)
     with pytest.raises(RejectedError, match="64 bits"):
         made.write_metrics(records(1, 1 << 63))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from trackside.destinations.mlflow.run_id_file import SIDECAR_NAME, read_sidecar, write_sidecar
+from trackside.destinations.mlflow.run_id_file import RUN_ID_FILE, read_run_id_file, write_run_id_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,39 +23,39 @@ RUN_ID = "0123456789abcdef0123456789abcdef"
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     """The directory need not exist before."""
-    write_sidecar(tmp_path / "new" / "checkpoints", RUN_ID)
-    assert read_sidecar(tmp_path / "new" / "checkpoints") == RUN_ID
+    write_run_id_file(tmp_path / "new" / "checkpoints", RUN_ID)
+    assert read_run_id_file(tmp_path / "new" / "checkpoints") == RUN_ID
 
 
 def test_the_file_holds_the_id_and_nothing_else(tmp_path: Path) -> None:
     """Other tools read it as the bare id, without a newline; no temporary file stays."""
-    write_sidecar(str(tmp_path), "old")
-    write_sidecar(str(tmp_path), RUN_ID)
-    assert (tmp_path / SIDECAR_NAME).read_bytes() == RUN_ID.encode()
-    assert list(tmp_path.iterdir()) == [tmp_path / SIDECAR_NAME]
+    write_run_id_file(str(tmp_path), "old")
+    write_run_id_file(str(tmp_path), RUN_ID)
+    assert (tmp_path / RUN_ID_FILE).read_bytes() == RUN_ID.encode()
+    assert list(tmp_path.iterdir()) == [tmp_path / RUN_ID_FILE]
 
 
 def test_the_file_can_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:
     """A colleague who may read the checkpoints may resume the run."""
     before = os.umask(0o022)
     try:
-        write_sidecar(tmp_path, RUN_ID)
+        write_run_id_file(tmp_path, RUN_ID)
     finally:
         os.umask(before)
-    assert stat.S_IMODE((tmp_path / SIDECAR_NAME).stat().st_mode) == 0o644
+    assert stat.S_IMODE((tmp_path / RUN_ID_FILE).stat().st_mode) == 0o644
 
 
 def test_no_file_means_no_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A first launch is nothing to warn about."""
-    assert read_sidecar(tmp_path) is None
-    assert read_sidecar(tmp_path / "missing") is None
+    assert read_run_id_file(tmp_path) is None
+    assert read_run_id_file(tmp_path / "missing") is None
     assert not caplog.records
 
 
 def test_a_hand_edited_file_may_end_in_a_newline(tmp_path: Path) -> None:
     """Editors and `echo` add one."""
-    (tmp_path / SIDECAR_NAME).write_text(f"  {RUN_ID}\n")
-    assert read_sidecar(tmp_path) == RUN_ID
+    (tmp_path / RUN_ID_FILE).write_text(f"  {RUN_ID}\n")
+    assert read_run_id_file(tmp_path) == RUN_ID
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"two words", b"\xff\xfe\x00", b"../x", b"a" * 999])
@@ -63,8 +63,8 @@ def test_a_file_without_a_run_id_is_ignored_with_a_warning(
     content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Damage costs the resumption, not the training."""
-    (tmp_path / SIDECAR_NAME).write_bytes(content)
-    assert read_sidecar(tmp_path) is None
+    (tmp_path / RUN_ID_FILE).write_bytes(content)
+    assert read_run_id_file(tmp_path) is None
     assert len(caplog.records) == 1
 
 
@@ -72,32 +72,32 @@ def test_a_file_that_cannot_be_read_is_ignored_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A directory in its place stands for every OSError."""
-    (tmp_path / SIDECAR_NAME).mkdir()
-    assert read_sidecar(tmp_path) is None
+    (tmp_path / RUN_ID_FILE).mkdir()
+    assert read_run_id_file(tmp_path) is None
     assert "cannot read the run id" in caplog.text
 
 
 @pytest.mark.parametrize("bad", ["", "a b", "x\n", "/etc", "a" * 257])
 def test_what_is_no_run_id_is_not_written(bad: str, tmp_path: Path) -> None:
     """It would only be refused at the next launch, when nobody knows why."""
-    write_sidecar(tmp_path, RUN_ID)
+    write_run_id_file(tmp_path, RUN_ID)
     with pytest.raises(ValueError, match="not an MLflow run id"):
-        write_sidecar(tmp_path, bad)
-    assert read_sidecar(tmp_path) == RUN_ID
+        write_run_id_file(tmp_path, bad)
+    assert read_run_id_file(tmp_path) == RUN_ID
 
 
 def test_a_failed_write_leaves_the_old_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk raises, and neither the old id nor a temporary file is touched by it."""
-    write_sidecar(tmp_path, RUN_ID)
+    write_run_id_file(tmp_path, RUN_ID)
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        write_sidecar(tmp_path, "new")
-    assert read_sidecar(tmp_path) == RUN_ID
-    assert list(tmp_path.iterdir()) == [tmp_path / SIDECAR_NAME]
+        write_run_id_file(tmp_path, "new")
+    assert read_run_id_file(tmp_path) == RUN_ID
+    assert list(tmp_path.iterdir()) == [tmp_path / RUN_ID_FILE]
 
 
 def test_a_filesystem_that_syncs_no_directories_is_no_obstacle(
@@ -112,15 +112,15 @@ def test_a_filesystem_that_syncs_no_directories_is_no_obstacle(
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", files_only)
-    write_sidecar(tmp_path, RUN_ID)
-    assert read_sidecar(tmp_path) == RUN_ID
+    write_run_id_file(tmp_path, RUN_ID)
+    assert read_run_id_file(tmp_path) == RUN_ID
 
 
 WRITE_LOOP = """
 import itertools, sys
-from trackside.destinations.mlflow.run_id_file import write_sidecar
+from trackside.destinations.mlflow.run_id_file import write_run_id_file
 for number in itertools.count():
-    write_sidecar(sys.argv[1], ("a" if number % 2 else "b") * (200 if number % 2 else 32))
+    write_run_id_file(sys.argv[1], ("a" if number % 2 else "b") * (200 if number % 2 else 32))
     if number == 1:
         print("writing", flush=True)
 """
@@ -138,7 +138,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_id(tmp_path: Path) -> None:
                 assert writer.stdout.readline() == b"writing\n"
                 until = time.monotonic() + random.uniform(0.001, 0.05)
                 while time.monotonic() < until:
-                    assert read_sidecar(tmp_path) in whole
+                    assert read_run_id_file(tmp_path) in whole
             finally:
                 writer.kill()
-        assert read_sidecar(tmp_path) in whole
+        assert read_run_id_file(tmp_path) in whole

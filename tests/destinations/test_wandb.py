@@ -197,7 +197,7 @@ def test_killed_while_the_rows_were_logged_again(tmp_path: Path):
 
 
 def test_a_core_that_died_is_replaced(tmp_path: Path):
-    """The batch fails, is sent again as the lane does, and is there once."""
+    """The batch fails, is sent again as the worker does, and is there once."""
     made = opened(tmp_path)
     made.write_metrics(records(1, 2))
     for child in psutil.Process().children(recursive=True):
@@ -303,7 +303,7 @@ def test_online_without_a_key_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_server_out_of_reach_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """As long as it takes: the lane tries again."""
+    """As long as it takes: the worker tries again."""
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("WANDB_INIT_TIMEOUT", "3")

@@ -62,11 +62,11 @@ def journals(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:
-    """A journal and a lane that was not started yet."""
+    """A journal and a worker that was not started yet."""
     rig = Rig(tmp_path)
     yield rig
-    rig.lane.stop()
-    if rig.lane.ident is not None:
+    rig.worker.stop()
+    if rig.worker.ident is not None:
         rig.join()
     rig.writer.close()
 

@@ -1,4 +1,4 @@
-"""A journal and a lane to the real MLflow destination, in this process; and reading back what arrived."""
+"""A journal and a worker to the real MLflow destination, in this process; and reading back what arrived."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
     from trackside.shipper.retry import Policy
-    from trackside.shipper.worker import Lane
+    from trackside.shipper.worker import DeliveryWorker
 
 
 def new_meta(uri: str, **target: Any) -> Meta:
@@ -62,13 +62,13 @@ class Delivery(Rig):
             self.meta, self.uri, progress=self.progress, outbox=Outbox(self.journal.path)
         )
 
-    def restart(self, policy: Policy = QUICK) -> Lane:
-        """What a new shipper would make, after the lane before was stopped."""
-        self.lane.stop()
+    def restart(self, policy: Policy = QUICK) -> DeliveryWorker:
+        """What a new shipper would make, after the worker before was stopped."""
+        self.worker.stop()
         self.join(60)
         self.make_destination()
-        self.lane = self.new_lane(policy)
-        return self.lane
+        self.worker = self.new_worker(policy)
+        return self.worker
 
     def configure(self, params: dict[str, str], document: dict[str, Any] | None = None) -> None:
         """Append a configuration."""
@@ -80,7 +80,7 @@ class Delivery(Rig):
 
         self.evidence = Evidence(finished="FINISHED")
         assert decide(self.evidence).final
-        self.lane.wake.set()
+        self.worker.wake.set()
         self.join(90)
 
     @property
@@ -98,14 +98,14 @@ class Delivery(Rig):
 
 @contextmanager
 def delivery(root: Path, uri: str, **more: Any) -> Iterator[Delivery]:
-    """A :class:`Delivery` whose lane is stopped at the end, if it still runs."""
+    """A :class:`Delivery` whose worker is stopped at the end, if it still runs."""
     made = Delivery(root, uri, **more)
     try:
         yield made
     finally:
-        made.lane.stop()
-        if made.lane.ident is not None:
-            made.lane.join(60)
+        made.worker.stop()
+        if made.worker.ident is not None:
+            made.worker.join(60)
         made.writer.close()
 
 

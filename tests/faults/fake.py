@@ -13,13 +13,13 @@ from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecor
 from trackside.journal.writer import JournalWriter
 from trackside.lifecycle.verdict import Evidence, Verdict, decide
 from trackside.shipper.retry import Policy
-from trackside.shipper.worker import Lane
+from trackside.shipper.worker import DeliveryWorker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from trackside.transform import Shaping
+    from trackside.transform import Transform
 
 QUICK = Policy(base=0.002, cap=0.01, unauthorised_floor=0.05)
 
@@ -70,7 +70,7 @@ class FakeDestination:
 
 
 class Rig:
-    """A journal, its writer, and lanes to a :class:`FakeDestination`; the evidence is set by hand."""
+    """A journal, its writer, and workers to a :class:`FakeDestination`; the evidence is set by hand."""
 
     destination: FakeDestination
 
@@ -80,21 +80,23 @@ class Rig:
         self.make_destination(destination)
         self.evidence = Evidence()
         self.lifecycle: list[LifecycleRecord] = []
-        self.lane = self.new_lane()
+        self.worker = self.new_worker()
 
     def make_destination(self, destination: FakeDestination | None) -> None:
-        """Have the destination that lanes get."""
+        """Have the destination that workers get."""
         self.destination = destination or FakeDestination()
 
-    def new_lane(self, policy: Policy = QUICK, shape: Shaping | None = None, **more: Any) -> Lane:
-        """A lane as a new shipper would make it."""
-        return Lane(
+    def new_worker(
+        self, policy: Policy = QUICK, transform: Transform | None = None, **more: Any
+    ) -> DeliveryWorker:
+        """A worker as a new shipper would make it."""
+        return DeliveryWorker(
             self.destination,
             self.journal,
             judge=lambda: (decide(self.evidence), self.evidence),
             on_lifecycle=self.lifecycle.append,
             dropped=lambda: 0,
-            shape=shape,
+            transform=transform,
             policy=policy,
             **more,
         )
@@ -107,19 +109,19 @@ class Rig:
     def die(self, **evidence: Any) -> None:
         """Let the training process be dead."""
         self.evidence = Evidence(dead=True, died_ms=1, **evidence)
-        self.lane.reader.writer_dead = True
-        self.lane.wake.set()
+        self.worker.reader.writer_dead = True
+        self.worker.wake.set()
 
     def finish(self) -> None:
-        """Let the training process have finished well, and the lane come to its end."""
+        """Let the training process have finished well, and the worker come to its end."""
         self.evidence = Evidence(finished="FINISHED")
-        self.lane.wake.set()
+        self.worker.wake.set()
         self.join()
 
     def join(self, timeout: float = 20.0) -> None:
-        """Wait for the lane's end."""
-        self.lane.join(timeout)
-        assert not self.lane.is_alive()
+        """Wait for the worker's end."""
+        self.worker.join(timeout)
+        assert not self.worker.is_alive()
 
 
 def until(condition: Callable[[], bool], timeout: float = 20.0) -> None:

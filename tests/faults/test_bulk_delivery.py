@@ -41,7 +41,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def deliver(rig: Delivery, count: int = COUNT) -> None:
     """Emit, deliver and end; every point must be there once."""
     rig.emit(count)
-    rig.lane.start()
+    rig.worker.start()
     rig.finish()
     client = MlflowClient(plain_uri(rig.uri))
     assert steps_of(client, rig.run_id) == once_each(count)
@@ -121,8 +121,8 @@ def test_a_run_deleted_midway(tmp_path: Path, journals: Path) -> None:
     uri = new_database(tmp_path)
     with delivery(journals, uri) as rig:
         rig.emit(10)
-        rig.lane.start()
-        until(lambda: rig.lane.cursor.shipped == 10, 60)
+        rig.worker.start()
+        until(lambda: rig.worker.cursor.shipped == 10, 60)
         MlflowClient(uri).delete_run(rig.run_id)
         rig.emit(10, start=10)
         until(lambda: "was deleted: restore it" in rig.notices, 60)

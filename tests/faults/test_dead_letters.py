@@ -1,4 +1,4 @@
-"""What a destination will never take is set aside, down to the point, and nothing else is held up."""
+"""What a destination will never take is rejected, down to the point, and nothing else is held up."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_one_poisonous_point_is_set_aside_alone(rig: Rig) -> None:
     rig.emit(40)
     rig.emit(1, start=40, poison=6.0, lr=0.1)
     rig.emit(40, start=41)
-    rig.lane.start()
+    rig.worker.start()
     rig.finish()
     assert len(rig.destination.points) == 82
     assert rig.destination.settled[-1][1]["rejected"] == 1
@@ -49,7 +49,7 @@ def test_a_rejected_nan_is_kept_as_one(rig: Rig) -> None:
     """JSON has no NaN, and null would say something else."""
     rig.destination.refuse = refuse_poison
     rig.emit(1, poison=float("nan"))
-    rig.lane.start()
+    rig.worker.start()
     rig.finish()
     assert rejected(rig)[0]["metrics"] == {"poison": "nan"}
 
@@ -65,12 +65,12 @@ def test_a_poisonous_epoch_takes_no_metric_with_it(rig: Rig, named: bool) -> Non
     rig.destination.refuse = refuse
     metrics = {"loss": 1.0, "lr": 0.1, **({"epoch": 7.0} if named else {})}
     rig.writer.append(MetricsRecord(0, 1, 3, 2.0, None, metrics))
-    rig.lane.start()
+    rig.worker.start()
     rig.finish()
     assert rig.destination.points == {("loss", 3, 1.0), ("lr", 3, 0.1)}
     (entry,) = rejected(rig)
     assert entry["metrics"] == {"epoch": 7.0 if named else 2.0}
-    assert rig.lane.counts()["emitted"] == 3
+    assert rig.worker.counts()["emitted"] == 3
 
 
 names = st.sampled_from(["a", "b", "c", "epoch", "v/epoch"])
@@ -102,7 +102,7 @@ def test_halving_loses_and_doubles_nothing(
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_what_is_refused_and_what_is_taken_add_up(tmp_path: Path, data: st.DataObject) -> None:
-    """Whatever points are poisonous and whenever the server fails: taken + set aside = emitted."""
+    """Whatever points are poisonous and whenever the server fails: taken + rejected = emitted."""
     rig = Rig(tmp_path, FakeDestination(batch_points=data.draw(st.integers(1, 40))))
     poison = data.draw(st.sets(st.integers(0, 29), max_size=8))
     failures = data.draw(st.sets(st.integers(0, 40), max_size=10))
@@ -116,29 +116,29 @@ def test_what_is_refused_and_what_is_taken_add_up(tmp_path: Path, data: st.DataO
 
     rig.destination.refuse = refuse
     rig.emit(30, lr=0.1)
-    rig.lane.start()
+    rig.worker.start()
     rig.finish()
     rig.writer.close()
     aside = {(name, e["step"]) for e in (rejected(rig) if poison else []) for name in e["metrics"]}
     assert aside == {("lr", step) for step in poison}
     assert len(rig.destination.points) == 60 - len(poison)
-    assert rig.lane.counts()["shipped"] == 60 - len(poison)
-    assert rig.lane.counts()["rejected"] == len(poison)
+    assert rig.worker.counts()["shipped"] == 60 - len(poison)
+    assert rig.worker.counts()["rejected"] == len(poison)
 
 
 def test_a_second_shipper_counts_nothing_twice(rig: Rig) -> None:
-    """Killed between delivery and acknowledgement: sent again, counted once, set aside once."""
+    """Killed between delivery and acknowledgement: sent again, counted once, rejected once."""
     rig.destination.refuse = refuse_poison
     rig.emit(10, poison=1.0)
-    rig.lane.start()
-    until(lambda: rig.lane.cursor.position.seq == 10)
-    rig.lane.stop()
+    rig.worker.start()
+    until(lambda: rig.worker.cursor.position.seq == 10)
+    rig.worker.stop()
     rig.join()
     rig.journal.cursor("fake").unlink()  # as if it had not been saved
-    rig.lane = rig.new_lane()
-    rig.lane.start()
+    rig.worker = rig.new_worker()
+    rig.worker.start()
     rig.finish()
-    assert rig.lane.counts()["shipped"] == rig.lane.counts()["rejected"] == 10
+    assert rig.worker.counts()["shipped"] == rig.worker.counts()["rejected"] == 10
     assert len(rejected(rig)) == 10
 
 
@@ -196,13 +196,13 @@ def test_a_full_disk_is_waited_out(rig: Rig, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("trackside.shipper.acknowledged.save_cursor", _no_space)
     rig.destination.refuse = refuse_poison
     rig.emit(3)
-    rig.lane.start()
-    until(lambda: rig.lane.cursor.position.seq == 3)  # in memory, at least
+    rig.worker.start()
+    until(lambda: rig.worker.cursor.position.seq == 3)  # in memory, at least
     rig.emit(1, start=3, poison=1.0)
-    until(lambda: "No space" in (rig.lane.failing or ""))
+    until(lambda: "No space" in (rig.worker.failing or ""))
     full = False
     rig.finish()
-    assert rig.lane.counts()["rejected"] == len(rejected(rig)) == 1
+    assert rig.worker.counts()["rejected"] == len(rejected(rig)) == 1
 
 
 def _no_space(*_: Any, **__: Any) -> None:
@@ -213,9 +213,9 @@ def test_a_run_that_is_gone_is_not_bisected(rig: Rig) -> None:
     """Points meant for a deleted run stay in the journal, all of them, and the cursor before them."""
     rig.destination.refuse = refuse_all("the run was deleted", RefusedError, "metrics")
     rig.emit(500)
-    rig.lane.start()
+    rig.worker.start()
     rig.join()
-    assert rig.lane.refused == "the run was deleted"
+    assert rig.worker.refused == "the run was deleted"
     assert len(rig.destination.batches) == 1
     assert not rig.journal.rejected.exists()
     assert load_cursor(rig.journal.cursor("fake")).position.seq == 0
@@ -226,7 +226,7 @@ def test_a_refused_config_is_kept(rig: Rig) -> None:
     rig.destination.refuse = refuse_all("no", RejectedError, "config")
     rig.writer.append(ConfigRecord(0, 1, {"lr": "1"}, {"lr": 1}))
     rig.emit(5)
-    rig.lane.start()
+    rig.worker.start()
     rig.finish()
     assert rejected(rig)[0]["document"] == {"lr": 1}
     assert len(rig.destination.points) == 5

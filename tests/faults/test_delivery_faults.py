@@ -61,10 +61,10 @@ PASSING = {
 
 @pytest.mark.parametrize("fault", PASSING)
 def test_a_passing_fault(proxy: FaultProxy, client: MlflowClient, journals: Path, fault: str) -> None:
-    """However it shows: tried again until it works, nothing doubled, nothing set aside."""
+    """However it shows: tried again until it works, nothing doubled, nothing rejected."""
     with delivery(journals, proxy.url) as rig:
-        rig.lane.start()
-        until(lambda: rig.lane.opened, 60)
+        rig.worker.start()
+        until(lambda: rig.worker.opened, 60)
         proxy.add(PASSING[fault], times=5)
         rig.emit(300)
         rig.finish()
@@ -83,7 +83,7 @@ def test_faults_while_the_run_is_made(
         proxy.add(PASSING[fault], lambda r, path=path: r.is_for(path), times=2)  # type: ignore[misc]
     with delivery(journals, proxy.url) as rig:
         rig.emit(5)
-        rig.lane.start()
+        rig.worker.start()
         rig.finish()
     (run,) = runs_in(client, rig.meta.target.experiment_name, ViewType.ALL)
     assert run.info.run_id == rig.run_id
@@ -94,13 +94,13 @@ def test_faults_while_the_run_is_made(
 def test_a_server_that_names_its_time(proxy: FaultProxy, client: MlflowClient, journals: Path) -> None:
     """429 with Retry-After: nothing is sent before, whoever nudges."""
     with delivery(journals, proxy.url) as rig:
-        rig.lane.start()
-        until(lambda: rig.lane.opened, 60)
+        rig.worker.start()
+        until(lambda: rig.worker.opened, 60)
         proxy.add(answer(Reply(429, {"Retry-After": "2"})), of_metrics, times=2)
         rig.emit(10)
         until(lambda: proxy.count("log-batch", status=429) == 1)
         for _ in range(20):
-            rig.lane.wake.set()
+            rig.worker.wake.set()
             time.sleep(0.02)
         rig.finish()
     times = [seen.at for seen in proxy.seen if of_metrics(seen.request)]
@@ -112,14 +112,14 @@ def test_a_server_that_names_its_time(proxy: FaultProxy, client: MlflowClient, j
 def test_one_poisonous_metric_among_a_thousand(
     proxy: FaultProxy, client: MlflowClient, journals: Path
 ) -> None:
-    """That point alone is set aside, with the server's words, and counted in the run's tags."""
+    """That point alone is rejected, with the server's words, and counted in the run's tags."""
     refusal = Reply.error(400, "INVALID_PARAMETER_VALUE", "we don't like this one")
     proxy.add(answer(refusal), lambda r: r.is_for("log-batch") and b'"poison"' in r.body)
     with delivery(journals, proxy.url) as rig:
         rig.emit(500)
         rig.emit(1, start=500, poison=3.0)
         rig.emit(499, start=501)
-        rig.lane.start()
+        rig.worker.start()
         rig.finish()
     assert steps_of(client, rig.run_id) == once_each(1000)
     (line,) = rig.journal.rejected.read_text().splitlines()
@@ -132,11 +132,11 @@ def test_one_poisonous_metric_among_a_thousand(
 
 
 def test_a_gateway_with_a_smaller_limit(proxy: FaultProxy, client: MlflowClient, journals: Path) -> None:
-    """413: the batch is halved until it fits; nothing is set aside."""
+    """413: the batch is halved until it fits; nothing is rejected."""
     proxy.add(answer(Reply(413, {}, b"too large")), lambda r: len(r.body) > 20_000)
     with delivery(journals, proxy.url) as rig:
         rig.emit(1000)
-        rig.lane.start()
+        rig.worker.start()
         rig.finish()
     assert steps_of(client, rig.run_id) == once_each(1000)
     assert not rig.journal.rejected.exists()
@@ -145,9 +145,9 @@ def test_a_gateway_with_a_smaller_limit(proxy: FaultProxy, client: MlflowClient,
 def test_credentials_mended_meanwhile(proxy: FaultProxy, client: MlflowClient, journals: Path) -> None:
     """Refused in the middle of the run: tried slowly, told once, and all arrives when it is mended."""
     with delivery(journals, proxy.url) as rig:
-        rig.lane = rig.new_lane(Policy(base=0.002, cap=0.01, unauthorised_floor=0.5))
-        rig.lane.start()
-        until(lambda: rig.lane.opened, 60)
+        rig.worker = rig.new_worker(Policy(base=0.002, cap=0.01, unauthorised_floor=0.5))
+        rig.worker.start()
+        until(lambda: rig.worker.opened, 60)
         proxy.add(answer(Reply(401, {}, b"who are you?")), times=3)
         rig.emit(100)
         rig.finish()
@@ -165,7 +165,7 @@ def test_bad_credentials_long_after_the_start_are_waited_for(
     proxy.add(answer(Reply(403, {}, b"not you")), times=3)
     with delivery(journals, proxy.url) as rig:
         rig.emit(10)
-        rig.lane.start()
+        rig.worker.start()
         rig.finish()
     assert steps_of(client, rig.run_id) == once_each(10)
 
@@ -173,13 +173,13 @@ def test_bad_credentials_long_after_the_start_are_waited_for(
 def test_a_slow_server_gets_large_batches(proxy: FaultProxy, client: MlflowClient, journals: Path) -> None:
     """A second a request: what is emitted meanwhile travels together."""
     with delivery(journals, proxy.url) as rig:
-        rig.lane.start()
-        until(lambda: rig.lane.opened, 60)
+        rig.worker.start()
+        until(lambda: rig.worker.opened, 60)
         proxy.add(slow(1.0), of_metrics)
         for start in range(0, 3000, 100):
             rig.emit(100, start=start)
             time.sleep(0.05)
-        until(lambda: rig.lane.cursor.shipped == 3000, 60)
+        until(lambda: rig.worker.cursor.shipped == 3000, 60)
         proxy.heal()
         rig.finish()
     assert steps_of(client, rig.run_id) == once_each(3000)
@@ -192,11 +192,11 @@ def test_a_hanging_server_is_given_up_soon(
     """By the request's timeout, not after minutes; what it took behind our back is not doubled."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     with delivery(journals, proxy.url) as rig:
-        rig.lane.start()
-        until(lambda: rig.lane.opened, 60)
+        rig.worker.start()
+        until(lambda: rig.worker.opened, 60)
         proxy.add(proxy.hang_behind_commit, of_metrics, times=2)
         rig.emit(100)
-        until(lambda: rig.lane.cursor.shipped == 100, 30)
+        until(lambda: rig.worker.cursor.shipped == 100, 30)
         rig.finish()
     assert sum(of_metrics(seen.request) for seen in proxy.seen) >= 3
     assert steps_of(client, rig.run_id) == once_each(100)
@@ -206,19 +206,19 @@ def test_a_hanging_server_is_given_up_soon(
 def test_artifacts_that_cannot_be_uploaded_hold_nothing_up(
     proxy: FaultProxy, client: MlflowClient, journals: Path, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Metrics and status arrive at once; the lane says what waits, and tries until it is told to go."""
+    """Metrics and status arrive at once; the worker says what waits, and tries until it is told to go."""
     monkeypatch.setattr("trackside.destinations.mlflow.destination.LAST_UPLOAD_SECONDS", 2.0)
     action = proxy.hang if fault == "hang" else PASSING["500"]
     proxy.add(action, lambda r: r.is_for("mlflow-artifacts"))
     with delivery(journals, proxy.url) as rig:
         rig.configure({"lr": "0.1"})
         rig.emit(100)
-        rig.lane.start()
-        until(lambda: rig.lane.cursor.shipped == 100, 10)
+        rig.worker.start()
+        until(lambda: rig.worker.cursor.shipped == 100, 10)
         rig.evidence = Evidence(finished="FINISHED")
-        until(lambda: rig.lane.finished, 10)
-        until(lambda: "config.yaml" in (rig.lane.failing or ""), 10)
-        rig.lane.stop()
+        until(lambda: rig.worker.finished, 10)
+        until(lambda: "config.yaml" in (rig.worker.failing or ""), 10)
+        rig.worker.stop()
         rig.join(10)
     run = client.get_run(rig.run_id)
     assert (run.info.status, run.data.params) == ("FINISHED", {"lr": "0.1"})
@@ -233,7 +233,7 @@ def test_artifacts_are_uploaded_when_the_store_is_back(
     proxy.add(PASSING["500"], lambda r: r.is_for("mlflow-artifacts"), times=1)
     with delivery(journals, proxy.url) as rig:
         rig.configure({"lr": "0.1"})
-        rig.lane.start()
+        rig.worker.start()
         until(lambda: [a.path for a in client.list_artifacts(rig.run_id)] == ["config.yaml"]
               if rig.progress.state.run else False, 60)  # fmt: skip
         rig.finish()
@@ -256,8 +256,8 @@ def test_two_jobs_make_the_same_experiment_at_once(
         delivery(journals, proxy.url, meta=first) as one,
         delivery(journals, proxy.url, experiment_name=first.target.experiment_name) as other,
     ):
-        one.lane.start()
-        other.lane.start()
+        one.worker.start()
+        other.worker.start()
         for rig in (one, other):
             rig.emit(3)
             rig.finish()
@@ -272,9 +272,9 @@ def test_a_tag_the_server_refuses_is_named_at_the_start(
     """The user's mistake, told at ``start()`` (MLflow checks the tags of a run that there is)."""
     run_id = client.create_run("0").info.run_id
     with delivery(journals, proxy.url, run_id=run_id, required_run=True, tags={"bad@tag": "x"}) as rig:
-        rig.lane.start()
+        rig.worker.start()
         rig.join(60)
-    assert "bad@tag" in (rig.lane.refused or "")
+    assert "bad@tag" in (rig.worker.refused or "")
 
 
 def test_end_tags_that_are_refused_do_not_keep_the_run_running(
@@ -284,7 +284,7 @@ def test_end_tags_that_are_refused_do_not_keep_the_run_running(
     refusal = Reply.error(400, "INVALID_PARAMETER_VALUE", "no such tags")
     proxy.add(answer(refusal), lambda r: r.is_for("log-batch") and b"trackside.end" in r.body)
     with delivery(journals, proxy.url) as rig:
-        rig.lane.start()
+        rig.worker.start()
         rig.finish()
     assert client.get_run(rig.run_id).info.status == "FINISHED"
     assert "no such tags" in rig.notices
@@ -295,14 +295,14 @@ def test_a_crash_is_told_though_the_server_was_away(
 ) -> None:
     """The trainer dies during an outage: FAILED, with the time of its death."""
     with delivery(journals, proxy.url) as rig:
-        rig.lane.start()
-        until(lambda: rig.lane.opened, 60)
+        rig.worker.start()
+        until(lambda: rig.worker.opened, 60)
         proxy.add(cut)
         rig.emit(50)
         died = time.time_ns() // 1_000_000
         rig.evidence = Evidence(dead=True, died_ms=died)
-        rig.lane.reader.writer_dead = True
-        until(lambda: rig.lane.failing is not None)
+        rig.worker.reader.writer_dead = True
+        until(lambda: rig.worker.failing is not None)
         time.sleep(0.5)
         proxy.heal()
         rig.join(60)
@@ -316,12 +316,12 @@ def test_a_run_that_finished_during_an_outage_ended_then(
 ) -> None:
     """A notebook lives on after ``finish()``; the server hears of it when it is back."""
     with delivery(journals, proxy.url) as rig:
-        rig.lane.start()
-        until(lambda: rig.lane.opened, 60)
+        rig.worker.start()
+        until(lambda: rig.worker.opened, 60)
         proxy.add(cut)
         ended = time.time_ns() // 1_000_000 - 60_000
         rig.evidence = Evidence(finished="FINISHED", ended_ms=ended)
-        until(lambda: rig.lane.failing is not None)
+        until(lambda: rig.worker.failing is not None)
         proxy.heal()
         rig.join(60)
     assert client.get_run(rig.run_id).info.end_time == ended

@@ -37,12 +37,12 @@ def deliver_through(proxy: FaultProxy, journals: Path, fault: Action, place: str
     with delivery(journals, proxy.url) as rig:
         rig.configure({"lr": "0.1"})
         rig.emit(30)
-        rig.lane.start()
-        until(lambda: proxy.count(place) >= 2 or rig.lane.settled is not None or place == "runs/update")
+        rig.worker.start()
+        until(lambda: proxy.count(place) >= 2 or rig.worker.settled is not None or place == "runs/update")
         if place == "runs/update":
             rig.evidence = Evidence(finished="FINISHED")
             until(lambda: proxy.count(place) >= 2)
-        assert rig.lane.settled is None
+        assert rig.worker.settled is None
         proxy.heal()
         rig.finish()
     return rig.run_id, rig.meta.target.experiment_name
@@ -86,14 +86,14 @@ def test_the_answer_of_another_is_no_proof(proxy: FaultProxy, client: MlflowClie
     with delivery(journals, proxy.url) as rig:
         rig.configure({"lr": "0.1"})
         rig.emit(20)
-        rig.lane.start()
-        until(lambda: rig.lane.cursor.shipped == 20)
+        rig.worker.start()
+        until(lambda: rig.worker.cursor.shipped == 20)
         fault.times = 0
         rig.emit(10, start=20)
         fault.times = None
         rig.evidence = Evidence(finished="FINISHED")
         until(lambda: "the run does not show them: loss" in rig.notices)
-        assert rig.lane.settled is None
+        assert rig.worker.settled is None
         proxy.heal()
         rig.finish()
     check_run(client, rig.run_id, rig.meta.target.experiment_name)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.faults.fake import FakeDestination, Gate, Rig, rejected, until
-from trackside.destinations.mlflow.concurrent import Flight, split_by_key
+from trackside.destinations.mlflow.concurrent import ConcurrentSender, split_by_key
 from trackside.destinations.mlflow.pace import Pace
 from trackside.errors import RefusedError, RejectedError, RetryableError, UnauthorisedError
 from trackside.journal.format import ConfigRecord
@@ -54,9 +54,9 @@ class Server:
                 self.in_flight.remove(keys)
 
 
-def flight_to(server: Server, *, size: int = 100, at_once: int = 3) -> Flight:
+def flight_to(server: Server, *, size: int = 100, at_once: int = 3) -> ConcurrentSender:
     """With requests of ``size`` points."""
-    return Flight(Pace(size, patience=PATIENCE, at_once=at_once), server)
+    return ConcurrentSender(Pace(size, patience=PATIENCE, at_once=at_once), server)
 
 
 def some_points(keys: str, steps: int) -> list[Point]:
@@ -227,7 +227,7 @@ def test_without_threads_one_does_it_all(monkeypatch: pytest.MonkeyPatch) -> Non
     assert sorted(server.taken) == sorted(some_points("abc", 300))
 
 
-# Under a lane
+# Under a worker
 
 
 class FlightDestination(FakeDestination):
@@ -265,8 +265,8 @@ def flying(tmp_path: Path) -> Any:
     """A rig with that destination; three keys."""
     rig = Rig(tmp_path, FlightDestination())
     yield rig
-    rig.lane.stop()
-    if rig.lane.ident is not None:
+    rig.worker.stop()
+    if rig.worker.ident is not None:
         rig.join()
     rig.writer.close()
 
@@ -280,9 +280,9 @@ def test_params_and_the_status_wait_for_all_metrics(flying: Any) -> None:
     for part in range(3):
         flying.emit(1000, start=1000 * part, a=1.0, b=2.0)
         flying.writer.append(ConfigRecord(0, 1, {"part": str(part)}, {}))
-    flying.lane.start()
+    flying.worker.start()
     flying.finish()
-    assert flying.lane.refused is None
+    assert flying.worker.refused is None
     assert before == [3000, 6000, 9000]
     assert flying.destination.settled[0][0].status == "FINISHED"
     assert server.most_at_once >= 2
@@ -290,7 +290,7 @@ def test_params_and_the_status_wait_for_all_metrics(flying: Any) -> None:
 
 
 def test_a_poison_point_among_thousands(flying: Any) -> None:
-    """It alone is set aside; the others arrive, none of them twice."""
+    """It alone is rejected; the others arrive, none of them twice."""
     server = flying.destination.server
 
     def refuse(chunk: Sequence[Point]) -> None:
@@ -299,29 +299,29 @@ def test_a_poison_point_among_thousands(flying: Any) -> None:
 
     server.then = refuse
     flying.emit(3000, a=1.0, b=2.0)
-    flying.lane.start()
+    flying.worker.start()
     flying.finish()
     (line,) = rejected(flying)
     assert line["step"] == 1234
     assert line["metrics"] == {"a": 1.0}
-    assert flying.lane.counts() | {"shipped": 8999, "rejected": 1} == flying.lane.counts()
+    assert flying.worker.counts() | {"shipped": 8999, "rejected": 1} == flying.worker.counts()
     assert len(server.taken) == len(set(server.taken)) == 8999
 
 
-def test_a_lane_stopped_while_requests_are_in_flight(flying: Any) -> None:
+def test_a_worker_stopped_while_requests_are_in_flight(flying: Any) -> None:
     """They are waited for, and what is not acknowledged is sent again by the next shipper."""
     gate, server = Gate(), flying.destination.server
     server.then = lambda _: gate()
     flying.emit(2000, a=1.0, b=2.0)
-    flying.lane.start()
+    flying.worker.start()
     assert gate.reached.wait(20)
-    flying.lane.stop()
+    flying.worker.stop()
     gate.opened.set()
     flying.join()
-    acknowledged = flying.lane.cursor.shipped
+    acknowledged = flying.worker.cursor.shipped
     assert acknowledged <= len(server.taken) < 6000
-    flying.lane = flying.new_lane()
-    flying.lane.start()
+    flying.worker = flying.new_worker()
+    flying.worker.start()
     flying.evidence = Evidence(finished="FINISHED")
     flying.finish()
-    assert len(set(server.taken)) == flying.lane.counts()["shipped"] == 6000
+    assert len(set(server.taken)) == flying.worker.counts()["shipped"] == 6000

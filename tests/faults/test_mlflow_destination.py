@@ -35,9 +35,9 @@ def deliver(journals: Path, store: str, *records: MetricsRecord, **target: objec
     with delivery(journals, store, **target) as rig:
         for record in records:
             rig.writer.append(record)
-        rig.lane.start()
+        rig.worker.start()
         rig.finish()
-    assert rig.lane.refused is None
+    assert rig.worker.refused is None
     return rig
 
 
@@ -51,7 +51,7 @@ def test_a_run_arrives_whole(store: str, client: MlflowClient, journals: Path) -
     rig = Delivery(journals, store, run_name="one", tags={"team": "a"}, parent_run_id="abc")
     rig.configure({"lr": "0.1"})
     rig.writer.append(MetricsRecord(0, 1_700_000_000_123, 7, 2.0, "val", {"loss": 0.5}))
-    rig.lane.start()
+    rig.worker.start()
     rig.finish()
     run = client.get_run(rig.run_id)
     (point,) = client.get_metric_history(rig.run_id, "val/loss")
@@ -101,7 +101,7 @@ def test_more_params_than_a_request_takes(store: str, client: MlflowClient, jour
     params = {f"p{i}": str(i) for i in range(250)} | {"long": "x" * 9000}
     with delivery(journals, store) as rig:
         rig.configure(params)
-        rig.lane.start()
+        rig.worker.start()
         rig.finish()
     found = client.get_run(rig.run_id).data.params
     assert len(found) == 251
@@ -127,7 +127,7 @@ def test_a_param_the_server_refuses_takes_no_other_with_it(
     monkeypatch.setattr(MLflowDestination, "log_params", log_params)
     with delivery(journals, store) as rig:
         rig.configure({f"p{i}": str(i) for i in range(50)})
-        rig.lane.start()
+        rig.worker.start()
         rig.finish()
     assert set(client.get_run(rig.run_id).data.params) == {f"p{i}" for i in range(50)} - {"p13"}
     assert "refused 1 of 50 params (p13)" in rig.notices
@@ -139,12 +139,12 @@ def test_a_resumed_run_keeps_its_params_and_tells_what_differs(
     """New ones logged, equal ones skipped, changed ones kept as they were, in a tag and an artifact."""
     with delivery(journals, store) as first:
         first.configure({"lr": "0.1", "seed": "1"})
-        first.lane.start()
+        first.worker.start()
         first.finish()
     with delivery(journals, store, run_id=first.run_id, required_run=True) as second:
         second.configure({"lr": "0.2", "seed": "1", "warmup": "10"})
         second.emit(3)
-        second.lane.start()
+        second.worker.start()
         second.finish()
     assert second.run_id == first.run_id
     run = client.get_run(first.run_id)
@@ -163,7 +163,7 @@ def test_configs_add_up(store: str, client: MlflowClient, journals: Path) -> Non
     with delivery(journals, store) as rig:
         rig.configure({"a": "1"}, {"a": 1, "deep": {"x": 1}})
         rig.configure({"a": "2", "b": "3"}, {"a": 2, "b": 3, "deep": {"y": 2}})
-        rig.lane.start()
+        rig.worker.start()
         rig.finish()
     run = client.get_run(rig.run_id)
     assert run.data.params == {"a": "1", "b": "3"}
@@ -184,9 +184,9 @@ def test_what_can_never_be_opened_is_refused(
 ) -> None:
     """With words that tell what to change."""
     with delivery(journals, store, **target) as rig:
-        rig.lane.start()
+        rig.worker.start()
         rig.join(60)
-    assert words in (rig.lane.refused or "")
+    assert words in (rig.worker.refused or "")
 
 
 def test_deleted_runs_and_experiments_are_refused_with_the_remedy(
@@ -203,33 +203,33 @@ def test_deleted_runs_and_experiments_are_refused_with_the_remedy(
         ({"run_id": run_id, "required_run": True}, f"mlflow runs restore --run-id {run_id}"),
     ):
         with delivery(journals, store, **target) as rig:
-            rig.lane.start()
+            rig.worker.start()
             rig.join(60)
-        assert words in (rig.lane.refused or "")
+        assert words in (rig.worker.refused or "")
 
 
-def test_a_sidecars_run_that_is_gone_means_a_new_one(
+def test_a_named_run_that_is_gone_means_a_new_one(
     store: str, client: MlflowClient, journals: Path, tmp_path: Path
 ) -> None:
     """Checkpoints copied from elsewhere name a run this store has never heard of."""
-    sidecar = tmp_path / "checkpoints"
-    sidecar.mkdir()
-    (sidecar / "mlflow_run_id").write_text("f" * 32)
-    rig = deliver(journals, store, sidecar=str(sidecar))
+    checkpoint_dir = tmp_path / "checkpoints"
+    checkpoint_dir.mkdir()
+    (checkpoint_dir / "mlflow_run_id").write_text("f" * 32)
+    rig = deliver(journals, store, checkpoint_dir=str(checkpoint_dir))
     assert rig.run_id != "f" * 32
-    assert (sidecar / "mlflow_run_id").read_text().strip() == rig.run_id
+    assert (checkpoint_dir / "mlflow_run_id").read_text().strip() == rig.run_id
 
 
 def test_a_run_deleted_midway_is_left_alone(store: str, client: MlflowClient, journals: Path) -> None:
-    """The lane ends with the remedy, and every point stays in the journal for ``trackside sync``."""
+    """The worker ends with the remedy, and every point stays in the journal for ``trackside sync``."""
     with delivery(journals, store) as rig:
         rig.emit(10)
-        rig.lane.start()
-        until(lambda: rig.lane.cursor.shipped == 10)
+        rig.worker.start()
+        until(lambda: rig.worker.cursor.shipped == 10)
         client.delete_run(rig.run_id)
         rig.emit(2000, start=10)
         rig.join(60)
-        assert f"mlflow runs restore --run-id {rig.run_id}" in (rig.lane.refused or "")
+        assert f"mlflow runs restore --run-id {rig.run_id}" in (rig.worker.refused or "")
         assert "was deleted" in rig.notices
         assert not rig.journal.rejected.exists()
         client.restore_run(rig.run_id)
@@ -241,13 +241,13 @@ def test_a_run_deleted_midway_is_left_alone(store: str, client: MlflowClient, jo
 def test_a_restarted_shipper_resumes_nothing_twice(
     store: str, client: MlflowClient, journals: Path, tmp_path: Path
 ) -> None:
-    """Killed after the run was made and its sidecar written, but before it was recorded: same run, new."""
+    """Killed after the run and its run-id file were made, but before that was recorded: same run, new."""
     (tmp_path / "checkpoints").mkdir()
-    with delivery(journals, store, sidecar=str(tmp_path / "checkpoints")) as rig:
-        rig.lane.start()
-        until(lambda: rig.lane.opened, 60)
+    with delivery(journals, store, checkpoint_dir=str(tmp_path / "checkpoints")) as rig:
+        rig.worker.start()
+        until(lambda: rig.worker.opened, 60)
         first = rig.run_id
-        rig.lane.stop()
+        rig.worker.stop()
         rig.join(60)
         rig.progress.update(run=None, creating=True)
         rig.restart().start()
@@ -265,8 +265,8 @@ def test_a_run_made_twice_behind_our_back_is_tidied_up(
     meta = new_meta(store)
     with delivery(journals, store, meta=meta) as rig:
         rig.progress.update(creating=True)  # as after a request without an answer
-        rig.lane.start()
-        until(lambda: rig.lane.opened, 60)
+        rig.worker.start()
+        until(lambda: rig.worker.opened, 60)
         info = client.get_run(rig.run_id).info
         client.create_run(info.experiment_id, tags={"trackside.journal": meta.journal_id})
         rig.emit(3)
@@ -279,8 +279,8 @@ def test_the_status_of_a_run_taken_over_is_left_alone(
 ) -> None:
     """A newer attempt goes on with it: the older one's end is not the run's."""
     with delivery(journals, store) as rig:
-        rig.lane.start()
-        until(lambda: rig.lane.opened, 60)
+        rig.worker.start()
+        until(lambda: rig.worker.opened, 60)
         client.set_tag(rig.run_id, "trackside.journal", "of another")
         rig.finish()
     assert client.get_run(rig.run_id).info.status == "RUNNING"
@@ -289,8 +289,8 @@ def test_the_status_of_a_run_taken_over_is_left_alone(
 def test_a_reaped_run_that_lives_is_running_again(store: str, client: MlflowClient, journals: Path) -> None:
     """The heartbeat takes back what was thought during an outage."""
     with delivery(journals, store) as rig:
-        rig.lane.start()
-        until(lambda: rig.lane.opened, 60)
+        rig.worker.start()
+        until(lambda: rig.worker.opened, 60)
         client.set_terminated(rig.run_id, "KILLED")
         rig.destination._next_heartbeat = 0.0
         until(lambda: client.get_run(rig.run_id).info.status == "RUNNING")

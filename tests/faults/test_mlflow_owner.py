@@ -28,7 +28,7 @@ from trackside.destinations.mlflow.owner import (
     may_claim,
     owner_tags,
 )
-from trackside.destinations.mlflow.run_id_file import read_sidecar
+from trackside.destinations.mlflow.run_id_file import read_run_id_file
 from trackside.destinations.mlflow.tags import HEARTBEAT_TAG
 from trackside.journal.meta import Owner, boot_id, start_ticks, this_process
 from trackside.lifecycle.verdict import Evidence
@@ -89,16 +89,16 @@ def attempt(journals: Path, store: str, owner: Owner | None = None, **target: An
     target = {"experiment_name": EXPERIMENT, **target}
     meta = msgspec.structs.replace(new_meta(store, **target), owner=owner or this_process())
     made = Delivery(journals, store, meta=meta)
-    made.lane.start()
-    until(lambda: made.lane.opened, 60)
+    made.worker.start()
+    until(lambda: made.worker.opened, 60)
     return made
 
 
 def end(rig: Delivery, **evidence: Any) -> None:
     """Have the attempt's process be over."""
     rig.evidence = Evidence(dead=True, **evidence)
-    rig.lane.reader.writer_dead = True
-    rig.lane.wake.set()
+    rig.worker.reader.writer_dead = True
+    rig.worker.wake.set()
     rig.join(60)
     rig.writer.close()
 
@@ -205,14 +205,14 @@ def test_an_owner_that_vanishes_is_succeeded(
     Its status is set however soon it ends.
     """
     owner = attempt(journals, store, ELSEWHERE)
-    owner.lane.stop()
+    owner.worker.stop()
     owner.join(60)
     joiner = attempt(journals, store, run_id=owner.run_id, required_run=True)
     assert not joiner.destination._ownership.held
     if ends_early:
         begun = time.monotonic()
         joiner.evidence = Evidence(finished="FINISHED")
-        joiner.lane.wake.set()
+        joiner.worker.wake.set()
         until(lambda: joiner.progress.state.status == "FINISHED")
         assert time.monotonic() - begun < 1.5, "the training does not wait for it"
     else:
@@ -230,7 +230,7 @@ def test_an_owner_that_was_only_silent_finds_its_successor(
 ) -> None:
     """It goes on adding points, and says so; the status is the successor's."""
     owner = attempt(journals, store, ELSEWHERE)
-    owner.lane.stop()
+    owner.worker.stop()
     owner.join(60)
     joiner = attempt(journals, store, run_id=owner.run_id, required_run=True)
     until(lambda: joiner.destination._ownership.held)
@@ -262,8 +262,8 @@ def test_two_trainings_with_one_checkpoint_directory(  # noqa: PLR0917 - fixture
 ) -> None:
     """Both are told; the status is that of the one which ends last."""
     place = str(tmp_path / "checkpoints")
-    one = attempt(journals, store, other.owner, sidecar=place)
-    two = attempt(journals, store, sidecar=place)
+    one = attempt(journals, store, other.owner, checkpoint_dir=place)
+    two = attempt(journals, store, checkpoint_dir=place)
     assert two.run_id == one.run_id
     assert f"another training (process {other.owner.pid} on " in two.notices
     if outlives:
@@ -296,7 +296,7 @@ def test_what_is_delivered_late_does_not_undo_a_later_end(
     finish(attempt(journals, store, run_id=run_id, required_run=True))
     with delivery(journals, store, meta=meta) as late:
         late.emit(3)
-        late.lane.start()
+        late.worker.start()
         fail(late)
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED"
@@ -311,16 +311,16 @@ def test_an_older_attempt_never_sets_a_status_again(
     A copied journal's files are as new as the copy.
     """
     place = str(tmp_path / "checkpoints")
-    older = attempt(journals, store, other.owner, sidecar=place)
-    older.lane.stop()
+    older = attempt(journals, store, other.owner, checkpoint_dir=place)
+    older.worker.stop()
     older.join(60)
     other.die()
-    newer = attempt(journals, store, sidecar=place)
+    newer = attempt(journals, store, checkpoint_dir=place)
     assert newer.run_id == older.run_id
     finish(newer)
     before = client.get_run(older.run_id)
     older.restart().start()
-    until(lambda: older.lane.opened, 60)
+    until(lambda: older.worker.opened, 60)
     assert older.progress.state.ownership == "lost"
     end(older, died_ms=time.time_ns() // 1_000_000 + 3_600_000)
     after = client.get_run(older.run_id)
@@ -337,21 +337,21 @@ def test_a_copied_journal_that_never_had_the_run_is_dated_by_what_it_says(  # no
     The run of that one keeps its status, and the checkpoints keep its name.
     """
     place = str(tmp_path / "checkpoints")
-    first = attempt(journals, store, sidecar=place)
+    first = attempt(journals, store, checkpoint_dir=place)
     other.die()
-    meta = new_meta(store, sidecar=place, experiment_name=EXPERIMENT, resume_finished=resume_finished)
+    meta = new_meta(store, checkpoint_dir=place, experiment_name=EXPERIMENT, resume_finished=resume_finished)
     meta = msgspec.structs.replace(meta, owner=other.owner)
     time.sleep(0.01)
     fail(first)
-    again = attempt(journals, store, sidecar=place)
+    again = attempt(journals, store, checkpoint_dir=place)
     finish(again)
     with delivery(journals, store, meta=meta) as late:
         late.emit(3)
-        late.lane.start()
+        late.worker.start()
         end(late, died_ms=time.time_ns() // 1_000_000 + 3_600_000)
         assert (late.run_id == again.run_id) == resume_finished
     assert status(client, again.run_id) == "FINISHED"
-    assert read_sidecar(place) == again.run_id
+    assert read_run_id_file(place) == again.run_id
 
 
 @pytest.mark.parametrize("is_over", [True, False])

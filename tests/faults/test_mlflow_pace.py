@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from trackside.destinations.mlflow.concurrent import Flight
+from trackside.destinations.mlflow.concurrent import ConcurrentSender
 from trackside.destinations.mlflow.pace import WELL_ENOUGH, Pace
 from trackside.errors import RejectedError, RetryableError
 
@@ -37,8 +37,8 @@ class SlowServer:
             raise RetryableError("timed out")
 
 
-def deliver(flight: Flight, points: range) -> int:
-    """As the lane does: again and again, until it works; how often it did not."""
+def deliver(flight: ConcurrentSender, points: range) -> int:
+    """As the worker does: again and again, until it works; how often it did not."""
     for failed in range(100):
         try:
             send(flight, points)
@@ -48,18 +48,18 @@ def deliver(flight: Flight, points: range) -> int:
     raise AssertionError("it never got through")
 
 
-def paced(server: SlowServer, request=None) -> Flight:
+def paced(server: SlowServer, request=None) -> ConcurrentSender:
     """One request at a time to that server."""
     pace = Pace(1000, patience=server.patience)
     return numbered(pace, request or server, clock=lambda: server.clock)
 
 
-def numbered(pace: Pace, request, **more) -> Flight:
+def numbered(pace: Pace, request, **more) -> ConcurrentSender:
     """Whose points are numbers to ``request``."""
-    return Flight(pace, lambda chunk: request([point[3] for point in chunk]), **more)
+    return ConcurrentSender(pace, lambda chunk: request([point[3] for point in chunk]), **more)
 
 
-def send(flight: Flight, numbers: Iterable[int]) -> None:
+def send(flight: ConcurrentSender, numbers: Iterable[int]) -> None:
     """Send numbers as points."""
     flight.send([("loss", 0.5, 1, number) for number in numbers])
 
@@ -100,7 +100,7 @@ def test_what_was_taken_is_not_sent_again() -> None:
 
 
 def test_the_halves_of_a_rejected_batch_leave_out_what_was_taken() -> None:
-    """The lane sends them down to the one at fault, which is judged by itself."""
+    """The worker sends them down to the one at fault, which is judged by itself."""
     asked: list[list[int]] = []
 
     def request(chunk) -> None:

@@ -16,7 +16,7 @@ from tests.ends.harness import new_database
 from tests.faults.delivery import Delivery, delivery
 from tests.faults.fake import until
 from trackside.destinations.mlflow.owner import JOURNAL_TAG, OWNER_TAG
-from trackside.destinations.mlflow.run_id_file import write_sidecar
+from trackside.destinations.mlflow.run_id_file import write_run_id_file
 from trackside.journal.format import MetricsRecord
 from trackside.journal.meta import Owner, start_ticks, this_process
 from trackside.lifecycle.verdict import Evidence
@@ -40,21 +40,21 @@ def client(store: str) -> MlflowClient:
 class Launches:
     """Trainings one after another with one checkpoint directory."""
 
-    def __init__(self, journals: Path, store: str, sidecar: Path) -> None:
-        self._journals, self._store, self._sidecar = journals, store, sidecar
+    def __init__(self, journals: Path, store: str, checkpoint_dir: Path) -> None:
+        self._journals, self._store, self._checkpoint_dir = journals, store, checkpoint_dir
         self.experiment = f"resume-{secrets.token_hex(4)}"
 
     def launch(self, *steps: int, status: Any = "FAILED", names: tuple[str, ...] = ("loss",), **target: Any):
         """Log these steps and end as ``status``."""
-        target = {"experiment_name": self.experiment, "sidecar": str(self._sidecar), **target}
+        target = {"experiment_name": self.experiment, "checkpoint_dir": str(self._checkpoint_dir), **target}
         with delivery(self._journals, self._store, **target) as rig:
             for step in steps:
                 values = dict.fromkeys(names, 0.5)
                 rig.writer.append(MetricsRecord(0, time.time_ns() // 10**6, step, None, None, values))
-            rig.lane.start()
-            until(lambda: rig.lane.opened, 60)
+            rig.worker.start()
+            until(lambda: rig.worker.opened, 60)
             rig.evidence = Evidence(finished=status)
-            rig.lane.wake.set()
+            rig.worker.wake.set()
             rig.join(60)
         return rig
 
@@ -139,7 +139,7 @@ def test_a_run_that_is_gone_is_said(launches: Launches, client: MlflowClient, tm
     second = launches.launch(0)
     assert second.run_id != first.run_id
     assert f"names run {first.run_id}, which is deleted" in second.notices
-    write_sidecar(tmp_path / "checkpoints", "0" * 32)
+    write_run_id_file(tmp_path / "checkpoints", "0" * 32)
     assert f"names run {'0' * 32}, which is not at sqlite:" in launches.launch(0).notices
 
 
@@ -169,6 +169,6 @@ def test_a_secondary_writer_redoes_nothing(launches: Launches, client: MlflowCli
     alive = Owner(me.host, parent.pid, parent.create_time(), me.boot_id, start_ticks(parent.pid))
     client.set_tag(first.run_id, JOURNAL_TAG, "of another attempt")
     client.set_tag(first.run_id, OWNER_TAG, msgspec.json.encode(alive).decode())
-    rig = launches.launch(5, run_id=first.run_id, required_run=True, sidecar=None, status="FINISHED")
+    rig = launches.launch(5, run_id=first.run_id, required_run=True, checkpoint_dir=None, status="FINISHED")
     assert opening(rig).joined
     assert "redone" not in rig.notices

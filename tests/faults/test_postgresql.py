@@ -40,14 +40,14 @@ def postgres(shared_postgres: PostgresServer) -> PostgresServer:
 
 
 def test_a_database_restarted_midway(postgres: PostgresServer, journals: Path) -> None:
-    """All connections are cut in the midst of delivery: every point once, none set aside."""
+    """All connections are cut in the midst of delivery: every point once, none rejected."""
     with delivery(journals, postgres.uri) as rig:
-        rig.lane.start()
-        until(lambda: rig.lane.opened, 120)
+        rig.worker.start()
+        until(lambda: rig.worker.opened, 120)
         rig.emit(5_000)
-        until(lambda: rig.lane.cursor.shipped >= 1000, 60)
+        until(lambda: rig.worker.cursor.shipped >= 1000, 60)
         postgres.stop()
-        until(lambda: rig.lane.failing is not None, 60)
+        until(lambda: rig.worker.failing is not None, 60)
         rig.emit(5_000, start=5_000)
         postgres.start()
         rig.finish()
@@ -60,18 +60,18 @@ def test_a_database_restarted_midway(postgres: PostgresServer, journals: Path) -
 def test_a_database_that_stands_still(
     postgres: PostgresServer, journals: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No error comes, ever: the lane is failing all the same, and delivers everything once it goes on."""
+    """No error comes, ever: the worker is failing all the same, and delivers everything once it goes on."""
     monkeypatch.setattr(calls, "DEADLINE", 2.0)
     with delivery(journals, postgres.uri) as rig:
-        rig.lane.start()
-        until(lambda: rig.lane.opened, 120)
+        rig.worker.start()
+        until(lambda: rig.worker.opened, 120)
         rig.emit(2_000)
-        until(lambda: rig.lane.cursor.shipped == 2000, 60)
+        until(lambda: rig.worker.cursor.shipped == 2000, 60)
         with postgres.stopped():
             rig.emit(2_000, start=2_000)
-            until(lambda: "no answer for more than 2 s" in (rig.lane.failing or ""), 60)
+            until(lambda: "no answer for more than 2 s" in (rig.worker.failing or ""), 60)
         rig.finish()
-        assert rig.lane.failing is None
+        assert rig.worker.failing is None
     assert steps_of(MlflowClient(postgres.uri), rig.run_id) == once_each(4_000)
 
 

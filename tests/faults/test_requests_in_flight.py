@@ -98,7 +98,7 @@ def deliver(server: MlflowServer, journals: Path) -> None:
     try:
         with delivery(journals, proxy.url) as rig:
             emit_all(rig)
-            rig.lane.start()
+            rig.worker.start()
             rig.finish()
         check(MlflowClient(server.url), rig)
     finally:
@@ -141,8 +141,8 @@ def test_a_server_that_asks_for_fewer_gets_fewer(
     """After a 429 one request at a time, and nothing twice but what was refused."""
     watch = Watch()
     with delivery(journals, proxy.url) as rig:
-        rig.lane.start()
-        until(lambda: rig.lane.opened, 60)
+        rig.worker.start()
+        until(lambda: rig.worker.opened, 60)
         proxy.add(watch)
         proxy.add(answer(Reply(429)), match=lambda request: bool(keys_of(request)), times=3)
         emit_all(rig)
@@ -166,7 +166,7 @@ def test_one_at_a_time_when_told_so(
     with delivery(journals, proxy.url) as rig:
         assert rig.destination.batch_points == 1000
         emit_all(rig)
-        rig.lane.start()
+        rig.worker.start()
         rig.finish()
     check(MlflowClient(server.url), rig)
     assert watch.most_at_once == 1

@@ -1,4 +1,4 @@
-"""A record that a server fails at every time is found and set aside; an outage never costs a point."""
+"""A record that a server fails at every time is found and rejected; an outage never costs a point."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ class ServerRig(Rig):
 
 @pytest.fixture
 def server_rig(tmp_path: Path) -> Iterator[ServerRig]:
-    """A journal and a lane to a :class:`Server`."""
+    """A journal and a worker to a :class:`Server`."""
     rig = ServerRig(tmp_path)
     yield rig
-    rig.lane.stop()
-    if rig.lane.ident is not None:
+    rig.worker.stop()
+    if rig.worker.ident is not None:
         rig.join()
     rig.writer.close()
 
@@ -83,35 +83,35 @@ def test_a_point_that_always_fails_is_set_aside(server_rig: ServerRig, place: in
     server_rig.writer.append(MetricsRecord(0, 1, place, None, None, {"bad": 1.0, "good": 2.0}))
     server_rig.emit(STEPS - place, start=place)
     server_rig.destination.fails = holds("bad")
-    server_rig.lane.start()
+    server_rig.worker.start()
     server_rig.finish()
     assert kept(server_rig) == ["bad"]
     assert "while other points were taken: 500" in rejected(server_rig)[0]["error"]
     assert len(server_rig.destination.points) == STEPS + 1
-    counts = server_rig.lane.counts()
+    counts = server_rig.worker.counts()
     assert (counts["shipped"], counts["rejected"]) == (STEPS + 1, 1)
 
 
 def test_a_last_point_that_always_fails_is_found_by_the_next_shipper(server_rig: ServerRig) -> None:
     """What an earlier one delivered serves for comparison, so that `trackside sync` comes to an end."""
     server_rig.emit(10)
-    server_rig.lane.start()
+    server_rig.worker.start()
     until(lambda: len(server_rig.destination.points) == 10)
-    server_rig.lane.stop()
+    server_rig.worker.stop()
     server_rig.join()
     server_rig.writer.append(MetricsRecord(0, 1, 10, None, None, {"bad": 1.0}))
     server_rig.destination.fails = holds("bad")
-    server_rig.lane = server_rig.new_lane()
-    server_rig.lane.start()
+    server_rig.worker = server_rig.new_worker()
+    server_rig.worker.start()
     server_rig.finish()
     assert kept(server_rig) == ["bad"]
 
 
 def test_a_name_that_always_fails_costs_the_others_nothing(server_rig: ServerRig) -> None:
-    """All of its points are set aside, and after the first they take fewer tries."""
+    """All of its points are rejected, and after the first they take fewer tries."""
     server_rig.emit(STEPS, bad=1.0)
     server_rig.destination.fails = holds("bad")
-    server_rig.lane.start()
+    server_rig.worker.start()
     server_rig.finish()
     assert kept(server_rig) == ["bad"] * STEPS
     assert len(server_rig.destination.points) == STEPS
@@ -120,11 +120,11 @@ def test_a_name_that_always_fails_costs_the_others_nothing(server_rig: ServerRig
 
 def test_points_behind_a_bad_one_do_not_wait(server_rig: ServerRig) -> None:
     """The rest of its batch is delivered while it is still on trial."""
-    server_rig.lane = server_rig.new_lane(policy=QUICK.__class__(base=0.002, cap=0.002, pairs=10_000))
+    server_rig.worker = server_rig.new_worker(policy=QUICK.__class__(base=0.002, cap=0.002, pairs=10_000))
     server_rig.writer.append(MetricsRecord(0, 1, 0, None, None, {"bad": 1.0}))
     server_rig.emit(90)
     server_rig.destination.fails = holds("bad")
-    server_rig.lane.start()
+    server_rig.worker.start()
     until(lambda: len(server_rig.destination.points) == 90)
     assert kept(server_rig) == []
 
@@ -151,12 +151,12 @@ def test_an_outage_sets_nothing_aside(
 ) -> None:
     """However long it takes, whether points were taken before or not; everything arrives after it."""
     server_rig.emit(before)
-    server_rig.lane.start()
+    server_rig.worker.start()
     until(lambda: len(server_rig.destination.points) == before)
     server_rig.destination.fails = fault
     server_rig.emit(STEPS, start=before)
     until(lambda: len(server_rig.destination.batches) > 400 or server_rig.destination.probes > 400)
-    assert server_rig.lane.failing == "500"
+    assert server_rig.worker.failing == "500"
     server_rig.destination.fails = lambda _points: False
     server_rig.finish()
     assert kept(server_rig) == []
@@ -176,7 +176,7 @@ def test_an_outage_in_the_middle_of_a_search(server_rig: ServerRig) -> None:
     server_rig.writer.append(MetricsRecord(0, 1, 60, None, None, {"bad": 1.0}))
     server_rig.emit(60, start=61)
     server_rig.destination.fails = fails
-    server_rig.lane.start()
+    server_rig.worker.start()
     server_rig.finish()
     assert kept(server_rig) == ["bad"]
     assert len(server_rig.destination.points) == 120
@@ -184,11 +184,11 @@ def test_an_outage_in_the_middle_of_a_search(server_rig: ServerRig) -> None:
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_a_server_that_fails_at_random(server_rig: ServerRig, share: float) -> None:
-    """Not one point is set aside, however often it fails."""
+    """Not one point is rejected, however often it fails."""
     dice = random.Random(int(share * 10))
     server_rig.emit(STEPS)
     server_rig.destination.fails = lambda _points: dice.random() < share
-    server_rig.lane.start()
+    server_rig.worker.start()
     server_rig.finish()
     assert kept(server_rig) == []
     assert len(server_rig.destination.points) == STEPS
@@ -199,17 +199,17 @@ def test_a_load_balancer_that_takes_turns_with_a_broken_host(server_rig: ServerR
     turn = iter(range(10**9))
     server_rig.emit(STEPS)
     server_rig.destination.fails = lambda _points: next(turn) % 2 == 0
-    server_rig.lane.start()
+    server_rig.worker.start()
     server_rig.finish()
     assert kept(server_rig) == []
     assert len(server_rig.destination.points) == STEPS
 
 
 def test_a_server_that_fails_at_large_batches(server_rig: ServerRig) -> None:
-    """The parts are taken, nothing is set aside, and the next batches are made smaller."""
+    """The parts are taken, nothing is rejected, and the next batches are made smaller."""
     server_rig.emit(STEPS)
     server_rig.destination.fails = no_large_ones
-    server_rig.lane.start()
+    server_rig.worker.start()
     server_rig.finish()
     assert kept(server_rig) == []
     assert len(server_rig.destination.points) == STEPS
@@ -229,7 +229,7 @@ def test_a_bad_point_beside_one_that_is_refused(server_rig: ServerRig) -> None:
     server_rig.emit(40)
     server_rig.writer.append(MetricsRecord(0, 1, 40, 2.0, None, {"bad": 1.0, "poison": 2.0, "good": 3.0}))
     server_rig.emit(40, start=41)
-    server_rig.lane.start()
+    server_rig.worker.start()
     server_rig.finish()
     assert kept(server_rig) == ["bad", "poison"]
     assert len(server_rig.destination.points) == 82
@@ -252,10 +252,10 @@ def test_a_configuration_that_fails_holds_up_no_metric(server_rig: ServerRig) ->
     from trackside.journal.format import ConfigRecord
 
     server_rig.make_destination(Configured())
-    server_rig.lane = server_rig.new_lane()
+    server_rig.worker = server_rig.new_worker()
     server_rig.writer.append(ConfigRecord(0, 1, {"lr": "0.1"}, {"lr": 0.1}))
     server_rig.emit(STEPS)
-    server_rig.lane.start()
+    server_rig.worker.start()
     server_rig.finish()
     assert len(server_rig.destination.points) == STEPS
     assert len(server_rig.destination.settled) == 1
@@ -268,16 +268,16 @@ def test_a_configuration_in_an_outage_survives_the_shipper(server_rig: ServerRig
     from trackside.journal.format import ConfigRecord
 
     server_rig.make_destination(Configured())
-    server_rig.lane = server_rig.new_lane()
+    server_rig.worker = server_rig.new_worker()
     server_rig.writer.append(ConfigRecord(0, 1, {"lr": "0.1"}, {"lr": 0.1}))
     server_rig.emit(5)
-    server_rig.lane.start()
+    server_rig.worker.start()
     until(lambda: len(server_rig.destination.points) == 5)
-    server_rig.lane.stop()
+    server_rig.worker.stop()
     server_rig.join()
     server_rig.make_destination(Server())
-    server_rig.lane = server_rig.new_lane()
-    server_rig.lane.start()
+    server_rig.worker = server_rig.new_worker()
+    server_rig.worker.start()
     server_rig.finish()
     assert [record.params for record in server_rig.destination.configs] == [{"lr": "0.1"}]
 
@@ -290,7 +290,7 @@ def test_a_heartbeat_that_fails_holds_up_no_metric(server_rig: ServerRig) -> Non
             raise RetryableError("500 for tags")
 
     server_rig.destination.refuse = refuse
-    server_rig.lane.start()
+    server_rig.worker.start()
     until(lambda: server_rig.destination.idled > 1)
     server_rig.emit(STEPS)
     until(lambda: len(server_rig.destination.points) == STEPS)

@@ -39,15 +39,15 @@ def test_a_locked_database(tmp_path: Path, journals: Path, seconds: float) -> No
     """MLflow itself waits 20 s; what it gives up on is tried again."""
     uri = new_database(tmp_path)
     with delivery(journals, uri) as rig:
-        rig.lane.start()
-        until(lambda: rig.lane.opened, 60)
+        rig.worker.start()
+        until(lambda: rig.worker.opened, 60)
         held = threading.Event()
         holder = threading.Thread(target=hold_lock, args=(tmp_path / "mlflow.db", seconds, held))
         holder.start()
         assert held.wait(30)
         rig.emit(200)
         if seconds > 20:
-            until(lambda: "locked" in (rig.lane.failing or ""), 60)
+            until(lambda: "locked" in (rig.worker.failing or ""), 60)
         holder.join()
         rig.finish()
     client = MlflowClient(uri)

@@ -1,4 +1,4 @@
-"""A lane delivers everything once, in order, whatever its destination does."""
+"""A worker delivers everything once, in order, whatever its destination does."""
 
 from __future__ import annotations
 
@@ -42,34 +42,34 @@ def test_the_cursor_never_passes_what_was_not_delivered(rig: Rig) -> None:
 
     rig.destination.refuse = refuse
     rig.emit(300)
-    rig.lane.start()
+    rig.worker.start()
     until(lambda: len(rig.destination.batches) > 20)
     assert load_cursor(rig.journal.cursor("fake")).position.seq == 100
     assert load_cursor(rig.journal.cursor("fake")).shipped == 100
-    assert rig.lane.failing == "down"
+    assert rig.worker.failing == "down"
     down = False
     rig.finish()
     assert load_cursor(rig.journal.cursor("fake")).position.seq == 300
-    assert rig.lane.failing is None
+    assert rig.worker.failing is None
 
 
 def test_a_stop_in_the_middle_leaves_the_rest_to_the_next(rig: Rig) -> None:
-    """A lane that is stopped while it retries ends at once; another one delivers what is left, once."""
+    """A worker that is stopped while it retries ends at once; another one delivers what is left, once."""
     rig.destination.refuse = lambda call, points: raise_if(call == "metrics")
     rig.emit(50)
-    rig.lane = rig.new_lane(Policy(base=1000.0, cap=1000.0))
-    rig.lane.start()
-    until(lambda: rig.lane.failing is not None)
-    rig.lane.stop()
+    rig.worker = rig.new_worker(Policy(base=1000.0, cap=1000.0))
+    rig.worker.start()
+    until(lambda: rig.worker.failing is not None)
+    rig.worker.stop()
     rig.join(5)
-    assert not rig.lane.finished
-    assert rig.lane.refused is None
+    assert not rig.worker.finished
+    assert rig.worker.refused is None
     rig.destination.refuse = lambda call, points: None
-    rig.lane = rig.new_lane()
-    rig.lane.start()
+    rig.worker = rig.new_worker()
+    rig.worker.start()
     rig.finish()
     assert len(rig.destination.points) == 50
-    assert rig.lane.counts()["shipped"] == 50
+    assert rig.worker.counts()["shipped"] == 50
 
 
 def test_saving_durably_at_any_moment_keeps_counts_and_position_together(rig: Rig) -> None:
@@ -90,32 +90,32 @@ def test_saving_durably_at_any_moment_keeps_counts_and_position_together(rig: Ri
 
     rig.destination.refuse = refuse
     rig.emit(80)
-    rig.lane.start()
+    rig.worker.start()
     assert gate.reached.wait(20)
-    rig.lane.save_durably()
+    rig.worker.save_durably()
     kept = load_cursor(rig.journal.cursor("fake"))
     assert (kept.position.seq, kept.shipped) == (0, 0)
     gate.opened.set()
     rig.finish()
-    assert rig.lane.counts()["shipped"] == 80
+    assert rig.worker.counts()["shipped"] == 80
 
 
 def test_opening_is_retried_for_ever_unless_refused(rig: Rig) -> None:
-    """A server that is down at the start is waited for; a lasting refusal ends the lane with its words."""
+    """A server that is down at the start is waited for; a lasting refusal ends the worker with its words."""
     attempts = iter(range(100))
     rig.destination.refuse = lambda call, points: raise_if(call == "open" and next(attempts) < 30)
-    rig.lane.start()
-    until(lambda: rig.lane.opened)
+    rig.worker.start()
+    until(lambda: rig.worker.opened)
     assert rig.destination.opened == 31
     rig.finish()
 
 
-def test_a_refused_opening_ends_the_lane(rig: Rig) -> None:
+def test_a_refused_opening_ends_the_worker(rig: Rig) -> None:
     """Nothing is tried a second time."""
     rig.destination.refuse = refuse_all("experiment is deleted", RejectedError)
-    rig.lane.start()
+    rig.worker.start()
     rig.join()
-    assert rig.lane.refused == "experiment is deleted"
+    assert rig.worker.refused == "experiment is deleted"
     assert rig.destination.opened == 1
     assert rig.destination.closed == 1
 
@@ -123,7 +123,7 @@ def test_a_refused_opening_ends_the_lane(rig: Rig) -> None:
 def test_a_refused_heartbeat_holds_up_no_metric(rig: Rig) -> None:
     """Only the points matter."""
     rig.destination.refuse = refuse_all("no tags today", RejectedError, "idle")
-    rig.lane.start()
+    rig.worker.start()
     until(lambda: rig.destination.idled > 1)
     rig.emit(5)
     rig.finish()
@@ -134,7 +134,7 @@ def test_idle_is_called_under_a_backlog_too(rig: Rig) -> None:
     """A run that emits faster than the server takes still shows its heartbeat."""
     rig.destination.batch_points = 1
     rig.emit(50)
-    rig.lane.start()
+    rig.worker.start()
     rig.finish()
     assert rig.destination.idled >= 49
 
@@ -144,25 +144,25 @@ def test_idle_is_called_under_a_backlog_too(rig: Rig) -> None:
 def test_an_error_nobody_foresaw_is_told_and_tried_again(
     rig: Rig, call: str, kind: type[BaseException]
 ) -> None:
-    """Whichever call it comes from: the lane fails with its name until the call works, and delivers all."""
+    """Whichever call it comes from: the worker fails with its name until the call works, and delivers all."""
     rig.destination.refuse = refuse_all("oops", kind, call)  # type: ignore[arg-type]
     rig.emit(3)
-    rig.lane.start()
+    rig.worker.start()
     if call == "settle":
         rig.evidence = Evidence(finished="FINISHED")
-    until(lambda: rig.lane.failing == f"an unexpected error: {kind.__name__}: oops")
-    assert rig.lane.is_alive()
+    until(lambda: rig.worker.failing == f"an unexpected error: {kind.__name__}: oops")
+    assert rig.worker.is_alive()
     rig.destination.refuse = lambda call, points: None
     rig.finish()
-    assert rig.lane.failing is None
-    assert rig.lane.counts()["shipped"] == len(rig.destination.points) == 3
+    assert rig.worker.failing is None
+    assert rig.worker.counts()["shipped"] == len(rig.destination.points) == 3
 
 
 def test_an_error_of_our_own_goes_back_to_the_last_acknowledgement(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was read and not acknowledged is read again: no descriptor at a new segment, a bug of ours."""
-    read, errors = rig.lane.reader.read, iter([OSError(24, "Too many open files"), KeyError("bug")])
+    read, errors = rig.worker.reader.read, iter([OSError(24, "Too many open files"), KeyError("bug")])
 
     def read_and_fail(limit: int) -> Any:
         entries = read(limit)
@@ -170,12 +170,12 @@ def test_an_error_of_our_own_goes_back_to_the_last_acknowledgement(
             raise error
         return entries
 
-    monkeypatch.setattr(rig.lane.reader, "read", read_and_fail)
+    monkeypatch.setattr(rig.worker.reader, "read", read_and_fail)
     rig.emit(250)
-    rig.lane.start()
+    rig.worker.start()
     rig.finish()
     assert len(rig.destination.points) == 250
-    assert rig.lane.counts()["shipped"] == 250
+    assert rig.worker.counts()["shipped"] == 250
     assert next(errors, None) is None
 
 
@@ -185,16 +185,16 @@ def test_a_call_past_its_deadline_fails(rig: Rig, monkeypatch: pytest.MonkeyPatc
     gate = Gate()
     rig.destination.refuse = lambda call, points: gate() if call == "metrics" else None
     rig.emit(1)
-    rig.lane.start()
+    rig.worker.start()
     assert gate.reached.wait(20)
-    until(lambda: rig.lane.failing is not None)
-    assert rig.lane.failing == "no answer for more than 0 s (in write_metrics)"
-    assert rig.lane.state().error == rig.lane.failing
-    assert rig.lane.silent_for > 0.05
+    until(lambda: rig.worker.failing is not None)
+    assert rig.worker.failing == "no answer for more than 0 s (in write_metrics)"
+    assert rig.worker.state().error == rig.worker.failing
+    assert rig.worker.silent_for > 0.05
     gate.opened.set()
     rig.finish()
-    assert rig.lane.failing is None
-    assert rig.lane.silent_for == 0.0
+    assert rig.worker.failing is None
+    assert rig.worker.silent_for == 0.0
 
 
 class Forgetful(FakeDestination):
@@ -223,15 +223,15 @@ def test_what_is_not_proven_is_delivered_again(tmp_path: Path) -> None:
     with small_segments():
         rig = Rig(tmp_path, destination)
         rig.emit(200)
-    rig.lane.start()
-    until(lambda: rig.lane.failing == "nothing is there")
-    assert rig.lane.released == 1
+    rig.worker.start()
+    until(lambda: rig.worker.failing == "nothing is there")
+    assert rig.worker.released == 1
     assert len(destination.points) == 0
     destination.lossy = False
     rig.finish()
     assert len(destination.points) == 200
-    assert rig.lane.counts()["shipped"] == 200
-    assert rig.lane.released > 1
+    assert rig.worker.counts()["shipped"] == 200
+    assert rig.worker.released > 1
     rig.writer.close()
 
 
@@ -242,16 +242,16 @@ def test_an_acknowledgement_is_a_claim_until_it_is_proven(tmp_path: Path) -> Non
     rig = Rig(tmp_path, destination)
     rig.emit(30)
     last = rig.writer.last_seq
-    rig.lane.start()
+    rig.worker.start()
     path = rig.journal.cursor("fake")
     until(lambda: load_cursor(path).acknowledges(last))
     assert not load_cursor(path).has(last)
-    rig.lane.prove_now()
+    rig.worker.prove_now()
     until(lambda: load_cursor(path).has(last))
     destination.lossy = True
     rig.emit(10)
     until(lambda: load_cursor(path).acknowledges(last + 10))
-    rig.lane.prove_now()
+    rig.worker.prove_now()
     until(lambda: destination.refuted > 0)
     assert not load_cursor(path).has(last + 10)
     assert load_cursor(path).has(last)
@@ -266,11 +266,11 @@ def test_a_cursor_beyond_the_end_delivers_from_the_beginning(rig: Rig, found: Po
     told: list[str] = []
     rig.emit(30)
     save_cursor(rig.journal.cursor("fake"), Cursor(found, shipped=50))
-    rig.lane = rig.new_lane(notice=told.append)
-    rig.lane.start()
+    rig.worker = rig.new_worker(notice=told.append)
+    rig.worker.start()
     rig.finish()
     assert len(rig.destination.points) == 30
-    assert rig.lane.counts()["shipped"] == 30
+    assert rig.worker.counts()["shipped"] == 30
     (text,) = told
     assert text.endswith("and the journal has 30: everything in it is delivered again")
 
@@ -278,16 +278,16 @@ def test_a_cursor_beyond_the_end_delivers_from_the_beginning(rig: Rig, found: Po
 def test_a_cursor_at_the_end_delivers_nothing_again(rig: Rig) -> None:
     """A shipper that was killed before the end was told tells the end, and no more."""
     rig.emit(30)
-    rig.lane.start()
-    until(lambda: rig.lane.cursor.shipped == 30)
-    rig.lane.stop()
+    rig.worker.start()
+    until(lambda: rig.worker.cursor.shipped == 30)
+    rig.worker.stop()
     rig.join()
     rig.destination.points.clear()
-    rig.lane = rig.new_lane()
-    rig.lane.start()
+    rig.worker = rig.new_worker()
+    rig.worker.start()
     rig.finish()
     assert rig.destination.points == set()
-    assert rig.lane.counts()["shipped"] == 30
+    assert rig.worker.counts()["shipped"] == 30
 
 
 class Talkative(FakeDestination):
@@ -318,18 +318,18 @@ def test_a_nudge_cuts_a_backoff_short_but_no_wish_of_the_server(rig: Rig) -> Non
     """``flush()`` makes the shipper try now, unless the server asked to be left alone."""
     rig.destination.refuse = lambda call, points: raise_if(call == "metrics")
     rig.emit(1)
-    rig.lane = rig.new_lane(Policy(base=1000.0, cap=1000.0))
-    rig.lane.start()
-    until(lambda: rig.lane.failing is not None)
+    rig.worker = rig.new_worker(Policy(base=1000.0, cap=1000.0))
+    rig.worker.start()
+    until(lambda: rig.worker.failing is not None)
     tries = len(rig.destination.batches)
-    rig.lane.wake.set()
+    rig.worker.wake.set()
     until(lambda: len(rig.destination.batches) > tries)
     rig.destination.refuse = _wish
-    rig.lane.wake.set()
-    until(lambda: rig.lane.failing == "429")
+    rig.worker.wake.set()
+    until(lambda: rig.worker.failing == "429")
     tries = len(rig.destination.batches)
     for _ in range(10):
-        rig.lane.wake.set()
+        rig.worker.wake.set()
         time.sleep(0.01)
     assert len(rig.destination.batches) == tries
 
@@ -350,7 +350,7 @@ def test_a_server_that_names_its_time_is_asked_then(rig: Rig) -> None:
 
     rig.destination.refuse = refuse
     rig.emit(1)
-    rig.lane.start()
+    rig.worker.start()
     until(lambda: len(times) == 3)
     rig.finish()
     assert all(b - a >= 0.3 for a, b in pairwise(times))
@@ -368,7 +368,7 @@ def test_bad_credentials_are_tried_at_their_own_slow_pace(rig: Rig) -> None:
 
     rig.destination.refuse = refuse
     rig.emit(1)
-    rig.lane.start()
+    rig.worker.start()
     until(lambda: len(times) == 3)
     rig.finish()
     assert all(b - a >= 0.05 for a, b in pairwise(times))

@@ -21,14 +21,21 @@ def test_everything_arrives_and_the_end_is_settled(rig: Rig) -> None:
     rig.writer.append(ConfigRecord(0, 1, {"lr": "1"}, {"lr": 1}))
     rig.emit(250)
     rig.writer.append(LifecycleRecord(0, 1, "finished", status="FINISHED"))
-    rig.lane.start()
+    rig.worker.start()
     rig.finish()
     assert len(rig.destination.points) == 250
     assert [record.params for record in rig.destination.configs] == [{"lr": "1"}]
     assert [record.kind for record in rig.lifecycle] == ["finished"]
     ((verdict, counts, seen),) = rig.destination.settled
     assert (verdict.status, verdict.final, seen) == ("FINISHED", True, 250)
-    assert counts == {"emitted": 250, "shipped": 250, "shaped": 0, "dropped": 0, "rejected": 0, "damaged": 0}
+    assert counts == {
+        "emitted": 250,
+        "shipped": 250,
+        "merged": 0,
+        "dropped": 0,
+        "rejected": 0,
+        "damaged": 0,
+    }
     assert rig.destination.closed == 1
 
 
@@ -42,7 +49,7 @@ def test_a_provisional_verdict_is_shown_at_once_the_final_one_behind_the_last_po
         if any(step == 7 for _, step, _ in points):
             gate()
 
-    rig.lane.start()
+    rig.worker.start()
     rig.evidence = Evidence(signals={int(signal.SIGTERM): 1})
     until(lambda: bool(rig.destination.settled))
     assert [(v.status, v.final) for v, _, _ in rig.destination.settled] == [("KILLED", False)]
@@ -62,7 +69,7 @@ def test_a_provisional_verdict_is_shown_at_once_the_final_one_behind_the_last_po
 
 def test_a_worse_verdict_is_settled_again(rig: Rig) -> None:
     """A crash seen in a thread first, the death that follows after it."""
-    rig.lane.start()
+    rig.worker.start()
     rig.evidence = Evidence(exited=True, exit_code=0)
     until(lambda: len(rig.destination.settled) == 1)
     rig.die(exited=True, exit_code=3)
@@ -73,7 +80,7 @@ def test_a_worse_verdict_is_settled_again(rig: Rig) -> None:
 def test_an_unchanged_verdict_is_settled_once(rig: Rig) -> None:
     """No request a poll while a terminated process takes its time to leave."""
     rig.evidence = Evidence(signals={int(signal.SIGTERM): 1})
-    rig.lane.start()
+    rig.worker.start()
     until(lambda: rig.destination.idled > 3)
     assert len(rig.destination.settled) == 1
     rig.die(signals={int(signal.SIGTERM): 1})
@@ -85,6 +92,6 @@ def test_settling_is_retried(rig: Rig) -> None:
     tries = iter(range(100))
     rig.destination.refuse = lambda call, points: raise_if(call == "settle" and next(tries) < 20)
     rig.emit(5)
-    rig.lane.start()
+    rig.worker.start()
     rig.finish()
     assert [v.status for v, _, _ in rig.destination.settled] == ["FINISHED"]

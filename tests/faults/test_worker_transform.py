@@ -1,4 +1,4 @@
-"""A lane whose destination wants its metrics shaped, or knows how far it got."""
+"""A worker whose destination wants its metrics transformed, or knows how far it got."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.journal.tools import small_segments
 from trackside.errors import RejectedError
 from trackside.journal.cursor import load_cursor
 from trackside.shipper.retry import Policy
-from trackside.transform import Shaping
+from trackside.transform import Transform
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,55 +22,55 @@ def steps(rig: Rig) -> list[int]:
 
 def test_windows_are_delivered_once_they_close_and_the_last_one_at_the_end(rig: Rig) -> None:
     """Every tenth step; what the others had is counted, and all of it adds up."""
-    rig.lane = rig.new_lane(shape=Shaping(every_n_steps=10))
+    rig.worker = rig.new_worker(transform=Transform(every_n_steps=10))
     rig.emit(25)
-    rig.lane.start()
+    rig.worker.start()
     until(lambda: load_cursor(rig.journal.cursor("fake")).position.seq == 25)
     assert steps(rig) == [9, 19], "the window from 20 on is open"
     rig.finish()
     assert steps(rig) == [9, 19, 24]
-    counts = rig.lane.counts()
-    assert (counts["shipped"], counts["shaped"], counts["emitted"]) == (3, 22, 25)
+    counts = rig.worker.counts()
+    assert (counts["shipped"], counts["merged"], counts["emitted"]) == (3, 22, 25)
 
 
 def test_an_open_window_survives_a_restart(rig: Rig) -> None:
     """The mean over a window is that of all its points, whichever shipper read them."""
-    shape = Shaping(every_n_steps=10, reduce="mean")
-    rig.lane = rig.new_lane(shape=shape)
+    transform = Transform(every_n_steps=10, reduce="mean")
+    rig.worker = rig.new_worker(transform=transform)
     rig.emit(7)
-    rig.lane.start()
+    rig.worker.start()
     until(lambda: load_cursor(rig.journal.cursor("fake")).position.seq == 7)
-    rig.lane.stop()
+    rig.worker.stop()
     rig.join()
-    rig.lane = rig.new_lane(shape=shape)
+    rig.worker = rig.new_worker(transform=transform)
     rig.emit(3, start=7)
-    rig.lane.start()
+    rig.worker.start()
     rig.finish()
     assert rig.destination.points == {("loss", 9, sum(step / 2 for step in range(10)) / 10)}
-    assert rig.lane.counts()["emitted"] == 10
+    assert rig.worker.counts()["emitted"] == 10
 
 
 def test_a_shaped_batch_is_sent_again_as_it_was(rig: Rig) -> None:
-    """A destination that is down for a moment gets the same points; none is shaped twice."""
+    """A destination that is down for a moment gets the same points; none is transformed twice."""
     attempts = iter(range(1000))
     rig.destination.refuse = lambda call, points: raise_if(call == "metrics" and next(attempts) < 5)
-    rig.lane = rig.new_lane(shape=Shaping(every_n_steps=2))
+    rig.worker = rig.new_worker(transform=Transform(every_n_steps=2))
     rig.emit(20)
-    rig.lane.start()
+    rig.worker.start()
     rig.finish()
     assert steps(rig) == list(range(1, 20, 2))
-    assert rig.lane.counts()["shaped"] == 10
+    assert rig.worker.counts()["merged"] == 10
 
 
 def test_what_is_excluded_is_counted(rig: Rig) -> None:
     """Names are those delivered; nothing is left out silently."""
-    rig.lane = rig.new_lane(shape=Shaping(include=("lo*",), prefix="run"))
+    rig.worker = rig.new_worker(transform=Transform(include=("lo*",), prefix="run"))
     rig.emit(5, lr=0.1)
-    rig.lane.start()
+    rig.worker.start()
     rig.finish()
     assert {name for name, _, _ in rig.destination.points} == {"run/loss"}
-    counts = rig.lane.counts()
-    assert (counts["shipped"], counts["shaped"], counts["emitted"]) == (5, 5, 10)
+    counts = rig.worker.counts()
+    assert (counts["shipped"], counts["merged"], counts["emitted"]) == (5, 5, 10)
 
 
 def test_a_shaped_point_that_is_refused_is_set_aside(rig: Rig) -> None:
@@ -81,12 +81,12 @@ def test_a_shaped_point_that_is_refused_is_set_aside(rig: Rig) -> None:
             raise RejectedError("not that one")
 
     rig.destination.refuse = refuse
-    rig.lane = rig.new_lane(shape=Shaping(prefix="run"))
+    rig.worker = rig.new_worker(transform=Transform(prefix="run"))
     rig.emit(5)
-    rig.lane.start()
+    rig.worker.start()
     rig.finish()
     assert "run/loss" in rig.journal.rejected.read_text()
-    assert (rig.lane.counts()["shipped"], rig.lane.counts()["rejected"]) == (4, 1)
+    assert (rig.worker.counts()["shipped"], rig.worker.counts()["rejected"]) == (4, 1)
 
 
 class Ledger(FakeDestination):
@@ -113,18 +113,18 @@ def test_a_destination_takes_back_what_was_not_acknowledged(rig: Rig) -> None:
     """A shipper dies behind a delivery whose cursor was not saved: the next one delivers it, once in all."""
     ledger = Ledger()
     rig.make_destination(ledger)
-    rig.lane = rig.new_lane(Policy(base=1000.0, cap=1000.0))
+    rig.worker = rig.new_worker(Policy(base=1000.0, cap=1000.0))
     ledger.refuse = lambda call, points: raise_if(any(step >= 20 for _, step, _ in points))
     rig.emit(40)
-    rig.lane.start()
-    until(lambda: rig.lane.failing is not None)
-    rig.lane.stop()
+    rig.worker.start()
+    until(lambda: rig.worker.failing is not None)
+    rig.worker.stop()
     rig.join()
     assert ledger.lines == list(range(30)), "the last ten are written, and not acknowledged"
     assert ledger.restored == [], "there was nothing to go on from at the first start"
     ledger.refuse = lambda call, points: None
-    rig.lane = rig.new_lane()
-    rig.lane.start()
+    rig.worker = rig.new_worker()
+    rig.worker.start()
     rig.finish()
     assert ledger.restored == [{"lines": 20}]
     assert ledger.lines == list(range(40))
@@ -151,10 +151,10 @@ def test_segments_are_let_go_when_the_destination_has_them_for_good(tmp_path: Pa
     with small_segments():
         rig = Rig(tmp_path, disk)
         rig.emit(200)
-        rig.lane = rig.new_lane()
-        assert rig.lane.released == 1
-        rig.lane.start()
-        until(lambda: rig.lane.released == rig.lane.cursor.position.segment > 1)
+        rig.worker = rig.new_worker()
+        assert rig.worker.released == 1
+        rig.worker.start()
+        until(lambda: rig.worker.released == rig.worker.cursor.position.segment > 1)
         rig.finish()
     assert disk.synced
     assert disk.failures == 0

@@ -32,7 +32,7 @@ RUNS: list[Any] = []
 
 def begin(bus: Bus) -> Any:
     """Start a run that delivers to a file, and to MLflow on rank 0."""
-    destinations = [{"type": "jsonl", "path": "metrics.jsonl", "shape": {"ranks": [0, 1]}}]
+    destinations = [{"type": "jsonl", "path": "metrics.jsonl", "transform": {"ranks": [0, 1]}}]
     run = trackside.start("many", bus=bus, destinations=destinations)
     RUNS.append(run)
     bus.emit(trackside.MetricsSample(1, metrics={"loss": 0.5}))

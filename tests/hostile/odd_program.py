@@ -16,7 +16,7 @@ import logging, os, signal, sys, threading, time
 logging.basicConfig(level=logging.WARNING, format="LOG %(message)s", stream=sys.stderr)
 exec(os.environ["BEFORE"])
 import trackside
-output = {"type": "jsonl", "path": os.environ["OUTPUT"], "shape": {"ranks": [1]}}
+output = {"type": "jsonl", "path": os.environ["OUTPUT"], "transform": {"ranks": [1]}}
 try:
     run = trackside.start("x", destinations=[output])
 except trackside.TracksideError as error:

@@ -25,12 +25,12 @@ from tests.faults.fake import FakeDestination
 from tests.hostile.odd_bytes import odd_bytes, odd_json, odd_records
 from tests.journal.tools import read_all
 from tests.shipper.test_inventory import DEAD
-from trackside.destinations.mlflow.run_id_file import SIDECAR_NAME, read_sidecar
+from trackside.destinations.mlflow.run_id_file import RUN_ID_FILE, read_run_id_file
 from trackside.journal.cursor import Cursor, load_cursor
 from trackside.journal.directory import JournalDirectory, read_json
 from trackside.journal.family import ParentUnknownError, parent_run_id, parents_first
 from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord
-from trackside.journal.meta import DestinationSpec, LaneState, Meta, RunInfo, State, Target
+from trackside.journal.meta import DestinationSpec, Meta, RunInfo, State, Target, WorkerState
 from trackside.journal.progress import Progress
 from trackside.journal.reader import Position
 from trackside.journal.scoreboard import SignalSeen, read_signals
@@ -91,14 +91,16 @@ class Place:
 
     def _write_files(self) -> None:
         spec = DestinationSpec("extra", "jsonl", {"path": "x.jsonl"})
-        target = Target("sqlite:///x.db", "digits", run_name="first", sidecar="/c", parent_journal="/p")
+        target = Target(
+            "sqlite:///x.db", "digits", run_name="first", checkpoint_dir="/c", parent_journal="/p"
+        )
         meta = Meta("id", DEAD, target, 0, "/", 1, terminate_signals=(15,), job=JOB, destinations=(spec,))
         meta = msgspec.structs.replace(meta, after=(str(self.journal.path),))
         lifecycle = [LifecycleRecord(7, 5, "crashed", "FAILED", "boom")]
         info = RunInfo("abc", "1", "/artifacts", None)
         state = State(1, "retrying", info, error="no", lifecycle=lifecycle, signals=[SignalSeen(15, 1, 2, 1)])
-        state.lanes, state.earlier = {"mlflow": LaneState("FAILED")}, {"shipped": 3}
-        cursor = Cursor(Position(1, 0, 0), shipped=2, destination={"a": 1}, shaping={"b": []})
+        state.workers, state.earlier = {"mlflow": WorkerState("FAILED")}, {"shipped": 3}
+        cursor = Cursor(Position(1, 0, 0), shipped=2, destination={"a": 1}, transform={"b": []})
         waiting = [ConfigRecord(1, 1, {"lr": "0.1"}, {"lr": 0.1})]
         rejected = {"destination": "fake", "seq": 3, "metrics": {"a": 1.0}}
         note = CrashNote(1, 5, "ValueError", "boom", None)
@@ -117,7 +119,7 @@ class Place:
         (self.journal.path / "config-fake.msgpack").write_bytes(msgspec.msgpack.encode(waiting))
         (notes / "rank-2.exit").write_bytes(b"\1\0\0\0")
         self.journal.exit_code.write_bytes(b"\1\0\0\0")
-        (self.journal.path / SIDECAR_NAME).write_bytes(b"abc123\n")
+        (self.journal.path / RUN_ID_FILE).write_bytes(b"abc123\n")
 
     def put(self, name: str, data: bytes) -> None:
         """Have ``data`` as the contents of a file."""
@@ -152,7 +154,7 @@ def look(place: Place) -> None:
     living_runs(root)
     parents_first([journal])
     read_notes(root, JOB, since_ms=0)
-    read_sidecar(journal.path)
+    read_run_id_file(journal.path)
     read_signals(journal.scoreboard)
     load_cursor(journal.cursor("fake"))
     for dead in (True, False):

@@ -47,7 +47,7 @@ def test_asynchronous_logging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with delivery(tmp_path / "journals", uri) as rig:
         rig.configure({"lr": "0.1"})
         rig.emit(50)
-        rig.lane.start()
+        rig.worker.start()
         rig.finish()
     run = MlflowClient(uri).get_run(rig.run_id)
     assert len(failures) == 3

@@ -18,7 +18,8 @@ import trackside
 
 threading.excepthook = lambda arguments: None
 signal.signal(signal.SIGALRM, lambda *_: None)
-run = trackside.start("noisy", destinations=[{"type": "jsonl", "path": "m.jsonl", "shape": {"ranks": [1]}}])
+lines = {"type": "jsonl", "path": "m.jsonl", "transform": {"ranks": [1]}}
+run = trackside.start("noisy", destinations=[lines])
 signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
 
 def crash():

@@ -35,7 +35,7 @@ def make(root: Path, name: str, **changes: Any) -> JournalDirectory:
     journal.path.mkdir(mode=0o700)
     label = "".join(c for c in name if c.isascii() and c.isalnum())
     file = DestinationSpec("jsonl", "jsonl", {"path": str(root.parent / f"{label}.jsonl")})
-    target = Target("sqlite:///nowhere.db", sidecar="/checkpoints")
+    target = Target("sqlite:///nowhere.db", checkpoint_dir="/checkpoints")
     now = int(time.time() * 1000)
     folder = folder_number(journal.path)
     meta = Meta("id", DEAD, target, 1, str(root), now, mlflow=False, destinations=(file,), folder=folder)
@@ -136,7 +136,7 @@ def test_start_looks_past_odd_journals(root: Path) -> None:
 def test_what_is_asked_about_a_journal_of_others_acts_on_no_terminal(tmp_path: Path, private: None) -> None:
     """Whoever made the journal can't forge or hide a line of what ``sync`` says it would do."""
     spec = DestinationSpec("jsonl", "jsonl", {"path": EVIL})
-    target = Target("http://x/" + EVIL, EVIL, sidecar="/c/" + EVIL)
+    target = Target("http://x/" + EVIL, EVIL, checkpoint_dir="/c/" + EVIL)
     journal = make(tmp_path, "one", folder=1, target=target, destinations=(spec,), mlflow=True)
     (journal.path / "artifacts").mkdir()
     (journal.path / "artifacts" / EVIL.replace("/", "")).touch()

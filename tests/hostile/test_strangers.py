@@ -50,8 +50,8 @@ print(run.status, run.counts.shipped)
 OFFLINE = """
 import trackside
 
-mine = {"type": "own_destination:Own", "path": "own.txt", "shape": {"ranks": [1]}}
-lines = {"type": "jsonl", "path": "metrics.jsonl", "shape": {"ranks": [1]}}
+mine = {"type": "own_destination:Own", "path": "own.txt", "transform": {"ranks": [1]}}
+lines = {"type": "jsonl", "path": "metrics.jsonl", "transform": {"ranks": [1]}}
 with trackside.start("digits", destinations=[mine, lines]) as run:
     trackside.log({"loss": 1.0}, step=0)
 print(run.journal.path)
@@ -126,7 +126,7 @@ def test_a_training_beside_planted_journals(tmp_path: Path, server: Recorder) ->
         ("planted-2", uri, truncate),
         ("planted-3", server.address, truncate),
     ):
-        target = {"tracking_uri": address, "sidecar": str(checkpoints)}
+        target = {"tracking_uri": address, "checkpoint_dir": str(checkpoints)}
         claims: dict[str, Any] = {"target": target, "destinations": [destination]}
         planted.append(plant(root, name, working_directory=str(tmp_path), **claims))
     before = files_in(root)
@@ -222,7 +222,7 @@ def test_whose_a_journal_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_what_is_said_of_an_untrusted_journal(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """``status`` shows it with what to do, ``sync`` leaves it alone, and the next attempt does not wait."""
-    own = make(tmp_path, points=2, sidecar="/checkpoints")
+    own = make(tmp_path, points=2, checkpoint_dir="/checkpoints")
     copy = JournalDirectory(tmp_path / "copy")
     shutil.copytree(own.path, copy.path)
     found = report(copy)

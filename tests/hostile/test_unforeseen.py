@@ -121,8 +121,8 @@ import trackside
 run = trackside.start(
     "unforeseen",
     destinations=[
-        {"type": "mishaps:Mishaps", "shape": {"ranks": [1]}},
-        {"type": "jsonl", "path": "beside.jsonl", "shape": {"ranks": [1]}},
+        {"type": "mishaps:Mishaps", "transform": {"ranks": [1]}},
+        {"type": "jsonl", "path": "beside.jsonl", "transform": {"ranks": [1]}},
     ],
 )
 for step in range(400):
@@ -136,7 +136,7 @@ print(run.counts)
 HANGS = """
 import trackside
 
-run = trackside.start("hangs", destinations=[{"type": "mishaps:Stuck", "shape": {"ranks": [1]}}])
+run = trackside.start("hangs", destinations=[{"type": "mishaps:Stuck", "transform": {"ranks": [1]}}])
 trackside.log({"loss": 1.0}, step=1)
 print(run.flush(1))
 """

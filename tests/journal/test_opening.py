@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from tests.journal.tools import new_journal, read_all, sample, steps
-from trackside.destinations.mlflow.run_id_file import SIDECAR_NAME, read_sidecar
+from trackside.destinations.mlflow.run_id_file import RUN_ID_FILE, read_run_id_file
 from trackside.journal.directory import JournalDirectory
 from trackside.journal.files import read_json
 from trackside.journal.meta import State
@@ -98,7 +98,7 @@ def test_an_odd_file_is_as_good_as_a_missing_one(tmp_path: Path, make: Callable[
     journal.path.mkdir()
     (journal.path / "artifacts").mkdir()
     odd = [journal.state, journal.scoreboard, journal.exit_code, journal.lock, journal.segment(1)]
-    for path in [*odd, journal.path / "artifacts" / "config.yaml", journal.path / SIDECAR_NAME]:
+    for path in [*odd, journal.path / "artifacts" / "config.yaml", journal.path / RUN_ID_FILE]:
         make(path)
         path.with_name("secret").unlink(missing_ok=True)
     assert read_json(journal.state, State) is None
@@ -106,7 +106,7 @@ def test_an_odd_file_is_as_good_as_a_missing_one(tmp_path: Path, make: Callable[
     assert read_signals(journal.scoreboard) == []
     assert read_exit_code(journal.exit_code) is None
     assert not is_locked(journal.lock)
-    assert read_sidecar(journal.path) is None
+    assert read_run_id_file(journal.path) is None
     if make is not sparse:
         assert Outbox(journal.path).pending() == []
     assert read_all(journal)[0] == []
@@ -136,8 +136,8 @@ def test_only_the_names_trackside_gives_are_segments(tmp_path: Path) -> None:
 def test_a_run_id_behind_a_link_is_read(tmp_path: Path) -> None:
     """The file beside the checkpoints is the user's own, and may be a link to another folder's."""
     (tmp_path / "first").write_text("abc123\n")
-    (tmp_path / SIDECAR_NAME).symlink_to("first")
-    assert read_sidecar(tmp_path) == "abc123"
+    (tmp_path / RUN_ID_FILE).symlink_to("first")
+    assert read_run_id_file(tmp_path) == "abc123"
 
 
 def test_a_state_of_any_size_below_the_limit_is_read(tmp_path: Path) -> None:

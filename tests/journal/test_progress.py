@@ -12,7 +12,7 @@ from tests.journal.tools import new_journal
 from trackside.journal import files
 from trackside.journal.files import read_json
 from trackside.journal.format import LifecycleRecord
-from trackside.journal.meta import LaneState, RunInfo, State
+from trackside.journal.meta import RunInfo, State, WorkerState
 from trackside.journal.progress import MAX_NOTICES, Progress
 
 if TYPE_CHECKING:
@@ -82,12 +82,12 @@ def test_whatever_a_server_said_is_kept(tmp_path: Path) -> None:
     journal = new_journal(tmp_path)
     progress = Progress(journal)
     info = RunInfo("abc", "7", "/artifacts/\ud83d", "http://mlflow/\udcff", name="cut \ud83d")
-    progress.update(run=info, lanes={"mlflow": LaneState(error="cut \ud83d")}, artifacts_error="\ud83d")
+    progress.update(run=info, workers={"mlflow": WorkerState(error="cut \ud83d")}, artifacts_error="\ud83d")
     kept = read_json(journal.state, State)
     assert kept is not None
     assert kept.run is not None
     assert (kept.run.run_id, kept.run.name) == ("abc", "cut \ud83d")
-    assert kept.lanes["mlflow"].error == "cut \ud83d"
+    assert kept.workers["mlflow"].error == "cut \ud83d"
     assert kept.artifacts_error == "\\ud83d"
 
 

@@ -12,7 +12,7 @@ import weakref
 
 import pytest
 
-from trackside.lifecycle.in_flight import Passing, passing_exception
+from trackside.lifecycle.in_flight import InFlightException, passing_exception
 
 
 class Held:
@@ -27,7 +27,7 @@ def failing(held: Held) -> None:
 def test_an_exception_and_what_came_of_it() -> None:
     """Itself, one raised from it, one raised while it was handled; others are others."""
     first, second, third = ValueError(), RuntimeError(), KeyError()
-    passing = Passing(first)
+    passing = InFlightException(first)
     assert passing.is_behind(first)
     assert not passing.is_behind(second)
     assert not passing.is_behind(None)
@@ -35,7 +35,7 @@ def test_an_exception_and_what_came_of_it() -> None:
     third.__context__ = second
     first.__context__ = third  # a ring ends
     assert passing.is_behind(third)
-    assert not Passing(OSError()).is_behind(third)
+    assert not InFlightException(OSError()).is_behind(third)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="there are no exception groups")
@@ -43,7 +43,7 @@ def test_an_exception_in_a_group() -> None:
     """As asyncio's task groups raise it."""
     first = ValueError()
     group = ExceptionGroup("x", [OSError(), ExceptionGroup("y", [first])])  # noqa: F821
-    assert Passing(first).is_behind(group)
+    assert InFlightException(first).is_behind(group)
 
 
 def test_it_is_told_when_the_exception_is_gone() -> None:
@@ -51,11 +51,11 @@ def test_it_is_told_when_the_exception_is_gone() -> None:
     told: list[str] = []
     held = Held()
     alive = weakref.ref(held)
-    watchers: list[Passing] = []
+    watchers: list[InFlightException] = []
     try:
         failing(held)
     except ValueError as error:
-        watchers.append(Passing(error, lambda: told.append("gone")))
+        watchers.append(InFlightException(error, lambda: told.append("gone")))
         del held
         assert told == []
     assert told == ["gone"]
@@ -64,7 +64,7 @@ def test_it_is_told_when_the_exception_is_gone() -> None:
     cycle = ValueError()
     cycle.__context__ = cycle.__cause__ = OSError()
     cycle.__cause__.__context__ = cycle
-    watchers.append(Passing(cycle, lambda: told.append("collected")))
+    watchers.append(InFlightException(cycle, lambda: told.append("collected")))
     del cycle
     gc.collect()
     assert told == ["gone", "collected"]
@@ -74,7 +74,10 @@ def test_two_may_look_at_one() -> None:
     """A run that starts while it is handled, and one that ends."""
     told: list[int] = []
     error = ValueError()
-    both = [Passing(error, lambda: told.append(1)), Passing(error, lambda: told.append(2))]
+    both = [
+        InFlightException(error, lambda: told.append(1)),
+        InFlightException(error, lambda: told.append(2)),
+    ]
     assert all(passing.is_behind(error) for passing in both)
     del error
     assert sorted(told) == [1, 2]
@@ -83,7 +86,7 @@ def test_two_may_look_at_one() -> None:
 def test_a_marked_exception_can_be_pickled() -> None:
     """For another process, which knows nothing of the mark."""
     error = ValueError("boom")
-    passing = Passing(error)
+    passing = InFlightException(error)
     copy = pickle.loads(pickle.dumps(error))
     assert copy.args == ("boom",)
     assert not passing.is_behind(copy)
@@ -127,13 +130,13 @@ def test_an_exception_of_another_thread_is_none_here() -> None:
 
 
 SCRIPT = """
-from trackside.lifecycle.in_flight import Passing
+from trackside.lifecycle.in_flight import InFlightException
 def train():
     try:
         raise ValueError
     except ValueError as error:
         global passing
-        passing = Passing(error, lambda: print("gone", flush=True))
+        passing = InFlightException(error, lambda: print("gone", flush=True))
         raise SystemExit(3)
 {call}
 """

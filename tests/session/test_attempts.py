@@ -59,7 +59,7 @@ def test_what_would_break_out_of_the_paragraph_does_not() -> None:
 
 def test_tags_have_content() -> None:
     """No zeros; what is lost has a tag of its own; all of it is known to be stale later."""
-    counts = {"emitted": 3, "shipped": 2, "shaped": 0, "dropped": 1, "rejected": 0, "damaged": 0}
+    counts = {"emitted": 3, "shipped": 2, "merged": 0, "dropped": 1, "rejected": 0, "damaged": 0}
     tags = summary_tags(counts, host="h", started_ms=0, ended_ms=60_000, status="FAILED", attempt=2)
     assert json.loads(tags["trackside.summary"]) == {
         **counts_in(tags),
@@ -87,9 +87,9 @@ def crash(rig: Delivery) -> None:
     """Two points, then a crash."""
     rig.configure({"lr": "0.1"})
     rig.emit(2)
-    rig.lane.start()
+    rig.worker.start()
     rig.evidence = Evidence(crash=Crash("ValueError", "boom", "the traceback"), finished="FAILED")
-    rig.lane.wake.set()
+    rig.worker.wake.set()
     rig.join(90)
 
 
@@ -106,7 +106,7 @@ def test_an_attempt_begins_with_a_clean_page(store: str, tmp_path: Path) -> None
         with delivery(tmp_path, store, run_id=first.run_id, required_run=True) as rig:
             rig.configure({"lr": "0.1"})
             rig.emit(3)
-            rig.lane.start()
+            rig.worker.start()
             rig.finish()
         run = client.get_run(first.run_id)
         ours = {key for key in run.data.tags if key.startswith("trackside.")}

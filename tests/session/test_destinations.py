@@ -9,7 +9,7 @@ import pytest
 
 from trackside.errors import ConfigurationError
 from trackside.session.destinations import plan_destinations
-from trackside.transform import Shaping
+from trackside.transform import Transform
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,24 +34,24 @@ def test_names_and_mappings(tmp_path: Path) -> None:
 def test_objects_that_hold_options() -> None:
     """OmegaConf, pydantic, namespaces: what a recipe is made of."""
     omegaconf = pytest.importorskip("omegaconf")
-    one = omegaconf.OmegaConf.create({"type": "jsonl", "shape": {"include": ["loss"]}})
+    one = omegaconf.OmegaConf.create({"type": "jsonl", "transform": {"include": ["loss"]}})
     plan = plan_destinations(omegaconf.OmegaConf.create([one, "jsonl"]), 0)
-    assert plan.specs[0].shape == Shaping(include=("loss",))
+    assert plan.specs[0].transform == Transform(include=("loss",))
     assert plan_destinations([SimpleNamespace(type="jsonl")], 0).specs[0].kind == "jsonl"
 
 
 def test_the_run_itself_can_be_shaped() -> None:
     """A second server is one with an address."""
-    plan = plan_destinations([{"type": "mlflow", "shape": {"every_n_steps": 10}}], 0)
-    assert plan.mlflow_shape == Shaping(every_n_steps=10)
+    plan = plan_destinations([{"type": "mlflow", "transform": {"every_n_steps": 10}}], 0)
+    assert plan.mlflow_transform == Transform(every_n_steps=10)
     assert plan.specs == ()
     second = plan_destinations([{"type": "mlflow", "tracking_uri": "http://other:5000"}], 0)
     assert [(spec.name, spec.kind) for spec in second.specs] == [("mlflow-2", "mlflow")]
 
 
 def test_ranks() -> None:
-    """Rank 0 unless the shape says otherwise."""
-    wanted = ["jsonl", {"type": "jsonl", "path": "r{rank}.jsonl", "shape": {"ranks": [0, 3]}}]
+    """Rank 0 unless the transform says otherwise."""
+    wanted = ["jsonl", {"type": "jsonl", "path": "r{rank}.jsonl", "transform": {"ranks": [0, 3]}}]
     assert len(plan_destinations(wanted, 0).specs) == 2
     assert [spec.name for spec in plan_destinations(wanted, 3).specs] == ["jsonl-2"]
     assert not plan_destinations(wanted, 3).mlflow
@@ -75,12 +75,12 @@ def test_secrets_are_kept_apart() -> None:
         ([{"path": "x"}], "needs a type"),
         (["jsnol"], "did you mean 'jsonl'"),
         ([{"type": "jsonl", "pth": "x"}], "did you mean 'path'"),
-        ([{"type": "jsonl", "shape": {"inclde": "x"}}], "did you mean 'include'"),
+        ([{"type": "jsonl", "transform": {"inclde": "x"}}], "did you mean 'include'"),
         ([{"type": "jsonl", "name": "a b"}], "letters, digits and dashes"),
         ([{"type": "jsonl", "name": "x"}, {"type": "jsonl", "name": "x"}], "two destinations are named 'x'"),
         ([{"type": "jsonl", "name": "mlflow"}], "two destinations are named 'mlflow'"),
         ([{"type": "mlflow", "experiment_name": "x"}], "belong to start"),
-        ([{"type": "mlflow", "shape": {"ranks": [1]}}], "takes no ranks"),
+        ([{"type": "mlflow", "transform": {"ranks": [1]}}], "takes no ranks"),
         ([{"type": "mlflow", "tracking_uri": " "}], "must be an address"),
         ([{"type": "no.such_module_here:Thing"}], "not installed"),
     ],

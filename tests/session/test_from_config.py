@@ -30,7 +30,7 @@ mlflow:
 trackside:
   destinations:
     - jsonl
-    - {type: jsonl, path: thin.jsonl, shape: {every_n_steps: 10, include: [train/*]}}
+    - {type: jsonl, path: thin.jsonl, transform: {every_n_steps: 10, include: [train/*]}}
   terminate_signals: [SIGTERM, SIGUSR1]
   system_metrics: 30
 checkpoint:
@@ -45,7 +45,7 @@ WANTED: dict[str, Any] = {
     "flatten_depth": 2,
     "destinations": [
         "jsonl",
-        {"type": "jsonl", "path": "thin.jsonl", "shape": {"every_n_steps": 10, "include": ["train/*"]}},
+        {"type": "jsonl", "path": "thin.jsonl", "transform": {"every_n_steps": 10, "include": ["train/*"]}},
     ],
     "terminate_signals": [int(signal.SIGTERM), int(signal.SIGUSR1)],
     "system_metrics": 30,

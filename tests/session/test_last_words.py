@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from trackside.journal.meta import LaneState, State
+from trackside.journal.meta import State, WorkerState
 from trackside.session.last_words import describe_delivery, describe_offline, describe_rest
 
 NAMES = {"mlflow": "MLflow", "second": "destination second"}
-DOWN = LaneState(error="connection refused")
-REFUSED = LaneState(refused="no such project")
+DOWN = WorkerState(error="connection refused")
+REFUSED = WorkerState(refused="no such project")
 
 
 @pytest.mark.parametrize(
-    ("lanes", "status", "lacking", "at_work", "text"),
+    ("workers", "status", "lacking", "at_work", "text"),
     [
         (
             {},
@@ -30,7 +30,7 @@ REFUSED = LaneState(refused="no such project")
             "MLflow has not taken everything yet (no shipper is at work)",
         ),
         (
-            {"mlflow": LaneState("FINISHED", finished=True), "second": DOWN},
+            {"mlflow": WorkerState("FINISHED", finished=True), "second": DOWN},
             "FINISHED",
             ["second"],
             "ours",
@@ -44,14 +44,14 @@ REFUSED = LaneState(refused="no such project")
             "MLflow and destination second have not taken everything yet (connection refused)",
         ),
         (
-            {"mlflow": LaneState("FINISHED", finished=True), "second": REFUSED},
+            {"mlflow": WorkerState("FINISHED", finished=True), "second": REFUSED},
             "FINISHED",
             ["second"],
             "ours",
             "destination second takes nothing any more (no such project)",
         ),
         (
-            {"mlflow": LaneState()},
+            {"mlflow": WorkerState()},
             "FINISHED",
             [],
             "ours",
@@ -60,10 +60,10 @@ REFUSED = LaneState(refused="no such project")
     ],
 )
 def test_what_is_missing(
-    lanes: dict[str, LaneState], status: str | None, lacking: list[str], at_work: str, text: str
+    workers: dict[str, WorkerState], status: str | None, lacking: list[str], at_work: str, text: str
 ) -> None:
     """The one that lacks something is named, with its own reason, and the seconds are those of the wait."""
-    state = State(pid=1, lanes=lanes, status=status)
+    state = State(pid=1, workers=workers, status=status)
     assert describe_rest(state, lacking, NAMES, waited=2.0, at_work=at_work) == text  # type: ignore[arg-type]
 
 

@@ -22,7 +22,7 @@ import trackside
 run = trackside.start(
     "ranks",
     checkpoint_dir="checkpoints",
-    destinations=[{"type": "jsonl", "path": "metrics-{rank}.jsonl", "shape": {"ranks": [0, 1]}}],
+    destinations=[{"type": "jsonl", "path": "metrics-{rank}.jsonl", "transform": {"ranks": [0, 1]}}],
 )
 for step in range(50):
     trackside.log({"loss": 1 / (step + 1)}, step=step)

@@ -45,7 +45,7 @@ def test_nothing_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     found = target()
     assert found.tracking_uri == f"sqlite:///{tmp_path}/mlflow.db"
-    assert (found.experiment_name, found.experiment_id, found.run_id, found.sidecar) == (
+    assert (found.experiment_name, found.experiment_id, found.run_id, found.checkpoint_dir) == (
         None,
         None,
         None,
@@ -97,7 +97,7 @@ def test_paths_and_numbers_become_text(tmp_path: Path) -> None:
     )
     assert found.tracking_uri == str(tmp_path / "mlruns")
     assert found.artifact_location == str(tmp_path / "artifacts")
-    assert found.sidecar == str(Path("checkpoints").absolute())
+    assert found.checkpoint_dir == str(Path("checkpoints").absolute())
     assert (found.experiment_name, found.run_name, found.resume) == ("7", "0.5", False)
 
 

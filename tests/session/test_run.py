@@ -28,12 +28,12 @@ from trackside.event_bus.bus import Bus
 from trackside.events import ConfigEvent, LifecycleEvent, MetricsSample
 from trackside.journal.cursor import Cursor
 from trackside.journal.directory import JournalDirectory, read_json
-from trackside.journal.meta import LaneState, Meta
+from trackside.journal.meta import Meta, WorkerState
 from trackside.journal.reader import JournalReader, Position
 from trackside.session import fluent, plan
 from trackside.session import shipper_handle as process_
 from trackside.session.delivery import Counts
-from trackside.session.noop import InertRun
+from trackside.session.noop import NoopRun
 from trackside.session.run import active_runs
 from trackside.session.shipper_handle import ShipperProcess
 from trackside.shipper.channel import DONE
@@ -297,7 +297,7 @@ def test_disabled_writes_nothing_at_all(bus: Bus, place: Path, mode: str, monkey
     with run, other:
         assert everything_hooked() == before
         bus.emit(MetricsSample(1, metrics={"loss": 0.5}))
-        assert isinstance(run, InertRun)
+        assert isinstance(run, NoopRun)
         assert (run.run_id, run.url, run.status, run.tracking_uri) == (None, "", "RUNNING", "")
         assert (run.dropped, run.counts, run.flush()) == (0, Counts(), True)
         assert run.activate() is run
@@ -441,8 +441,8 @@ def test_the_end_names_who_refuses(bus: Bus, stub: StubShipper, tmp_path: Path, 
     """MLflow has everything, and its status is true; the destination beside it takes nothing more."""
     beside = {"type": "jsonl", "path": str(tmp_path / "x.jsonl"), "name": "beside"}
     assert stub.state is not None
-    lanes = {"mlflow": LaneState("FINISHED", finished=True), "beside": LaneState(refused="no room")}
-    stub.state |= {"phase": "shipping", "lanes": lanes}
+    workers = {"mlflow": WorkerState("FINISHED", finished=True), "beside": WorkerState(refused="no room")}
+    stub.state |= {"phase": "shipping", "workers": workers}
     run = trackside.start("x", bus=bus, destinations=[beside])
     run.finish()
     assert "destination beside takes nothing any more (no room)" in caplog.text
@@ -583,7 +583,7 @@ def test_a_run_names_its_source_and_its_job(bus: Bus, stub: StubShipper, place: 
         "artifact_location": str(place / "artifacts"),
         "parent_run_id": "def",
         "parent_journal": None,
-        "sidecar": str(place / "checkpoints"),
+        "checkpoint_dir": str(place / "checkpoints"),
         "resume": False,
         "resume_finished": False,
     }

@@ -12,8 +12,8 @@ from tests.faults.proxy import free_port
 from trackside.errors import ConfigurationError, JournalError
 from trackside.event_bus.bus import Bus
 from trackside.session.sinks import plan_sinks
-from trackside.sinks import MemorySink, ShapedSink
-from trackside.transform import Shaping
+from trackside.sinks import MemorySink, TransformedSink
+from trackside.transform import Transform
 
 
 class Closing:
@@ -38,18 +38,18 @@ def taken(port: int) -> bool:
 def test_names_mappings_and_objects() -> None:
     """In the order given; a single name is one, too."""
     mine = Closing()
-    plan = plan_sinks(["memory", mine, {"type": "memory", "shape": {"every_n_steps": 2}}], 0)
+    plan = plan_sinks(["memory", mine, {"type": "memory", "transform": {"every_n_steps": 2}}], 0)
     first, second, third = plan.sinks
     assert isinstance(first, MemorySink)
     assert second is mine
-    assert isinstance(third, ShapedSink)
+    assert isinstance(third, TransformedSink)
     assert plan.made == (first, third)
     assert len(plan_sinks("memory", 0).sinks) == 1
 
 
 def test_other_ranks_have_only_what_names_them() -> None:
-    """An object counts as for rank 0, unless it is shaped for others; nothing is made for nobody."""
-    everywhere = ShapedSink(Closing(), Shaping(ranks=(0, 1)))
+    """An object counts as for rank 0, unless it is transformed for others; nothing is made for nobody."""
+    everywhere = TransformedSink(Closing(), Transform(ranks=(0, 1)))
     port = free_port()
     plan = plan_sinks([Closing(), everywhere, {"type": "prometheus", "port": port}, "memory"], 1)
     assert plan.sinks == (everywhere,)

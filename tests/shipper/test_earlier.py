@@ -11,7 +11,7 @@ from tests.shipper.test_inventory import DEAD, make, say
 from trackside.errors import RetryableError
 from trackside.journal.cursor import Cursor, save_cursor
 from trackside.journal.directory import JournalDirectory, read_json
-from trackside.journal.meta import LaneState, Meta, RunInfo, Target
+from trackside.journal.meta import Meta, RunInfo, Target, WorkerState
 from trackside.journal.outbox import Outbox
 from trackside.journal.reader import Position
 from trackside.shipper.earlier import ALONE, LONGEST, MAX_STARTS, PATIENCE, EarlierAttempts
@@ -82,9 +82,12 @@ def shipper(journal: JournalDirectory) -> JournalLock:
     [
         {"phase": "refused"},
         {"phase": "artifacts"},
-        {"phase": "retrying", "lanes": {"mlflow": LaneState("FAILED", finished=True), "other": LaneState()}},
-        {"phase": "stopped", "lanes": {"mlflow": LaneState("FAILED", finished=True)}},
-        {"phase": "starting", "lanes": {"mlflow": LaneState(refused="the run was deleted")}},
+        {
+            "phase": "retrying",
+            "workers": {"mlflow": WorkerState("FAILED", finished=True), "other": WorkerState()},
+        },
+        {"phase": "stopped", "workers": {"mlflow": WorkerState("FAILED", finished=True)}},
+        {"phase": "starting", "workers": {"mlflow": WorkerState(refused="the run was deleted")}},
     ],
 )
 @pytest.mark.usefixtures("shipper")
@@ -109,10 +112,10 @@ def test_another_ranks_journal_is_not_waited_for(journal: JournalDirectory) -> N
 def test_files_of_an_earlier_attempt_are_waited_for_unless_they_fail(journal: JournalDirectory) -> None:
     """Its traceback would else come on the page after the page was turned."""
     Outbox(journal.path).put("traceback.txt", "Traceback")
-    say(journal, run=RUN, lanes={"mlflow": LaneState("FAILED", finished=True)})
+    say(journal, run=RUN, workers={"mlflow": WorkerState("FAILED", finished=True)})
     after = Next(journal)
     assert after.waits()
-    say(journal, run=RUN, lanes={"mlflow": LaneState("FAILED", finished=True, error="no such bucket")})
+    say(journal, run=RUN, workers={"mlflow": WorkerState("FAILED", finished=True, error="no such bucket")})
     assert not after.waits()
 
 

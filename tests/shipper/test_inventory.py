@@ -15,12 +15,12 @@ from trackside.journal.directory import JournalDirectory, create_directory, read
 from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord
 from trackside.journal.meta import (
     DestinationSpec,
-    LaneState,
     Meta,
     Owner,
     RunInfo,
     State,
     Target,
+    WorkerState,
     this_process,
 )
 from trackside.journal.outbox import Outbox
@@ -125,8 +125,8 @@ def test_a_journal_half_way(tmp_path: Path) -> None:
     save_cursor(journal.cursor("mlflow"), Cursor(fast, shipped=4, rejected=0))
     save_cursor(journal.cursor("slow"), Cursor(slow, shipped=1, rejected=1))
     run = RunInfo("abc", "1", "/", None)
-    lanes = {"slow": LaneState(error="no room")}
-    say(journal, phase="retrying", error="down", status="KILLED", run=run, lanes=lanes)
+    workers = {"slow": WorkerState(error="no room")}
+    say(journal, phase="retrying", error="down", status="KILLED", run=run, workers=workers)
     found = report(journal)
     assert found is not None
     assert (found.condition, found.run_id, found.status, found.error) == ("running", "abc", "KILLED", "down")
@@ -210,13 +210,13 @@ def test_living_runs(tmp_path: Path) -> None:
 
 
 def test_leftovers_of_the_same_checkpoints(tmp_path: Path) -> None:
-    """Ended attempts with the same sidecar and address, oldest first; others and living ones are none."""
-    mine = [make(tmp_path, sidecar="/checkpoints") for _ in range(2)]
-    make(tmp_path, ALIVE, sidecar="/checkpoints")
-    make(tmp_path, sidecar="/others")
+    """Ended attempts with the same checkpoints and address, oldest first, without others and living ones."""
+    mine = [make(tmp_path, checkpoint_dir="/checkpoints") for _ in range(2)]
+    make(tmp_path, ALIVE, checkpoint_dir="/checkpoints")
+    make(tmp_path, checkpoint_dir="/others")
     make(tmp_path)
     uri = "sqlite:///mlflow.db"
-    make(tmp_path, sidecar="/checkpoints", tracking_uri="http://gone:5000")
+    make(tmp_path, checkpoint_dir="/checkpoints", tracking_uri="http://gone:5000")
     for address in (uri, f"trackside+{uri}"):
         assert leftovers_of(tmp_path, "/checkpoints", address) == sorted(journal.path for journal in mine)
     assert leftovers_of(tmp_path, None, uri) == []
@@ -227,7 +227,7 @@ def test_leftovers_of_the_same_checkpoints(tmp_path: Path) -> None:
 
 def later(journal: JournalDirectory, **target: Any) -> Meta:
     """A new attempt with the checkpoints of ``journal``'s."""
-    wanted = Target(tracking_uri="sqlite:///mlflow.db", sidecar="/checkpoints", **target)
+    wanted = Target(tracking_uri="sqlite:///mlflow.db", checkpoint_dir="/checkpoints", **target)
     return Meta("id", ALIVE, wanted, 0, "/", 0, after=(str(journal.path),))
 
 

@@ -32,7 +32,7 @@ from trackside.shipper.protocol import LINGER
 from trackside.shipper.service import EXIT_DONE, EXIT_LOCKED, EXIT_REFUSED, EXIT_UNFINISHED, Shipper
 from trackside.shipper.wakeup import NUDGE, SEEN, WakeupPipe
 from trackside.shipper.watch import Ending
-from trackside.shipper.worker import Lane
+from trackside.shipper.worker import DeliveryWorker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,7 +123,14 @@ def test_a_finished_run_is_delivered_and_the_journal_goes(bench: Bench) -> None:
     (settled,) = bench.destination.settled
     verdict, counts, points_before = settled
     assert (verdict.status, verdict.final, points_before) == ("FINISHED", True, 250)
-    assert counts == {"emitted": 250, "shipped": 250, "shaped": 0, "dropped": 0, "rejected": 0, "damaged": 0}
+    assert counts == {
+        "emitted": 250,
+        "shipped": 250,
+        "merged": 0,
+        "dropped": 0,
+        "rejected": 0,
+        "damaged": 0,
+    }
     assert not bench.journal.path.exists()
     assert bench.journal.path.parent.exists(), "a folder that the user chose stays"
 
@@ -227,13 +234,13 @@ def test_a_worker_that_hangs_is_left_behind(dead: Bench, monkeypatch: pytest.Mon
     shipper = dead.shipper(linger=0.0)
     assert shipper.run() == EXIT_UNFINISHED
     assert shipper.hangs
-    assert (dead.state().phase, dead.state().lanes["fake"].error) == (
+    assert (dead.state().phase, dead.state().workers["fake"].error) == (
         "stopped",
         "no answer for more than 0 s (in write_metrics)",
     )
     assert dead.journal.segment_numbers()
     gate.opened.set()
-    shipper.lanes[0].join(20)
+    shipper.workers[0].join(20)
 
 
 def test_what_hangs_or_breaks_for_long_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,7 +273,7 @@ def _broken(_shipper: Shipper) -> None:
 
 def test_a_step_that_fails_for_a_while_costs_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """No thread at first, no descriptor to look at the trainer, leaving fails once: all is delivered."""
-    lane_start, starts = Lane.start, iter([RuntimeError("can't start new thread")] * 2)
+    worker_start, starts = DeliveryWorker.start, iter([RuntimeError("can't start new thread")] * 2)
     looks = iter([OSError(24, "Too many open files")] * 2)
     leaves = iter([OSError(24, "Too many open files")])
     look, leave = Shipper._look_at_trainer, Shipper._leave
@@ -281,7 +288,7 @@ def test_a_step_that_fails_for_a_while_costs_nothing(bench: Bench, monkeypatch: 
         return step
 
     monkeypatch.setattr(loop, "LEAVE_PAUSE", 0.01)
-    monkeypatch.setattr(Lane, "start", failing(starts, lane_start))
+    monkeypatch.setattr(DeliveryWorker, "start", failing(starts, worker_start))
     monkeypatch.setattr(Shipper, "_look_at_trainer", failing(looks, look))
     monkeypatch.setattr(Shipper, "_leave", failing(leaves, leave))
     bench.emit(50)
@@ -307,13 +314,13 @@ def test_told_to_go_it_stays_while_there_is_a_trainer(bench: Bench) -> None:
     """A scheduler signals every process of the job; the trainer's end is still to be told."""
     shipper = bench.shipper(linger=0.0)
     shipper._on_signal(15, None)
-    shipper.lanes[0].failing = "down"
+    shipper.workers[0].failing = "down"
     assert not shipper._should_leave()
     shipper._died_ms = 1
     assert shipper._should_leave()
-    shipper.lanes[0].failing = None
+    shipper.workers[0].failing = None
     assert not shipper._should_leave(), "it is getting somewhere"
-    shipper.lanes[0]._calls._current = "write_metrics", time.monotonic() - loop.LEAVE_PATIENCE - 1
+    shipper.workers[0]._calls._current = "write_metrics", time.monotonic() - loop.LEAVE_PATIENCE - 1
     assert shipper._should_leave(), "it hangs"
 
 
@@ -355,15 +362,17 @@ def tend(shipper: Shipper) -> None:
 
 
 def test_acknowledged_segments_are_deleted(many_segments: Bench) -> None:
-    """Only those before every lane's cursor, which is on disk by then."""
+    """Only those before every worker's cursor, which is on disk by then."""
     journal = many_segments.journal
     shipper = many_segments.shipper()
     numbers = journal.segment_numbers()
     tend(shipper)
     assert journal.segment_numbers()[: len(numbers)] == numbers, "nothing is acknowledged yet"
-    (lane,) = shipper.lanes
-    lane._acknowledged.cursor = msgspec.structs.replace(lane.cursor, position=Position(3, 0, 99), shipped=99)
-    lane.released = 3
+    (worker,) = shipper.workers
+    worker._acknowledged.cursor = msgspec.structs.replace(
+        worker.cursor, position=Position(3, 0, 99), shipped=99
+    )
+    worker.released = 3
     tend(shipper)
     assert journal.segment_numbers()[0] == 3
     assert load_cursor(journal.cursor("fake")).position == Position(3, 0, 99)
@@ -375,7 +384,7 @@ def test_the_journal_gets_onto_the_disk(many_segments: Bench, monkeypatch: pytes
     monkeypatch.setattr(os, "fdatasync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
     journal = many_segments.journal
     shipper = many_segments.shipper()
-    shipper.lanes[0].reader.position = Position(2, 0, 50)
+    shipper.workers[0].reader.position = Position(2, 0, 50)
     wanted = [journal.segment(n).stat().st_ino for n in journal.segment_numbers() if n >= 2]
     tend(shipper)
     assert synced == wanted
@@ -428,9 +437,9 @@ def test_what_was_on_a_device_at_the_death_is_lost(bench: Bench) -> None:
     shipper = bench.shipper()
     bench.writer.scoreboard.note_dropped(2)
     bench.writer.scoreboard.note_on_device(5)
-    assert shipper.lanes[0].counts()["dropped"] == 2
+    assert shipper.workers[0].counts()["dropped"] == 2
     shipper._died_ms = 1
-    assert shipper.lanes[0].counts()["dropped"] == 7
+    assert shipper.workers[0].counts()["dropped"] == 7
 
 
 def test_a_disk_error_stops_no_tending(bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch) -> None:
@@ -449,12 +458,12 @@ def test_a_disk_error_stops_no_tending(bench: Bench, caplog: pytest.LogCaptureFi
 
 
 def test_signals_and_nudges_from_the_pipe(bench: Bench) -> None:
-    """A signal is kept for the verdict, survives a restart, and wakes the lanes, as a nudge does."""
+    """A signal is kept for the verdict, survives a restart, and wakes the workers, as a nudge does."""
     shipper = bench.shipper()
     shipper._listen()
     bench.pipe.send(NUDGE)
     shipper._wait()
-    assert shipper.lanes[0].wake.is_set()
+    assert shipper.workers[0].wake.is_set()
     bench.pipe.send(15)
     shipper._wait()
     assert [seen.number for seen in bench.state().signals] == [15]
@@ -514,7 +523,7 @@ def test_an_oom_kill_is_told_from_others(  # noqa: PLR0917 - the fixtures come o
     shipper._watch = Ended(ending)  # type: ignore[assignment]
     shipper._look_at_trainer()
     assert shipper.judge()[0].reason == reason
-    assert shipper.lanes[0].reader.writer_dead
+    assert shipper.workers[0].reader.writer_dead
 
 
 def test_a_signal_just_before_the_end_is_taken_into_account(bench: Bench) -> None:
@@ -550,21 +559,21 @@ def test_the_exit_code_counts_only_after_the_death(bench: Bench) -> None:
     assert shipper.judge()[1].exit_code == 3
 
 
-def test_a_failing_lane_shows(bench: Bench) -> None:
+def test_a_failing_worker_shows(bench: Bench) -> None:
     """``trackside status`` says what is wrong, and that it is over."""
     shipper = bench.shipper()
-    (lane,) = shipper.lanes
+    (worker,) = shipper.workers
     shipper._publish()
     assert (bench.state().phase, bench.state().error) == ("starting", None)
-    lane.failing = "connection refused"
+    worker.failing = "connection refused"
     shipper._publish()
     assert (bench.state().phase, bench.state().error) == ("retrying", "connection refused")
-    lane.failing, lane.opened = None, True
+    worker.failing, worker.opened = None, True
     shipper._publish()
     assert (bench.state().phase, bench.state().error) == ("shipping", None)
 
 
-def test_a_hanging_lane_delays_no_tending(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_worker_delays_no_tending(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request that hangs for minutes keeps neither the disk nor the trainer's end waiting."""
     gate, tended = Gate(), threading.Event()
     bench.destination.refuse = lambda call, _points: gate() if call == "metrics" else None

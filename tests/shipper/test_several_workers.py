@@ -126,7 +126,7 @@ def test_one_that_fails_is_said_once_and_changes_nothing_for_the_run(bench: Benc
     bench.third.refuse = refuse
     bench.emit(10)
     bench.thread.start()
-    until(lambda: "third" in bench.state().lanes and bench.state().lanes["third"].error == "no room")
+    until(lambda: "third" in bench.state().workers and bench.state().workers["third"].error == "no room")
     until(lambda: bench.state().phase == "shipping")
     assert bench.state().error is None
     assert [n for n in bench.state().notices if "third" in n and "no room" in n] == bench.state().notices
@@ -143,7 +143,7 @@ def test_one_that_refuses_leaves_the_journal_for_later(bench: Bench) -> None:
     assert bench.finish() == EXIT_REFUSED
     assert arrived(bench.own) == arrived(bench.third) == 50
     assert bench.own.settled[0][0].status == "FINISHED"
-    assert bench.state().lanes["second"].refused == "the disk is read-only"
+    assert bench.state().workers["second"].refused == "the disk is read-only"
     assert "second: the disk is read-only" in (bench.state().error or "")
     assert bench.journal.segment_numbers(), "the points are still there"
 
@@ -182,7 +182,7 @@ def test_a_refusing_or_crowding_destination_keeps_no_segments(
     bench.thread.start()
     bench.emit(2000)
     until(lambda: arrived(bench.own) == 2000)
-    own = bench.shipper.lanes[0]
+    own = bench.shipper.workers[0]
     until(lambda: own.cursor.position.seq == 2000 and own.released == own.cursor.position.segment)
     first = bench.journal.segment_numbers()[0]
     assert first == 1, "the third has not read them, and there is room"
@@ -191,6 +191,6 @@ def test_a_refusing_or_crowding_destination_keeps_no_segments(
     gate.opened.set()
     bench.shipper._meta = bench.meta
     bench.finish()
-    cursor = bench.shipper.lanes[2].counts()
+    cursor = bench.shipper.workers[2].counts()
     assert cursor["damaged"] > 0, "what the third has missed is counted"
     assert arrived(bench.own) == 2000

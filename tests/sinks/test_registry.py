@@ -10,9 +10,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from trackside.errors import ConfigurationError
-from trackside.sinks import ConsoleSink, MemorySink, PrometheusSink, ShapedSink, make_sink
+from trackside.sinks import ConsoleSink, MemorySink, PrometheusSink, TransformedSink, make_sink
 from trackside.sinks.registry import known_sinks
-from trackside.transform import Shaping
+from trackside.transform import Transform
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,19 +78,19 @@ def test_an_object_already_made() -> None:
 
 def test_a_shape_puts_the_sink_behind_a_shaping() -> None:
     """Declared beside the options."""
-    sink = make_sink({"type": "memory", "shape": {"include": ["train/*"], "every_n_steps": 10}})
-    assert isinstance(sink, ShapedSink)
+    sink = make_sink({"type": "memory", "transform": {"include": ["train/*"], "every_n_steps": 10}})
+    assert isinstance(sink, TransformedSink)
     assert isinstance(sink.sink, MemorySink)
-    assert sink.shaping == Shaping(include=("train/*",), every_n_steps=10)
+    assert sink.transform == Transform(include=("train/*",), every_n_steps=10)
 
 
 def test_on_a_rank_that_is_not_to_have_it_nothing_is_made() -> None:
     """Eight ranks can't serve on one port; a mistake is an error on every one of them all the same."""
-    shaped = {"type": f"{__name__}:Own", "path": "x", "shape": {"ranks": [1, 2]}}
-    assert [make_sink(shaped, rank) is not None for rank in range(4)] == [False, True, True, False]
+    transformed = {"type": f"{__name__}:Own", "path": "x", "transform": {"ranks": [1, 2]}}
+    assert [make_sink(transformed, rank) is not None for rank in range(4)] == [False, True, True, False]
     assert [make_sink("memory", rank) is not None for rank in range(3)] == [True, False, False]
     with pytest.raises(ConfigurationError, match="did you mean 'limit'"):
-        make_sink({**shaped, "limt": 1}, rank=0)
+        make_sink({**transformed, "limt": 1}, rank=0)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_on_a_rank_that_is_not_to_have_it_nothing_is_made() -> None:
         ({"type": "console", "every_second": 5}, "'console': 'every_second'; did you mean 'every_seconds'"),
         ({"type": "memory", "limit": 5}, "unknown option of the sink 'memory': 'limit'"),
         ({"type": "console", "per_second": 0}, "per_second must be above 0"),
-        ({"type": "console", "shape": {"inclde": "a"}}, "did you mean 'include'"),
+        ({"type": "console", "transform": {"inclde": "a"}}, "did you mean 'include'"),
         ("no_such_package.Sink", "can't be loaded .* ModuleNotFoundError: No module named 'no_such_package'"),
         (f"{__name__}:Missing", "can't be loaded .* AttributeError"),
         (":x", "can't be loaded"),

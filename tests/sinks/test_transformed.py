@@ -1,4 +1,4 @@
-"""A sink behind a shaping."""
+"""A sink behind a transform."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from trackside.errors import ConfigurationError
 from trackside.event_bus.bus import Bus
 from trackside.events import ConfigEvent, LifecycleEvent, MetricsSample
-from trackside.sinks import MemorySink, ShapedSink
+from trackside.sinks import MemorySink, TransformedSink
 
 
 def emit_steps(bus: Bus, count: int) -> None:
@@ -22,7 +22,7 @@ def emit_steps(bus: Bus, count: int) -> None:
 def test_names_are_those_delivered() -> None:
     """With their prefix, ``epoch`` among them; all of it of one sample stays one sample."""
     bus, memory = Bus(), MemorySink()
-    bus.attach(ShapedSink(memory, {"exclude": "*/lr", "rename": {"train/loss": "loss"}, "prefix": "a"}))
+    bus.attach(TransformedSink(memory, {"exclude": "*/lr", "rename": {"train/loss": "loss"}, "prefix": "a"}))
     emit_steps(bus, 2)
     first, second = memory.samples
     assert (first.step, first.timestamp_ms, first.prefix, first.epoch) == (0, 0, None, None)
@@ -44,7 +44,7 @@ def test_windows_end_with_the_run() -> None:
             order.append("closed")
 
     bus = Bus()
-    sink = bus.attach(ShapedSink(Listener(), {"include": "train/loss", "every_n_steps": 4}))
+    sink = bus.attach(TransformedSink(Listener(), {"include": "train/loss", "every_n_steps": 4}))
     emit_steps(bus, 6)
     bus.emit(LifecycleEvent("terminating"))
     bus.emit(LifecycleEvent("finished"))
@@ -56,7 +56,7 @@ def test_windows_end_with_the_run() -> None:
 def test_without_lifecycle_the_windows_end_with_close() -> None:
     """For a sink attached by hand; a plain function will do."""
     seen: list[MetricsSample] = []
-    sink = ShapedSink(seen.append, {"every_n_steps": 100, "reduce": "mean", "include": "*/loss"})
+    sink = TransformedSink(seen.append, {"every_n_steps": 100, "reduce": "mean", "include": "*/loss"})
     bus = Bus()
     bus.attach(sink)
     emit_steps(bus, 5)
@@ -74,7 +74,7 @@ def test_ranks(monkeypatch: pytest.MonkeyPatch, ranks: Any, rank: int, expected:
     """On one that is not asked for, not even ``close`` arrives."""
     monkeypatch.setenv("RANK", str(rank))
     memory, bus = MemorySink(), Bus()
-    sink = bus.attach(ShapedSink(memory, {"ranks": ranks}))
+    sink = bus.attach(TransformedSink(memory, {"ranks": ranks}))
     emit_steps(bus, 3)
     bus.emit(ConfigEvent({"lr": 0.1}))
     sink.close()
@@ -83,11 +83,11 @@ def test_ranks(monkeypatch: pytest.MonkeyPatch, ranks: Any, rank: int, expected:
 
 
 def test_configs_pass_as_they_are() -> None:
-    """Shaping is of metrics; a sink without the handler is spared the event."""
+    """Transform is of metrics; a sink without the handler is spared the event."""
     lone: list[MetricsSample] = []
     bus, memory = Bus(), MemorySink()
-    bus.attach(ShapedSink(memory, {"include": "nothing"}))
-    bus.attach(ShapedSink(lone.append, {"include": "nothing"}))
+    bus.attach(TransformedSink(memory, {"include": "nothing"}))
+    bus.attach(TransformedSink(lone.append, {"include": "nothing"}))
     bus.emit(ConfigEvent({"lr": 0.1}))
     emit_steps(bus, 1)
     assert memory.configs == [{"lr": 0.1}]
@@ -98,7 +98,7 @@ def test_values_in_windows_are_read_when_they_come() -> None:
     """A tensor changed afterwards gives what it was; what is no number is left out; steps may be tensors."""
     torch = pytest.importorskip("torch")
     memory = MemorySink()
-    sink = ShapedSink(memory, {"every_n_steps": 2, "reduce": "max"})
+    sink = TransformedSink(memory, {"every_n_steps": 2, "reduce": "max"})
     loss = torch.tensor(2.0)
     sink.on_metrics(MetricsSample(torch.tensor(0), metrics={"loss": loss, "note": "text"}))
     loss.fill_(1.0)
@@ -112,7 +112,7 @@ def test_values_outside_windows_are_not_touched() -> None:
     """Reading a tensor on an accelerator waits for it: that is the sink's decision."""
     memory: list[MetricsSample] = []
     value = object()
-    ShapedSink(memory.append, {"prefix": "a"}).on_metrics(MetricsSample(1, metrics={"x": value}))
+    TransformedSink(memory.append, {"prefix": "a"}).on_metrics(MetricsSample(1, metrics={"x": value}))
     assert memory[0].metrics["a/x"] is value
 
 
@@ -125,7 +125,7 @@ def test_a_faulty_sink_loses_nothing_but_what_it_refused() -> None:
             raise ValueError("not this one")
         seen.append(sample.step)
 
-    sink = ShapedSink(faulty, {"every_n_steps": 10})
+    sink = TransformedSink(faulty, {"every_n_steps": 10})
     for step, name in enumerate("abc"):
         sink.on_metrics(MetricsSample(step, metrics={name: 1.0}, timestamp_ms=step))
     with pytest.raises(ValueError, match="not this one"):
@@ -136,7 +136,7 @@ def test_a_faulty_sink_loses_nothing_but_what_it_refused() -> None:
 def test_nan_comes_through() -> None:
     """A loss that was NaN once must not be hidden."""
     memory = MemorySink()
-    sink = ShapedSink(memory, {"every_n_steps": 3, "reduce": "min"})
+    sink = TransformedSink(memory, {"every_n_steps": 3, "reduce": "min"})
     for step, value in enumerate((1.0, math.nan, 2.0)):
         sink.on_metrics(MetricsSample(step, metrics={"loss": value}))
     sink.close()
@@ -144,8 +144,8 @@ def test_nan_comes_through() -> None:
 
 
 def test_what_makes_no_sense_is_refused() -> None:
-    """No sink, and no shaping."""
+    """No sink, and no transform."""
     with pytest.raises(TypeError, match="is no sink"):
-        ShapedSink(5, {})
+        TransformedSink(5, {})
     with pytest.raises(ConfigurationError, match="every_n_steps must be 1 or more"):
-        ShapedSink(MemorySink(), {"every_n_steps": 0})
+        TransformedSink(MemorySink(), {"every_n_steps": 0})

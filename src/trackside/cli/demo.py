@@ -58,7 +58,7 @@ def demo(
     train, model = _load_training(library)
     import trackside
     from trackside.cli.demo_training import DESCRIPTION, PointCounter, make_config
-    from trackside.session.noop import InertRun
+    from trackside.session.noop import NoopRun
 
     counter = PointCounter()
     config = make_config(steps, model)
@@ -72,7 +72,7 @@ def demo(
         config=config,
         sinks=[counter],
     )
-    if isinstance(run, InertRun):
+    if isinstance(run, NoopRun):
         raise click.ClickException("nothing is logged here: TRACKSIDE_MODE=disabled, or not rank 0")
     click.echo(f"logging to {one_line(run.tracking_uri)}")
     began = time.monotonic()

@@ -90,7 +90,7 @@ def _print_table(reports: list[JournalReport]) -> None:
         if item.error:
             console.print(Text(one_line(f"{name}: {item.error}"), style="yellow"))
         for other in item.destinations[1:]:
-            told = f"{other.shipped:,} shipped, {other.shaped:,} shaped, {other.rejected:,} rejected"
+            told = f"{other.shipped:,} shipped, {other.merged:,} merged, {other.rejected:,} rejected"
             text = f"{name}: {other.name}: {told}" + (f"; {other.error}" if other.error else "")
             console.print(Text(one_line(text), style="yellow" if other.error else ""))
 

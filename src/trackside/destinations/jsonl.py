@@ -168,7 +168,7 @@ class JSONLinesDestination:
         values: dict[str, float | None] = {**record.named_values()}
         if self._strict:
             values = {name: value if _is_finite(value) else None for name, value in values.items()}
-        # Shaping has the epoch among the metrics; in a line it has a place of its own either way.
+        # Transform has the epoch among the metrics; in a line it has a place of its own either way.
         epoch = _whole(values.pop("epoch", None))
         sample = MetricsSample(record.step, epoch, values, timestamp_ms=record.timestamp_ms)
         return json.dumps(sample.to_dict(), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"

@@ -21,12 +21,12 @@ _failed: set[Path] = set()
 
 
 class Cursor(msgspec.Struct):
-    """Everything before ``position`` is delivered, or set aside and counted.
+    """Everything before ``position`` is delivered, or counted as rejected.
 
-    ``shipped``, ``rejected`` and ``shaped`` count points (``shaped``: left out or merged into others, as
-    the destination's shaping says); ``damaged`` and ``missing`` count records that could not be read.
-    What the destination and its shaping need to go on from here is kept with the position, so that
-    neither can be ahead of the other after a crash.
+    ``shipped``, ``rejected`` and ``merged`` count points. The destination's transform left out the ``merged``
+    ones, or made them part of another point. ``damaged`` and ``missing`` count unreadable records.
+    The position is kept together with what the destination and its transform need to continue from it, so
+    that neither can be ahead of the other after a crash.
     """
 
     position: Position = msgspec.field(default_factory=Position)
@@ -34,11 +34,11 @@ class Cursor(msgspec.Struct):
     rejected: int = 0
     damaged: int = 0
     missing: int = 0
-    shaped: int = 0
+    merged: int = 0
     destination: dict[str, Any] | None = None
     """What the destination's ``state()`` said."""
-    shaping: dict[str, Any] | None = None
-    """What the shaper's ``state()`` said: its open windows."""
+    transform: dict[str, Any] | None = None
+    """What the transformer's ``state()`` said: its open windows."""
     configs: int = 0
     """Configurations before ``position`` that are kept apart, and not delivered yet."""
     proven: Number | None = None
@@ -46,7 +46,7 @@ class Cursor(msgspec.Struct):
     of ``position`` needs no proof."""
 
     def acknowledges(self, seq: int) -> bool:
-        """Whether everything up to record ``seq`` is acknowledged, or set aside."""
+        """Whether everything up to record ``seq`` is acknowledged, or rejected."""
         return self.position.seq >= seq and not self.configs
 
     def has(self, seq: int) -> bool:
@@ -57,9 +57,9 @@ class Cursor(msgspec.Struct):
 def delivered_points(cursors: Sequence[Cursor]) -> tuple[int, int]:
     """Points that every destination has, and points that some destination would not take.
 
-    A destination has what its shaping has made of a point, even if that is nothing.
+    A destination has what its transform has made of a point, even if that is nothing.
     """
-    shipped = min((cursor.shipped + cursor.shaped for cursor in cursors), default=0)
+    shipped = min((cursor.shipped + cursor.merged for cursor in cursors), default=0)
     rejected = max((cursor.rejected for cursor in cursors), default=0)
     return shipped, rejected
 

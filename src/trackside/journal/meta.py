@@ -16,7 +16,7 @@ import psutil
 from trackside.journal.format import SCHEMA_VERSION, LifecycleRecord
 from trackside.journal.process_table import can_look_up
 from trackside.journal.scoreboard import SignalSeen
-from trackside.transform import Shaping
+from trackside.transform import Transform
 
 UNKNOWN_BOOT = "unknown"
 
@@ -53,17 +53,17 @@ class Target(msgspec.Struct, frozen=True):
     run_name: str | None = None
     run_id: str | None = None
     required_run: bool = False
-    """Whether a missing ``run_id`` is an error (the user named it) or means a new run (a sidecar
+    """Whether a missing ``run_id`` is an error (the user named it) or means a new run (a run-id file
     did)."""
     artifact_location: str | None = None
     tags: dict[str, str] = {}
     parent_run_id: str | None = None
     parent_journal: str | None = None
     """The parent's journal, where its run's id was not known at the start."""
-    sidecar: str | None = None
+    checkpoint_dir: str | None = None
     """Directory of the checkpoint's ``mlflow_run_id`` file, kept up to date with the run's id."""
     resume: bool = True
-    """Whether the run named by the sidecar is resumed."""
+    """Whether the run named by the run-id file is resumed."""
     resume_finished: bool = False
     """Whether it is resumed even if it is finished, or has another experiment or name."""
 
@@ -76,7 +76,7 @@ class DestinationSpec(msgspec.Struct, frozen=True):
     kind: str
     """A short name, or ``package.module:Class``."""
     options: dict[str, Any] = {}
-    shape: Shaping | None = None
+    transform: Transform | None = None
 
     def __post_init__(self) -> None:
         """Raise ``ValueError`` for a name that would lead a path out of the journal."""
@@ -106,7 +106,7 @@ class Meta(msgspec.Struct, frozen=True):
     destinations: tuple[DestinationSpec, ...] = ()
     mlflow: bool = True
     """Whether the MLflow run is a destination: not on other ranks."""
-    mlflow_shape: Shaping | None = None
+    mlflow_transform: Transform | None = None
     system_metrics: float | None = None
     """Seconds between two samples of the machine's load; None for none."""
     beside: tuple[str, ...] = ()
@@ -150,7 +150,7 @@ class RunInfo(msgspec.Struct, frozen=True):
     """What was done with a run that was there before, in words."""
 
 
-class LaneState(msgspec.Struct, frozen=True):
+class WorkerState(msgspec.Struct, frozen=True):
     """How one destination is doing."""
 
     settled: str | None = None
@@ -199,7 +199,7 @@ class State(msgspec.Struct):
     """The journal of the attempt before, once what it said is kept."""
     earlier: dict[str, int] = {}
     """Points of the attempts before, by what became of them."""
-    lanes: dict[str, LaneState] = {}
+    workers: dict[str, WorkerState] = {}
     """Each destination, by its name."""
     updated_ms: int = 0
 

@@ -42,7 +42,7 @@ class Outbox:
         return _files_in(self._directory)
 
     def refused(self) -> list[Path]:
-        """The files that were set aside because the server refuses them."""
+        """The files that the server refuses for good."""
         return _files_in(self._refused)
 
     def read(self, path: Path) -> bytes:

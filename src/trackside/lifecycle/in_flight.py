@@ -26,7 +26,7 @@ class _Mark:
         return bool, ()  # an exception pickled for another process takes its attributes along
 
 
-class Passing:
+class InFlightException:
     """Knows one exception without keeping it alive. ``gone()`` is called when it is handled and forgotten.
 
     Not when it is dropped by the interpreter itself: so ends a ``SystemExit``, with what it was raised

@@ -28,7 +28,7 @@ from trackside.journal.trust import open_folder
 from trackside.lifecycle.crash import crash_event
 from trackside.lifecycle.exit_code import ExitCodeNote, read_exit_code
 from trackside.lifecycle.expected import NOTHING_ELSE, Expected
-from trackside.lifecycle.in_flight import Passing, passing_exception
+from trackside.lifecycle.in_flight import InFlightException, passing_exception
 from trackside.redaction.redact import redact
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class CrashNoteHook:
         self._expected = expected
         self._previous = sys.excepthook
         self._process = os.getpid()
-        self._passing: Passing | None = None
+        self._passing: InFlightException | None = None
 
     def install(self) -> None:
         """Hook in."""
@@ -188,7 +188,7 @@ class CrashNoteHook:
         if error is None:
             self.uninstall()
         else:
-            self._passing = Passing(error, self._forget_exit)
+            self._passing = InFlightException(error, self._forget_exit)
 
     def uninstall(self) -> None:
         """Unhook, unless somebody hooked in on top of us; then only note nothing more."""

@@ -21,19 +21,19 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING
 
-from trackside.lifecycle.in_flight import Passing
+from trackside.lifecycle.in_flight import InFlightException
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_open: dict[int, OpenEnd] = {}
+_open: dict[int, ProvisionalEnd] = {}
 """By the id of the bus."""
 
 MAX_OPEN = 8
 """Ends of other buses that may wait for their exceptions when a run starts."""
 
 
-class OpenEnd:
+class ProvisionalEnd:
     """Waits to see what becomes of ``error``, or, without one, of the exit the interpreter is at.
 
     ``settle()`` makes the end final, on any thread; ``wait()`` waits for the shipper to have heard;
@@ -51,14 +51,14 @@ class OpenEnd:
         wait: Callable[[], None],
         tidy_up: Callable[[], None],
         anywhere: Callable[[], bool] = lambda: False,
-        has_left: Callable[[OpenEnd], bool] = lambda _: False,
+        has_left: Callable[[ProvisionalEnd], bool] = lambda _: False,
     ) -> None:
         self._bus = id(bus)
         self._settle, self._wait, self._tidy_up = settle, wait, tidy_up
         self._anywhere, self._has_left = anywhere, has_left
         self._lock = threading.Lock()
         self._handled = self.settled = self._tidy = False
-        self._passing = None if error is None else Passing(error, self._on_gone)
+        self._passing = None if error is None else InFlightException(error, self._on_gone)
         _open[self._bus] = self
 
     @property

@@ -14,8 +14,8 @@ __all__ = ["unknown_name"]
 def unknown_name(what: str, name: object, known: Iterable[str]) -> str:
     """A message that ``name`` is no ``what``, with the nearest of the ``known`` names, and all of them.
 
-    >>> unknown_name("key of shape", "inclde", ["include", "exclude"])
-    "unknown key of shape 'inclde'; did you mean 'include'? Known: exclude, include"
+    >>> unknown_name("key of transform", "inclde", ["include", "exclude"])
+    "unknown key of transform 'inclde'; did you mean 'include'? Known: exclude, include"
     """
     names = sorted(known)
     near = difflib.get_close_matches(str(name), names, n=1)

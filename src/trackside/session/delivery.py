@@ -167,7 +167,7 @@ class Delivery:
 
         Where only the proof is missing, the shipper is asked for it.
         """
-        refusing = {name for name, lane in state.lanes.items() if lane.refused}
+        refusing = {name for name, worker in state.workers.items() if worker.refused}
         names = [name for name in self._meta.destination_names if name not in refusing]
         cursors = [load_cursor(self._journal.cursor(name)) for name in names]
         if all(cursor.has(seq) for cursor in cursors):
@@ -218,8 +218,8 @@ class Delivery:
 
     def _learn_status(self, state: State | None, *, delivered: bool) -> None:
         """Remember what MLflow was told, if this attempt is the one to tell it."""
-        lane = None if state is None else state.lanes.get("mlflow")
-        if state is not None and (delivered or (lane is not None and lane.finished)):
+        worker = None if state is None else state.workers.get("mlflow")
+        if state is not None and (delivered or (worker is not None and worker.finished)):
             self.told = state.status if state.ownership in {"", "held"} else None
 
     def _is_over(self, wanted: int, state: State) -> bool:
@@ -236,7 +236,7 @@ class Delivery:
         lagging = [name for name, cursor in reached.items() if not cursor.has(wanted)]
         if not lagging and state.status is None:
             lagging = list(self._meta.destination_names[:1])
-        failing = all(name in state.lanes and state.lanes[name].error for name in lagging)
+        failing = all(name in state.workers and state.workers[name].error for name in lagging)
         mark = (state.status, *((cursor.position.seq, cursor.configs) for cursor in reached.values()))
         return mark, failing  # with nothing lagging, only files are left
 
@@ -311,7 +311,7 @@ class Delivery:
 
 
 def _refuses(state: State) -> bool:
-    return state.phase == "refused" or any(lane.refused for lane in state.lanes.values())
+    return state.phase == "refused" or any(worker.refused for worker in state.workers.values())
 
 
 class _Stall:

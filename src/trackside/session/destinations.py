@@ -12,7 +12,7 @@ from trackside.journal import lossless_json
 from trackside.journal.meta import NAME, DestinationSpec
 from trackside.params import to_plain
 from trackside.redaction.redact import redact_config
-from trackside.transform import Shaping, make_shaping
+from trackside.transform import Transform, make_transform
 
 MLFLOW = "mlflow"
 """Kind and name of the run's own destination."""
@@ -22,7 +22,7 @@ class DestinationPlan(NamedTuple):
     """What is delivered to from this rank. ``secrets``: whole options, by name, of specs that were masked."""
 
     mlflow: bool
-    mlflow_shape: Shaping | None
+    mlflow_transform: Transform | None
     specs: tuple[DestinationSpec, ...]
     secrets: dict[str, dict[str, Any]]
 
@@ -32,7 +32,7 @@ class DestinationPlan(NamedTuple):
         return not (self.mlflow or self.specs)
 
 
-RUN_ONLY = DestinationPlan(mlflow=True, mlflow_shape=None, specs=(), secrets={})
+RUN_ONLY = DestinationPlan(mlflow=True, mlflow_transform=None, specs=(), secrets={})
 """The MLflow run and nothing beside it."""
 
 
@@ -40,9 +40,9 @@ def plan_destinations(given: Iterable[Any], rank: int) -> DestinationPlan:
     """Check ``given`` and leave out what other ranks deliver to.
 
     Each is a kind (``"tensorboard"``) or a mapping with its ``type``, its options, and if wanted a ``name``
-    and a ``shape``. ``{"type": "mlflow", "shape": ...}`` without a ``tracking_uri`` shapes what the run
-    itself gets. Raises :class:`ConfigurationError`, also for what another rank would deliver to: at a
-    mistake all ranks stop, not one of them.
+    and a ``transform``. ``{"type": "mlflow", "transform": ...}`` without a ``tracking_uri`` transforms what
+    the run itself gets. Raises :class:`ConfigurationError`, also for what another rank would deliver to: a
+    mistake stops all ranks, not one of them.
     """
     if isinstance(given, (str, Mapping)):
         raise ConfigurationError("destinations must be a list, such as ['tensorboard'], even for one")
@@ -51,24 +51,24 @@ def plan_destinations(given: Iterable[Any], rank: int) -> DestinationPlan:
     except TypeError as error:
         message = f"destinations must be a list, such as ['tensorboard'], not {type(given).__name__}"
         raise ConfigurationError(message) from error
-    mlflow_shape: Shaping | None = None
+    mlflow_transform: Transform | None = None
     specs: list[DestinationSpec] = []
     secrets: dict[str, dict[str, Any]] = {}
     names = {MLFLOW}
     for options in wanted:
         kind = str(options.pop("type"))
-        shape = make_shaping(options.pop("shape", None))
+        transform = make_transform(options.pop("transform", None))
         if kind == MLFLOW and "tracking_uri" not in options:
-            mlflow_shape = _run_shape(options, shape)
+            mlflow_transform = _run_transform(options, transform)
             continue
         name = _name(options.pop("name", None), kind, names)
         registry.check(kind, options)
-        spec = _spec(name, kind, options, shape)
-        if (shape or Shaping()).wants_rank(rank):
+        spec = _spec(name, kind, options, transform)
+        if (transform or Transform()).wants_rank(rank):
             specs.append(spec)
             if spec.options != options:
                 secrets[name] = options
-    return DestinationPlan(rank == 0, mlflow_shape, tuple(specs), secrets)
+    return DestinationPlan(rank == 0, mlflow_transform, tuple(specs), secrets)
 
 
 def _plain(one: Any) -> dict[str, Any]:
@@ -87,15 +87,15 @@ def _plain(one: Any) -> dict[str, Any]:
     return plain
 
 
-def _run_shape(options: dict[str, Any], shape: Shaping | None) -> Shaping | None:
+def _run_transform(options: dict[str, Any], transform: Transform | None) -> Transform | None:
     if options:
         raise ConfigurationError(
-            f"destination 'mlflow' without a tracking_uri is the run itself, and takes a shape only: "
+            f"destination 'mlflow' without a tracking_uri is the run itself, and takes a transform only: "
             f"{', '.join(sorted(options))} belong to start(), or to a second server with a tracking_uri"
         )
-    if shape is not None and shape.ranks not in {None, (0,)}:
-        raise ConfigurationError("the MLflow run is logged from rank 0: its shape takes no ranks")
-    return shape
+    if transform is not None and transform.ranks not in {None, (0,)}:
+        raise ConfigurationError("the MLflow run is logged from rank 0: its transform takes no ranks")
+    return transform
 
 
 def _name(wanted: Any, kind: str, taken: set[str]) -> str:
@@ -122,10 +122,10 @@ def _numbered(stem: str) -> Iterable[str]:
         number += 1
 
 
-def _spec(name: str, kind: str, options: dict[str, Any], shape: Shaping | None) -> DestinationSpec:
+def _spec(name: str, kind: str, options: dict[str, Any], transform: Transform | None) -> DestinationSpec:
     masked = redact_config(options)
     try:
         lossless_json.encode(options)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"destination {name!r}: its options can't be kept: {error}") from error
-    return DestinationSpec(name=name, kind=kind, options=masked, shape=shape)
+    return DestinationSpec(name=name, kind=kind, options=masked, transform=transform)

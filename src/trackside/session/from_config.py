@@ -12,7 +12,7 @@ and all of it is logged as the run's configuration::
       sinks: [console]
       destinations:
         - tensorboard
-        - {type: jsonl, path: metrics.jsonl, shape: {every_n_steps: 10}}
+        - {type: jsonl, path: metrics.jsonl, transform: {every_n_steps: 10}}
       system_metrics: 30
     checkpoint:
       checkpoint_dir: checkpoints

@@ -15,7 +15,7 @@ from trackside.lifecycle.verdict import checked_status
 from trackside.redaction.redact import with_credentials
 from trackside.session.delivery import Counts
 from trackside.session.fluent import Activation
-from trackside.session.noop import InertRun
+from trackside.session.noop import NoopRun
 from trackside.session.parent import Parent  # noqa: TC001 - a NamedTuple's fields can be looked up
 
 
@@ -27,7 +27,7 @@ class Names(NamedTuple):
     url: str
 
 
-class RunHandle(InertRun):
+class RunHandle(NoopRun):
     """A run of another process: it knows the run's names, and can be given to ``start(parent=)``.
 
     What you log here does not reach that run. ``finish()`` and ``flush()`` do nothing.

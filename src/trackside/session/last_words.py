@@ -32,12 +32,12 @@ def describe_rest(
     ``lacking``: destinations without all points. ``names``: what to call each destination, the first being
     the run's own.
     """
-    lanes = {} if state is None else state.lanes
-    refusals = {name: lane.refused for name, lane in lanes.items() if lane.refused and name in names}
+    workers = {} if state is None else state.workers
+    refusals = {name: worker.refused for name, worker in workers.items() if worker.refused and name in names}
     if refusals and not set(lacking) - set(refusals):
         return f"{_join([names[name] for name in refusals])} {_reason(refusals.values())}"
     behind = lacking or list(names)[:1]
-    error = next((lanes[name].error for name in behind if name in lanes and lanes[name].error), None)
+    error = next((workers[name].error for name in behind if name in workers and workers[name].error), None)
     error = error or next(iter(refusals.values()), None) or (None if state is None else state.error)
     if error is None:
         error = "no shipper is at work" if at_work == "none" else f"it takes longer than {waited:.0f} s"

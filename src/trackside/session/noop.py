@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from trackside.events import ConfigEvent
     from trackside.lifecycle.peer_crash import CrashNoteHook
 
-inert_runs: dict[int, InertRun] = {}
+inert_runs: dict[int, NoopRun] = {}
 """The run of each bus that logs nothing here, by the bus's id."""
 
 
-class InertRun(Run):
+class NoopRun(Run):
     """A run that logs nothing, for other ranks and disabled mode.
 
     Every method is there and does nothing. Only the ``sinks`` asked for on this rank are attached, and closed

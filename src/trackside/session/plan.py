@@ -61,7 +61,7 @@ def make_target(
     given = known.tracking_uri if tracking_uri is None else tracking_uri
     uri = _of_unicode(absolute_tracking_uri(chosen_address(settings, given)))
     known.check_address(uri)
-    sidecar = checked_folder("checkpoint_dir", _path("checkpoint_dir", checkpoint_dir))
+    checkpoint_dir = checked_folder("checkpoint_dir", _path("checkpoint_dir", checkpoint_dir))
     named = _name("experiment_name", experiment_name) or settings.experiment_name
     wanted = checked_resume(resume)
     texts = {
@@ -82,7 +82,7 @@ def make_target(
         tags=redact_mapping({encodable(k): encodable(v) for k, v in {**source_tags(), **tags}.items()}),
         parent_run_id=known.run_id,
         parent_journal=known.journal,
-        sidecar=None if sidecar is None else str(absolute(sidecar, "checkpoint_dir")),
+        checkpoint_dir=None if checkpoint_dir is None else str(absolute(checkpoint_dir, "checkpoint_dir")),
         resume=wanted is not False,
         resume_finished=wanted == ALWAYS,
         **texts,
@@ -268,12 +268,12 @@ def make_meta(
         job=job_key() if rank == 0 else None,  # the notes of a job's ranks are for its run, and its to clear
         destinations=destinations.specs,
         mlflow=destinations.mlflow,
-        mlflow_shape=destinations.mlflow_shape,
+        mlflow_transform=destinations.mlflow_transform,
         system_metrics=system_metrics,
         beside=beside,
         store_path=existing_part(target.tracking_uri),
         folder=folder,
         after=tuple(
-            str(path) for path in leftovers_of(settings.directory, target.sidecar, target.tracking_uri)
+            str(path) for path in leftovers_of(settings.directory, target.checkpoint_dir, target.tracking_uri)
         ),
     )

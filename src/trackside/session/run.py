@@ -34,10 +34,10 @@ from trackside.lifecycle.exit_hold import ExitHold
 from trackside.lifecycle.expected import NOTHING_ELSE, Expected
 from trackside.lifecycle.fork import abandon_in_children, keep_in_children
 from trackside.lifecycle.hooks import ProcessHooks
-from trackside.lifecycle.in_flight import Passing, interpreter_is_leaving, passing_exception
+from trackside.lifecycle.in_flight import InFlightException, interpreter_is_leaving, passing_exception
 from trackside.lifecycle.launcher import is_in_a_job
 from trackside.lifecycle.peer_crash import expect_notes, forget_notes
-from trackside.lifecycle.provisional import OpenEnd, conclude_earlier, conclude_others
+from trackside.lifecycle.provisional import ProvisionalEnd, conclude_earlier, conclude_others
 from trackside.lifecycle.provisional import forget as forget_open_ends
 from trackside.lifecycle.subscriber import LifecycleSubscriber
 from trackside.lifecycle.verdict import RunStatus, checked_status
@@ -167,15 +167,15 @@ class Run:
         self._sink = MLflowSink(self._writer, watch=self._watch, last_step=self._last_step_before)
         self._finishing = threading.Lock()
         self._ended = False
-        self._open_end: OpenEnd | None = None
+        self._open_end: ProvisionalEnd | None = None
         handled = passing_exception()
-        self._handled_before = None if handled is None else Passing(handled)
+        self._handled_before = None if handled is None else InFlightException(handled)
         self._delivered = False
         self._final_counts: Counts | None = None
         self._fluent = fluent.Activation()
         self._expected = expected
         self._call_site = CallSite() if call_site is None else call_site
-        self._of_earlier_runs: list[Passing] = []
+        self._of_earlier_runs: list[InFlightException] = []
         self._hooks = ProcessHooks(
             bus,
             terminate_signals=terminate_signals,
@@ -301,7 +301,7 @@ class Run:
         """Take over what ``earlier``, a run of the same place, knows: exceptions that are not this run's."""
         known = earlier._of_earlier_runs
         more = earlier._call_site.errors()
-        self._of_earlier_runs = [*(one for one in known if one.is_alive), *map(Passing, more)]
+        self._of_earlier_runs = [*(one for one in known if one.is_alive), *map(InFlightException, more)]
 
     def _finish(self, status: str, error: BaseException | None = None, how: str | None = None) -> None:
         wanted = checked_status(status)
@@ -550,13 +550,13 @@ class Run:
         if not self._ended:
             self._delivery.wait_before_death()
 
-    def _what_is_open(self) -> OpenEnd | None:
+    def _what_is_open(self) -> ProvisionalEnd | None:
         """What may still show that the program has crashed, where there is such."""
         error = self._passing()
         self._hooks.note_exit(error)
         if error is None and not interpreter_is_leaving():
             return None
-        return OpenEnd(
+        return ProvisionalEnd(
             self._bus,
             error,
             settle=self._settle,
@@ -566,7 +566,7 @@ class Run:
             has_left=lambda end: (found := self._left_by()) is not None and end.concerns(found),
         )
 
-    def _stay(self, open_end: OpenEnd) -> None:
+    def _stay(self, open_end: ProvisionalEnd) -> None:
         """Take nothing more, but go on listening for the program's end."""
         self._hooks.heed_only(open_end.concerns)
         self._bus.emit(LifecycleEvent("finishing", status="FINISHED", error_type=open_end.error_type))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from trackside.session.plan import checked_sinks
-from trackside.transform import Shaping
+from trackside.transform import Transform
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +37,8 @@ def close_sinks(sinks: Iterable[Any]) -> None:
 def plan_sinks(given: Iterable[Any], rank: int) -> SinkPlan:
     """``given`` with names and mappings made into sinks, without those that this rank is not to have.
 
-    A sink is attached on rank 0, or on the ranks its shape names. Raises :class:`ConfigurationError` for an
-    unknown name or option and a missing extra, on every rank; ``TypeError`` for what can be no list of sinks.
+    A sink is attached on rank 0, or on the ranks its transform names. Raises :class:`ConfigurationError` on
+    every rank for an unknown name or option and a missing extra. ``TypeError`` for anything but a list.
     """
     if isinstance(given, (str, Mapping)):
         given = (given,)
@@ -64,7 +64,7 @@ def _made(one: Any, rank: int) -> Any:
 
 
 def _wants_rank(sink: Any, rank: int) -> bool:
-    shaping = getattr(sink, "shaping", None)
-    if not isinstance(shaping, Shaping):
-        shaping = Shaping()
-    return shaping.wants_rank(rank)
+    transform = getattr(sink, "transform", None)
+    if not isinstance(transform, Transform):
+        transform = Transform()
+    return transform.wants_rank(rank)

@@ -17,7 +17,7 @@ from trackside.rank import get_rank
 from trackside.session.arguments import checked_config, checked_depth, checked_signals
 from trackside.session.call_site import CallSite
 from trackside.session.destinations import plan_destinations
-from trackside.session.noop import InertRun, inert_runs
+from trackside.session.noop import NoopRun, inert_runs
 from trackside.session.parent import checked_parent
 from trackside.session.plan import (
     checked_cap,
@@ -87,9 +87,9 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     you have is an id. Without either, a run that MLflow's own API has made active in this thread is the
     parent. Tracking address and experiment are the parent's, unless you name others.
     ``sinks``: more sinks for this run, detached and closed at its end: objects, names (``"console"``) or
-    mappings (``{"type": "console", "shape": {...}}``).
+    mappings (``{"type": "console", "transform": {...}}``).
     ``destinations``: what the shipper delivers to beside MLflow: kinds (``"tensorboard"``) or mappings
-    (``{"type": "jsonl", "path": "metrics.jsonl", "shape": {...}}``).
+    (``{"type": "jsonl", "path": "metrics.jsonl", "transform": {...}}``).
     ``system_metrics``: sample the machine's load into MLflow: True, or seconds between two samples (default
     ``MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING``, and 10 s).
     ``expected``: exceptions that are not failures, by class or dotted name, each with the status it means:
@@ -110,7 +110,7 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     rank = get_rank()
     config_event = None if config is None else ConfigEvent(config, flatten_depth)
     if settings.mode == "disabled":
-        return InertRun(bus, config=config_event)
+        return NoopRun(bus, config=config_event)
     if rank == 0:
         _warn_of_mistyped_variables()
     # On every rank: at a mistake all of them stop, not rank 0 alone while the others wait for it.
@@ -123,7 +123,7 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     notes = _crash_notes(settings, rank, meanings)
     if planned.empty:
         more = plan_sinks(sinks, rank).sinks
-        return InertRun(bus, notes, more, config=config_event)
+        return NoopRun(bus, notes, more, config=config_event)
     site = CallSite()
     with reserved(bus):
         earlier = active_runs.get(id(bus))

@@ -1,4 +1,4 @@
-"""How far one lane got: its cursor, kept on disk, and how much of that is proven.
+"""How far one worker got: its cursor, kept on disk, and how much of that is proven.
 
 Invariants:
 

@@ -2,7 +2,7 @@
 
 Invariants:
 
-* A configuration never holds up metrics. The cursor passes it once it is kept here, on disk, and the lane
+* A configuration never holds up metrics. The cursor passes it once it is kept here, on disk, and the worker
   sends it between two batches, with waits of its own.
 * A configuration that fails while the destination takes other writes is tried a limited number of times.
 """
@@ -66,7 +66,7 @@ class WaitingConfigs:
             self._save()
 
     def done(self) -> None:
-        """The oldest is delivered, or set aside."""
+        """The oldest is delivered, or rejected."""
         del self._records[0]
         self._failures = self._strikes = 0
         self._due = 0.0

@@ -5,7 +5,7 @@ that attempt is delivered. So the next attempt starts a shipper for each such jo
 
 Invariants:
 
-* It waits for what decides about the run, and for nothing else: the MLflow lane of an earlier attempt.
+* It waits for what decides about the run, and for nothing else: the MLflow worker of an earlier attempt.
   Another destination that is down keeps nobody waiting.
 * It waits only while a shipper holds the journal's lock, and only while that shipper gets somewhere. Time
   counts only while the server answers *this* attempt: in an outage no attempt is at fault.
@@ -55,7 +55,7 @@ RESTART_AFTER = 10.0
 """Seconds without a shipper until another one is started."""
 
 _MLFLOW = "mlflow"
-"""The run's own destination, by the name of its lane and its cursor."""
+"""The run's own destination, by the name of its worker and its cursor."""
 
 
 class EarlierAttempts:
@@ -157,11 +157,11 @@ class _Wait:
             return False
         if state.phase in {"refused", "done", "artifacts"}:
             return True
-        lane = state.lanes.get(_MLFLOW)
-        if lane is None:
+        worker = state.workers.get(_MLFLOW)
+        if worker is None:
             return False
-        return lane.refused is not None or (
-            lane.finished and (lane.error is not None or not self._has_rest())
+        return worker.refused is not None or (
+            worker.finished and (worker.error is not None or not self._has_rest())
         )
 
     def owner_has_ended(self) -> bool:

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trackside.destinations.mlflow.run_id_file import SIDECAR_NAME
+from trackside.destinations.mlflow.run_id_file import RUN_ID_FILE
 from trackside.destinations.registry import is_dotted
 from trackside.errors import ConfigurationError
 from trackside.journal import lossless_json
@@ -35,8 +35,8 @@ def effects(
             given = gets_credentials(journal, meta, tracking_uri)
             told.append(f"Your credentials are {'sent there' if given else 'not sent there'}.")
         told += _files(journal)
-    if meta.target.sidecar is not None:
-        told.append(f"It writes the run's id into {Path(meta.target.sidecar, SIDECAR_NAME)}.")
+    if meta.target.checkpoint_dir is not None:
+        told.append(f"It writes the run's id into {Path(meta.target.checkpoint_dir, RUN_ID_FILE)}.")
     told += [_destination(spec, importable) for spec in meta.destinations]
     if meta.destinations:
         told.append(f"Relative paths of its destinations start in {meta.working_directory}.")

@@ -14,7 +14,7 @@ from trackside.destinations.mlflow.tracking_address import is_same_address
 from trackside.journal.cursor import Cursor, delivered_points, load_cursor
 from trackside.journal.directory import JournalDirectory, last_sign_ms, read_json
 from trackside.journal.format import LifecycleRecord, MetricsRecord
-from trackside.journal.meta import LaneState, Meta, State
+from trackside.journal.meta import Meta, State, WorkerState
 from trackside.journal.owner import was_this_process
 from trackside.journal.provenance import advice, why_suspicious, why_untrusted
 from trackside.journal.reader import JournalReader, Position
@@ -36,11 +36,11 @@ _DAMAGED = "meta.json is damaged, or of another version of trackside"
 
 
 class DestinationReport(msgspec.Struct, frozen=True):
-    """How one destination of a journal is doing. ``shaped``: points its shaping left out or merged."""
+    """How one destination of a journal is doing. ``merged``: points its transform left out or merged."""
 
     name: str
     shipped: int
-    shaped: int
+    merged: int
     rejected: int
     status: str | None
     error: str | None
@@ -161,9 +161,14 @@ def _report(journal: JournalDirectory) -> JournalReport | None:
 
 
 def _destination(name: str, cursor: Cursor, state: State | None) -> DestinationReport:
-    lane = LaneState() if state is None else state.lanes.get(name, LaneState())
+    worker = WorkerState() if state is None else state.workers.get(name, WorkerState())
     return DestinationReport(
-        name, cursor.shipped, cursor.shaped, cursor.rejected, lane.settled, lane.refused or lane.error
+        name,
+        cursor.shipped,
+        cursor.merged,
+        cursor.rejected,
+        worker.settled,
+        worker.refused or worker.error,
     )
 
 
@@ -214,19 +219,19 @@ def living_runs(directory: Path) -> set[str]:
     return {r.run_id for r in reports if r is not None and r.condition == "running" and r.run_id}
 
 
-def leftovers_of(directory: Path, sidecar: str | None, tracking_uri: str) -> list[Path]:
-    """Journals of ended attempts that belong to the checkpoints in ``sidecar``, oldest first.
+def leftovers_of(directory: Path, checkpoint_dir: str | None, tracking_uri: str) -> list[Path]:
+    """Journals of ended attempts that belong to the checkpoints in ``checkpoint_dir``, oldest first.
 
     Those for another address than ``tracking_uri`` are left out: a run there can't be the one that is
     resumed here.
     """
     found = []
-    for journal in _readable_in(directory) if sidecar is not None else []:
+    for journal in _readable_in(directory) if checkpoint_dir is not None else []:
         meta = read_json(journal.meta, Meta)
         if meta is None:
             _say_unused(journal)
             continue
-        if meta.target.sidecar != sidecar or not _is_over(journal, meta):
+        if meta.target.checkpoint_dir != checkpoint_dir or not _is_over(journal, meta):
             continue
         if meta.mlflow and not is_same_address(meta.target.tracking_uri, tracking_uri):
             continue

@@ -20,7 +20,7 @@ def waiting_names(journal: JournalDirectory, meta: Meta) -> list[str]:
 
 
 def has_refused(journal: JournalDirectory, meta: Meta) -> bool:
-    """Whether something was set aside that no server would take."""
+    """Whether a record or an artifact was rejected for good."""
     return journal.rejected.exists() or any(outbox.refused() for outbox in _outboxes(journal, meta))
 
 

@@ -13,7 +13,7 @@ _MOST_DOUBLINGS = 16
 
 @dataclass(frozen=True)
 class Policy:
-    """How patient a lane is; all in seconds."""
+    """How patient a worker is; all in seconds."""
 
     base: float = 0.5
     """The most the first wait may be; it doubles from try to try."""
@@ -27,7 +27,7 @@ class Policy:
     """A server's wish is followed so far; a day's worth of it would look like a run that is dead."""
 
     tries: int = 5
-    """Failures in a row of one batch before the lane looks for the point in it that may cause them."""
+    """Failures in a row of one batch before the worker looks for the point in it that may cause them."""
 
     pairs: int = 8
     """Times in a row that a point has to fail while another is taken, before it counts as bad."""

@@ -56,7 +56,7 @@ class Part:
 
 
 class Comparison:
-    """What one lane knows from earlier batches: a point that was taken, and the names that were set aside."""
+    """What a worker knows from earlier batches: a point that was taken, and the names that were rejected."""
 
     def __init__(self, probe: Callable[[MetricsRecord | None], None]) -> None:
         self._probe = probe
@@ -69,7 +69,7 @@ class Comparison:
             self.known = single_point(batch[-1])
 
     def suspect(self, record: MetricsRecord) -> None:
-        """Keep the name of a point that was set aside."""
+        """Keep the name of a point that was rejected."""
         if len(self.suspects) < _MOST_SUSPECTS:
             self.suspects.update(record.named_values())
 
@@ -111,7 +111,7 @@ class Search:
         self.failing = False
         """Whether nothing at all was taken in the last round."""
         self.found = 0
-        """Points set aside."""
+        """Points rejected."""
         self.largest = 0
         """Points of the largest part that was taken."""
         suspects = comparison.suspects

@@ -1,12 +1,12 @@
 """The shipper's main thread: everything but sending.
 
 It watches the trainer, takes signals from the wakeup pipe, gets the journal onto the disk twice a second,
-makes the next segment ready, deletes segments every lane is done with, and leaves when the run is settled.
-The lanes send; a lane that hangs in a request delays none of this, and the shipper leaves without it.
+makes the next segment ready, deletes segments every worker is done with, and leaves when the run is settled.
+The workers send; a worker that hangs in a request delays none of this, and the shipper leaves without it.
 
 A step of the main thread that fails is survived (:mod:`trackside.shipper.survival`).
 
-The first lane is the run's own (MLflow's, on rank 0): what it meets is what ``start()`` and ``finish()``
+The first worker is the run's own (MLflow's, on rank 0): what it meets is what ``start()`` and ``finish()``
 hear of. The others can't hold it up: they are started behind it, and one that takes nothing any more, or
 is so far behind that the disk's cap is near, no longer keeps segments from being deleted.
 """
@@ -52,7 +52,7 @@ from trackside.shipper.survival import Survival
 from trackside.shipper.trouble import Trouble
 from trackside.shipper.wakeup import NUDGE, PROVE, SEEN, read_bytes, signals_in
 from trackside.shipper.watch import UNKNOWN, DeathWatch, Ending, oom_kills
-from trackside.shipper.worker import Lane
+from trackside.shipper.worker import DeliveryWorker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from trackside.journal.progress import Progress
     from trackside.protocols import Destination
     from trackside.shipper.channel import Line
-    from trackside.transform import Shaping
+    from trackside.transform import Transform
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ SEEN_TIMEOUT = 2.0
 """Seconds a finished shipper waits for the trainer to have read the final state."""
 
 OTHERS_WAIT = 20.0
-"""Seconds the first lane has to open before the others may compete with it for the processor, and may name
+"""Seconds the first worker has to open before the others may compete with it for the processor, and may name
 their files after a run that they do not know yet."""
 
 GONE_PATIENCE = 5.0
@@ -141,18 +141,18 @@ class Shipper:
         self._next_sync = self._next_ready = 0.0
         self._selector = selectors.DefaultSelector()
         self._rejection_told: set[str] = set()
-        self._shapes = shapes_of(meta)
-        self.lanes = [self._make_lane(destination) for destination in destinations]
-        self._troubles = [Trouble(_label(lane, meta), progress.notice) for lane in self.lanes]
+        self._transforms = transforms_of(meta)
+        self.workers = [self._make_worker(destination) for destination in destinations]
+        self._troubles = [Trouble(_label(worker, meta), progress.notice) for worker in self.workers]
         self._survival = Survival(progress.notice)
-        self._waiting = list(self.lanes)
+        self._waiting = list(self.workers)
         self._others_due = time.monotonic() + OTHERS_WAIT
 
     def run(self) -> int:
         """Work until everything is delivered and the status is set; the process's exit code."""
         self._listen()
         steps = (
-            self._start_lanes,
+            self._start_workers,
             self._wait,
             self._look_at_trainer,
             self._tend_journal,
@@ -160,12 +160,12 @@ class Shipper:
             close_overdue,
             self._publish,
         )
-        while self._waiting or any(lane.is_alive() for lane in self.lanes):
+        while self._waiting or any(worker.is_alive() for worker in self.workers):
             for step in steps:
                 self._survival.attempt(step, None)
             if self._survival.attempt(self._should_leave, self._asked_to_leave and bool(self._died_ms)):
-                for lane in self.lanes:
-                    lane.stop()
+                for worker in self.workers:
+                    worker.stop()
                 self._waiting = []
                 break
         try:
@@ -175,11 +175,11 @@ class Shipper:
 
     @property
     def hangs(self) -> bool:
-        """Whether a lane is still in a call that does not return: the process can't wait for it."""
-        return any(lane.is_alive() for lane in self.lanes)
+        """Whether a worker is still in a call that does not return: the process can't wait for it."""
+        return any(worker.is_alive() for worker in self.workers)
 
     def judge(self) -> tuple[Verdict, Evidence]:
-        """The verdict on all that is known now; asked by the lanes."""
+        """The verdict on all that is known now; asked by the workers."""
         known = evidence_.gather(
             records=list(self._progress.state.lifecycle),
             signals=[*read_signals(self._journal.scoreboard), *self._progress.state.signals],
@@ -205,15 +205,15 @@ class Shipper:
             return self._exit_code
         return evidence_.read_exit_code(self._journal.exit_code)
 
-    def _make_lane(self, destination: Destination) -> Lane:
-        return Lane(
+    def _make_worker(self, destination: Destination) -> DeliveryWorker:
+        return DeliveryWorker(
             destination,
             self._journal,
             judge=self.judge,
             on_lifecycle=self._keep_lifecycle,
             dropped=self._dropped,
             notice=self._progress.notice,
-            shape=self._shapes.get(destination.name),
+            transform=self._transforms.get(destination.name),
         )
 
     def _dropped(self) -> int:
@@ -221,16 +221,16 @@ class Shipper:
         board = self._journal.scoreboard
         return read_dropped(board) + (read_on_device(board) if self._died_ms else 0)
 
-    def _start_lanes(self) -> None:
-        """Start the lanes that wait; where no thread can be started, the next turn tries again."""
-        first = self.lanes[0]
+    def _start_workers(self) -> None:
+        """Start the workers that wait; where no thread can be started, the next turn tries again."""
+        first = self.workers[0]
         if first in self._waiting:
             first.start()
             self._waiting.remove(first)
         if first.opened or first.failing or first.refused or time.monotonic() >= self._others_due:
-            for lane in list(self._waiting):
-                lane.start()
-                self._waiting.remove(lane)
+            for worker in list(self._waiting):
+                worker.start()
+                self._waiting.remove(worker)
 
     def _keep_lifecycle(self, record: LifecycleRecord) -> None:
         known = self._progress.state.lifecycle
@@ -284,10 +284,10 @@ class Shipper:
         environment.apply(renewal.variables)
         names = ", ".join(sorted(renewal.variables)) or "the address"
         logger.info("changed by the training process: %s", names)
-        for lane in self.lanes:
-            if isinstance(lane.destination, Renewable):
-                lane.destination.renew(renewal.tracking_uri)
-            lane.retry_now()
+        for worker in self.workers:
+            if isinstance(worker.destination, Renewable):
+                worker.destination.renew(renewal.tracking_uri)
+            worker.retry_now()
 
     def _take(self, data: bytes) -> None:
         self._seen = self._seen or SEEN in data
@@ -296,14 +296,14 @@ class Shipper:
         if numbers:
             self._progress.update(signals=merged(self._progress.state.signals, numbers, now_ms()))
         if PROVE in data:
-            for lane in self.lanes:
-                lane.prove_now()
+            for worker in self.workers:
+                worker.prove_now()
         elif numbers or NUDGE in data:
             self._wake()
 
     def _wake(self) -> None:
-        for lane in self.lanes:
-            lane.wake.set()
+        for worker in self.workers:
+            worker.wake.set()
 
     def _look_at_trainer(self) -> None:
         if self._died_ms:
@@ -354,7 +354,7 @@ class Shipper:
                 self._conclude(now_ms())
         if self._exit_code is None or self._died_ms:
             return
-        settled = self.lanes[0].settled
+        settled = self.workers[0].settled
         if settled is not None and settled.status == self.judge()[0].status:
             self._let_exit_go()
 
@@ -369,8 +369,8 @@ class Shipper:
     def _conclude(self, died_ms: int) -> None:
         self._dead_since = time.monotonic()
         self._died_ms = died_ms
-        for lane in self.lanes:
-            lane.reader.writer_dead = True
+        for worker in self.workers:
+            worker.reader.writer_dead = True
         self._wake()
 
     def _look_for_exec(self) -> None:
@@ -378,8 +378,8 @@ class Shipper:
         if not self._replaced and self._watch.is_replaced():
             self._replaced = True
             logger.info("another program has replaced the training (exec)")
-            for lane in self.lanes:
-                lane.reader.writer_dead = True
+            for worker in self.workers:
+                worker.reader.writer_dead = True
             self._wake()
         elif self._replaced and not self._succeeded and time.monotonic() >= self._next_successor:
             self._next_successor = time.monotonic() + SYNC_EVERY
@@ -408,26 +408,26 @@ class Shipper:
             logger.warning("making a segment ready: %s", error)
 
     def _sync_segments(self) -> None:
-        oldest = min((lane.reader.position.segment for lane in self.lanes), default=1)
+        oldest = min((worker.reader.position.segment for worker in self.workers), default=1)
         for number in self._journal.segment_numbers():
             if number >= oldest:
                 with contextlib.suppress(FileNotFoundError, UnfitFileError):
                     _sync_file(self._journal, number)
 
     def _delete_acknowledged(self) -> None:
-        done_with = min(lane.released for lane in self._keepers())
+        done_with = min(worker.released for worker in self._keepers())
         old = [number for number in self._journal.segment_numbers() if number < done_with]
         if old:
-            for lane in self.lanes:
-                lane.save_durably()
+            for worker in self.workers:
+                worker.save_durably()
             for number in old:
                 self._journal.remove_segment(number)
 
-    def _keepers(self) -> list[Lane]:
-        """The lanes that segments are kept for."""
+    def _keepers(self) -> list[DeliveryWorker]:
+        """The workers that segments are kept for."""
         crowded = self._journal.segment_bytes() > self._meta.cap // 2
-        others = [lane for lane in self.lanes[1:] if not (crowded or lane.refused)]
-        return [self.lanes[0], *others]
+        others = [worker for worker in self.workers[1:] if not (crowded or worker.refused)]
+        return [self.workers[0], *others]
 
     def _newest_begun(self) -> int:
         for number in reversed(self._journal.segment_numbers()):
@@ -436,55 +436,55 @@ class Shipper:
         return 1
 
     def _publish(self) -> None:
-        self._publish_lanes()
+        self._publish_workers()
         state = self._progress.state
-        phase, error = _phase_of(self.lanes[0])
+        phase, error = _phase_of(self.workers[0])
         if (phase, error) != (state.phase, state.error):
             self._progress.update(phase=phase, error=error)
         elif self._progress.silent_for > SIGN_EVERY:
-            self._progress.touch()  # the lane may hang in a request, and others can't look us up
+            self._progress.touch()  # the worker may hang in a request, and others can't look us up
 
-    def _publish_lanes(self) -> None:
+    def _publish_workers(self) -> None:
         self._tell_of_troubles()
-        lanes = {lane.destination.name: lane.state() for lane in self.lanes}
-        if lanes == self._progress.state.lanes:
+        workers = {worker.destination.name: worker.state() for worker in self.workers}
+        if workers == self._progress.state.workers:
             return
-        self._progress.update(lanes=lanes)
+        self._progress.update(workers=workers)
         if not self._meta.mlflow:  # whose destination says itself what it has told the server
-            self._progress.update(status=self.lanes[0].state().settled)
-        for name, state in list(lanes.items())[1:]:
+            self._progress.update(status=self.workers[0].state().settled)
+        for name, state in list(workers.items())[1:]:
             if state.refused:
                 self._progress.notice(
                     f"destination {name} takes nothing any more: {state.refused} (see {self._journal.log})"
                 )
 
     def _tell_of_troubles(self) -> None:
-        for lane, trouble in zip(self.lanes, self._troubles, strict=True):
+        for worker, trouble in zip(self.workers, self._troubles, strict=True):
             # start() has told of the first that does not open.
-            trouble.note(lane.failing, quietly=lane is self.lanes[0] and not lane.opened)
-            name = lane.destination.name
-            if lane.cursor.rejected and name not in self._rejection_told:
+            trouble.note(worker.failing, quietly=worker is self.workers[0] and not worker.opened)
+            name = worker.destination.name
+            if worker.cursor.rejected and name not in self._rejection_told:
                 self._rejection_told.add(name)
                 where = f"kept in {self._journal.rejected}, with the reason"
                 self._progress.notice(f"{trouble.name} refuses some of what was logged; it is {where}")
 
     def _should_leave(self) -> bool:
-        if self.lanes[0].refused_at_start and not self._journal.meta.exists():
+        if self.workers[0].refused_at_start and not self._journal.meta.exists():
             return True  # start() has raised, and removed the journal
         if not self._died_ms:
             return False
-        failing = any(lane.failing for lane in self.lanes) or (
-            self._asked_to_leave and any(lane.silent_for > LEAVE_PATIENCE for lane in self.lanes)
+        failing = any(worker.failing for worker in self.workers) or (
+            self._asked_to_leave and any(worker.silent_for > LEAVE_PATIENCE for worker in self.workers)
         )
         if self._presence.is_gone():
-            return failing or not self.lanes[0].opened or self._is_stuck()
-        linger = GONE_PATIENCE if any(lane.gone for lane in self.lanes) else self._linger
+            return failing or not self.workers[0].opened or self._is_stuck()
+        linger = GONE_PATIENCE if any(worker.gone for worker in self.workers) else self._linger
         overdue = time.monotonic() - self._dead_since > min(linger, self._linger)
         return failing and (overdue or self._asked_to_leave)
 
     def _is_stuck(self) -> bool:
         """Whether nothing has been delivered for a while."""
-        done = sum(lane.cursor.position.seq for lane in self.lanes)
+        done = sum(worker.cursor.position.seq for worker in self.workers)
         if done != self._moved[0] or not self._moved[1]:
             self._moved = (done, time.monotonic())
         return time.monotonic() - self._moved[1] > GONE_PATIENCE
@@ -500,29 +500,29 @@ class Shipper:
         return self._leave()
 
     def _leave(self) -> int:
-        for lane in self.lanes:
-            if lane.ident is not None:
-                lane.join(timeout=SEEN_TIMEOUT)
-        self._publish_lanes()
+        for worker in self.workers:
+            if worker.ident is not None:
+                worker.join(timeout=SEEN_TIMEOUT)
+        self._publish_workers()
         refused = next(
-            (f"{lane.destination.name}: {lane.refused}" for lane in self.lanes[1:] if lane.refused),
+            (f"{worker.destination.name}: {worker.refused}" for worker in self.workers[1:] if worker.refused),
             None,
         )
-        refused = self.lanes[0].refused or refused
+        refused = self.workers[0].refused or refused
         if self._presence.is_gone():
             return self._leave_nothing(refused)
-        if not all(lane.finished for lane in self.lanes):
+        if not all(worker.finished for worker in self.workers):
             with contextlib.suppress(OSError):
                 self._sync_segments()  # what is left over must not hang on the machine's staying up
         if refused is not None:
             self._progress.update(phase="refused", error=refused)
             return EXIT_REFUSED
-        if not all(lane.finished for lane in self.lanes):
+        if not all(worker.finished for worker in self.workers):
             self._progress.update(phase="stopped")
             return EXIT_UNFINISHED
         waiting = waiting_names(self._journal, self._meta)
         if waiting:
-            error = self._progress.state.artifacts_error or self.lanes[0].failing
+            error = self._progress.state.artifacts_error or self.workers[0].failing
             self._progress.update(phase="artifacts", error=error)
             self._remove_segments()
             return EXIT_UNFINISHED
@@ -535,13 +535,13 @@ class Shipper:
 
     def _leave_nothing(self, refused: str | None) -> int:
         """Leave after somebody removed the journal, and bring nothing of it back."""
-        if all(lane.finished for lane in self.lanes):
+        if all(worker.finished for worker in self.workers):
             if self._line is not None:
                 self._line.send(DONE)
             return EXIT_DONE
         if refused is not None and not self._died_ms:  # start() has raised, and removed it itself
             return EXIT_REFUSED
-        failing = next((lane.failing for lane in self.lanes if lane.failing), None)
+        failing = next((worker.failing for worker in self.workers if worker.failing), None)
         say_lost(self._journal.path, refused or failing or "the shipper had no time to deliver it")
         return EXIT_UNFINISHED
 
@@ -574,24 +574,24 @@ def has_successor(journal: JournalDirectory, meta: Meta) -> bool:
     return any(other is not None and succeeds(other.owner, meta.owner) for other in found)
 
 
-def _phase_of(lane: Lane) -> tuple[str, str | None]:
-    if lane.refused is not None:
-        return "refused", lane.refused
-    if lane.finished and lane.failing is not None:
-        return "artifacts", lane.failing
-    if lane.failing is not None:
-        return "retrying", lane.failing
-    return ("shipping" if lane.opened else "starting"), None
+def _phase_of(worker: DeliveryWorker) -> tuple[str, str | None]:
+    if worker.refused is not None:
+        return "refused", worker.refused
+    if worker.finished and worker.failing is not None:
+        return "artifacts", worker.failing
+    if worker.failing is not None:
+        return "retrying", worker.failing
+    return ("shipping" if worker.opened else "starting"), None
 
 
-def _label(lane: Lane, meta: Meta) -> str:
-    name = lane.destination.name
+def _label(worker: DeliveryWorker, meta: Meta) -> str:
+    name = worker.destination.name
     return f"MLflow at {meta.target.tracking_uri}" if name == "mlflow" else f"destination {name}"
 
 
-def shapes_of(meta: Meta) -> dict[str, Shaping | None]:
+def transforms_of(meta: Meta) -> dict[str, Transform | None]:
     """What each destination, by its name, wants made of the metrics; the run's own is ``mlflow``."""
-    return {"mlflow": meta.mlflow_shape, **{spec.name: spec.shape for spec in meta.destinations}}
+    return {"mlflow": meta.mlflow_transform, **{spec.name: spec.transform for spec in meta.destinations}}
 
 
 def _sync_file(journal: JournalDirectory, number: int) -> None:

@@ -39,7 +39,7 @@ def failing_with(journal: JournalDirectory) -> str | None:
     state = read_json(journal.state, State)
     if state is None:
         return None
-    errors = [lane.error for lane in state.lanes.values() if lane.error]
+    errors = [worker.error for worker in state.workers.values() if worker.error]
     return state.error if state.phase == "retrying" else next(iter(errors), state.artifacts_error)
 
 

@@ -1,8 +1,8 @@
-"""One destination's way out of the journal: read, send, acknowledge, in order, for as long as it takes.
+"""Deliver the journal to one destination: read, send, acknowledge, in order, for as long as it takes.
 
 Invariants:
 
-* The cursor moves only behind what the destination has taken or what was set aside as rejected. What was
+* The cursor moves only behind what the destination has taken or rejected for good. What was
   sent but not yet acknowledged is sent again after a restart. When the cursor goes back, says
   :mod:`trackside.shipper.acknowledged`.
 * A transient error is retried for ever. A lasting one bisects the batch down to the single point that
@@ -10,9 +10,9 @@ Invariants:
   fails every time while others are taken counts as lasting (:mod:`trackside.shipper.search`).
 * Metrics wait for nothing but metrics: not for a configuration, a heartbeat or a file.
 * The final status is set when everything before it is delivered, and again only if it got worse.
-* What the destination and the shaping know of the past is saved with the cursor, in one piece.
-* An error that nobody foresaw, ours or the destination's, ends no lane. A call is made again; after an error
-  elsewhere the lane goes back to its last acknowledgement, as a new shipper would, and tries again.
+* What the destination and the transform know of the past is saved with the cursor, in one piece.
+* An unforeseen error, ours or the destination's, ends no worker. A call is made again. After an error
+  elsewhere the worker goes back to its last acknowledgement, as a new shipper would, and tries again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from trackside.errors import (
     UnprovenError,
 )
 from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord
-from trackside.journal.meta import LaneState
+from trackside.journal.meta import WorkerState
 from trackside.journal.reader import Entry, JournalReader, Position
 from trackside.lifecycle.verdict import Evidence, Verdict
 from trackside.protocols import Durable, Probing, Proving, Resumable, Uploading
@@ -49,13 +49,13 @@ from trackside.shipper.calls import Calls
 from trackside.shipper.configs import WaitingConfigs
 from trackside.shipper.dead_letters import RejectedFile, halves
 from trackside.shipper.search import Comparison, Search
-from trackside.transform import Shaper
+from trackside.transform import Transformer
 
 if TYPE_CHECKING:
     from trackside.journal.cursor import Cursor
     from trackside.journal.directory import JournalDirectory
     from trackside.protocols import Destination
-    from trackside.transform import Shaped, Shaping
+    from trackside.transform import Transform, Transformed
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Doubtful(Exception):  # noqa: N818 - no error of ours: the way out of retr
     """A batch fails, and the destination takes other writes."""
 
 
-class Lane(threading.Thread):
+class DeliveryWorker(threading.Thread):
     """The thread of one destination, in the shipper.
 
     ``judge`` says what is known of the run's end; ``on_lifecycle`` gets the lifecycle records as they are
@@ -93,7 +93,7 @@ class Lane(threading.Thread):
         on_lifecycle: Callable[[LifecycleRecord], None],
         dropped: Callable[[], int],
         notice: Callable[[str], None] = logger.warning,
-        shape: Shaping | None = None,
+        transform: Transform | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
         policy: retry.Policy = retry.DEFAULT,
     ) -> None:
@@ -123,12 +123,12 @@ class Lane(threading.Thread):
         self._unproven = 0
         self._proof_asked = False
         self._notice = notice
-        self._shape_wanted = shape
-        self._shaper = None if shape is None else Shaper(shape, self.cursor.shaping)
+        self._transform_wanted = transform
+        self._transformer = None if transform is None else Transformer(transform, self.cursor.transform)
         self._comparison = None
         if isinstance(destination, Probing):
             self._comparison = Comparison(lambda known: self._calls(destination.probe, known))
-        if self._comparison is not None and shape is None and self.cursor.shipped:
+        if self._comparison is not None and transform is None and self.cursor.shipped:
             self._comparison.remember(_delivered_before(journal, self.cursor.position))
         self._limit = BatchLimit()
         self._configs = WaitingConfigs(journal.path, destination.name, policy=policy, uniform=uniform)
@@ -185,11 +185,11 @@ class Lane(threading.Thread):
             self.opened = False
 
     def _read_on_from_cursor(self) -> None:
-        """Have the reader and the shaper where the last acknowledgement left them."""
+        """Have the reader and the transformer where the last acknowledgement left them."""
         self.reader.rewind(self.cursor.position)
         self._damage_before = (self.cursor.damaged, self.cursor.missing)
-        if self._shape_wanted is not None:
-            self._shaper = Shaper(self._shape_wanted, self.cursor.shaping)
+        if self._transform_wanted is not None:
+            self._transformer = Transformer(self._transform_wanted, self.cursor.transform)
 
     def _open(self) -> None:
         if isinstance(self.destination, Resumable) and self.cursor.destination is not None:
@@ -230,7 +230,7 @@ class Lane(threading.Thread):
         return self._calls.silent_for
 
     def stop(self) -> None:
-        """Ask the lane to leave at the next wait."""
+        """Ask the worker to leave at the next wait."""
         self._stop_asked.set()
         self.wake.set()
 
@@ -249,10 +249,10 @@ class Lane(threading.Thread):
         """Whether the destination could not be opened, and never will."""
         return self.refused is not None and not self.opened
 
-    def state(self) -> LaneState:
+    def state(self) -> WorkerState:
         """How it is doing, for the shipper's state."""
         settled = None if self.settled is None else self.settled.status
-        return LaneState(settled, self.finished, refused=self.refused, error=self.failing)
+        return WorkerState(settled, self.finished, refused=self.refused, error=self.failing)
 
     def save_durably(self) -> None:
         """Have the cursor on disk for good, so that segments behind it may be deleted."""
@@ -262,9 +262,9 @@ class Lane(threading.Thread):
         """Points by what became of them, and records that could not be read (damaged), as of now."""
         dropped, cursor = self._dropped(), self.cursor
         return {
-            "emitted": cursor.shipped + cursor.shaped + cursor.rejected + dropped,
+            "emitted": cursor.shipped + cursor.merged + cursor.rejected + dropped,
             "shipped": cursor.shipped,
-            "shaped": cursor.shaped,
+            "merged": cursor.merged,
             "dropped": dropped,
             "rejected": cursor.rejected,
             "damaged": cursor.damaged + cursor.missing + self.reader.torn,
@@ -341,26 +341,26 @@ class Lane(threading.Thread):
         for kind, group in itertools.groupby(entries, key=lambda entry: type(entry.record)):
             batch: list[Any] = [entry.record for entry in group]
             if kind is MetricsRecord:
-                self._send_metrics(self._shape(batch))
+                self._send_metrics(self._transform(batch))
             else:
                 self._send_others(batch)
         self._acknowledge(entries[-1].after)
 
-    def _shape(self, batch: list[MetricsRecord]) -> list[MetricsRecord]:
-        if self._shaper is None:
+    def _transform(self, batch: list[MetricsRecord]) -> list[MetricsRecord]:
+        if self._transformer is None:
             return batch
         return [
-            _record_of(shaped, record.seq)
+            _record_of(transformed, record.seq)
             for record in batch
-            for shaped in self._shaper.feed(record.step, record.timestamp_ms, record.named_values())
+            for transformed in self._transformer.feed(record.step, record.timestamp_ms, record.named_values())
         ]
 
     def _deliver_open_windows(self) -> None:
-        """Nothing more will come: what the shaping still holds back is delivered."""
-        held = [] if self._shaper is None else self._shaper.flush()
+        """Nothing more will come: what the transform still holds back is delivered."""
+        held = [] if self._transformer is None else self._transformer.flush()
         if held:
             self._batch_shipped = self._batch_rejected = 0
-            self._send_metrics([_record_of(shaped, self.cursor.position.seq) for shaped in held])
+            self._send_metrics([_record_of(transformed, self.cursor.position.seq) for transformed in held])
             self._acknowledge(self.cursor.position)
 
     def _send_others(self, records: Iterable[ConfigRecord | LifecycleRecord]) -> None:
@@ -482,7 +482,7 @@ class Lane(threading.Thread):
 
     def _acknowledge(self, position: Position) -> None:
         damaged, missing = self._damage_before
-        shaper, state = self._shaper, self._destination_state()
+        transformer, state = self._transformer, self._destination_state()
         self._acknowledged.cursor = msgspec.structs.replace(
             self.cursor,
             position=position,
@@ -490,9 +490,9 @@ class Lane(threading.Thread):
             rejected=self.cursor.rejected + self._batch_rejected,
             damaged=damaged + self.reader.damaged,
             missing=missing + self.reader.missing,
-            shaped=self.cursor.shaped if shaper is None else shaper.merged,
+            merged=self.cursor.merged if transformer is None else transformer.merged,
             destination=state,
-            shaping=None if shaper is None else shaper.state(),
+            transform=None if transformer is None else transformer.state(),
         )
         self._keep_cursor()
 
@@ -592,7 +592,7 @@ class Lane(threading.Thread):
 
     def _set_aside(self, record: MetricsRecord | ConfigRecord, error: Exception) -> None:
         """Keep what nobody will take in ``rejected.jsonl``, with the reason."""
-        logger.warning("%s: set aside: %s", self.destination.name, str(error)[:300])
+        logger.warning("%s: rejected: %s", self.destination.name, str(error)[:300])
         self._persist(self._rejects.add, record, str(error))
 
 
@@ -606,6 +606,6 @@ def _delivered_before(journal: JournalDirectory, position: Position) -> list[Met
     return [r for r in records if isinstance(r, MetricsRecord) and r.points and r.seq <= position.seq]
 
 
-def _record_of(shaped: Shaped, seq: int) -> MetricsRecord:
-    """What shaping made of a record; the names are whole by now, and the epoch is one of them."""
-    return MetricsRecord(seq, shaped.timestamp_ms, shaped.step, None, None, shaped.metrics)
+def _record_of(transformed: Transformed, seq: int) -> MetricsRecord:
+    """What transform made of a record; the names are whole by now, and the epoch is one of them."""
+    return MetricsRecord(seq, transformed.timestamp_ms, transformed.step, None, None, transformed.metrics)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from trackside.sinks.mlflow import MLflowSink
     from trackside.sinks.prometheus import PrometheusSink
     from trackside.sinks.registry import make_sink
-    from trackside.sinks.transformed import ShapedSink
+    from trackside.sinks.transformed import TransformedSink
 
 __all__ = [
     "CallbackSink",
@@ -21,7 +21,7 @@ __all__ = [
     "MLflowSink",
     "MemorySink",
     "PrometheusSink",
-    "ShapedSink",
+    "TransformedSink",
     "make_sink",
 ]
 
@@ -32,7 +32,7 @@ _LAZY = {
     "MLflowSink": "mlflow",
     "MemorySink": "memory",
     "PrometheusSink": "prometheus",
-    "ShapedSink": "transformed",
+    "TransformedSink": "transformed",
     "make_sink": "registry",
 }
 

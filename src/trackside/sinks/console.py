@@ -32,7 +32,7 @@ class ConsoleSink:
 
     ``console``: the :class:`rich.console.Console` to write to; by default rich's own while it has a
     progress bar, otherwise one on stderr. There is no thread: a line is drawn when a sample comes.
-    Shape the sink (:class:`ShapedSink`) to show only some metrics.
+    Transform the sink (:class:`TransformedSink`) to show only some metrics.
 
     Raises :class:`~trackside.errors.ConfigurationError` for an interval that is none.
     """

@@ -10,8 +10,8 @@ from trackside.errors import ConfigurationError
 from trackside.event_bus.bus import handlers_of
 from trackside.plugins.named import check_option_names, load_object, options_of
 from trackside.plugins.suggest import unknown_name
-from trackside.sinks.transformed import ShapedSink
-from trackside.transform import Shaping, make_shaping
+from trackside.sinks.transformed import TransformedSink
+from trackside.transform import Transform, make_transform
 
 __all__ = ["ENTRY_POINT_GROUP", "known_sinks", "make_sink"]
 
@@ -29,12 +29,12 @@ def make_sink(spec: Any, rank: int | None = None) -> Any:
     """The sink that ``spec`` means.
 
     ``spec`` is a name or a mapping ``{"type": name, **options}``. The name is one of :func:`known_sinks` or
-    dotted, ``my_package.module:MySink``; the options go to the class or function found. With ``"shape"``
-    among them (see :class:`trackside.transform.Shaping`) the sink is put behind that shaping. Anything but a
-    text or a mapping is taken to be a sink.
+    dotted, ``my_package.module:MySink``. The options go to the class or function found. With ``"transform"``
+    among them (see :class:`trackside.transform.Transform`) the sink is put behind that transform. Anything
+    but a text or a mapping is taken to be a sink.
 
-    With a ``rank`` that is not to have the sink (its shape's ``ranks``; otherwise 0) everything is checked
-    and nothing made, because making one may take a port: the result is None.
+    The sink is for rank 0, or for the ``ranks`` of its transform. For any other ``rank`` everything is
+    checked and nothing is made, because making a sink may take a port. The result is then None.
 
     Raises:
         ConfigurationError: no such sink, a package that is missing, options it does not take or can't work
@@ -48,13 +48,13 @@ def make_sink(spec: Any, rank: int | None = None) -> Any:
     name = options.pop("type", None)
     if not isinstance(name, str):
         raise ConfigurationError(f"a sink needs a type, such as {{'type': 'console'}}, not {dict(spec)!r}")
-    shaping = make_shaping(options.pop("shape", None))
+    transform = make_transform(options.pop("transform", None))
     found = _find(name)
     _check_options(name, found, options)
-    if rank is not None and not (shaping or Shaping()).wants_rank(rank):
+    if rank is not None and not (transform or Transform()).wants_rank(rank):
         return None
     sink = _checked(_make(name, found, options), name)
-    return sink if shaping is None else ShapedSink(sink, shaping)
+    return sink if transform is None else TransformedSink(sink, transform)
 
 
 def known_sinks() -> list[str]:
@@ -92,7 +92,7 @@ def _check_options(name: str, found: Any, options: Mapping[str, Any]) -> None:
         return
     taken = options_of(found)
     if not taken.any_name:
-        check_option_names(f"the sink {name!r}", options, [*(p.name for p in taken.named), "shape"])
+        check_option_names(f"the sink {name!r}", options, [*(p.name for p in taken.named), "transform"])
 
 
 def _make(name: str, found: Any, options: dict[str, Any]) -> Any:

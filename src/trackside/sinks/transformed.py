@@ -1,4 +1,4 @@
-"""A sink behind a shaping: it gets what was declared and no more."""
+"""A sink behind a transform: it gets what was declared and no more."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trackside.event_bus.bus import handlers_of
 from trackside.events import ConfigEvent, LifecycleEvent, MetricsSample
 from trackside.rank import get_rank
 from trackside.sinks.values import floats, named_values
-from trackside.transform import Shaped, Shaper, Shaping, make_shaping
+from trackside.transform import Transform, Transformed, Transformer, make_transform
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,31 +17,31 @@ if TYPE_CHECKING:
 _ENDS = {"crashed", "exited", "finished"}
 
 
-class ShapedSink:
-    """Gives ``sink`` the samples as ``shaping`` has them; see :class:`trackside.transform.Shaping`.
+class TransformedSink:
+    """Gives ``sink`` the samples as ``transform`` has them; see :class:`trackside.transform.Transform`.
 
     The sink gets samples without prefix and epoch: the names are whole, and ``epoch`` is one of the
     metrics. Open windows are given out at the end of the run, or of the process. On ranks that are not
     asked for it does nothing at all.
 
-    Raises ``TypeError`` for what is no sink, :class:`~trackside.errors.ConfigurationError` for a shaping
+    Raises ``TypeError`` for what is no sink, :class:`~trackside.errors.ConfigurationError` for a transform
     that makes no sense.
     """
 
-    def __init__(self, sink: Any, shaping: Shaping | Mapping[str, Any]) -> None:
+    def __init__(self, sink: Any, transform: Transform | Mapping[str, Any]) -> None:
         self.sink = sink
         self._handlers = handlers_of(sink)
-        self._shaper = Shaper(make_shaping(shaping) or Shaping())
+        self._transformer = Transformer(make_transform(transform) or Transform())
         self._is_wanted: bool | None = None
         self._last_step = -1
 
     def __repr__(self) -> str:
-        return f"ShapedSink({self.sink!r}, {self.shaping!r})"
+        return f"TransformedSink({self.sink!r}, {self.transform!r})"
 
     @property
-    def shaping(self) -> Shaping:
+    def transform(self) -> Transform:
         """What was declared."""
-        return self._shaper.shaping
+        return self._transformer.transform
 
     @property
     def stays_attached(self) -> bool:
@@ -51,19 +51,19 @@ class ShapedSink:
     @property
     def merged(self) -> int:
         """Points that were excluded, or became part of another one."""
-        return self._shaper.merged
+        return self._transformer.merged
 
     def on_metrics(self, sample: MetricsSample) -> None:
-        """Shape a sample, and give out what is ready."""
+        """Transform a sample, and give out what is ready."""
         if not self._wanted() or "metrics" not in self._handlers:
             return
         step = sample.step if type(sample.step) is int else self._step(sample.step)
         self._last_step = step
         named = named_values(sample)
-        if self.shaping.has_windows:  # what waits has to be a number, read before it can change
-            kept = {name: value for name, value in named.items() if self._shaper.keeps(name)}
+        if self.transform.has_windows:  # what waits has to be a number, read before it can change
+            kept = {name: value for name, value in named.items() if self._transformer.keeps(name)}
             named = {**dict.fromkeys(named.keys() - kept.keys(), 0.0), **floats(kept)}
-        self._give(self._shaper.feed(step, sample.timestamp_ms, named))
+        self._give(self._transformer.feed(step, sample.timestamp_ms, named))
 
     def on_config(self, event: ConfigEvent) -> None:
         """Pass a configuration on."""
@@ -88,7 +88,7 @@ class ShapedSink:
 
     def _wanted(self) -> bool:
         if self._is_wanted is None:  # asked late: the rank may not be known before the first sample
-            self._is_wanted = self.shaping.wants_rank(get_rank())
+            self._is_wanted = self.transform.wants_rank(get_rank())
         return self._is_wanted
 
     def _pass(self, signal: str, event: Any) -> None:
@@ -98,9 +98,9 @@ class ShapedSink:
 
     def _flush(self) -> None:
         if self._wanted():
-            self._give(self._shaper.flush())
+            self._give(self._transformer.flush())
 
-    def _give(self, ready: list[Shaped]) -> None:
+    def _give(self, ready: list[Transformed]) -> None:
         """Give out all of it; an error on the way is the bus's to report, after the rest."""
         failure: Exception | None = None
         for step, timestamp_ms, metrics in ready:

@@ -9,7 +9,7 @@ Invariants:
   key's latest value and then writes it: two requests that do so at once may collide on its row, or leave
   the older value, on a store that keeps no lock in between.
 * ``send`` returns, or raises, when nothing is in flight any more. So params, tags and the status, which the
-  lane sends after that, overtake no metric.
+  worker sends after that, overtake no metric.
 * When a request fails, no other is begun. What was taken by then is not sent again by the same batch, nor
   by the halves of a rejected one: MLflow would store it once, but looks each point up for it.
 """
@@ -36,7 +36,7 @@ Request: TypeAlias = "Callable[[Sequence[Point]], None]"
 _WEIGHTS = ((RefusedError, 3), (RejectedError, 0), (UnauthorisedError, 2), (RetryableError, 1))
 
 
-class Flight:
+class ConcurrentSender:
     """Sends points by ``request``, as many at once as ``pace`` says. For one caller at a time."""
 
     def __init__(self, pace: Pace, request: Request, *, clock: Callable[[], float] = time.monotonic) -> None:

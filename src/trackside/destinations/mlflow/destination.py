@@ -34,12 +34,12 @@ from trackside.destinations.mlflow.artifacts import RunArtifacts
 from trackside.destinations.mlflow.attempts import ATTEMPTS_FILE, TRACEBACK, turn_page, upload_attempts
 from trackside.destinations.mlflow.credentials import guard_requests
 from trackside.destinations.mlflow.errors import translate, translate_opening
-from trackside.destinations.mlflow.metrics import MAX_METRICS_PER_BATCH, MetricsWay
+from trackside.destinations.mlflow.metrics import MAX_METRICS_PER_BATCH, MetricsSender
 from trackside.destinations.mlflow.owner import OWNER_TAG, Ownership, describe_owner
 from trackside.destinations.mlflow.params import ConfigWriter, artifact_name
 from trackside.destinations.mlflow.redone import RedoneSteps, last_steps
 from trackside.destinations.mlflow.run import Found, RunOpener
-from trackside.destinations.mlflow.run_id_file import is_newer, write_sidecar
+from trackside.destinations.mlflow.run_id_file import is_newer, write_run_id_file
 from trackside.destinations.mlflow.settings import REQUEST_TIMEOUT, take_over
 from trackside.destinations.mlflow.status import StatusWriter
 from trackside.destinations.mlflow.system_metrics import SystemMetrics
@@ -111,7 +111,7 @@ def preload(tracking_uri: str) -> None:
 
 
 class MLflowDestination:
-    """A run in MLflow. Made in the shipper, used by one lane."""
+    """A run in MLflow. Made in the shipper, used by one worker."""
 
     name = "mlflow"
 
@@ -139,7 +139,7 @@ class MLflowDestination:
         self._uploader = Uploader(outbox, self._upload, progress.notice, tell=self._tell_of_artifacts)
         self._end_failures: Counter[str] = Counter()
         self._created_blindly = False
-        self._metrics = MetricsWay(
+        self._metrics = MetricsSender(
             tracking_uri, call=self._call, tell=self._tell, notice=progress.notice, patience=REQUEST_TIMEOUT
         )
         self._sample_load_every = sample_load_every
@@ -335,7 +335,7 @@ class MLflowDestination:
         return msgspec.structs.replace(self._meta, target=target)
 
     def _open_run(self) -> None:
-        """Find, resume or create the run; in this order, since one that was created has a sidecar too."""
+        """Find, resume or create the run; in this order, since one that was created has a run-id file too."""
         opener = self._opener()
         unsure = self._progress.state.creating
         run = opener.find_created() if unsure else None
@@ -348,7 +348,7 @@ class MLflowDestination:
             self._progress.update(creating=True)
             run = opener.create()
         info = opener.describe(run, found=found)
-        self._keep_sidecar(info)
+        self._keep_run_id_file(info)
         self._progress.update(run=info, creating=False)
         if found is not None and found.claimed:
             self._redone = RedoneSteps(
@@ -370,15 +370,15 @@ class MLflowDestination:
         own = self._meta.journal_id
         turn_page(run, page, own_journal=own, outbox=self._outbox, progress=self._progress)
 
-    def _keep_sidecar(self, info: RunInfo) -> None:
-        directory = self._meta.target.sidecar
+    def _keep_run_id_file(self, info: RunInfo) -> None:
+        directory = self._meta.target.checkpoint_dir
         if directory is None:
             return
         late = not is_alive(self._meta.owner)
         if late and is_newer(directory, self._meta.started_ms, info.run_id):
             return  # delivered late, this attempt must not lead the next one away from a later attempt's run
         try:
-            write_sidecar(directory, info.run_id)
+            write_run_id_file(directory, info.run_id)
         except OSError as error:
             self._progress.notice(
                 f"the run id could not be kept in {directory}: {error}; a resume will not find it"

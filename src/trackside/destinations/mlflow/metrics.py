@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from trackside.destinations.mlflow import bulk as mlflow_bulk
 from trackside.destinations.mlflow.address import is_server
-from trackside.destinations.mlflow.concurrent import Flight
+from trackside.destinations.mlflow.concurrent import ConcurrentSender
 from trackside.destinations.mlflow.pace import Pace
 from trackside.destinations.mlflow.params import MAX_KEY
 from trackside.destinations.mlflow.proof import LastPoints
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MAX_METRICS_PER_BATCH = 1000
 
 
-class MetricsWay:
+class MetricsSender:
     """Sends metrics of a run to ``tracking_uri``.
 
     ``call`` and ``tell`` call a function of MLflow's and translate what it raises; ``tell`` gives it the
@@ -112,7 +112,9 @@ class MetricsWay:
     def _take(self, points: int) -> None:
         """At most ``points`` a request; several at once for a server, whose processes may share the work."""
         at_once = read_environment().requests_in_flight if is_server(self._uri) else 1
-        self._flight = Flight(Pace(points, patience=self._patience, at_once=at_once), self._send_points)
+        self._flight = ConcurrentSender(
+            Pace(points, patience=self._patience, at_once=at_once), self._send_points
+        )
 
     def _send_points(self, points: Sequence[Point]) -> None:
         if self._bulk is not None:

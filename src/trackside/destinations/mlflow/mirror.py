@@ -62,7 +62,7 @@ class MLflowMirror(MLflowDestination):
             artifact_location=artifact_location,
             parent_run_id=None,
             parent_journal=None,
-            sidecar=_sidecar(own, context.name),
+            checkpoint_dir=_checkpoint_dir(own, context.name),
         )
         place = JournalDirectory(context.journal / context.name)
         place.path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)  # never the journal itself, if that was removed
@@ -85,5 +85,5 @@ class MLflowMirror(MLflowDestination):
         checked_address(tracking_uri, "destination 'mlflow': tracking_uri")
 
 
-def _sidecar(own: Target, name: str) -> str | None:
-    return None if own.sidecar is None else str(Path(own.sidecar) / f".{name}")
+def _checkpoint_dir(own: Target, name: str) -> str | None:
+    return None if own.checkpoint_dir is None else str(Path(own.checkpoint_dir) / f".{name}")

@@ -153,7 +153,7 @@ class Ownership:
     def __init__(self, meta: Meta, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._meta = meta
         self._watch = OwnerWatch(clock=clock)
-        self._successor = meta.target.sidecar is not None
+        self._successor = meta.target.checkpoint_dir is not None
         self.saw_alive = is_alive(meta.owner)
         """Whether the training lived when this shipper began: else nobody knows exactly when it died."""
         self.standing = ""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trackside.destinations.mlflow.owner import JOURNAL_TAG, describe_owner, may_claim, owner_tags
 from trackside.destinations.mlflow.redone import last_steps
-from trackside.destinations.mlflow.run_id_file import SIDECAR_NAME, read_sidecar
+from trackside.destinations.mlflow.run_id_file import RUN_ID_FILE, read_run_id_file
 from trackside.destinations.mlflow.run_page import run_page
 from trackside.destinations.mlflow.tags import MAX_TAG_VALUE
 from trackside.errors import DeliveryError, RejectedError, RetryableError
@@ -99,7 +99,7 @@ class RunOpener:
         """Write beside the owner: only tags that the run does not have."""
         known = run.data.tags
         self._set_tags(run.info.run_id, {k: v for k, v in self._target.tags.items() if k not in known})
-        if self._target.sidecar is not None:
+        if self._target.checkpoint_dir is not None:
             self._notice(
                 f"another training ({describe_owner(known)}) is logging to run {run.info.run_id}, which "
                 f"{self._run_id_file} names, and its points and this one's are mixed. Give each training a "
@@ -173,13 +173,13 @@ class RunOpener:
 
     @property
     def _run_id_file(self) -> str:
-        return os.path.join(self._target.sidecar or "", SIDECAR_NAME)
+        return os.path.join(self._target.checkpoint_dir or "", RUN_ID_FILE)
 
     def _wanted_run_id(self) -> str | None:
         """The run the user named or else, read as late as possible, the one the checkpoints belong to."""
         target = self._target
-        if target.run_id is None and target.sidecar is not None and target.resume:
-            return read_sidecar(target.sidecar)
+        if target.run_id is None and target.checkpoint_dir is not None and target.resume:
+            return read_run_id_file(target.checkpoint_dir)
         return target.run_id
 
     def find_created(self) -> Any | None:

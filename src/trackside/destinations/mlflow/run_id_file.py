@@ -18,19 +18,19 @@ from trackside.journal.opening import MAX_WORD, read_file
 
 logger = logging.getLogger(__name__)
 
-SIDECAR_NAME = "mlflow_run_id"
+RUN_ID_FILE = "mlflow_run_id"
 
 # What MLflow takes for a run id: `_RUN_ID_REGEX` in mlflow/utils/validation.py.
 _RUN_ID = re.compile(r"[a-zA-Z0-9][\w\-]{0,255}")
 
 
-def read_sidecar(checkpoint_dir: str | os.PathLike[str]) -> str | None:
+def read_run_id_file(checkpoint_dir: str | os.PathLike[str]) -> str | None:
     """Return the run id kept in ``checkpoint_dir``, or None if there is none to use.
 
     A file that cannot be read, or that holds no run id, is one warning and None: training can go on
     in a new run. Raises nothing.
     """
-    path = Path(checkpoint_dir) / SIDECAR_NAME
+    path = Path(checkpoint_dir) / RUN_ID_FILE
     try:
         text = read_file(path, MAX_WORD, follow_links=True).decode("utf-8", "replace").strip()
     except (FileNotFoundError, NotADirectoryError):
@@ -49,15 +49,15 @@ def is_newer(checkpoint_dir: str | os.PathLike[str], at_ms: int, run_id: str) ->
 
     Then a later attempt has written it. Both times are by this machine's clock, or by one that agrees.
     """
-    path = Path(checkpoint_dir) / SIDECAR_NAME
+    path = Path(checkpoint_dir) / RUN_ID_FILE
     try:
         written_ms = path.stat().st_mtime_ns // 1_000_000
     except OSError:
         return False
-    return written_ms > at_ms and read_sidecar(checkpoint_dir) not in {None, run_id}
+    return written_ms > at_ms and read_run_id_file(checkpoint_dir) not in {None, run_id}
 
 
-def write_sidecar(checkpoint_dir: str | os.PathLike[str], run_id: str) -> None:
+def write_run_id_file(checkpoint_dir: str | os.PathLike[str], run_id: str) -> None:
     """Make ``checkpoint_dir`` name ``run_id``, creating the directory if needed.
 
     Any reader, at any moment, sees the old file or the new one. On return it is on the disk.
@@ -72,10 +72,10 @@ def write_sidecar(checkpoint_dir: str | os.PathLike[str], run_id: str) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     # In the same directory, because a rename is atomic within one filesystem only; with a name of
     # its own, because two jobs that share the directory would otherwise write into each other's.
-    temporary = directory / f".{SIDECAR_NAME}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+    temporary = directory / f".{RUN_ID_FILE}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
     try:
         _write_durably(temporary, run_id)
-        temporary.replace(directory / SIDECAR_NAME)
+        temporary.replace(directory / RUN_ID_FILE)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
