@@ -86,6 +86,16 @@ def _nothing_of_other_tests() -> Iterator[None]:
     os.environ.update(before)
 
 
+@pytest.fixture
+def handlers_put_back() -> Iterator[None]:
+    """For tests that run a shipper in this process: the signal handlers it sets for itself are put back."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
 def _where_to_log() -> dict[str, str]:
     names = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID")
     return {name: os.environ[name] for name in names if name in os.environ}

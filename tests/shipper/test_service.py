@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -37,6 +36,8 @@ from trackside.shipper.worker import DeliveryWorker
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("handlers_put_back")
 
 
 class Bench:
@@ -78,16 +79,6 @@ class Bench:
         found = read_json(self.journal.state, State)
         assert found is not None
         return found
-
-
-@pytest.fixture(autouse=True)
-def signals() -> Iterator[None]:
-    """Put the handlers back that a shipper sets for itself."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.getsignal(number) for number in numbers]
-    yield
-    for number, handler in zip(numbers, before, strict=True):
-        signal.signal(number, handler)
 
 
 def made(root: Path, *, alive: bool) -> Iterator[Bench]:
