@@ -16,7 +16,7 @@ import yaml
 from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
-import trackside
+import trackside.cli
 from tests.ends.harness import new_database
 from trackside.cli.demo import _load_training
 from trackside.cli.main import main
@@ -236,7 +236,7 @@ def test_torch_is_used_where_it_is():
 def test_without_torch_numpy_trains(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Silently when torch is not installed, with a word when it is broken; asked for, it is an error."""
     monkeypatch.delitem(sys.modules, "trackside.cli.demo_torch", raising=False)
-    monkeypatch.delattr(trackside, "demo_torch", raising=False)
+    monkeypatch.delattr(trackside.cli, "demo_torch", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
     assert load_training(None) == ("numpy", "numpy")
     assert capsys.readouterr().err == ""
@@ -250,7 +250,7 @@ def test_a_broken_torch_is_said(
     """Its libraries may be missing or of the wrong kind: the demo goes on with numpy."""
     (tmp_path / "torch.py").write_text("raise OSError('libcudart.so: cannot open')")
     monkeypatch.delitem(sys.modules, "trackside.cli.demo_torch", raising=False)
-    monkeypatch.delattr(trackside, "demo_torch", raising=False)
+    monkeypatch.delattr(trackside.cli, "demo_torch", raising=False)
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     assert load_training(None) == ("numpy", "numpy")

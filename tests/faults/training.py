@@ -17,6 +17,7 @@ import psutil
 from tests.faults.servers import wait_until
 from trackside.journal.directory import JournalDirectory, read_json
 from trackside.journal.meta import State
+from trackside.shipper.lock import is_locked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -174,6 +175,9 @@ class Training:
         pid = self.state.pid
         os.kill(pid, signal.SIGTERM)
         wait_until(lambda: not _is_shipper(pid), 60, self.log)
+        wait_until(
+            lambda: not is_locked(self.journal.lock), 60, self.log
+        )  # the last that an ending process lets go
 
     def wait_until_delivered(self, timeout: float = 90.0) -> None:
         """Wait until no journal is left."""
