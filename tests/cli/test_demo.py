@@ -235,6 +235,7 @@ def test_torch_is_used_where_it_is():
 
 def test_without_torch_numpy_trains(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Silently when torch is not installed, with a word when it is broken; asked for, it is an error."""
+    pytest.importorskip("sklearn.datasets")  # as it is loaded, scipy trips over the None below
     monkeypatch.delitem(sys.modules, "trackside.cli.demo_torch", raising=False)
     monkeypatch.delattr(trackside.cli, "demo_torch", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
