@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import sys
 from typing import TYPE_CHECKING
 
 import psutil
@@ -20,6 +19,7 @@ from trackside.journal.meta import Meta
 from trackside.journal.opening import open_own
 from trackside.journal.owner import is_alive
 from trackside.settings import read_environment
+from trackside.system.multiprocess import parent_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,8 +73,7 @@ def _journal_of_parent() -> Path | None:
 
 
 def _above() -> Iterator[int]:
-    ask = getattr(sys.modules.get("multiprocessing.process"), "parent_process", None)
-    parent = None if ask is None else ask()
-    if parent is not None:  # with a fork server, not the one that made this process
-        yield parent.pid
+    parent = parent_number()
+    if parent is not None:
+        yield parent
     yield from (process.pid for process in psutil.Process().parents())

@@ -22,6 +22,7 @@ import psutil
 
 from trackside.journal.meta import boot_id, start_ticks
 from trackside.rank import BATCH_VARIABLES, RANK_VARIABLES
+from trackside.system.multiprocess import parent_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -98,7 +99,7 @@ def launcher_pid(environment: Mapping[str, str] = os.environ) -> int:
     mark = next((name for name in _MARKS if environment.get(name)), None)
     if mark is not None and _was_started_with(own, mark):
         return next((pid for pid in _ancestors() if not _was_started_with(pid, mark)), own)
-    return _multiprocessing_parent() or own
+    return parent_number() or own
 
 
 def _is_started_by_lightning(environment: Mapping[str, str]) -> bool:
@@ -117,13 +118,6 @@ def _was_started_with(pid: int, name: str) -> bool:
 def _ancestors() -> Iterator[int]:
     with contextlib.suppress(psutil.Error, OSError):
         yield from (process.pid for process in psutil.Process().parents())
-
-
-def _multiprocessing_parent() -> int | None:
-    """The process that made this one with ``multiprocessing``, if one did."""
-    ask = getattr(sys.modules.get("multiprocessing.process"), "parent_process", None)
-    parent = None if ask is None else ask()
-    return None if parent is None else int(parent.pid)
 
 
 def _name_of(pid: int) -> str:

@@ -13,7 +13,6 @@ Invariants:
 from __future__ import annotations
 
 import os
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from trackside.journal.directory import read_json
 from trackside.journal.meta import State
 from trackside.journal.owner import is_alive
 from trackside.system.clock import steady
+from trackside.system.multiprocess import parent_number
 
 if TYPE_CHECKING:
     from trackside.journal.directory import JournalDirectory
@@ -39,9 +39,7 @@ def session() -> int | None:
 
 def is_daemon_of(owner: Owner, owners_session: int | None) -> bool:
     """Whether this forked child is the daemon that the program of ``owner`` became."""
-    ask = getattr(sys.modules.get("multiprocessing.process"), "parent_process", None)
-    is_worker = ask is not None and ask() is not None
-    if is_worker or owners_session is None or session() == owners_session:
+    if parent_number() is not None or owners_session is None or session() == owners_session:
         return False
     deadline = steady() + PATIENCE
     while is_alive(owner):

@@ -32,6 +32,7 @@ from trackside.destinations.mlflow.address import (
 )
 from trackside.destinations.mlflow.artifacts import RunArtifacts
 from trackside.destinations.mlflow.attempts import ATTEMPTS_FILE, TRACEBACK, turn_page, upload_attempts
+from trackside.destinations.mlflow.chunks import chunks
 from trackside.destinations.mlflow.credentials import guard_requests
 from trackside.destinations.mlflow.errors import translate, translate_opening
 from trackside.destinations.mlflow.metrics import MAX_METRICS_PER_BATCH, MetricsSender
@@ -67,7 +68,7 @@ from trackside.journal.owner import is_alive
 from trackside.settings import read_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from trackside.journal.format import ConfigRecord, MetricsRecord
@@ -420,7 +421,7 @@ class MLflowDestination:
                 for name, value in sample.metrics.items()
             ]
             try:
-                for chunk in _chunks(metrics, MAX_METRICS_PER_BATCH):
+                for chunk in chunks(metrics, MAX_METRICS_PER_BATCH):
                     self._tell(self._client.log_batch, metrics=chunk)
             except RefusedError:
                 raise
@@ -687,8 +688,3 @@ class _Page:
 def _sign_of_life() -> str:
     now = datetime.now(tz=timezone.utc).isoformat(timespec="seconds")
     return f"{now} {socket.gethostname()}"
-
-
-def _chunks(items: list[Any], size: int) -> Iterator[list[Any]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

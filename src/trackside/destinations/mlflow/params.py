@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Protocol
 
+from trackside.destinations.mlflow.chunks import chunks
 from trackside.destinations.mlflow.tags import CHANGED_TAG, MAX_TAG_VALUE
 from trackside.errors import RefusedError, RejectedError, RetryableError
 from trackside.params import truncate_params
@@ -105,8 +106,8 @@ class ConfigWriter:
             self.keep_document()
         new = [(key, value) for key, value in params.items() if key not in known]
         budget = _Refusals()
-        for start in range(0, len(new), MAX_PARAMS_PER_BATCH):
-            self._log(new[start : start + MAX_PARAMS_PER_BATCH], budget)
+        for chunk in chunks(new, MAX_PARAMS_PER_BATCH):
+            self._log(chunk, budget)
         if new:
             self._check_params(key for key, _ in new if key not in set(budget.refused))
         if budget.refused:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from trackside.destinations.mlflow.chunks import chunks
 from trackside.destinations.mlflow.tags import HEARTBEAT_TAG
 from trackside.text import format_duration
 
@@ -91,8 +92,8 @@ def parse_heartbeat(text: str) -> tuple[float, str] | None:
 def _running(client: Any) -> Iterator[Any]:
     experiments = [experiment.experiment_id for experiment in _pages(client.search_experiments)]
     condition = "attributes.status = 'RUNNING'"
-    for start in range(0, len(experiments), 100):
-        yield from _pages(client.search_runs, experiments[start : start + 100], condition)
+    for chunk in chunks(experiments, 100):
+        yield from _pages(client.search_runs, chunk, condition)
 
 
 def _pages(search: Any, *arguments: Any) -> Iterator[Any]:

@@ -16,6 +16,7 @@ import os
 import subprocess
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from trackside.destinations.mlflow.chunks import chunks
 from trackside.destinations.mlflow.owner import JOURNAL_TAG, describe_owner, may_claim, owner_tags
 from trackside.destinations.mlflow.redone import last_steps
 from trackside.destinations.mlflow.run_id_file import RUN_ID_FILE, read_run_id_file
@@ -108,8 +109,8 @@ class RunOpener:
 
     def _set_tags(self, run_id: str, tags: dict[str, str]) -> None:
         all_tags = [self._tag(key, value[:MAX_TAG_VALUE]) for key, value in tags.items()]
-        for start in range(0, len(all_tags), MAX_TAGS_PER_BATCH):
-            self._call(self._client.log_batch, run_id, tags=all_tags[start : start + MAX_TAGS_PER_BATCH])
+        for chunk in chunks(all_tags, MAX_TAGS_PER_BATCH):
+            self._call(self._client.log_batch, run_id, tags=chunk)
 
     def _existing(self, run_id: str) -> Any | None:
         """The run; None, with a notice, when it is gone. A run that the user named must be there."""
