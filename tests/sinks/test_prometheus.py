@@ -212,6 +212,21 @@ os.waitpid(child, 0)
     assert (done.stdout, done.stderr) == ("bound True\n", "")
 
 
+def test_the_port_is_free_at_once_though_a_child_holds_the_socket() -> None:
+    """A child that has not come to its fork hooks yet, or never runs any, still has the socket."""
+    sink = PrometheusSink(port=0)
+    assert sink._server is not None
+    child = subprocess.Popen(["sleep", "60"], pass_fds=[sink._server._listener.fileno()])
+    try:
+        sink.close()
+        again = PrometheusSink(port=sink.port)
+        assert again.port == sink.port
+        again.close()
+    finally:
+        child.kill()
+        child.wait()
+
+
 def test_a_program_that_closes_every_descriptor() -> None:
     """The port is served again, without a busy thread; the program's own files and sockets are left alone."""
     script = """

@@ -6,6 +6,8 @@ Invariants:
   most. The server notices that its socket is gone, and opens another one on the same port.
 * Nothing is accepted from, written to or closed but the server's own sockets, also where a file or a socket
   of the program has taken their numbers.
+* ``close`` frees the port though a forked child still holds the socket: it stops the listening itself, and
+  not only this process's share of it. A child only closes its share, so that the parent keeps serving.
 """
 
 from __future__ import annotations
@@ -44,9 +46,9 @@ class ScrapeServer:
     def close(self) -> None:
         """Stop serving, and free the port."""
         self._closed = True
-        self._listener.server_close()
+        self._listener.stop_listening()
         self._thread.join()
-        self._listener.server_close()  # if the thread has just opened another
+        self._listener.stop_listening()  # if the thread has just opened another
 
     def abandon(self) -> None:
         """In a forked child, which has no such thread: let go of the port."""
@@ -102,6 +104,13 @@ class _Listener(ThreadingMixIn, WSGIServer):
             raise OSError("the program has closed the socket")
         connection, client = super().get_request()
         return socket.socket(fileno=move_up(connection.detach())), client
+
+    def stop_listening(self) -> None:
+        """Close the socket in every process that holds it."""
+        if self.is_open():
+            with contextlib.suppress(OSError):  # macOS: not connected
+                self.socket.shutdown(socket.SHUT_RDWR)
+        self.server_close()
 
     def server_close(self) -> None:
         """Close the socket if it is still ours."""
