@@ -14,7 +14,7 @@ from tests.faults.proxy import FaultProxy, Reply, answer, free_port
 from tests.faults.servers import wait_until
 from trackside.cli.main import main
 from trackside.destinations.mlflow.tags import counts_in
-from trackside.shipper.lock import is_locked
+from trackside.journal.lock import is_locked
 from trackside.shipper.sync import sync_journal
 
 if TYPE_CHECKING:

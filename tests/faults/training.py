@@ -16,8 +16,8 @@ import psutil
 
 from tests.faults.servers import wait_until
 from trackside.journal.directory import JournalDirectory, read_json
+from trackside.journal.lock import is_locked
 from trackside.journal.meta import State
-from trackside.shipper.lock import is_locked
 
 if TYPE_CHECKING:
     from pathlib import Path

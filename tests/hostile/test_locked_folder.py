@@ -7,7 +7,6 @@ import os
 from typing import TYPE_CHECKING
 
 from trackside.destinations.mlflow.address import alone_with
-from trackside.destinations.mlflow.passing_lock import PassingLock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,29 +27,11 @@ def test_the_folder_and_the_database_are_locked(tmp_path: Path, monkeypatch) -> 
         os.close(descriptor)
 
 
-def test_who_waited_for_a_removed_file_begins_again(tmp_path: Path) -> None:
-    """Else two would hold the lock at once: one of the file that is gone, one of the new one."""
-    path = tmp_path / "lock"
-    waited = os.open(path, os.O_RDONLY | os.O_CREAT)
-    first, second = PassingLock(str(path)), PassingLock(str(path))
-    assert first.acquire(0)
-    assert not second.acquire(0)
-    first.release()
-    assert not path.exists()
-    fcntl.flock(waited, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    assert second.acquire(0)
-    second.release()
-    os.close(waited)
-
-
-def test_a_file_that_a_killed_process_left_or_a_link(tmp_path: Path) -> None:
-    """The one is taken over. The other locks nothing, and is not followed."""
-    path, elsewhere = tmp_path / "lock", tmp_path / "elsewhere"
-    path.touch()
-    lock = PassingLock(str(path))
-    assert lock.acquire(0)
-    lock.release()
-    path.symlink_to(elsewhere)
-    assert lock.acquire(0)
-    lock.release()
-    assert not elsewhere.exists()
+def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
+    """The database is opened without a lock then, and the link stays."""
+    database, elsewhere = tmp_path / "mlflow.db", tmp_path / "elsewhere"
+    link = tmp_path / ".mlflow.db.trackside-opening"
+    link.symlink_to(elsewhere)
+    with alone_with(f"sqlite:///{database}"):
+        assert not elsewhere.exists()
+    assert link.is_symlink()

@@ -15,6 +15,7 @@ from trackside.destinations.context import ID_LENGTH, DestinationContext
 from trackside.journal import trust
 from trackside.journal.directory import create_directory, write_atomically
 from trackside.journal.format import ConfigRecord
+from trackside.journal.lock import JournalLock
 from trackside.journal.meta import Meta, RunInfo
 from trackside.journal.opening import UnfitFileError, open_own
 from trackside.journal.outbox import Outbox
@@ -30,7 +31,6 @@ from trackside.lifecycle.peer_crash import (
     read_notes,
 )
 from trackside.shipper.dead_letters import RejectedFile
-from trackside.shipper.lock import JournalLock
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,13 +11,13 @@ from tests.journal.tools import new_journal, read_all, sample, steps
 from trackside.destinations.mlflow.run_id_file import RUN_ID_FILE, read_run_id_file
 from trackside.journal.directory import JournalDirectory
 from trackside.journal.files import read_json
+from trackside.journal.lock import is_locked
 from trackside.journal.meta import State
 from trackside.journal.opening import UnfitFileError, open_file, read_file, read_tail
 from trackside.journal.outbox import Outbox
 from trackside.journal.scoreboard import read_dropped, read_signals
 from trackside.journal.writer import JournalWriter
 from trackside.lifecycle.exit_code import read_exit_code
-from trackside.shipper.lock import is_locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable

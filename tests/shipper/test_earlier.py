@@ -11,11 +11,11 @@ from tests.shipper.test_inventory import DEAD, make, say
 from trackside.errors import RetryableError
 from trackside.journal.cursor import Cursor, save_cursor
 from trackside.journal.directory import JournalDirectory, read_json
+from trackside.journal.lock import JournalLock
 from trackside.journal.meta import Meta, RunInfo, Target, WorkerState
 from trackside.journal.outbox import Outbox
 from trackside.journal.reader import Position
 from trackside.shipper.earlier import ALONE, LONGEST, MAX_STARTS, PATIENCE, EarlierAttempts
-from trackside.shipper.lock import JournalLock
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,6 +13,7 @@ import pytest
 from trackside.journal.cursor import Cursor, save_cursor
 from trackside.journal.directory import JournalDirectory, create_directory, read_json, write_atomically
 from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord
+from trackside.journal.lock import JournalLock
 from trackside.journal.meta import (
     DestinationSpec,
     Meta,
@@ -36,7 +37,6 @@ from trackside.shipper.inventory import (
     owner_has_ended,
     report,
 )
-from trackside.shipper.lock import JournalLock
 from trackside.shipper.watch import SILENCE
 
 if TYPE_CHECKING:

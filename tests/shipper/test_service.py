@@ -18,6 +18,7 @@ from trackside.errors import RefusedError, RetryableError
 from trackside.journal.cursor import load_cursor
 from trackside.journal.directory import JournalDirectory, create_directory, read_json, write_atomically
 from trackside.journal.format import LifecycleRecord, MetricsRecord
+from trackside.journal.lock import JournalLock
 from trackside.journal.meta import Meta, State, Target, this_process
 from trackside.journal.outbox import Outbox
 from trackside.journal.progress import Progress
@@ -26,7 +27,6 @@ from trackside.journal.writer import JournalWriter
 from trackside.lifecycle.peer_crash import CrashNote, notes_directory
 from trackside.shipper import calls, trouble
 from trackside.shipper import service as loop
-from trackside.shipper.lock import JournalLock
 from trackside.shipper.protocol import LINGER
 from trackside.shipper.service import EXIT_DONE, EXIT_LOCKED, EXIT_REFUSED, EXIT_UNFINISHED, Shipper
 from trackside.shipper.wakeup import NUDGE, SEEN, WakeupPipe

@@ -13,10 +13,10 @@ from tests.ends.harness import new_database
 from tests.shipper.test_inventory import ALIVE, make, say
 from trackside.journal.cursor import Cursor, save_cursor
 from trackside.journal.directory import JournalDirectory, create_directory, read_json
+from trackside.journal.lock import JournalLock
 from trackside.journal.meta import Meta, Target
 from trackside.journal.reader import Position
 from trackside.shipper import sync as sync_
-from trackside.shipper.lock import JournalLock
 from trackside.shipper.service import EXIT_DONE, EXIT_LOCKED, EXIT_REFUSED, EXIT_UNFINISHED
 from trackside.shipper.sync import address_of, sync_journal
 

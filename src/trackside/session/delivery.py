@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from trackside.errors import TrackingError
 from trackside.journal.cursor import delivered_points, load_cursor
+from trackside.journal.lock import is_locked
 from trackside.journal.outbox import Outbox
 from trackside.lifecycle.exit_hold import in_container
 from trackside.session.announce import announce
 from trackside.session.claims import Claims
 from trackside.session.last_words import AtWork, describe_delivery, describe_offline, describe_rest
-from trackside.shipper.lock import is_locked
 from trackside.system.clock import steady
 
 if TYPE_CHECKING:

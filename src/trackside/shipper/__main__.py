@@ -21,6 +21,7 @@ from trackside.destinations.mlflow.destination import MLflowDestination
 from trackside.destinations.unusable import UnusableDestination
 from trackside.journal import lossless_json
 from trackside.journal.directory import JournalDirectory, read_json
+from trackside.journal.lock import JournalLock
 from trackside.journal.meta import Meta
 from trackside.journal.outbox import Outbox
 from trackside.journal.progress import Progress
@@ -31,7 +32,6 @@ from trackside.shipper.calls import describe
 from trackside.shipper.channel import LOCKED, READY, Line
 from trackside.shipper.earlier import EarlierAttempts
 from trackside.shipper.ending import end_in_any_case, end_now
-from trackside.shipper.lock import JournalLock
 from trackside.shipper.log_redaction import mask_output
 from trackside.shipper.protocol import LINGER
 from trackside.shipper.readable import require_readable

@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING
 from trackside.errors import RetryableError
 from trackside.journal.cursor import load_cursor
 from trackside.journal.directory import JournalDirectory, last_sign_ms, read_json
+from trackside.journal.lock import is_locked
 from trackside.journal.meta import Meta, State
 from trackside.journal.outbox import Outbox
 from trackside.journal.owner import has_ended, is_replaced
 from trackside.journal.provenance import why_untrusted
 from trackside.redaction.redact import with_credentials
 from trackside.shipper.configs import read_waiting
-from trackside.shipper.lock import is_locked
 from trackside.shipper.spawn import command_for, spawn
 
 if TYPE_CHECKING:

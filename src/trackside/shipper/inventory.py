@@ -14,6 +14,7 @@ from trackside.destinations.mlflow.tracking_address import is_same_address
 from trackside.journal.cursor import Cursor, delivered_points, load_cursor
 from trackside.journal.directory import JournalDirectory, last_sign_ms, read_json
 from trackside.journal.format import LifecycleRecord, MetricsRecord
+from trackside.journal.lock import is_locked
 from trackside.journal.meta import Meta, State, WorkerState
 from trackside.journal.owner import was_this_process
 from trackside.journal.provenance import advice, why_suspicious, why_untrusted
@@ -23,7 +24,6 @@ from trackside.journal.trust import WRITABLE
 from trackside.lifecycle.peer_crash import holds_notes
 from trackside.lifecycle.verdict import decide, evidence_from
 from trackside.shipper.leftovers import has_refused, waiting_names
-from trackside.shipper.lock import is_locked
 from trackside.shipper.watch import has_ended
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from trackside.destinations.mlflow.address import is_server
 from trackside.destinations.mlflow.credentials import origin_of
 from trackside.journal.cursor import delivered_points, load_cursor
 from trackside.journal.directory import JournalDirectory, read_json
+from trackside.journal.lock import is_locked
 from trackside.journal.meta import Meta, State
 from trackside.journal.provenance import may_read, why_untrusted
 from trackside.journal.trust import is_vouched_for
@@ -26,7 +27,6 @@ from trackside.shipper.grants import (
 )
 from trackside.shipper.inventory import not_regular, owner_has_ended, report
 from trackside.shipper.leftovers import has_refused
-from trackside.shipper.lock import is_locked
 from trackside.shipper.service import EXIT_DONE, EXIT_LOCKED
 from trackside.shipper.spawn import command_for, spawn
 from trackside.shipper.takeover import failing_with, take_over

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from trackside.bulk_store.uri import plain_uri
-from trackside.destinations.mlflow.passing_lock import PassingLock
 from trackside.errors import GoneError, RejectedError, RetryableError
 from trackside.redaction.redact import mask_address
+from trackside.system.file_lock import FileLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,13 +72,21 @@ def alone_with(uri: str) -> Iterator[None]:
         return
     folder = os.path.dirname(path) or "."
     _make_folder(uri, folder)
-    lock = PassingLock(os.path.join(folder, f".{os.path.basename(path)}.trackside-opening"))
-    if not lock.acquire(LOCK_TIMEOUT):
+    # A file of its own: ``flock mlflow.db``, or a ``flock`` of its folder, may be the user's.
+    lock = FileLock(Path(folder, f".{os.path.basename(path)}.trackside-opening"), temporary=True)
+    if not _take(lock):
         raise RetryableError(f"another job is opening the database in {folder}")
     try:
         yield
     finally:
         lock.release()
+
+
+def _take(lock: FileLock) -> bool:
+    try:
+        return lock.acquire(patience=LOCK_TIMEOUT)
+    except OSError:  # the file system, or the rights on the folder, allow no lock
+        return True
 
 
 def database_file(uri: str) -> str | None:

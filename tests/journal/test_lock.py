@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from trackside.shipper.lock import JournalLock, is_locked
+from trackside.journal.lock import JournalLock, is_locked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 HOLDER = """
 import sys
 from pathlib import Path
-from trackside.shipper.lock import JournalLock
+from trackside.journal.lock import JournalLock
 print(JournalLock(Path(sys.argv[1])).acquire(), flush=True)
 sys.stdin.read()
 """
