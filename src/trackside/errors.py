@@ -8,12 +8,12 @@
     │   └── TrackingError                   the tracking server refused, for good
     ├── JournalError (also OSError)         the journal's directory can't be created or written
     ├── DeliveryError                       a destination refused or did not answer
-    │   ├── RetryableError                  the same batch may be taken later
+    │   ├── RetryableError                  the same batch may be accepted later
     │   │   ├── GoneError                   ... once what was removed is back
-    │   │   └── UnauthorisedError           ... once somebody mends the credentials
-    │   ├── UnprovenError                   what was acknowledged is not there
-    │   └── RejectedError                   this batch will never be taken as it is
-    │       └── RefusedError                ... nor will any other: the run is gone
+    │   │   └── UnauthorisedError           ... once you correct the credentials
+    │   ├── UnprovenError                   acknowledged points are missing
+    │   ├── RejectedError                   this batch is never accepted as it is
+    │   └── DestinationFailedError          this destination accepts nothing any more
     └── RunActiveError (also RuntimeError)  a second start() on a bus that still has a run
 
 Errors of the first three kinds and ``RunActiveError`` come out of ``start()`` only. Delivery errors
@@ -48,7 +48,7 @@ class RunActiveError(TracksideError, RuntimeError):
 
 
 class DeliveryError(TracksideError):
-    """A destination did not take a batch."""
+    """A destination did not accept a call."""
 
 
 class RetryableError(DeliveryError):
@@ -63,20 +63,23 @@ class RetryableError(DeliveryError):
 
 
 class GoneError(RetryableError):
-    """What the destination delivers to was removed: retried, but never made again."""
+    """What the destination delivers to was removed. The call is retried, and nothing is created again."""
 
 
 class UnauthorisedError(RetryableError):
-    """401 or 403: retried slowly, because only a person can mend it."""
+    """401 or 403. The call is retried slowly, because only a person can correct the credentials."""
 
 
 class UnprovenError(DeliveryError):
-    """A destination does not show what it has acknowledged: deliver again what was not proven yet."""
+    """A destination does not show points it has acknowledged. They are delivered again."""
 
 
 class RejectedError(DeliveryError):
-    """A lasting refusal (400 and the like): bisect the batch down to the record that causes it."""
+    """A lasting refusal of this batch (400 and the like).
+
+    The batch is bisected down to the record that causes it, and that record goes to the dead-letter file.
+    """
 
 
-class RefusedError(RejectedError):
-    """A lasting refusal of everything (the run was deleted): bisecting is of no use, somebody must act."""
+class DestinationFailedError(DeliveryError):
+    """A lasting refusal of everything, such as a run that was deleted. The delivery worker ends."""

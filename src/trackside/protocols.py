@@ -38,10 +38,10 @@ class Sink(Protocol):
 class Destination(Protocol):
     """An object in the shipper that delivers records somewhere, driven by a worker of its own.
 
-    Every method may block and may raise :class:`trackside.errors.RetryableError` (called again with the
-    same arguments, after a while), :class:`trackside.errors.RejectedError` (never again as it is) or
-    :class:`trackside.errors.RefusedError` (nothing any more, whatever it is: the worker ends). Any other
-    exception is taken for a passing one, and the user is told. A batch may arrive twice, after a crash
+    Every method may block, and may raise one of these from :mod:`trackside.errors`. ``RetryableError``: the
+    call is made again with the same arguments, after a pause. ``RejectedError``: this batch is never accepted
+    as it is. ``DestinationFailedError``, and ``RejectedError`` from ``open``: the worker ends. Any other
+    exception counts as ``RetryableError``, and the user is told. A batch may arrive twice, after a crash
     between delivery and acknowledgement.
     """
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.destinations.tools import context
 from trackside.destinations.context import check_template, file_name
-from trackside.errors import ConfigurationError, RefusedError
+from trackside.errors import ConfigurationError, DestinationFailedError
 
 
 def test_a_path_is_where_the_training_was_started(tmp_path: Path):
@@ -46,7 +46,7 @@ def test_an_unknown_placeholder_names_the_nearest(tmp_path: Path):
         ConfigurationError, match=r"'x/\{runname\}': 'runname'; did you mean 'run_name'\?.*journal"
     ):
         check_template("x/{runname}")
-    with pytest.raises(RefusedError, match="runname"):
+    with pytest.raises(DestinationFailedError, match="runname"):
         context(tmp_path).path("x/{runname}")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.destinations.tools import COUNTS, config, context, file_size_limit, metrics, run_and_kill
 from trackside.destinations.jsonl import JSONLinesDestination
-from trackside.errors import RefusedError, RetryableError
+from trackside.errors import DestinationFailedError, RetryableError
 from trackside.journal.format import MetricsRecord
 from trackside.lifecycle.verdict import Evidence, Verdict
 
@@ -233,7 +233,9 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path, path: str):
     """For good, and with a sentence that names it."""
     (tmp_path / "file").write_text("")
     (tmp_path / "directory").mkdir()
-    with pytest.raises(RefusedError, match=r"cannot be written: .*; choose another place, or mend this one"):
+    with pytest.raises(
+        DestinationFailedError, match=r"cannot be written: .*; choose another place, or correct this one"
+    ):
         opened(tmp_path, path=path)
 
 

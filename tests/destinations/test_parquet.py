@@ -14,7 +14,7 @@ from pyarrow import parquet
 from tests.destinations.tools import START_MS, config, context, file_size_limit, metrics, run_and_kill
 from trackside.destinations.parquet.destination import ParquetDestination
 from trackside.destinations.parquet.names import Part, cover, parts_of
-from trackside.errors import RefusedError, RejectedError, RetryableError
+from trackside.errors import DestinationFailedError, RejectedError, RetryableError
 from trackside.journal.meta import RunInfo
 from trackside.lifecycle.verdict import Evidence, Verdict
 
@@ -333,7 +333,7 @@ def test_a_full_disk_is_waited_for(tmp_path: Path):
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path):
     """For good, and with a sentence that names it."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(RefusedError, match=r"file cannot be written: .*; choose another place"):
+    with pytest.raises(DestinationFailedError, match=r"file cannot be written: .*; choose another place"):
         opened(tmp_path, path="file")
 
 
@@ -342,7 +342,7 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.delattr("trackside.destinations.parquet.files", raising=False)
     monkeypatch.delitem(sys.modules, "trackside.destinations.parquet.files", raising=False)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(RefusedError, match=r"pip install 'trackside\[parquet\]'"):
+    with pytest.raises(DestinationFailedError, match=r"pip install 'trackside\[parquet\]'"):
         opened(tmp_path)
 
 

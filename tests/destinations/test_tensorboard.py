@@ -13,7 +13,7 @@ from tensorboard.plugins.hparams import metadata as hparams_metadata
 
 from tests.destinations.tools import START_MS, config, context, file_size_limit, metrics, run_and_kill
 from trackside.destinations.tensorboard.destination import TensorBoardDestination, as_markdown, flat_numbers
-from trackside.errors import RefusedError, RejectedError, RetryableError
+from trackside.errors import DestinationFailedError, RejectedError, RetryableError
 from trackside.journal.meta import RunInfo
 from trackside.lifecycle.verdict import Evidence, Verdict
 
@@ -239,7 +239,7 @@ def test_a_full_disk_is_waited_for(tmp_path: Path):
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path):
     """For good, and with a sentence that names it."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(RefusedError, match=r"file/.* cannot be written: .*; choose another place"):
+    with pytest.raises(DestinationFailedError, match=r"file/.* cannot be written: .*; choose another place"):
         opened(tmp_path, log_dir="file")
 
 
@@ -247,7 +247,7 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """`sync` may run where the package isn't; the message says what to type."""
     monkeypatch.delitem(sys.modules, "trackside.destinations.tensorboard.events", raising=False)
     monkeypatch.setitem(sys.modules, "tensorboard.compat.proto", None)
-    with pytest.raises(RefusedError, match=r"pip install 'trackside\[tensorboard\]'"):
+    with pytest.raises(DestinationFailedError, match=r"pip install 'trackside\[tensorboard\]'"):
         opened(tmp_path)
 
 

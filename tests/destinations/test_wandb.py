@@ -21,7 +21,7 @@ from tests.destinations.tools import START_MS, config, context, metrics, run_and
 from trackside.destinations.wandb import log as wandb_log
 from trackside.destinations.wandb.destination import WandbDestination, row_of
 from trackside.destinations.wandb.log import TransactionLog
-from trackside.errors import ConfigurationError, RefusedError, RetryableError
+from trackside.errors import ConfigurationError, DestinationFailedError, RetryableError
 from trackside.lifecycle.verdict import Evidence, Verdict
 
 if TYPE_CHECKING:
@@ -298,7 +298,7 @@ def test_online_without_a_key_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     """Nobody is there to be asked for one; the message says what to do."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    with pytest.raises(RefusedError, match="WANDB_API_KEY, or use mode='offline'"):
+    with pytest.raises(DestinationFailedError, match="WANDB_API_KEY, or use mode='offline'"):
         opened(tmp_path, mode="online")
 
 
@@ -314,7 +314,7 @@ def test_a_server_out_of_reach_is_waited_for(tmp_path: Path, monkeypatch: pytest
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path):
     """wandb itself would write to /tmp and say nothing."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(RefusedError, match=r"file cannot be written: .*; choose another place"):
+    with pytest.raises(DestinationFailedError, match=r"file cannot be written: .*; choose another place"):
         opened(tmp_path, dir="file")
 
 
@@ -322,7 +322,7 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """`sync` may run where the package isn't; the message says what to type."""
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "wandb", None)
-        with pytest.raises(RefusedError, match=r"pip install 'trackside\[wandb\]'"):
+        with pytest.raises(DestinationFailedError, match=r"pip install 'trackside\[wandb\]'"):
             opened(tmp_path)
 
 

@@ -19,7 +19,7 @@ from tests.faults.fake import (
     rejected,
     until,
 )
-from trackside.errors import RefusedError, RejectedError, RetryableError
+from trackside.errors import DestinationFailedError, RejectedError, RetryableError
 from trackside.journal.cursor import load_cursor
 from trackside.journal.format import ConfigRecord, MetricsRecord
 from trackside.shipper.dead_letters import RejectedFile, halves
@@ -211,7 +211,7 @@ def _no_space(*_: Any, **__: Any) -> None:
 
 def test_a_run_that_is_gone_is_not_bisected(rig: Rig) -> None:
     """Points meant for a deleted run stay in the journal, all of them, and the cursor before them."""
-    rig.destination.refuse = refuse_all("the run was deleted", RefusedError, "metrics")
+    rig.destination.refuse = refuse_all("the run was deleted", DestinationFailedError, "metrics")
     rig.emit(500)
     rig.worker.start()
     rig.join()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.faults.fake import FakeDestination, Gate, Rig, rejected, until
 from trackside.destinations.mlflow.concurrent import ConcurrentSender, split_by_key
 from trackside.destinations.mlflow.pace import Pace
-from trackside.errors import RefusedError, RejectedError, RetryableError, UnauthorisedError
+from trackside.errors import DestinationFailedError, RejectedError, RetryableError, UnauthorisedError
 from trackside.journal.format import ConfigRecord
 from trackside.lifecycle.verdict import Evidence
 
@@ -182,8 +182,14 @@ def test_after_a_refusal_one_at_a_time() -> None:
     [
         ((RejectedError("poison"), RetryableError("down")), RetryableError),
         ((RetryableError("down"), UnauthorisedError("who are you?")), UnauthorisedError),
-        ((UnauthorisedError("who are you?"), RefusedError("the run is gone")), RefusedError),
-        ((RefusedError("the run is gone"), ZeroDivisionError("a fault of ours")), ZeroDivisionError),
+        (
+            (UnauthorisedError("who are you?"), DestinationFailedError("the run is gone")),
+            DestinationFailedError,
+        ),
+        (
+            (DestinationFailedError("the run is gone"), ZeroDivisionError("a fault of ours")),
+            ZeroDivisionError,
+        ),
     ],
     ids=lambda value: "",
 )

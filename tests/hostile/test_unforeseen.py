@@ -20,7 +20,7 @@ import pytest
 from tests.faults.fake import FakeDestination, until
 from trackside.destinations import registry
 from trackside.destinations.context import DestinationContext
-from trackside.errors import RefusedError
+from trackside.errors import DestinationFailedError
 from trackside.journal.directory import JournalDirectory, create_directory, read_json
 from trackside.journal.meta import Meta, State, Target, this_process
 from trackside.shipper import __main__ as shipper_main
@@ -218,7 +218,7 @@ def test_a_destination_that_the_system_kept_from_being_made_is_tried_again(
     assert shipper_main._make("fake", context, {}, ()) is made
     answers[:] = [OSError(errno.EMFILE, "Too many open files")] * 3
     hopeless = shipper_main._make("fake", context, {}, ())
-    with pytest.raises(RefusedError, match="Too many open files"):
+    with pytest.raises(DestinationFailedError, match="Too many open files"):
         hopeless.open()
 
 

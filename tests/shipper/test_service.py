@@ -14,7 +14,7 @@ import pytest
 
 from tests.faults.fake import FakeDestination, Gate, refuse_all, refuse_poison
 from tests.journal.tools import small_segments
-from trackside.errors import RefusedError, RetryableError
+from trackside.errors import DestinationFailedError, RetryableError
 from trackside.journal.cursor import load_cursor
 from trackside.journal.directory import JournalDirectory, create_directory, read_json, write_atomically
 from trackside.journal.format import LifecycleRecord, MetricsRecord
@@ -196,7 +196,7 @@ def test_crash_notes_of_the_job_go_with_the_run(dead: Bench) -> None:
 def test_refused(dead: Bench) -> None:
     """The run is gone: the journal stays, with the reason, for somebody to act."""
     dead.emit(5)
-    dead.destination.refuse = refuse_all("the run was deleted", RefusedError, "metrics")
+    dead.destination.refuse = refuse_all("the run was deleted", DestinationFailedError, "metrics")
     assert dead.shipper().run() == EXIT_REFUSED
     assert (dead.state().phase, dead.state().error) == ("refused", "the run was deleted")
     assert dead.journal.segment_numbers()
@@ -386,7 +386,7 @@ def test_the_journal_gets_onto_the_disk(many_segments: Bench, monkeypatch: pytes
 def test_leaving_early_it_syncs_what_stays(dead: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """What ``trackside sync`` will deliver must not hang on the machine's staying up."""
     dead.emit(5)
-    dead.destination.refuse = refuse_all("gone", RefusedError, "open")
+    dead.destination.refuse = refuse_all("gone", DestinationFailedError, "open")
     shipper = dead.shipper()
     synced: list[int] = []
     monkeypatch.setattr(shipper, "_tend_journal", lambda: None)

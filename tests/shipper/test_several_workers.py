@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults.fake import FakeDestination, Gate, refuse_all, until
 from tests.journal.tools import small_segments
-from trackside.errors import RefusedError, RetryableError
+from trackside.errors import DestinationFailedError, RetryableError
 from trackside.journal.directory import create_directory, read_json, write_atomically
 from trackside.journal.format import LifecycleRecord, MetricsRecord
 from trackside.journal.meta import DestinationSpec, Meta, State, Target, this_process
@@ -137,7 +137,7 @@ def test_one_that_fails_is_said_once_and_changes_nothing_for_the_run(bench: Benc
 
 def test_one_that_refuses_leaves_the_journal_for_later(bench: Bench) -> None:
     """The others get all and are told the end; what it did not take is work for ``sync``."""
-    bench.second.refuse = refuse_all("the disk is read-only", RefusedError, only="open")
+    bench.second.refuse = refuse_all("the disk is read-only", DestinationFailedError, only="open")
     bench.emit(50)
     bench.thread.start()
     assert bench.finish() == EXIT_REFUSED
@@ -150,7 +150,7 @@ def test_one_that_refuses_leaves_the_journal_for_later(bench: Bench) -> None:
 
 def test_the_others_go_on_when_mlflow_refuses(bench: Bench) -> None:
     """Training went on without MLflow's answer, which then is a no."""
-    bench.own.refuse = refuse_all("the experiment is deleted", RefusedError, only="open")
+    bench.own.refuse = refuse_all("the experiment is deleted", DestinationFailedError, only="open")
     bench.emit(50)
     bench.thread.start()
     until(lambda: bench.state().phase == "refused")
@@ -163,7 +163,7 @@ def test_the_others_go_on_when_mlflow_refuses(bench: Bench) -> None:
 
 def test_start_has_raised_and_all_leave(bench: Bench) -> None:
     """Whoever waited for the run has let go: the others must not go on with a run that never began."""
-    bench.own.refuse = refuse_all("the experiment is deleted", RefusedError, only="open")
+    bench.own.refuse = refuse_all("the experiment is deleted", DestinationFailedError, only="open")
     bench.thread.start()
     until(lambda: bench.state().phase == "refused")
     bench.journal.remove()
@@ -176,7 +176,7 @@ def test_a_refusing_or_crowding_destination_keeps_no_segments(
 ) -> None:
     """Segments the run's own is done with go, when somebody takes nothing or the cap is near."""
     monkeypatch.setattr(loop, "SYNC_EVERY", 0.01)
-    bench.second.refuse = refuse_all("never", RefusedError, only="open")
+    bench.second.refuse = refuse_all("never", DestinationFailedError, only="open")
     gate = Gate()
     bench.third.refuse = lambda call, points: gate() if call == "metrics" else None
     bench.thread.start()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trackside.errors import ConfigurationError, RefusedError
+from trackside.errors import ConfigurationError, DestinationFailedError
 from trackside.journal.files import write_atomically
 from trackside.journal.opening import MAX_WORD, read_file
 from trackside.plugins.suggest import unknown_name
@@ -93,12 +93,12 @@ class DestinationContext:
     def path(self, text: str | os.PathLike[str]) -> Path:
         """``text`` with its placeholders filled in, relative to where the training was started.
 
-        Raises :class:`RefusedError` for an unknown placeholder, and ``OSError``.
+        Raises :class:`DestinationFailedError` for an unknown placeholder, and ``OSError``.
         """
         try:
             template = check_template(text)
         except ConfigurationError as error:
-            raise RefusedError(str(error)) from error
+            raise DestinationFailedError(str(error)) from error
         values = self.values()
         if "{run}" in template:
             values["run"] = self.run_label()

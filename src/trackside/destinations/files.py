@@ -9,7 +9,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from trackside.errors import DeliveryError, RefusedError, RetryableError
+from trackside.errors import DeliveryError, DestinationFailedError, RetryableError
 from trackside.journal.files import is_disk_full
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ def open_failed(path: object, error: OSError) -> DeliveryError:
     """What an error with ``path`` means: for ever, or until there is room again."""
     reason = error.strerror or str(error)
     if error.errno in _NEVER:
-        return RefusedError(f"{path} cannot be written: {reason}; choose another place, or mend this one")
+        return DestinationFailedError(
+            f"{path} cannot be written: {reason}; choose another place, or correct this one"
+        )
     advice = "; make room" if is_disk_full(error) else ""
     return RetryableError(f"{path} cannot be written: {reason}{advice}")

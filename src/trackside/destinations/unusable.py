@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trackside.errors import RefusedError
+from trackside.errors import DestinationFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +23,8 @@ class UnusableDestination:
         self._reason = reason
 
     def open(self) -> None:
-        """Raise :class:`RefusedError`."""
-        raise RefusedError(self._reason)
+        """Raise :class:`DestinationFailedError`."""
+        raise DestinationFailedError(self._reason)
 
     def write_metrics(self, batch: Sequence[MetricsRecord]) -> None:
         """Never called: it does not open."""

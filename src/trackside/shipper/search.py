@@ -21,7 +21,7 @@ import random
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from trackside.errors import DeliveryError, RefusedError, RejectedError, RetryableError, UnauthorisedError
+from trackside.errors import DeliveryError, RejectedError, RetryableError, UnauthorisedError
 from trackside.shipper import retry
 from trackside.shipper.dead_letters import halves, without
 
@@ -80,9 +80,7 @@ class Comparison:
         try:
             for _ in range(times):
                 self._probe(self.known)
-        except RefusedError:
-            raise
-        except DeliveryError:
+        except (RejectedError, RetryableError):
             return False
         return True
 
@@ -150,8 +148,6 @@ class Search:
         """Send ``part``; if that fails, put what is still to be sent back into ``parts``."""
         try:
             self._send(part.batch)
-        except RefusedError:
-            raise
         except RejectedError as error:
             self._reject(part, error)
             return _Outcome.COMPARED

@@ -29,8 +29,8 @@ import msgspec
 
 from trackside.errors import (
     DeliveryError,
+    DestinationFailedError,
     GoneError,
-    RefusedError,
     RejectedError,
     RetryableError,
     UnauthorisedError,
@@ -161,7 +161,7 @@ class DeliveryWorker(threading.Thread):
             self._finish_rest()
         except Stopped:
             logger.info("%s: stopped", self.destination.name)
-        except RejectedError as error:
+        except (DestinationFailedError, RejectedError) as error:
             logger.error("%s: refused: %s", self.destination.name, error)  # noqa: TRY400 - no traceback wanted
             self.refused = redact(str(error))
         except BaseException as error:
@@ -325,8 +325,6 @@ class DeliveryWorker(threading.Thread):
             return
         try:
             self._calls(self.destination.idle)
-        except RefusedError:
-            raise
         except RejectedError as error:
             logger.warning("%s: %s", self.destination.name, error)
         except (RetryableError, OSError) as error:
@@ -375,8 +373,6 @@ class DeliveryWorker(threading.Thread):
     def _send_config(self, record: ConfigRecord) -> None:
         try:
             self._persist(self.destination.write_config, record)
-        except RefusedError:
-            raise
         except RejectedError as error:
             self._set_aside(record, error)
 
@@ -385,8 +381,6 @@ class DeliveryWorker(threading.Thread):
         while (record := self._configs.first) is not None and (at_once or self._configs.is_due):
             try:
                 self._calls(self.destination.write_config, record)
-            except RefusedError:
-                raise
             except RejectedError as error:
                 self._set_aside(record, error)
             except (RetryableError, OSError) as error:
@@ -422,8 +416,6 @@ class DeliveryWorker(threading.Thread):
             self._persist(self.destination.write_metrics, batch, give_up=self._is_doubtful)
         except Doubtful:
             self._search(batch)
-        except RefusedError:
-            raise
         except RejectedError as error:
             parts = halves(batch)
             if not parts:

@@ -24,7 +24,7 @@ from trackside.destinations.mlflow.tags import (
     summary_of,
     without_end,
 )
-from trackside.errors import RefusedError, RejectedError
+from trackside.errors import RejectedError
 from trackside.text import utc
 
 if TYPE_CHECKING:
@@ -82,8 +82,6 @@ def turn_page(run: Any, page: Page, *, own_journal: str, outbox: Outbox, progres
     for key in stale_tags(tags):
         try:
             page.delete_tag(key)
-        except RefusedError:
-            raise
         except RejectedError:  # it is gone already
             continue
     described = tags.get(DESCRIPTION_TAG, "")

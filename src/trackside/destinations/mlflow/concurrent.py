@@ -22,7 +22,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, TypeAlias
 
-from trackside.errors import RefusedError, RejectedError, RetryableError, UnauthorisedError
+from trackside.errors import DestinationFailedError, RejectedError, RetryableError, UnauthorisedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 Request: TypeAlias = "Callable[[Sequence[Point]], None]"
 """Sends points and waits for the answer; raises a :class:`trackside.errors.DeliveryError`."""
 
-_WEIGHTS = ((RefusedError, 3), (RejectedError, 0), (UnauthorisedError, 2), (RetryableError, 1))
+_WEIGHTS = ((DestinationFailedError, 3), (RejectedError, 0), (UnauthorisedError, 2), (RetryableError, 1))
 
 
 class ConcurrentSender:
@@ -122,8 +122,8 @@ def split_by_key(points: Sequence[Point], parts: int) -> list[Sequence[Point]]:
 def _weight(error: BaseException) -> tuple[int, float]:
     """Which of several errors counts.
 
-    The run is gone, before all; then what asks for the longest wait. A rejection comes last: beside a failure
-    it is judged again, in a request of its own.
+    A run that is gone comes first, then the error that asks for the longest wait. A rejection comes last.
+    Next to a failure it is judged again, in a request of its own.
     """
     weight = next((weight for kind, weight in _WEIGHTS if isinstance(error, kind)), 4)
     return weight, getattr(error, "retry_after", None) or 0.0

@@ -54,8 +54,8 @@ from trackside.destinations.mlflow.tags import (
 from trackside.destinations.mlflow.upload import Uploader
 from trackside.errors import (
     DeliveryError,
+    DestinationFailedError,
     GoneError,
-    RefusedError,
     RejectedError,
     RetryableError,
     UnauthorisedError,
@@ -423,8 +423,6 @@ class MLflowDestination:
             try:
                 for chunk in chunks(metrics, MAX_METRICS_PER_BATCH):
                     self._tell(self._client.log_batch, metrics=chunk)
-            except RefusedError:
-                raise
             except RejectedError as error:
                 logger.warning("system metrics were refused: %s", error)
             self._load.sent(samples)
@@ -527,8 +525,6 @@ class MLflowDestination:
                 "the tags that tell how the run ended",
                 lambda: self._tell(self._client.log_batch, tags=[self._tag(*item) for item in tags.items()]),
             )
-        except RefusedError:
-            raise
         except RejectedError as error:  # the status matters more than the reason
             self._progress.notice(f"the tags that tell how the run ended were refused: {error}")
         ended = evidence.ended_ms or evidence.died_ms or now_ms()
@@ -553,8 +549,6 @@ class MLflowDestination:
         """A run that has ended shows no process. The journal's tag stays, for those who come later."""
         try:
             self._tell(self._client.delete_tag, tag)
-        except RefusedError:
-            raise
         except RejectedError as error:
             logger.info("the tag %s stays: %s", tag, error)
 
@@ -608,7 +602,7 @@ class MLflowDestination:
     # Calling
 
     def _tell(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """Call ``function`` for the run. Where that is gone, raise :class:`RefusedError`."""
+        """Call ``function`` for the run. Where that is gone, raise :class:`DestinationFailedError`."""
         try:
             return self._call(function, self._run_id, *arguments, **options)
         except RejectedError as error:
@@ -627,7 +621,7 @@ class MLflowDestination:
                 f"and run `trackside sync` to deliver what came after ({refusal})"
             )
             self._progress.notice(msg)
-            raise RefusedError(msg) from refusal
+            raise DestinationFailedError(msg) from refusal
 
     def _check_removed(self) -> None:
         """Make nothing again that somebody removed; raise :class:`GoneError` instead."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from trackside.destinations.mlflow.chunks import chunks
 from trackside.destinations.mlflow.tags import CHANGED_TAG, MAX_TAG_VALUE
-from trackside.errors import RefusedError, RejectedError, RetryableError
+from trackside.errors import RejectedError, RetryableError
 from trackside.params import truncate_params
 from trackside.text import utc
 
@@ -151,8 +151,6 @@ class ConfigWriter:
             return
         try:
             self._store.log_params(dict(params))
-        except RefusedError:
-            raise
         except RejectedError as error:
             budget.note(error)
             if len(params) == 1:

@@ -25,7 +25,7 @@ from trackside.destinations.context import check_template
 from trackside.destinations.files import open_failed
 from trackside.destinations.own_file import OwnFile
 from trackside.destinations.parquet.names import Part, cover, parts_of
-from trackside.errors import ConfigurationError, RefusedError, RejectedError
+from trackside.errors import ConfigurationError, DestinationFailedError, RejectedError
 from trackside.journal.format import (
     ConfigRecord,
     MetricsRecord,
@@ -114,7 +114,7 @@ class ParquetDestination:
         try:
             from trackside.destinations.parquet import files as parquet_files
         except ImportError as error:
-            raise RefusedError(
+            raise DestinationFailedError(
                 f"Parquet files need pyarrow ({error}): pip install 'trackside[parquet]'"
             ) from error
         self._files = parquet_files

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from trackside.destinations.context import check_template, file_name
 from trackside.destinations.own_file import OwnFile
-from trackside.errors import RefusedError, RejectedError
+from trackside.errors import DestinationFailedError, RejectedError
 
 if TYPE_CHECKING:
     import os
@@ -69,7 +69,7 @@ class TensorBoardDestination:
         try:
             from trackside.destinations.tensorboard.events import Events
         except ImportError as error:
-            raise RefusedError(
+            raise DestinationFailedError(
                 f"TensorBoard files need its package ({error}): pip install 'trackside[tensorboard]'"
             ) from error
         self._events = Events()

@@ -29,7 +29,7 @@ from trackside.destinations.wandb.log import TransactionLog
 from trackside.errors import (
     ConfigurationError,
     DeliveryError,
-    RefusedError,
+    DestinationFailedError,
     RetryableError,
     UnauthorisedError,
 )
@@ -140,7 +140,9 @@ class WandbDestination:
         try:
             import wandb
         except ImportError as error:
-            raise RefusedError(f"W&B needs its package ({error}): pip install 'trackside[wandb]'") from error
+            raise DestinationFailedError(
+                f"W&B needs its package ({error}): pip install 'trackside[wandb]'"
+            ) from error
         self._wandb: Any = wandb
         self._directory = self._context.path(self._template)
         probe = self._directory / f".trackside-{self._init['id']}"
@@ -245,7 +247,7 @@ class WandbDestination:
                 x_transaction_log_flush_interval=FLUSH_SECONDS,
             )
         except ValueError as error:  # pydantic's: an older wandb does not know one of them
-            raise RefusedError(
+            raise DestinationFailedError(
                 f"wandb {self._wandb.__version__} is too old for trackside: "
                 "pip install --upgrade 'trackside[wandb]'"
             ) from error
@@ -332,7 +334,7 @@ class WandbDestination:
         if isinstance(error, errors.AuthenticationError):
             return UnauthorisedError(f"W&B refuses the credentials: {error}")
         if isinstance(error, errors.UsageError | errors.WandbCoreNotAvailableError):
-            return RefusedError(f"W&B: {error}; set WANDB_API_KEY, or use mode='offline'")
+            return DestinationFailedError(f"W&B: {error}; set WANDB_API_KEY, or use mode='offline'")
         return RetryableError(f"W&B: {type(error).__name__}: {error}")
 
 
