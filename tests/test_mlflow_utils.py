@@ -27,6 +27,7 @@ from trackside.mlflow_utils import (
     flatten_params_for_mlflow,
     to_float_metrics,
 )
+from trackside.system.once import Once
 
 mlflow = pytest.importorskip("mlflow")
 INVALID_PARAMETER_VALUE = 1000  # ErrorCode of mlflow/protos/databricks.proto
@@ -107,7 +108,7 @@ def uri(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     # A relative PYTHONPATH would not lead this test's processes here from the new directory.
     monkeypatch.setenv("PYTHONPATH", str(Path(mlflow_utils.__file__).parents[1]))
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    mlflow_utils._warned_keys.clear()
+    monkeypatch.setattr(mlflow_utils, "_dropped", Once())
     shutil.copy(empty_store, tmp_path / "mlflow.db")
     address = f"sqlite:///{tmp_path / 'mlflow.db'}"
     mlflow.set_tracking_uri(address)
@@ -785,9 +786,9 @@ class TestToFloatMetrics:
         values = {"z": torch.tensor(1j), "m": torch.empty(1, device="meta")}
         assert to_float_metrics(values) == {}
 
-    def test_a_dropped_key_is_named_once(self, log: list[str]) -> None:
+    def test_a_dropped_key_is_named_once(self, log: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         """A sample's `timestamp` comes at every step; the warning does not."""
-        mlflow_utils._warned_keys.clear()
+        monkeypatch.setattr(mlflow_utils, "_dropped", Once())
         for _ in range(3):
             to_float_metrics({"timestamp": "now", "note": None})
         assert [line.split("'")[1] for line in log] == ["timestamp", "note"]

@@ -13,24 +13,22 @@ from typing import TYPE_CHECKING
 import pytest
 
 from trackside import rank
+from trackside.system.once import Once
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 ALL_VARIABLES = rank.LAUNCHER_VARIABLES
 
 
 @pytest.fixture(autouse=True)
-def lone_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def lone_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """No launcher's variables, no torch, and no warning given yet."""
     for name in ALL_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     for module in ("torch", "jax._src.distributed"):
         monkeypatch.delitem(sys.modules, module, raising=False)
-    rank._warn_once.cache_clear()
-    yield
-    rank._warn_once.cache_clear()
+    monkeypatch.setattr(rank, "_ignored", Once())
 
 
 def fake_torch(*, available: bool = True, initialised: bool = True) -> types.ModuleType:

@@ -39,7 +39,7 @@ with trackside.start("values"):
 @pytest.mark.torch
 @pytest.mark.wheel
 def test_what_programs_log_arrives_under_the_names_they_expect(tmp_path: Path) -> None:
-    """Nested metrics flat, ``val/`` as ``val``, several elements as their mean: each said once."""
+    """Nested metrics flat, ``val/`` as ``val``, several elements as their mean: each logged once."""
     uri = new_database(tmp_path)
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
@@ -73,7 +73,7 @@ def test_what_programs_log_arrives_under_the_names_they_expect(tmp_path: Path) -
         "cut": 2.0,
     }
     assert [point.step for point in client.get_metric_history(run.info.run_id, "cut")] == [1, 1]
-    said = [line for line in done.stderr.splitlines() if "(said once" in line]
+    said = [line for line in done.stderr.splitlines() if "(logged once" in line]
     assert [line.split(" is ")[0] for line in said] == [
         "WARNING metric 'twice/acc'",
         "INFO metric 'image'",

@@ -22,6 +22,7 @@ from trackside.errors import CoercionError, RunActiveError, TrackingError
 from trackside.params import to_plain, truncate_params
 from trackside.rank import get_rank
 from trackside.redaction.redact import mask_address, redact, redact_config, redact_mapping
+from trackside.system.once import Once
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -35,9 +36,7 @@ DEFAULT_EXPERIMENT = "automodel-experiment"
 _PARAMS_PER_BATCH = 100
 _BATCH_BYTES = 900_000
 
-# Keys made on the fly must not pile up among those warned about.
-_MAX_WARNED = 1000
-_warned_keys: set[str] = set()
+_dropped = Once()
 
 
 def configure_mlflow(cfg: Any) -> Any | None:
@@ -150,7 +149,8 @@ def to_float_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
         try:
             floats[key] = to_float(_tensor_or_number(value))
         except CoercionError as error:
-            _warn_once_per_key(key, error)
+            if _dropped.is_first(key):
+                logger.warning("metric %r is not logged: %s (logged once per name)", key, error)
     return floats
 
 
@@ -160,12 +160,6 @@ def _tensor_or_number(value: Any) -> Any:
     if isinstance(value, (int, float)) or (torch and isinstance(value, torch.Tensor)):
         return value
     raise CoercionError(f"{type(value).__name__} is neither a tensor nor a number")
-
-
-def _warn_once_per_key(key: str, error: CoercionError) -> None:
-    if key not in _warned_keys and len(_warned_keys) < _MAX_WARNED:
-        _warned_keys.add(key)
-        logger.warning("metric %r is not logged (said once): %s", key, error)
 
 
 def end_active_runs(status: str, *, down_to: str | None = None) -> None:

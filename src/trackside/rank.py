@@ -7,16 +7,19 @@ not pay for it.
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from trackside.system.once import Once
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 logger = logging.getLogger(__name__)
+
+_ignored = Once()
 
 # The nearest launcher comes first, because one launcher often starts another: `srun torchrun` sets RANK,
 # and SLURM_PROCID then counts nodes. SLURM_PROCID and FLUX_TASK_RANK are last, because an allocation's shell
@@ -179,10 +182,6 @@ def _first_integer(names: Iterable[str], minimum: int) -> int | None:
         # int() takes "1_0" and other scripts' digits too; no launcher writes those.
         if text.isascii() and text.isdigit() and int(text) >= minimum:
             return int(text)
-        _warn_once(name, text)
+        if _ignored.is_first((name, text)):
+            logger.warning("ignoring %s=%r: not a rank or a number of processes", name, text)
     return None
-
-
-@functools.cache
-def _warn_once(name: str, text: str) -> None:
-    logger.warning("ignoring %s=%r: not a rank or a number of processes", name, text)

@@ -31,6 +31,7 @@ from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distrib
 from trackside.coerce import floats as coerce
 from trackside.coerce.floats import to_float, to_float_metrics
 from trackside.errors import CoercionError
+from trackside.system.once import Once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -94,7 +95,7 @@ def _nothing_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test meets every type, and every key, for the first time."""
     monkeypatch.setattr(coerce, "_QUICK", {int: float, bool: float})
     monkeypatch.setattr(coerce, "_READERS", {})
-    monkeypatch.setattr(coerce, "_warned", set())
+    monkeypatch.setattr(coerce, "_dropped", Once())
 
 
 def read_twice(value: object) -> float:
@@ -496,11 +497,11 @@ def test_a_dropped_key_is_warned_about_once(caplog: pytest.LogCaptureFixture) ->
 
 def test_warnings_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
     """Keys made anew at every step fill neither the log nor the memory."""
-    for step in range(coerce._MAX_WARNED + 50):
+    for step in range(1050):
         to_float_metrics({f"text/{step}": "x"})
-    assert len(caplog.records) == coerce._MAX_WARNED + 1
-    assert "no more will be named" in caplog.records[-1].getMessage()
-    assert len(coerce._warned) == coerce._MAX_WARNED
+    assert len(caplog.records) == 1001
+    assert "Further ones are not named" in caplog.records[-1].getMessage()
+    assert len(coerce._dropped) == 1000
 
 
 def test_keys_become_strings() -> None:

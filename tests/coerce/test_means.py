@@ -1,4 +1,4 @@
-"""A value of several elements is logged as its mean, which is said once a name."""
+"""A value of several elements is logged as its mean, which is logged once per name."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import torch
 
 from trackside.coerce import means
 from trackside.coerce.floats import to_float_metrics
+from trackside.system.once import Once
 
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     """What is said from here on, with no name met before."""
-    monkeypatch.setattr(means, "_said", set())
+    monkeypatch.setattr(means, "_explained", Once())
     caplog.set_level(logging.INFO, "trackside.coerce.means")
     return caplog
 
@@ -68,6 +69,6 @@ def test_a_single_number_is_nothing_to_speak_of(said: pytest.LogCaptureFixture, 
 
 def test_names_made_on_the_fly_do_not_pile_up(said: pytest.LogCaptureFixture) -> None:
     """After a thousand there is silence."""
-    for number in range(means._MAX_NAMES + 5):
+    for number in range(1005):
         to_float_metrics({f"x{number}": np.ones(2)})
-    assert len(said.messages) == len(means._said) == means._MAX_NAMES
+    assert len(said.messages) == len(means._explained) == 1000

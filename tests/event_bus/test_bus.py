@@ -591,7 +591,7 @@ class Keeps(Recorder):
 
 
 def test_a_sink_that_emits_what_it_is_given(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
-    """It is soon not given its own events any more. What keeps them has them all. That is said once."""
+    """It is soon not given its own events any more. What keeps them has them all. That is logged once."""
     caplog.set_level(logging.INFO)
     kept, echo, other = bus.attach(Keeps()), bus.attach(Echo(bus)), bus.attach(Recorder())
     bus.emit(SAMPLE)

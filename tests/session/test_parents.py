@@ -23,6 +23,7 @@ from trackside.journal.meta import Meta, RunInfo, State, Target, this_process
 from trackside.session import fluent, parent, plan
 from trackside.session.fluent import ActiveRun
 from trackside.shipper.sync import sync_journal
+from trackside.system.once import Once
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +38,7 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACKSIDE_MODE", "offline")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(plan, "_env_run_ids_used", {})
-    monkeypatch.setattr(parent, "_told", set())
+    monkeypatch.setattr(parent, "_announced", Once())
 
 
 def target_of(run: Any) -> Target:

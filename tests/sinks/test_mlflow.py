@@ -175,7 +175,7 @@ def test_a_missing_step_is_said_in_plain_words(kept: Kept, caplog: pytest.LogCap
         kept.emit(None, metrics={"loss": 0.5})
     kept.bus.emit(LifecycleEvent("finished", status="FINISHED"))
     assert caplog.messages == [
-        "a sample came without a step and is kept as step 0; pass step= to log() (said once)"
+        "a sample came without a step and is kept as step 0; pass step= to log() (logged once)"
     ]
 
 
@@ -348,7 +348,7 @@ class Unreadable:
 
 
 def test_a_step_that_cannot_be_read(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
-    """The values are kept under the next step, however often that happens; it is said once."""
+    """The values are kept under the next step, however often that happens; it is logged once."""
     kept.emit(4, metrics={"loss": 0.5})
     for _ in range(2 * FAULTS_BEFORE_DETACH):
         kept.emit(Unreadable(), metrics={"loss": 0.5})
@@ -361,7 +361,7 @@ def test_a_step_that_cannot_be_read(kept: Kept, caplog: pytest.LogCaptureFixture
 def test_what_cannot_be_kept_is_counted_and_the_sink_stays(
     kept: Kept, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Without memory, say: the points are counted, it is said once, and what comes later is kept."""
+    """Without memory, say: the points are counted, it is logged once, and what comes later is kept."""
 
     def fail(_record: Any) -> bool:
         raise MemoryError
@@ -375,6 +375,6 @@ def test_what_cannot_be_kept_is_counted_and_the_sink_stays(
     assert kept.record().step == 99
     assert kept.dropped == 4 * FAULTS_BEFORE_DETACH
     assert [record.getMessage() for record in caplog.records] == [
-        "a sample is dropped and counted: MemoryError:  (said once)",
-        "a config is not logged: MemoryError:  (said once)",
+        "a sample is dropped and counted: MemoryError:  (logged once)",
+        "a config is not logged: MemoryError:  (logged once)",
     ]

@@ -17,6 +17,7 @@ from trackside.coerce.large_means import ON_HOST, array_mean, masked_mean, piece
 from trackside.coerce.means import element_count, note_mean
 from trackside.coerce.nested import flatten_metrics, key_text, nests
 from trackside.errors import CoercionError
+from trackside.system.once import Once
 
 __all__ = ["to_float", "to_float_metrics"]
 
@@ -30,14 +31,12 @@ OnDrop = Callable[[str, str], None]
 
 # Classes made on the fly (mocks, namedtuples in functions) must not pile up in the caches.
 _MAX_TYPES = 512
-# Keys made on the fly must not pile up among those warned about.
-_MAX_WARNED = 1000
 
 # What reads the common case of a type in one C call. It may raise or give another kind of number
 # (Tensor.item does both); such a value goes the long way, through _READERS.
 _QUICK: dict[type, Callable[[Any], Any]] = {int: float, bool: float}
 _READERS: dict[type, Reader] = {}
-_warned: set[str] = set()
+_dropped = Once()
 
 
 def to_float(value: object) -> float:
@@ -213,11 +212,10 @@ def _drop(key: object, reason: str, on_drop: OnDrop | None) -> None:
     name = key_text(key)
     if on_drop is not None:
         on_drop(name, reason)
-    elif name not in _warned and len(_warned) < _MAX_WARNED:
-        _warned.add(name)
-        logger.warning("metric %r is dropped: %s (said once a name)", name, reason)
-        if len(_warned) == _MAX_WARNED:
-            logger.warning("%d metrics dropped; no more will be named", _MAX_WARNED)
+    elif _dropped.is_first(name):
+        logger.warning("metric %r is dropped: %s (logged once per name)", name, reason)
+        if _dropped.is_full:
+            logger.warning("%d metrics were dropped. Further ones are not named", len(_dropped))
 
 
 def _read(value: object) -> float:

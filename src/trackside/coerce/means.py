@@ -11,19 +11,19 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from trackside.system.once import Once
+
 __all__ = ["element_count", "note_mean"]
 
 logger = logging.getLogger(__name__)
 
-# Names made on the fly must not pile up.
-_MAX_NAMES = 1000
 _MANY = 100
 """Elements from which a value is a distribution rather than a score a class."""
 _CHANNELS = (1, 3, 4)
 _MIN_SIDE = 8
 """Pixels: a smaller array is no image anybody looks at."""
 
-_said: set[Any] = set()
+_explained = Once()
 
 
 def element_count(value: Any) -> int:
@@ -41,11 +41,10 @@ def element_count(value: Any) -> int:
 
 def note_mean(name: Any, value: Any) -> None:
     """Say that ``name`` is logged as the mean of ``value``'s elements, the first time."""
-    if name in _said or len(_said) >= _MAX_NAMES:
+    if not _explained.is_first(name):
         return
-    _said.add(name)
     logger.info(
-        "metric %r is the mean of %d elements%s; %s (said once a name)",
+        "metric %r is the mean of %d elements%s; %s (logged once per name)",
         name,
         element_count(value),
         _shape_text(value),

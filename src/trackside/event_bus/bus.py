@@ -31,6 +31,7 @@ from blinker import ANY, NamedSignal, Namespace
 from trackside.event_bus.feedback import Feedback
 from trackside.event_bus.slow_sinks import SinkTimes
 from trackside.events import ConfigEvent, Event, LifecycleEvent, MetricsSample
+from trackside.system.once import Once
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -385,15 +386,13 @@ def _label(receiver: Callable[..., Any]) -> str:
     return getattr(receiver, "__qualname__", None) or type(receiver).__qualname__
 
 
-_reported: set[tuple[str, str]] = set()
-_MAX_REPORTED = 1000
+_failed = Once()
 
 
 def _report_receiver(signal: EventSignal, receiver: Callable[..., Any], error: Exception) -> None:
     """Log a plain receiver's error, with its traceback, the first time it happens."""
     label = _label(receiver)
-    if (signal.name, label) not in _reported and len(_reported) < _MAX_REPORTED:
-        _reported.add((signal.name, label))
+    if _failed.is_first((signal.name, label)):
         logger.error(
             "receiver %s of signal %r failed; further errors are not logged",
             label,

@@ -43,7 +43,7 @@ def warn_of_child(journal: Path | None) -> bool:
         logger.warning(
             "what process %d logs is not kept: the run belongs to process %s, and this is a child of it. "
             "Log in that process, or call trackside.start() in this one for a run of its own "
-            "(said once for all children)",
+            "(logged once for all children)",
             os.getpid(),
             os.getppid() if meta is None else meta.owner.pid,
         )

@@ -16,6 +16,8 @@ import logging
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
+from trackside.system.once import Once
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -24,15 +26,13 @@ logger = logging.getLogger(__name__)
 DEPTH = 3
 """Handlers that may be at work on one thread, each because of an event of the one before."""
 
-_MAX_SAID = 100
-
 
 class Feedback:
     """The handlers of one bus that are at work, by thread."""
 
     def __init__(self) -> None:
         self._at_work: dict[int, list[object]] = {}
-        self._cut_off: set[str] = set()
+        self._cut_off = Once()
 
     def guard(self, handler: Callable[[Any], Any], name: str) -> Callable[[Any], Any]:
         """``handler``, which is left out where its own events would go on calling it."""
@@ -62,10 +62,9 @@ class Feedback:
                 self._at_work.pop(thread, None)
 
     def _cut_off_from_now_on(self, name: str) -> None:
-        if name not in self._cut_off and len(self._cut_off) < _MAX_SAID:
-            self._cut_off.add(name)
+        if self._cut_off.is_first(name):
             logger.info(
-                "%s logs something each time that it is called: all of it is kept, but from now on it is not "
-                "called with what it logs itself (said once)",
+                "%s logs something each time that it is called. All of it is kept, but from now on it is not "
+                "called with what it logs itself (logged once)",
                 name,
             )

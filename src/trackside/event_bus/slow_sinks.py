@@ -12,6 +12,8 @@ import threading
 from statistics import median
 from typing import Any
 
+from trackside.system.once import Once
+
 logger = logging.getLogger(__name__)
 
 SLOW_SECONDS = 200e-6
@@ -52,7 +54,7 @@ class SinkTimes:
 
     def __init__(self) -> None:
         self._noting = threading.Lock()
-        self._reported: set[int] = set()
+        self._reported = Once()
         self.restart()
 
     def restart(self) -> None:
@@ -93,11 +95,10 @@ class SinkTimes:
         together = sum(map(sum, by_sink.values()))
         for key, taken in by_sink.items():
             usual = median(taken)
-            if usual > SLOW_SECONDS and usual > SLOW_SHARE * period and key not in self._reported:
-                self._reported.add(key)
+            if usual > SLOW_SECONDS and usual > SLOW_SHARE * period and self._reported.is_first(key):
                 logger.warning(
                     "sink %r is slow: it takes %.2g ms an event, %.0f %% of what all sinks take and %.0f %% "
-                    "of the time from one event to the next; the training loop waits for it (said once)",
+                    "of the time from one event to the next; the training loop waits for it (logged once)",
                     sinks[key],
                     usual * 1e3,
                     100 * sum(taken) / together,

@@ -10,6 +10,7 @@ import msgspec
 from trackside.journal import lossless_json
 from trackside.journal.files import read_json, write_even_when_full
 from trackside.journal.reader import Number, Position
+from trackside.system.once import Once
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_failed: set[Path] = set()
+_failed = Once()
 
 
 class Cursor(msgspec.Struct):
@@ -80,6 +81,5 @@ def save_cursor(path: Path, cursor: Cursor, *, durable: bool = False) -> None:
     except OSError as error:
         if durable:
             raise
-        level = logging.DEBUG if path in _failed else logging.WARNING
-        _failed.add(path)
+        level = logging.WARNING if _failed.is_first(path) else logging.DEBUG
         logger.log(level, "the cursor %s could not be saved: %s", path, error)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from trackside.errors import ConfigurationError
 from trackside.session import fluent
 from trackside.settings import absolute_tracking_uri
+from trackside.system.once import Once
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class Parent(NamedTuple):
 
 NO_PARENT = Parent()
 
-_told: set[str] = set()
+_announced = Once()
 """Parents that were announced: a sweep starts many children."""
 
 
@@ -64,8 +65,7 @@ def active_parent(uri: str) -> Parent:
     active = fluent.active()
     if active is None or absolute_tracking_uri(active.tracking_uri) != uri:
         return NO_PARENT
-    if active.run_id not in _told:
-        _told.add(active.run_id)
+    if _announced.is_first(active.run_id):
         logger.warning(
             "MLflow's run %s is active here, so this run is nested under it. To log into that run instead, "
             "set MLFLOW_RUN_ID to its id. For a run of its own, call mlflow.end_run() first",

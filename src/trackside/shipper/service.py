@@ -53,6 +53,7 @@ from trackside.shipper.trouble import Trouble
 from trackside.shipper.wakeup import NUDGE, PROVE, SEEN, read_bytes, signals_in
 from trackside.shipper.watch import UNKNOWN, DeathWatch, Ending, oom_kills
 from trackside.shipper.worker import DeliveryWorker
+from trackside.system.once import Once
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,7 +141,7 @@ class Shipper:
         self._seen = False
         self._next_sync = self._next_ready = 0.0
         self._selector = selectors.DefaultSelector()
-        self._rejection_told: set[str] = set()
+        self._rejections = Once()
         self._transforms = transforms_of(meta)
         self.workers = [self._make_worker(destination) for destination in destinations]
         self._troubles = [Trouble(_label(worker, meta), progress.notice) for worker in self.workers]
@@ -463,8 +464,7 @@ class Shipper:
             # start() has told of the first that does not open.
             trouble.note(worker.failing, quietly=worker is self.workers[0] and not worker.opened)
             name = worker.destination.name
-            if worker.cursor.rejected and name not in self._rejection_told:
-                self._rejection_told.add(name)
+            if worker.cursor.rejected and self._rejections.is_first(name):
                 where = f"kept in {self._journal.rejected}, with the reason"
                 self._progress.notice(f"{trouble.name} refuses some of what was logged; it is {where}")
 

@@ -29,6 +29,7 @@ from trackside.redaction.known_values import know
 from trackside.redaction.redact import redact, redact_config, secrets_among
 from trackside.sinks.accelerator import DeviceQueue, TorchDevices
 from trackside.system.clock import steady
+from trackside.system.once import Once
 from trackside.text import encodable
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ DEVICE_TIMEOUT = 5.0
 _ENDS = {"finished", "finishing", "exited", "crashed"}
 _STEP_LIMIT = 2**63
 _STEP_MIN = -(2**63)
-_MAX_WARNINGS = 1000
 _MAX_REPR = 60
 _MAX_TEXT = 200
 
@@ -81,7 +81,7 @@ class MLflowSink:
         self._last_step = -1
         self._bad_steps = 0
         self._find_last_step = last_step
-        self._warned: set[str] = set()
+        self._warned = Once()
 
     def on_metrics(self, sample: MetricsSample) -> None:
         """Keep one sample."""
@@ -210,10 +210,8 @@ class MLflowSink:
         self._warn(f"metric {key!r}", f"is dropped: {reason}")
 
     def _warn(self, subject: str, text: str, *, once_for: str | None = None) -> None:
-        kind = once_for or subject
-        if kind not in self._warned and len(self._warned) < _MAX_WARNINGS:
-            self._warned.add(kind)
-            logger.warning("%s (said once)", redact(f"{subject} {text}"))
+        if self._warned.is_first(once_for or subject):
+            logger.warning("%s (logged once)", redact(f"{subject} {text}"))
 
     def _step(self, step: Any) -> int:
         """An int for what is given as a step; the step after the last where it has no meaning as one."""
