@@ -56,7 +56,7 @@ START = "run = trackside.start('ends', config=dict(lr=0.1))\nemit(20)\n"
 SLEEP = "ready()\ntime.sleep(60)\n"
 
 BASIC = [
-    Case("clean return", START, "FINISHED", reason="exit code 0"),
+    Case("clean return", START, "FINISHED", reason="exit code 0", on_mlflow=True),
     Case("finish()", START + "run.finish()", "FINISHED", reason="finished"),
     Case("with block", "with trackside.start('ends'):\n    emit(20)", "FINISHED"),
     Case("sys.exit(0)", START + "sys.exit(0)", "FINISHED"),
@@ -67,6 +67,7 @@ BASIC = [
         1,
         reason="ValueError: boom",
         stderr="ValueError: boom",
+        on_mlflow=True,
     ),
     Case(
         "with block, raising",
@@ -87,6 +88,7 @@ BASIC = [
         act=send(signal.SIGINT),
         reason="Ctrl-C",
         stderr="KeyboardInterrupt",
+        on_mlflow=True,
     ),
     Case(
         "SIGTERM, no handler",
@@ -95,6 +97,7 @@ BASIC = [
         -signal.SIGTERM,
         act=send(signal.SIGTERM),
         reason="SIGTERM",
+        on_mlflow=True,
     ),
     Case(
         "SIGKILL right after the last emit",
@@ -103,6 +106,7 @@ BASIC = [
         -signal.SIGKILL,
         act=send(signal.SIGKILL),
         reason="died without a word",
+        on_mlflow=True,
     ),
 ]
 
@@ -371,6 +375,7 @@ SIGNALS = [
         points=None,
         act=send(signal.SIGTERM, after=0.3),
         reason="SIGTERM",
+        on_mlflow=True,
     ),
     Case(
         "Ctrl-C in the middle of emitting",
@@ -745,6 +750,7 @@ EXECS = [
         points=30,
         attempts=2,
         reason="exit code 0",
+        on_mlflow=True,
     ),
     Case(
         "exec of itself, resumed with the same checkpoints, uncaught exception",
@@ -756,6 +762,7 @@ EXECS = [
         reason="ValueError: boom",
         stderr="ValueError: boom",
         slow=True,
+        on_mlflow=True,
     ),
 ]
 
@@ -872,6 +879,7 @@ FINISHES = [
         1,
         reason="ValueError: boom",
         stderr="ValueError: boom",
+        on_mlflow=True,
     ),
     Case(
         "finally: finish(), exception in a thread",

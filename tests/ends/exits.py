@@ -55,6 +55,7 @@ TURNED_INTO_EXIT_CODES = [
         reason="ValueError: boom (exit code 1)",
         artifact="traceback.txt",
         stderr="the job failed",
+        on_mlflow=True,
     ),
     Case(
         "the same, and finally: finish()",

@@ -1,4 +1,8 @@
-"""Plays one case: a real process that trains, is ended, and whose run is then read back from MLflow."""
+"""Plays one case: a real process that trains, is ended, and whose run is then read back.
+
+``make matrix`` reads it back from MLflow. ``make test`` does so for a few cases. It reads the others back
+from a recorder (:mod:`tests.support.recorder`), whose shipper need not import MLflow.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from mlflow.tracking import MlflowClient
 
+from tests.support import recorder
 from trackside.destinations.mlflow.tags import HEARTBEAT_TAG, counts_in
 
 if TYPE_CHECKING:
@@ -58,7 +63,8 @@ class Case:
     and ``artifact`` among the run's artifacts.
     ``attempts`` is how many the run has; the counts on its page are checked where there is one.
     ``tidy``: the journal is gone afterwards, and not when the shipper was killed with the process.
-    ``points`` is how many samples must be in MLflow; None: all that were confirmed before the end, or more.
+    ``points`` is how many samples must be delivered; None: all that were confirmed before the end, or more.
+    ``on_mlflow``: the case is about MLflow too, or is one of the few that `make test` plays on it.
     """
 
     name: str
@@ -75,23 +81,26 @@ class Case:
     environment: dict[str, str] = field(default_factory=dict)
     attempts: int = 1
     tidy: bool = True
+    on_mlflow: bool = False
 
 
 @dataclass
 class Outcome:
     """What was seen."""
 
-    status: str
-    exit_code: int
-    points: int
-    confirmed: int
-    doubles: int
-    seconds: float
-    tags: dict[str, str]
-    artifacts: list[str]
-    stderr: str
-    leftovers: list[str]
-    shipper_log: str
+    status: str = "NO RUN"
+    reason: str = ""
+    points: int = 0
+    doubles: int = 0
+    shipped: int | None = None
+    artifacts: list[str] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)
+    exit_code: int = 0
+    confirmed: int = 0
+    seconds: float = 0.0
+    stderr: str = ""
+    leftovers: list[str] = field(default_factory=list)
+    shipper_log: str = ""
 
 
 _template: Path | None = None
@@ -108,19 +117,19 @@ def new_database(directory: Path) -> str:
     return f"sqlite:///{directory / 'mlflow.db'}"
 
 
-def play(case: Case, directory: Path) -> Outcome:
-    """Run the case in ``directory`` and report what became of it."""
-    uri = new_database(directory)
+def play(case: Case, directory: Path, *, on_mlflow: bool = True) -> Outcome:
+    """Run the case in ``directory`` and report what MLflow, or else a recorder, has of it."""
+    records, journals, confirmed = (directory / name for name in ("records", "journals", "confirmed"))
+    uri = new_database(directory) if on_mlflow else ""
     script = directory / "train.py"
-    script.write_text(PREAMBLE + textwrap.dedent(case.script))
-    confirmed = directory / "confirmed"
+    head = PREAMBLE if on_mlflow else recorder.IN_A_SCRIPT + PREAMBLE
+    script.write_text(head + textwrap.dedent(case.script))
     environment = {
         **os.environ,
-        "MLFLOW_TRACKING_URI": uri,
-        "TRACKSIDE_DIR": str(directory / "journals"),
+        **({"MLFLOW_TRACKING_URI": uri} if on_mlflow else recorder.environment(records)),
+        "TRACKSIDE_DIR": str(journals),
         "CASE_CONFIRMED": str(confirmed),
         "PYTHONUNBUFFERED": "1",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
         **case.environment,
     }
     errors = directory / "stderr"
@@ -142,10 +151,15 @@ def play(case: Case, directory: Path) -> Outcome:
     ended = time.monotonic()
     assert process.stdout is not None
     process.stdout.close()
-    run = wait_until_settled(uri, directory / "journals", SETTLE_TIMEOUT if case.tidy else 0.5)
-    seconds = time.monotonic() - ended
-    count = int(confirmed.read_text()) if confirmed.exists() and confirmed.stat().st_size else 0
-    return _outcome(run, uri, directory, process.returncode, errors.read_text(), seconds, count)
+    wait_until_delivered(journals, SETTLE_TIMEOUT if case.tidy else 0.5)
+    seen = _run_in_mlflow(uri) if on_mlflow else _recorded_run(records)
+    seen.seconds = time.monotonic() - ended
+    seen.exit_code, seen.stderr = process.returncode, errors.read_text()
+    if confirmed.exists() and confirmed.stat().st_size:
+        seen.confirmed = int(confirmed.read_text())
+    seen.leftovers = wait_until_tidy(journals)
+    seen.shipper_log = "\n".join(path.read_text() for path in journals.glob("*/shipper.log"))
+    return seen
 
 
 def wait_for_ready(process: subprocess.Popen[str], errors: Path) -> None:
@@ -157,11 +171,21 @@ def wait_for_ready(process: subprocess.Popen[str], errors: Path) -> None:
     raise AssertionError(f"the script ended before it was ready: {errors.read_text()}")
 
 
-def wait_until_settled(uri: str, journals: Path, timeout: float = SETTLE_TIMEOUT) -> Run | None:
-    """The only run of the store, once every journal is gone or ``timeout`` seconds have passed."""
+def wait_until_delivered(journals: Path, timeout: float = SETTLE_TIMEOUT) -> None:
+    """Wait until every journal is gone, at most ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while any(journals.glob("*/meta.json")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+        time.sleep(0.02)
+
+
+def wait_until_settled(uri: str, journals: Path, timeout: float = SETTLE_TIMEOUT) -> Run | None:
+    """The only run of the store, once every journal is gone or ``timeout`` seconds have passed."""
+    wait_until_delivered(journals, timeout)
+    return only_run(uri)
+
+
+def only_run(uri: str) -> Run | None:
+    """The only run of the store; None if there is none."""
     client = MlflowClient(uri)
     runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
     assert len(runs) <= 1, f"{len(runs)} runs were made"
@@ -182,49 +206,49 @@ def _everything_in(place: Path) -> list[str]:
     return sorted(str(path.relative_to(place)) for path in found)
 
 
-def _outcome(  # noqa: PLR0917 - everything seen, once
-    run: Run | None, uri: str, directory: Path, exit_code: int, stderr: str, seconds: float, confirmed: int
-) -> Outcome:
-    journals = directory / "journals"
-    leftovers = wait_until_tidy(journals)
-    logs = "\n".join(p.read_text() for p in journals.glob("*/shipper.log"))
+def _run_in_mlflow(uri: str) -> Outcome:
+    run = only_run(uri)
     if run is None:
-        return Outcome("NO RUN", exit_code, 0, confirmed, 0, seconds, {}, [], stderr, leftovers, logs)
-    client = MlflowClient(uri)
-    steps = Counter(m.step for m in client.get_metric_history(run.info.run_id, "loss"))
-    artifacts = [a.path for a in client.list_artifacts(run.info.run_id)]
-    doubles = sum(steps.values()) - len(steps)
+        return Outcome()
+    client, tags = MlflowClient(uri), run.data.tags
+    steps = Counter(metric.step for metric in client.get_metric_history(run.info.run_id, "loss"))
     return Outcome(
         run.info.status,
-        exit_code,
+        tags.get("trackside.end.reason", ""),
         len(steps),
-        confirmed,
-        doubles,
-        seconds,
-        run.data.tags,
-        artifacts,
-        stderr,
-        leftovers,
-        logs,
+        sum(steps.values()) - len(steps),
+        counts_in(tags).get("shipped"),
+        [artifact.path for artifact in client.list_artifacts(run.info.run_id)],
+        tags,
     )
+
+
+def _recorded_run(records: Path) -> Outcome:
+    runs = recorder.read_runs(records)
+    assert len(runs) <= 1, f"{len(runs)} runs were made"
+    if not runs:
+        return Outcome()
+    (run,) = runs
+    steps = run.steps("loss")
+    artifacts = [] if run.traceback is None else ["traceback.txt"]
+    doubles = sum(steps.values()) - len(steps)
+    return Outcome(run.status, run.reason, len(steps), doubles, run.counts.get("shipped"), artifacts)
 
 
 def check(case: Case, seen: Outcome) -> list[str]:
     """Everything about ``seen`` that is not as the case wants it."""
     wanted = seen.confirmed if case.points is None else case.points
     points_right = seen.points >= wanted if case.points is None else seen.points == wanted
-    tag = seen.tags.get("trackside.end.reason", "")
     verdicts = {
         f"status {seen.status}, not {case.status}": seen.status == case.status,
         f"exit code {seen.exit_code}, not {case.exit_code}": case.exit_code in {None, seen.exit_code},
         f"{seen.points} points, not {wanted}": points_right,
         f"{seen.doubles} doubles": seen.doubles == 0,
-        f"reason {tag!r} lacks {case.reason!r}": case.reason in tag,
+        f"reason {seen.reason!r} lacks {case.reason!r}": case.reason in seen.reason,
         f"stderr lacks {case.stderr!r}": case.stderr in seen.stderr,
         f"artifacts {seen.artifacts} lack {case.artifact!r}": case.artifact in ["", *seen.artifacts],
         f"left behind: {seen.leftovers}": not (case.tidy and seen.leftovers),
-        f"counts {counts_in(seen.tags)}": case.attempts > 1
-        or counts_in(seen.tags).get("shipped") == 2 * seen.points,
+        f"{seen.shipped} points shipped": case.attempts > 1 or seen.shipped == 2 * seen.points,
         f"a stale heartbeat in {sorted(seen.tags)}": not (case.tidy and HEARTBEAT_TAG in seen.tags),
     }
     return [text for text, right in verdicts.items() if not right]
