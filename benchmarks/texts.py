@@ -7,25 +7,29 @@ from typing import NamedTuple
 TITLE = "Benchmarks"
 
 INTRODUCTION = """\
-Made by `python -m benchmarks.report` from the results in [benchmarks/results](benchmarks/results); do not
-edit. `make bench` measures on your machine. What is behind the numbers is in [Performance](performance.md)
-and [The bulk store](bulk-store.md).
+After this page you know how trackside compares with other loggers. To measure on your machine, run `make
+bench`. [Performance](performance.md) and [The bulk store](bulk-store.md) explain the numbers.
 
-Every measurement is a process of its own in an empty directory. Rounds are interleaved: each goes through
-all that is compared before the next begins, so that a machine whose speed drifts treats them alike. Shown is
-the median over the rounds, with the lowest and the highest behind it; a ratio is taken within each round
-first. **Only ratios carry over to another machine.**
+`python -m benchmarks.report` makes this page from the results in
+[benchmarks/results](benchmarks/results). Do not edit it.
+
+Every measurement runs in its own process, in an empty directory. Rounds are interleaved: each round
+measures every candidate before the next begins, so a machine whose speed drifts treats all of them
+alike. You see the median over the rounds, with the lowest and the highest behind it. A ratio is taken
+within each round first. **Only ratios carry over to your machine.**
 """
 
 FAIRNESS = """\
-- Every library is used as its own documentation has it, with its defaults; what has a local or an offline
-  mode is measured in it, so that nobody's network counts.
-- `log_batch` by hand is the fastest way MLflow's client has, 1000 metrics a call (its limit), and does
-  nothing else. Training code that calls `log_metrics` at each step is several times slower.
-- A trackside figure is from the first emit until the shipper knows that all is in the database; the trainer,
-  the journal and the shipper share the machine with the database and the server.
-- PostgreSQL is on the same machine with fsync off, which favours whoever makes more transactions.
-- On two cores, whatever runs beside the shipper (which has a low priority) takes from its rate.
+- Every library is used as its own documentation shows, with its defaults. If it has a local or an
+  offline mode, it is measured in that mode, so that no network counts.
+- `log_batch` by hand is the fastest way of MLflow's client, 1000 metrics a call (its limit), and does
+  nothing else. If your training calls `log_metrics` at each step, it is several times slower.
+- A trackside figure covers the time from the first emit until the shipper knows that everything is in
+  the database. The trainer, the journal and the shipper share the machine with the database and the
+  server.
+- PostgreSQL is on the same machine with fsync off. That favours whoever makes more transactions.
+- On two cores, anything that runs beside the shipper takes from its rate, because the shipper has a low
+  priority.
 """
 
 
@@ -40,9 +44,9 @@ class Section(NamedTuple):
 SECTIONS = {
     "cost_of_log": Section(
         "What a log costs the training",
-        "The time of one call in the training thread. The mean matters for throughput, p99.9 for steps that "
-        "wait for each other in a distributed job. A busy Python thread beside it shows who needs the GIL "
-        "several times a call.",
+        "The time of one call in your training thread. Look at the mean for throughput, and at p99.9 if "
+        "the steps of a distributed job wait for each other. A busy Python thread beside it shows which "
+        "library needs the GIL several times a call.",
         (
             ("cost_of_log", "What a call costs, by logger"),
             ("cost_by_metrics", "What a call costs, by the number of metrics"),
@@ -50,34 +54,34 @@ SECTIONS = {
     ),
     "training_step": Section(
         "What a training step feels",
-        "A real training loop (torch, one thread) with each library, against the same loop with nothing "
-        "logged: what the library's other threads and processes take from it counts too.",
+        "A real training loop (torch, one thread) with each library, against the same loop without "
+        "logging. What the library's other threads and processes take from the loop counts too.",
         (("training_step", "What logging adds to a training step"),),
     ),
     "start_and_end": Section(
         "Start and end",
-        "What a program waits for before its first step and after its last one.",
+        "How long your program waits before its first step and after its last one.",
     ),
     "survival": Section(
         "What survives a kill",
-        "The process is killed with SIGKILL in the midst of logging; what is on disk is then read with the "
-        "library's own reader.",
+        "The process is killed with SIGKILL while it logs. What is on disk is then read with the library's "
+        "own reader.",
     ),
     "delivery": Section(
         "Delivery",
-        "Points a second from the first emit to the last acknowledgement, against MLflow's `log_batch` "
-        "called by hand in a loop, and against the store's own limit: rows that are ready, inserted into "
-        "the one table. The CPU time is that of the process that writes: by hand its own, with trackside the "
-        "shipper's.",
+        "Points a second from the first emit to the last acknowledgement. They are compared with MLflow's "
+        "`log_batch` called by hand in a loop, and with the store's own limit: prepared rows, inserted "
+        "into one table. The CPU time is that of the process that writes. With trackside, that is the "
+        "shipper.",
         (("delivery", "Points a second, by way and place"),),
     ),
     "scale": Section(
         "Growth",
         "Long runs and many keys, into sqlite. The training emits all along, at most 200,000 points ahead "
-        "of the shipper. Memory is what is resident (of which its own: what no file backs) and should be the "
-        "same in the last quarter of a run as in the first; an emit should cost the same in the last tenth "
-        "as in the first. Samples have at most 100 metrics; where there are more keys, they take turns. The "
-        "first quarter of a short run is that of a process that warms up.",
+        "of the shipper. Memory is what is resident (of which its own: what no file backs). It should be "
+        "the same in the last quarter of a run as in the first. An emit should cost the same in the last "
+        "tenth as in the first. Samples have at most 100 metrics. If there are more keys, they take turns. "
+        "In a short run, the process still warms up in the first quarter.",
         (
             ("growth", "Points a second, by the size of the run"),
             ("memory", "Memory over the largest run"),
@@ -86,9 +90,10 @@ SECTIONS = {
     "outage": Section(
         "After an outage",
         "Nothing can be delivered while many points are emitted: sqlite's file is locked, PostgreSQL is "
-        "stopped, an MLflow server is not there yet. Then the place comes back while a training (torch, one "
-        "thread) goes on, 10 metrics a step. It has caught up when it is less than a second's points behind. "
-        "The time counts from when the place answers, and so includes the shipper's wait for its next try.",
+        "stopped, or an MLflow server is not up yet. Then the place comes back while a training (torch, "
+        "one thread) continues, 10 metrics a step. The shipper has caught up when it is less than a "
+        "second's points behind. The time counts from when the place answers, so it includes the backoff "
+        "before the next try.",
         (("outage", "Backlog and step time over an outage"),),
     ),
 }

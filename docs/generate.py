@@ -1,4 +1,4 @@
-"""Writes docs/cli.md from the commands' own help: ``python docs/generate.py [--check]``."""
+"""Write docs/cli.md from the commands' own help: ``python docs/generate.py [--check]``."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ WIDTH = 90
 TOP = """\
 # The command line
 
-Made by `python docs/generate.py` from what `--help` says; do not edit. `python -m trackside` is the same
-as `trackside`.
+This page lists every command and option. You can also run `python -m trackside` instead of `trackside`.
+
+`python docs/generate.py` makes this page from the commands' `--help`. Do not edit it.
 """
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     return "\n".join([TOP, *sections(main, click.Context(main, info_name="trackside"))])
 
 
 def sections(command: click.Command, context: click.Context) -> Iterator[str]:
-    """A section for ``command``, then those of the commands below it."""
+    """Yield a section for ``command``, then those of its subcommands."""
     context.max_content_width = context.terminal_width = WIDTH
     yield f"## {context.command_path}\n\n```text\n{command.get_help(context)}\n```\n"
     if isinstance(command, click.Group):

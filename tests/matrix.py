@@ -100,17 +100,21 @@ def _print(rows: list[tuple[str, ...]], took: float) -> None:
     console = Console(width=160)
     console.print(table)
     bad = sum(bool(row[-1]) for row in rows)
-    console.print(f"{len(rows)} ends played in {took:.0f} s, {bad} not as they should be")
+    console.print(f"{len(rows)} ends played in {took:.0f} s, {bad} did not end as they should")
 
 
 def _markdown(rows: list[tuple[str, ...]], took: float) -> str:
     lines = [
         "# The matrix of ends",
         "",
-        "Made by `make matrix ARGS='--write docs/matrix.md'`: each end is played with real processes against",
-        "a real sqlite store, and the run is read back from MLflow. `points` is what was found of what was",
-        "emitted (of a process killed while it emits: of what it had confirmed before the kill; one more may",
-        "have got in). `seconds` is the time from the end of the process to the final status.",
+        "On this page you see which status each end of a process leaves in MLflow. To play them on your",
+        "machine, run `make matrix`. `make matrix ARGS='--write docs/matrix.md'` makes this page.",
+        "",
+        "Each end is played with real processes against a real sqlite store. The run is read from MLflow.",
+        "",
+        "- `points`: how many points you find in MLflow, of those emitted. If a process is killed while it",
+        "  emits, only those confirmed before the kill are counted. One more may have arrived.",
+        "- `seconds`: the time from the end of the process to the final status.",
         "",
     ]
     for group in GROUPS:
@@ -123,7 +127,7 @@ def _markdown(rows: list[tuple[str, ...]], took: float) -> str:
         lines += ["| " + " | ".join(row[1:-1]) + " |" for row in rows if row[0] == group]
         lines.append("")
     bad = sum(bool(row[-1]) for row in rows)
-    lines.append(f"{len(rows)} ends played in {took:.0f} s; {bad} not as they should be.")
+    lines.append(f"{len(rows)} ends played in {took:.0f} s. {bad} did not end as they should.")
     return "\n".join(lines) + "\n"
 
 

@@ -51,9 +51,9 @@ def demo(
 ) -> None:
     """Train a small network on scikit-learn's digits and log every step.
 
-    The run goes into MLflow's embedded database in this directory unless you say otherwise. At the
-    end you see what was delivered and the command that opens MLflow's pages on it. Ctrl-C ends the
-    training, and the run as KILLED.
+    The run goes to MLflow's embedded database in this directory, unless you name another address. At the
+    end you see what was delivered and how to open it in MLflow. If you press Ctrl-C, the training ends, and
+    the run is KILLED.
     """
     train, model = _load_training(library)
     import trackside

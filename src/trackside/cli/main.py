@@ -1,4 +1,4 @@
-"""``trackside``: the command line. The commands themselves are in :mod:`trackside.commands`."""
+"""``trackside``: the command line. Each command has a module of its own beside this one."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class _LineHandler(logging.Handler):
 @click.version_option(__version__, prog_name="trackside", message="%(prog)s %(version)s")
 @click.pass_context
 def main(ctx: click.Context) -> None:
-    """Metrics from a training loop into MLflow: nothing lost, and the status true."""
+    """Carry metrics from your training loop to MLflow."""
     ctx.with_resource(_readable_warnings())
 
 

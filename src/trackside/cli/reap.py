@@ -15,20 +15,19 @@ from trackside.text import format_duration, one_line
 
 @click.command()
 @click.option(
-    "--older-than", type=Duration(), default="10m", show_default=True, help="Silence that counts as gone."
+    "--older-than", type=Duration(), default="10m", show_default=True, help="Time without a heartbeat."
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would be closed.")
+@click.option("--dry-run", is_flag=True, help="Only list what would be closed.")
 @click.option(
     "--tracking-uri", help="MLflow's address. [default: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db]"
 )
 @click.pass_context
 def reap(ctx: click.Context, *, older_than: float, dry_run: bool, tracking_uri: str | None) -> None:
-    """Close runs that show RUNNING though the machine they ran on has vanished.
+    """Close runs that show RUNNING though their machine has vanished.
 
-    Every live run gives a heartbeat each 30 s. Runs whose heartbeat is older become KILLED, as of their
-    last heartbeat. A run whose training process lives on this machine is left alone whatever its
-    heartbeat says, and so is every run that trackside did not make. Exit code 1 when a run could not be
-    closed.
+    Every live run sends a heartbeat each 30 s. A run without one for --older-than becomes KILLED, and its
+    end is its last heartbeat. This command leaves a run alone if its training process lives on this
+    machine, or if trackside did not make it. The exit code is 1 if a run could not be closed.
     """
     from trackside.destinations.answer_size import limit_answers
     from trackside.destinations.mlflow.reaper import close_run, stale_runs

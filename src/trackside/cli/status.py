@@ -39,9 +39,9 @@ _COLOURS = {"running": "green", "shipping": "cyan", "waiting": "yellow"}
 def status(ctx: click.Context, *, as_json: bool, directory: Path | None) -> None:
     """Show every journal here: run, condition, points, age.
 
-    Counts are points (one metric at one step). Exit code 0 when there is nothing to do, 1 when a journal
-    waits for `trackside sync`, can't be read or holds points that no server would take. "artifacts wait":
-    metrics and status are delivered, and files wait to be uploaded.
+    Counts are points (one metric at one step). "artifacts wait" means that metrics and status are
+    delivered, and files wait to be uploaded. The exit code is 0 if you have nothing to do. It is 1 if a
+    journal waits for `trackside sync`, cannot be read, or holds points that the server rejected.
     """
     from trackside.shipper.inventory import report
 

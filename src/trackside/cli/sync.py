@@ -36,7 +36,7 @@ _JOURNAL = click.Path(exists=True, file_okay=False, resolve_path=True, path_type
 @click.command()
 @click.argument("journals", nargs=-1, type=_JOURNAL)
 @directory_option
-@click.option("--tracking-uri", callback=_address, help="Deliver to this MLflow instead of the recorded one.")
+@click.option("--tracking-uri", callback=_address, help="Deliver to this MLflow, not to the recorded one.")
 @click.option(
     "--give-up-after",
     type=Duration(),
@@ -44,12 +44,12 @@ _JOURNAL = click.Path(exists=True, file_okay=False, resolve_path=True, path_type
     show_default=True,
     help="How long to wait for a server that does not answer.",
 )
-@click.option("--trust", is_flag=True, help="Deliver the JOURNALS named even if somebody else made them.")
+@click.option("--trust", is_flag=True, help="Deliver the JOURNALS you name even if another user made them.")
 @click.option(
     "--allow-import",
     metavar="NAME",
     multiple=True,
-    help="A destination's dotted name, package.module:Class, that may be imported.",
+    help="Allow a destination's dotted name, package.module:Class, to be imported.",
 )
 @click.pass_context
 def sync(
@@ -62,17 +62,17 @@ def sync(
     trust: bool,
     allow_import: tuple[str, ...],
 ) -> None:
-    """Deliver the JOURNALS named, or all that lie here and nobody is at work on.
+    """Deliver the JOURNALS you name, or all journals here that have no live process.
 
-    Journals of runs that are still alive are left to their own shipper. The shipper of an ended run that
-    fails to deliver is asked to leave, and this command takes over. Credentials are not kept in a
-    journal: set MLFLOW_TRACKING_URI or MLFLOW_TRACKING_USERNAME and so on as the training had them. They go
-    to the server that MLFLOW_TRACKING_URI or --tracking-uri names, and to no other. Exit code 0 when
-    everything named is delivered, 1 when something is not.
+    A journal of a live run is left to its own shipper. If the shipper of an ended run fails to deliver, this
+    command asks it to leave and takes over. The exit code is 0 if everything is delivered, and 1 if not.
 
-    A journal that was copied, that another user owns or that others can write to may be somebody else's
-    work. Name it, and this command shows what it would do and asks; --trust says yes. Destinations that it
-    names by a dotted path are imported only with --allow-import.
+    A journal holds no credentials. Set MLFLOW_TRACKING_URI, MLFLOW_TRACKING_USERNAME and so on as the
+    training had them. They go only to the server that MLFLOW_TRACKING_URI or --tracking-uri names.
+
+    If a journal was copied, belongs to another user or can be written by others, name it. This command then
+    shows what it would do and asks you. --trust answers yes. Destinations named by a dotted path are
+    imported only with --allow-import.
     """
     if trust and not journals:
         raise click.UsageError("name the JOURNALS that you trust: --trust is not for all that lie here")
