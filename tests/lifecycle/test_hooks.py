@@ -22,7 +22,9 @@ from tests.hooked import everything_hooked, wakeup_descriptor
 from trackside.event_bus.bus import Bus
 from trackside.events import LifecycleEvent, MetricsSample
 from trackside.lifecycle.hooks import ProcessHooks
+from trackside.lifecycle.replaced import Replaced
 from trackside.lifecycle.signal_chain import SignalLink
+from trackside.lifecycle.signals import SignalHooks
 from trackside.shipper.wakeup import WakeupPipe, read_bytes
 
 if TYPE_CHECKING:
@@ -60,7 +62,8 @@ def restored() -> Iterator[None]:
     before = everything_hooked()
     yield
     assert everything_hooked() == before
-    assert ProcessHooks._installed == []
+    assert not SignalHooks._installed
+    assert not Replaced._in_place
 
 
 @pytest.fixture
@@ -213,7 +216,7 @@ def test_a_report_that_fails_hides_nothing(heard: Heard, monkeypatch) -> None:
     """Whatever goes wrong in telling of it, the exception is printed."""
     printed: list[object] = []
     monkeypatch.setattr(sys, "excepthook", lambda _kind, error, _trace: printed.append(error))
-    monkeypatch.setattr("trackside.lifecycle.hooks.crash_event", lambda *_: 1 / 0)
+    monkeypatch.setattr("trackside.lifecycle.exceptions.crash_event", lambda *_: 1 / 0)
     with ProcessHooks(heard.bus):
         throw(ValueError, BOOM)
     assert printed == [BOOM]
@@ -291,7 +294,7 @@ def test_outside_the_main_thread_no_signals_are_hooked(heard: Heard, pipes: list
     before = everything_hooked()
     run_in_thread(hooks.install)
     during = everything_hooked()
-    assert sys.excepthook == hooks._on_exception
+    assert sys.excepthook == hooks.exceptions._on_exception
     assert {during[name] == before[name] for name in ("SIGUSR1", "SIGTERM", "wakeup")} == {True}
     run_in_thread(hooks.uninstall)
     assert everything_hooked() == before
@@ -305,7 +308,7 @@ class Deaths(list[int]):
 def deaths(monkeypatch: pytest.MonkeyPatch) -> Deaths:
     """As above."""
     seen = Deaths()
-    monkeypatch.setattr(ProcessHooks, "_die", lambda _self, number: seen.append(number))
+    monkeypatch.setattr(SignalHooks, "_die", lambda _self, number: seen.append(number))
     return seen
 
 
@@ -467,9 +470,9 @@ def test_signals_reach_the_wakeup_pipe(heard: Heard, pipes: list[WakeupPipe], us
     """The C handler writes the number there, whatever the main thread is doing."""
     hooks = ProcessHooks(heard.bus, terminate_signals=(USR1,), wakeup_descriptor=pipes[0].write_end)
     with hooks:
-        assert hooks.holds_wakeup
+        assert hooks.signals.holds_wakeup
         signal.raise_signal(USR1)
-    assert not hooks.holds_wakeup
+    assert not hooks.signals.holds_wakeup
     assert read_bytes(pipes[0].read_end) == bytes((USR1,))
 
 
@@ -481,7 +484,7 @@ def test_anothers_wakeup_descriptor_is_left_alone(heard: Heard, pipes: list[Wake
     try:
         with hooks:
             assert wakeup_descriptor() == asyncios.write_end
-            assert not hooks.holds_wakeup
+            assert not hooks.signals.holds_wakeup
         assert wakeup_descriptor() == asyncios.write_end
     finally:
         signal.set_wakeup_fd(previous)
@@ -510,12 +513,12 @@ def test_uninstalled_in_another_thread_it_is_still_held(pipes: list[WakeupPipe],
     )
     first.install()
     run_in_thread(first.uninstall)
-    assert first.holds_wakeup
+    assert first.signals.holds_wakeup
     second.install()
-    assert not first.holds_wakeup
+    assert not first.signals.holds_wakeup
     assert wakeup_descriptor() == pipes[1].write_end
     second.uninstall()
-    signal.signal(USR1, first._links[USR1].previous)  # what only the main thread could restore
+    signal.signal(USR1, first.signals._links[USR1].previous)  # what only the main thread could restore
 
 
 def test_a_stale_descriptor_is_replaced(heard: Heard, pipes: list[WakeupPipe]) -> None:
@@ -551,7 +554,7 @@ def test_the_exit_event_knows_the_argument_of_sys_exit(heard: Heard, status, cod
     with hooks:
         with pytest.raises(SystemExit) as caught:
             sys.exit(status)
-        hooks._on_exit()
+        hooks.exits._on_exit()
     assert caught.value.code == status
     (event,) = heard.events
     assert (event.kind, event.exit_code, event.message) == ("exited", code, text)
@@ -569,7 +572,7 @@ def test_an_argument_without_a_text(heard: Heard) -> None:
     with hooks:
         with pytest.raises(SystemExit):
             sys.exit(Broken())  # type: ignore[arg-type]
-        hooks._on_exit()
+        hooks.exits._on_exit()
     assert heard.events[0].message == "<no text: RuntimeError>"
 
 
@@ -578,7 +581,7 @@ def test_at_exit_what_waits_is_delivered_first(heard: Heard) -> None:
     hooks = ProcessHooks(heard.bus)
     with hooks:
         heard.bus.postpone(LifecycleEvent("terminating", signal=15))
-        hooks._on_exit()
+        hooks.exits._on_exit()
     assert heard.kinds == ["terminating", "exited"]
     assert heard.events[1].exit_code is None, "nobody called sys.exit"
 
@@ -588,12 +591,12 @@ def test_an_exception_our_hook_never_saw(heard: Heard, monkeypatch) -> None:
     hooks = ProcessHooks(heard.bus)
     with hooks:
         monkeypatch.setattr(sys, "last_exc", BOOM, raising=False)
-        hooks._on_exit()
+        hooks.exits._on_exit()
     assert heard.kinds == ["crashed", "exited"]
     again = Heard()
     later = ProcessHooks(again.bus)
     with later:
-        later._on_exit()
+        later.exits._on_exit()
     assert again.kinds == ["exited"], "it was there before these hooks"
 
 
@@ -646,7 +649,7 @@ def test_a_terminate_signal_still_kills() -> None:
 def test_a_second_signal_does_not_wait() -> None:
     """Whoever sends SIGTERM again while the first one is being told of means it."""
     code, said = play(
-        "hooks[0]._before_death = lambda: [say('waiting'), signal.raise_signal(15), say('late')]\n"
+        "hooks[0].signals._before_death = lambda: [say('waiting'), signal.raise_signal(15), say('late')]\n"
         "signal.raise_signal(signal.SIGTERM)"
     )
     assert code == -signal.SIGTERM
@@ -684,7 +687,7 @@ def test_runs_that_end_on_another_thread_leave_one_handler_and_one_pipe(heard: H
         hooks = ProcessHooks(heard.bus, terminate_signals=(USR1,), wakeup_descriptor=ends[1])
         hooks.install()
         run_in_thread(hooks.uninstall)
-        hooks.when_wakeup_is_free(close)
+        hooks.signals.when_wakeup_is_free(close)
     assert freed == list(range(1999)), "all but the last, which the system may still write to"
     signal.raise_signal(USR1)
     assert seen == [USR1]

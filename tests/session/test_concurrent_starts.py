@@ -184,7 +184,7 @@ class Crashes:
 
     def __init__(self, hooks: ProcessHooks) -> None:
         self.crashes = 0
-        hooks._bus.attach(self)
+        hooks.exceptions._bus.attach(self)
 
     def on_lifecycle(self, _: object) -> None:
         self.crashes += 1

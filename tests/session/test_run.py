@@ -511,7 +511,7 @@ def test_finish_in_another_thread(bus: Bus, stub: StubShipper) -> None:
     os.fstat(descriptor)
     with trackside.start("x", bus=bus) as again:
         assert wakeup_descriptor() == again._shipper.pipe.write_end
-    run._hooks._unhook_signals()  # what only this thread could
+    run._hooks.signals.unhook_all()  # what only this thread could
     run._shipper.pipe.close()
 
 

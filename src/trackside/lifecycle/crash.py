@@ -1,4 +1,4 @@
-"""An exception nobody caught, as the lifecycle event that tells of it."""
+"""An exception that ends the program, or a part of it, as a lifecycle event."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from trackside.redaction.redact import redact
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from trackside.events import LifecycleKind
     from trackside.lifecycle.verdict import RunStatus
 
 MAX_TRACEBACK = 200_000
@@ -24,7 +25,7 @@ MAX_CAUSES = 20
 
 
 def crash_event(
-    kind: Any,
+    kind: LifecycleKind,
     error_type: type[BaseException],
     error: BaseException | None,
     trace: TracebackType | None,
@@ -33,9 +34,9 @@ def crash_event(
     status: RunStatus | None = None,
     suffix: str = "",
 ) -> LifecycleEvent:
-    """The event for an exception; secrets are masked in its texts.
+    """The event for an exception. Secrets are masked in its texts.
 
-    ``status`` is what the exception means if ``expected`` does not know it; ``suffix`` goes behind its
+    ``status`` is what the exception means if ``expected`` does not know it. ``suffix`` goes behind its
     message.
     """
     text = "".join(traceback.format_exception(error_type, error, trace))
@@ -50,7 +51,7 @@ def crash_event(
 
 
 def exit_cause(error: BaseException | None) -> BaseException | None:
-    """The exception that a program turns into an exit code while it handles ``error``; None for no such.
+    """The exception that a program turns into an exit code while it handles ``error``, or None.
 
     An interrupt that was explicitly raised again as something else (``raise Abort from interrupt``) is still
     the cause.
@@ -65,6 +66,15 @@ def exit_cause(error: BaseException | None) -> BaseException | None:
             break
         cause = cause.__cause__
     return error if cause is None else cause
+
+
+def code_and_text(status: Any) -> tuple[int, str | None]:
+    """What the argument of ``sys.exit`` means: a code, or a text that goes with code 1."""
+    if status is None:
+        return 0, None
+    if isinstance(status, int):
+        return status & 0xFF, None
+    return 1, text_of(status)[:MAX_MESSAGE]
 
 
 def text_of(error: object) -> str:

@@ -489,11 +489,11 @@ class Run:
     def _keep_evidence(self, wanted: RunStatus, error: BaseException | None) -> None:
         """Report the exception behind a ``finish("FAILED")``, wherever it is by now."""
         if error is not None:
-            self._hooks.report_passing(error, status="KILLED" if wanted == "KILLED" else None)
+            self._hooks.exceptions.report_passing(error, status="KILLED" if wanted == "KILLED" else None)
             return
-        self._hooks.report_uncaught()  # a hook of somebody else's, in which nothing is on its way any more
+        self._hooks.exceptions.report_uncaught()  # in another library's hook nothing is on its way any more
         if interpreter_is_leaving():
-            self._hooks.report_exit_cause()
+            self._hooks.exits.report_cause()
 
     def _passing(self) -> BaseException | None:
         """The exception on its way, unless it was being handled already when the run began."""
@@ -528,7 +528,7 @@ class Run:
         if delivered:
             self._hold_exit()
         # `raise SystemExit(3)` looks like a return until after this: promise nothing of it.
-        known = status != "FINISHED" or self._hooks.knows_exit_code
+        known = status != "FINISHED" or self._hooks.exits.knows_code
         self._announce_end(status, certain=known)
 
     def _last_step_before(self) -> int | None:
@@ -539,7 +539,7 @@ class Run:
     def _watch(self) -> None:
         """Every few seconds: the shipper lives, and signals are written to its pipe and to nothing else."""
         self._delivery.watch()
-        self._hooks.use_wakeup(self._shipper.pipe.write_end)
+        self._hooks.signals.use_wakeup(self._shipper.pipe.write_end)
 
     def _hold_exit(self) -> None:
         """In a container the shipper may die with this process: it gets to act on the exit code before."""
@@ -553,7 +553,7 @@ class Run:
     def _what_is_open(self) -> ProvisionalEnd | None:
         """What may still show that the program has crashed, where there is such."""
         error = self._passing()
-        self._hooks.note_exit(error)
+        self._hooks.exits.note(error)
         if error is None and not interpreter_is_leaving():
             return None
         return ProvisionalEnd(
@@ -562,13 +562,13 @@ class Run:
             settle=self._settle,
             wait=self._delivery.wait_until_settled,
             tidy_up=self._tidy_up,
-            anywhere=lambda: not self._hooks.needs_main_thread,
+            anywhere=lambda: not self._hooks.signals.needs_main_thread,
             has_left=lambda end: (found := self._left_by()) is not None and end.concerns(found),
         )
 
     def _stay(self, open_end: ProvisionalEnd) -> None:
         """Take nothing more, but go on listening for the program's end."""
-        self._hooks.heed_only(open_end.concerns)
+        self._hooks.exceptions.heed_only(open_end.concerns)
         self._bus.emit(LifecycleEvent("finishing", status="FINISHED", error_type=open_end.error_type))
         for sink in self._sinks:
             if sink is not self._lifecycle:
@@ -577,11 +577,11 @@ class Run:
 
     def _settle(self) -> None:
         """Have the journal say that this is the end."""
-        self._hooks.report_uncaught()
+        self._hooks.exceptions.report_uncaught()
         if self._open_end is not None and self._open_end.is_alive:
             error = self._left_by()
             if error is not None and self._open_end.concerns(error):
-                self._hooks.report_passing(error)
+                self._hooks.exceptions.report_passing(error)
         self._bus.detach(self._lifecycle)
         self._lifecycle.on_lifecycle(LifecycleEvent("finished", status="FINISHED"))
         self._shipper.nudge()
@@ -606,4 +606,4 @@ class Run:
         self._shipper.release()
         self._shipper.let_go_of_exit()
         self._shipper.hang_up()
-        self._hooks.when_wakeup_is_free(self._shipper.pipe.close)
+        self._hooks.signals.when_wakeup_is_free(self._shipper.pipe.close)
