@@ -16,7 +16,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from tests.ends.harness import new_database
-from trackside.journal.directory import JournalDirectory, read_json
+from trackside.journal.directory import JournalDirectory
+from trackside.journal.files import read_json
 from trackside.journal.meta import State
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ import pytest
 from tests.faults.servers import MlflowServer
 from tests.faults.training import Training
 from trackside.destinations.mlflow.tags import counts_in
-from trackside.journal.directory import read_json
+from trackside.journal.files import read_json
 from trackside.journal.meta import State
 
 if TYPE_CHECKING:

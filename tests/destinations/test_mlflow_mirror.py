@@ -15,7 +15,7 @@ from tests.ends.harness import new_database
 from tests.faults.fake import until
 from tests.faults.proxy import free_port
 from trackside.destinations.mlflow.tags import counts_in
-from trackside.journal.directory import read_json
+from trackside.journal.files import read_json
 from trackside.journal.meta import Meta
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from mlflow.tracking import MlflowClient
 
 from tests.shipper.test_deaths import Job, each_once, wait_for
 from trackside.destinations.mlflow.tags import HEARTBEAT_TAG
-from trackside.journal.directory import JournalDirectory, read_json
+from trackside.journal.directory import JournalDirectory
+from trackside.journal.files import read_json
 from trackside.journal.meta import Meta, State
 
 if TYPE_CHECKING:

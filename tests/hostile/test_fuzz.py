@@ -27,8 +27,9 @@ from tests.journal.tools import read_all
 from tests.shipper.test_inventory import DEAD
 from trackside.destinations.mlflow.run_id_file import RUN_ID_FILE, read_run_id_file
 from trackside.journal.cursor import Cursor, load_cursor
-from trackside.journal.directory import JournalDirectory, read_json
+from trackside.journal.directory import JournalDirectory
 from trackside.journal.family import ParentUnknownError, parent_run_id, parents_first
+from trackside.journal.files import read_json
 from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord
 from trackside.journal.meta import DestinationSpec, Meta, RunInfo, State, Target, WorkerState
 from trackside.journal.progress import Progress

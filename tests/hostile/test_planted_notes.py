@@ -13,7 +13,8 @@ from tests.hostile.strangers import files_in
 from tests.shipper.test_inventory import make
 from trackside.destinations.context import ID_LENGTH, DestinationContext
 from trackside.journal import trust
-from trackside.journal.directory import create_directory, write_atomically
+from trackside.journal.directory import create_directory
+from trackside.journal.files import write_atomically
 from trackside.journal.format import ConfigRecord
 from trackside.journal.lock import JournalLock
 from trackside.journal.meta import Meta, RunInfo

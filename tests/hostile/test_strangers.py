@@ -25,7 +25,8 @@ from trackside.destinations.mlflow import credentials as mlflow_credentials
 from trackside.destinations.mlflow.credentials import keep_credentials_for
 from trackside.errors import ConfigurationError
 from trackside.journal import trust
-from trackside.journal.directory import JournalDirectory, create_directory, read_json, write_atomically
+from trackside.journal.directory import JournalDirectory, create_directory
+from trackside.journal.files import read_json, write_atomically
 from trackside.journal.meta import Meta
 from trackside.journal.provenance import why_untrusted
 from trackside.shipper import grants

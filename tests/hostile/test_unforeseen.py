@@ -21,7 +21,8 @@ from tests.faults.fake import FakeDestination, until
 from trackside.destinations import registry
 from trackside.destinations.context import DestinationContext
 from trackside.errors import DestinationFailedError
-from trackside.journal.directory import JournalDirectory, create_directory, read_json
+from trackside.journal.directory import JournalDirectory, create_directory
+from trackside.journal.files import read_json
 from trackside.journal.meta import Meta, State, Target, this_process
 from trackside.shipper import __main__ as shipper_main
 from trackside.shipper import readable

@@ -9,13 +9,8 @@ import msgspec
 import pytest
 
 from trackside.journal import files
-from trackside.journal.files import (
-    make_private_directory,
-    read_json,
-    write_all,
-    write_atomically,
-    write_even_when_full,
-)
+from trackside.journal.files import make_private_directory, read_json, write_atomically, write_even_when_full
+from trackside.system.files import write_all
 
 if TYPE_CHECKING:
     from pathlib import Path

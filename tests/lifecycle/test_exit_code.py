@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from trackside.lifecycle import exit_code
-from trackside.lifecycle.exit_code import ExitCodeNote
-from trackside.shipper.evidence import read_exit_code
+from trackside.lifecycle.exit_code import ExitCodeNote, read_exit_code
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,8 +17,9 @@ from tests.ends.harness import new_database
 from tests.faults.fake import until
 from trackside.errors import ConfigurationError
 from trackside.event_bus.bus import Bus
-from trackside.journal.directory import JournalDirectory, create_directory, read_json
+from trackside.journal.directory import JournalDirectory, create_directory
 from trackside.journal.family import ParentUnknownError, parent_run_id, parents_first, tell_children
+from trackside.journal.files import read_json
 from trackside.journal.meta import Meta, RunInfo, State, Target, this_process
 from trackside.session import fluent, parent, plan
 from trackside.session.fluent import ActiveRun

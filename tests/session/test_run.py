@@ -27,7 +27,8 @@ from trackside.errors import RunActiveError, TrackingError
 from trackside.event_bus.bus import Bus
 from trackside.events import ConfigEvent, LifecycleEvent, MetricsSample
 from trackside.journal.cursor import Cursor
-from trackside.journal.directory import JournalDirectory, read_json
+from trackside.journal.directory import JournalDirectory
+from trackside.journal.files import read_json
 from trackside.journal.meta import Meta, WorkerState
 from trackside.journal.reader import JournalReader, Position
 from trackside.session import fluent, plan

@@ -14,7 +14,8 @@ import msgspec
 import pytest
 
 from trackside.journal.cursor import Cursor, save_cursor
-from trackside.journal.directory import JournalDirectory, create_directory, write_atomically
+from trackside.journal.directory import JournalDirectory, create_directory
+from trackside.journal.files import write_atomically
 from trackside.journal.meta import State
 from trackside.journal.reader import Position
 from trackside.session import shipper_handle as process_

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from trackside.journal.cursor import Cursor, save_cursor
-from trackside.journal.directory import JournalDirectory, write_atomically
+from trackside.journal.directory import JournalDirectory
+from trackside.journal.files import write_atomically
 from trackside.journal.meta import RunInfo, State
 from trackside.journal.reader import Position
 from trackside.shipper.channel import READY, Line

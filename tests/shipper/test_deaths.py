@@ -15,7 +15,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from tests.ends.harness import PREAMBLE, new_database, wait_until_settled
-from trackside.journal.directory import JournalDirectory, read_json
+from trackside.journal.directory import JournalDirectory
+from trackside.journal.files import read_json
 from trackside.journal.meta import State
 
 if TYPE_CHECKING:

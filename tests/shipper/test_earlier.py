@@ -10,7 +10,7 @@ import pytest
 from tests.shipper.test_inventory import DEAD, make, say
 from trackside.errors import RetryableError
 from trackside.journal.cursor import Cursor, save_cursor
-from trackside.journal.directory import JournalDirectory, read_json
+from trackside.journal.files import read_json
 from trackside.journal.lock import JournalLock
 from trackside.journal.meta import Meta, RunInfo, Target, WorkerState
 from trackside.journal.outbox import Outbox
@@ -19,6 +19,8 @@ from trackside.shipper.earlier import ALONE, LONGEST, MAX_STARTS, PATIENCE, Earl
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from trackside.journal.directory import JournalDirectory
 
 RUN = RunInfo("abc", "1", "/", None)
 

@@ -8,9 +8,10 @@ import pytest
 
 from trackside.journal.format import LifecycleRecord
 from trackside.journal.scoreboard import SignalSeen
+from trackside.lifecycle.exit_code import read_exit_code
 from trackside.lifecycle.peer_crash import CrashNote
 from trackside.lifecycle.verdict import Evidence, decide
-from trackside.shipper.evidence import gather, read_exit_code
+from trackside.shipper.evidence import gather
 from trackside.shipper.watch import Ending
 
 if TYPE_CHECKING:

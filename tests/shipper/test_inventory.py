@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from trackside.journal.cursor import Cursor, save_cursor
-from trackside.journal.directory import JournalDirectory, create_directory, read_json, write_atomically
+from trackside.journal.directory import JournalDirectory, create_directory
+from trackside.journal.files import read_json, write_atomically
 from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord
 from trackside.journal.lock import JournalLock
 from trackside.journal.meta import (
@@ -25,6 +26,7 @@ from trackside.journal.meta import (
     this_process,
 )
 from trackside.journal.outbox import Outbox
+from trackside.journal.owner import SILENCE
 from trackside.journal.provenance import folder_number
 from trackside.journal.reader import JournalReader
 from trackside.journal.writer import JournalWriter
@@ -37,7 +39,6 @@ from trackside.shipper.inventory import (
     owner_has_ended,
     report,
 )
-from trackside.shipper.watch import SILENCE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,8 @@ from tests.faults.fake import FakeDestination, Gate, refuse_all, refuse_poison
 from tests.journal.tools import small_segments
 from trackside.errors import DestinationFailedError, RetryableError
 from trackside.journal.cursor import load_cursor
-from trackside.journal.directory import JournalDirectory, create_directory, read_json, write_atomically
+from trackside.journal.directory import JournalDirectory, create_directory
+from trackside.journal.files import read_json, write_atomically
 from trackside.journal.format import LifecycleRecord, MetricsRecord
 from trackside.journal.lock import JournalLock
 from trackside.journal.meta import Meta, State, Target, this_process

@@ -12,7 +12,8 @@ import pytest
 from tests.faults.fake import FakeDestination, Gate, refuse_all, until
 from tests.journal.tools import small_segments
 from trackside.errors import DestinationFailedError, RetryableError
-from trackside.journal.directory import create_directory, read_json, write_atomically
+from trackside.journal.directory import create_directory
+from trackside.journal.files import read_json, write_atomically
 from trackside.journal.format import LifecycleRecord, MetricsRecord
 from trackside.journal.meta import DestinationSpec, Meta, State, Target, this_process
 from trackside.journal.progress import Progress

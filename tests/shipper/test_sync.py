@@ -12,7 +12,8 @@ from mlflow.tracking import MlflowClient
 from tests.ends.harness import new_database
 from tests.shipper.test_inventory import ALIVE, make, say
 from trackside.journal.cursor import Cursor, save_cursor
-from trackside.journal.directory import JournalDirectory, create_directory, read_json
+from trackside.journal.directory import JournalDirectory, create_directory
+from trackside.journal.files import read_json
 from trackside.journal.lock import JournalLock
 from trackside.journal.meta import Meta, Target
 from trackside.journal.reader import Position

@@ -14,8 +14,9 @@ import psutil
 import pytest
 
 from trackside.journal.meta import Owner, boot_id, start_ticks, this_process
+from trackside.journal.owner import SILENCE, has_ended, is_alive, is_local
 from trackside.shipper import watch
-from trackside.shipper.watch import SILENCE, UNKNOWN, DeathWatch, Ending, has_ended, is_alive, is_local
+from trackside.shipper.watch import UNKNOWN, DeathWatch, Ending
 
 CHILD = "import sys; sys.exit(int(sys.stdin.read() or 0))"
 

@@ -97,7 +97,7 @@ def _ask(
     journal: JournalDirectory, tracking_uri: str | None, importable: tuple[str, ...], *, trust: bool
 ) -> None:
     """Vouch for ``journal`` if it may be somebody else's work and the user says so."""
-    from trackside.journal.directory import read_json
+    from trackside.journal.files import read_json
     from trackside.journal.meta import Meta
     from trackside.journal.provenance import why_untrusted
     from trackside.journal.trust import vouch_for, withdraw

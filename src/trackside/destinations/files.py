@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from trackside.errors import DeliveryError, DestinationFailedError, RetryableError
-from trackside.journal.files import is_disk_full
+from trackside.system.files import is_disk_full
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,15 +36,6 @@ def prepare_file(path: Path) -> None:
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o666))
-
-
-def sync_file(path: Path) -> None:
-    """Have what was written to ``path`` survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def open_failed(path: object, error: OSError) -> DeliveryError:

@@ -24,10 +24,11 @@ import os
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from trackside.destinations.context import check_template
-from trackside.destinations.files import open_failed, prepare_file, sync_file
+from trackside.destinations.files import open_failed, prepare_file
 from trackside.errors import ConfigurationError
 from trackside.events import MetricsSample
-from trackside.journal.files import read_json, write_all, write_atomically
+from trackside.journal.files import read_json, write_atomically
+from trackside.system.files import sync_file, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

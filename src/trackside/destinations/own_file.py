@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 from trackside.destinations.files import open_failed, prepare_file
-from trackside.journal.files import write_all
+from trackside.system.files import write_all
 
 if TYPE_CHECKING:
     from pathlib import Path

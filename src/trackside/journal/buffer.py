@@ -11,8 +11,8 @@ import errno
 import os
 from typing import Protocol
 
-from trackside.journal.files import is_of_the_system, write_all
 from trackside.system.descriptors import OwnDescriptor
+from trackside.system.files import is_of_the_system, write_all
 from trackside.system.mapping import map_file
 
 

@@ -13,29 +13,9 @@ import time
 from pathlib import Path
 
 from trackside.errors import JournalError
-from trackside.journal.files import (
-    DIRECTORY_MODE,
-    FILE_MODE,
-    make_private_directory,
-    read_json,
-    sync_directory,
-    write_atomically,
-)
+from trackside.journal.files import DIRECTORY_MODE, make_private_directory
 from trackside.journal.trust import settle, vouch_for, why_not_yours
 from trackside.settings import DEFAULT_DIRECTORY
-
-__all__ = [
-    "DIRECTORY_MODE",
-    "FILE_MODE",
-    "JournalDirectory",
-    "comes_and_goes",
-    "create_directory",
-    "last_sign_ms",
-    "not_writable",
-    "read_json",
-    "sync_directory",
-    "write_atomically",
-]
 
 logger = logging.getLogger(__name__)
 

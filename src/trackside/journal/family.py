@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from trackside.journal.directory import JournalDirectory, read_json, write_atomically
+from trackside.journal.directory import JournalDirectory
+from trackside.journal.files import read_json, write_atomically
 from trackside.journal.meta import Meta, State
 from trackside.journal.opening import MAX_WORD
 

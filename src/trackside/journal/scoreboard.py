@@ -18,8 +18,8 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from trackside.journal.buffer import open_buffer
-from trackside.journal.files import write_all
 from trackside.journal.opening import MAX_WORD, open_file, read_file
+from trackside.system.files import write_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

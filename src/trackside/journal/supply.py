@@ -10,10 +10,10 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from trackside.journal.files import is_disk_full
 from trackside.journal.format import MAX_PAYLOAD, frame_size
 from trackside.journal.opening import UnfitFileError, open_file
 from trackside.journal.segment import Segment, capacity_for, create_segment, open_segment
+from trackside.system.files import is_disk_full
 
 if TYPE_CHECKING:
     from pathlib import Path

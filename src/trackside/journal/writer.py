@@ -32,7 +32,6 @@ from zlib import crc32
 from trackside.errors import JournalError
 from trackside.journal.buffer import NoBuffer
 from trackside.journal.directory import not_writable
-from trackside.journal.files import is_of_the_system
 from trackside.journal.format import (
     ALIGNMENT,
     FRAME_HEADER,
@@ -46,13 +45,12 @@ from trackside.journal.format import (
 )
 from trackside.journal.scoreboard import Scoreboard
 from trackside.journal.segment import Segment
-from trackside.journal.supply import DEFAULT_CAP, SegmentSupply, segment_ready_after
+from trackside.journal.supply import DEFAULT_CAP, SegmentSupply
 from trackside.system.clock import steady
+from trackside.system.files import is_of_the_system
 
 if TYPE_CHECKING:
     from trackside.journal.directory import JournalDirectory
-
-__all__ = ["DEFAULT_CAP", "RETRY_AFTER", "JournalWriter", "segment_ready_after"]
 
 logger = logging.getLogger(__name__)
 

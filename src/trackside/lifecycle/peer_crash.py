@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from trackside.journal.directory import read_json, write_atomically
-from trackside.journal.files import make_private_directory
+from trackside.journal.files import make_private_directory, read_json, write_atomically
 from trackside.journal.opening import MAX_NOTE
 from trackside.journal.trust import open_folder
 from trackside.lifecycle.crash import crash_event

@@ -16,7 +16,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from trackside.journal.directory import read_json
+from trackside.journal.files import read_json
 from trackside.journal.meta import State
 from trackside.journal.owner import is_alive
 from trackside.system.clock import steady

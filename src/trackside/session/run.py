@@ -20,12 +20,8 @@ from trackside.destinations.mlflow.run_page import front_page, how_to_look, run_
 from trackside.errors import JournalError, RunActiveError, TrackingError
 from trackside.events import LifecycleEvent
 from trackside.journal import lossless_json
-from trackside.journal.directory import (
-    JournalDirectory,
-    create_directory,
-    not_writable,
-    write_atomically,
-)
+from trackside.journal.directory import JournalDirectory, create_directory, not_writable
+from trackside.journal.files import write_atomically
 from trackside.journal.provenance import folder_number
 from trackside.journal.writer import JournalWriter
 from trackside.lifecycle.crash import crash_event

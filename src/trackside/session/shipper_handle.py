@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from trackside.journal import lossless_json
 from trackside.journal.cursor import load_cursor
-from trackside.journal.directory import JournalDirectory, read_json
+from trackside.journal.files import read_json
 from trackside.journal.meta import State
 from trackside.journal.opening import read_tail
 from trackside.redaction.redact import mask_address, redact, with_credentials
@@ -40,6 +40,7 @@ from trackside.text import printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from trackside.journal.directory import JournalDirectory
     from trackside.lifecycle.exit_hold import ExitHold
 
 logger = logging.getLogger(__name__)

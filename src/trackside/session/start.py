@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from trackside.errors import ConfigurationError
 from trackside.event_bus.bus import Bus
 from trackside.events import ConfigEvent
-from trackside.journal.writer import DEFAULT_CAP
+from trackside.journal.supply import DEFAULT_CAP
 from trackside.lifecycle.expected import checked_expected
 from trackside.lifecycle.launcher import job_key
 from trackside.lifecycle.peer_crash import CrashNoteHook, CrashNoteSink

@@ -20,7 +20,8 @@ from trackside.destinations.mlflow.credentials import keep_credentials, keep_cre
 from trackside.destinations.mlflow.destination import MLflowDestination
 from trackside.destinations.unusable import UnusableDestination
 from trackside.journal import lossless_json
-from trackside.journal.directory import JournalDirectory, read_json
+from trackside.journal.directory import JournalDirectory
+from trackside.journal.files import read_json
 from trackside.journal.lock import JournalLock
 from trackside.journal.meta import Meta
 from trackside.journal.outbox import Outbox

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 
 from trackside.errors import RetryableError
 from trackside.journal.cursor import load_cursor
-from trackside.journal.directory import JournalDirectory, last_sign_ms, read_json
+from trackside.journal.directory import JournalDirectory, last_sign_ms
+from trackside.journal.files import read_json
 from trackside.journal.lock import is_locked
 from trackside.journal.meta import Meta, State
 from trackside.journal.outbox import Outbox

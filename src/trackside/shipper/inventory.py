@@ -12,11 +12,12 @@ import msgspec
 
 from trackside.destinations.mlflow.tracking_address import is_same_address
 from trackside.journal.cursor import Cursor, delivered_points, load_cursor
-from trackside.journal.directory import JournalDirectory, last_sign_ms, read_json
+from trackside.journal.directory import JournalDirectory, last_sign_ms
+from trackside.journal.files import read_json
 from trackside.journal.format import LifecycleRecord, MetricsRecord
 from trackside.journal.lock import is_locked
 from trackside.journal.meta import Meta, State, WorkerState
-from trackside.journal.owner import was_this_process
+from trackside.journal.owner import has_ended, was_this_process
 from trackside.journal.provenance import advice, why_suspicious, why_untrusted
 from trackside.journal.reader import JournalReader, Position
 from trackside.journal.scoreboard import read_dropped, read_on_device
@@ -24,7 +25,6 @@ from trackside.journal.trust import WRITABLE
 from trackside.lifecycle.peer_crash import holds_notes
 from trackside.lifecycle.verdict import decide, evidence_from
 from trackside.shipper.leftovers import has_refused, waiting_names
-from trackside.shipper.watch import has_ended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -26,14 +26,15 @@ import msgspec
 from trackside.destinations.answer_deadline import close_overdue
 from trackside.events import now_ms
 from trackside.journal import lossless_json
-from trackside.journal.directory import JournalDirectory, last_sign_ms, read_json
+from trackside.journal.directory import JournalDirectory, last_sign_ms
 from trackside.journal.family import tell_children
+from trackside.journal.files import read_json
 from trackside.journal.meta import Meta
 from trackside.journal.opening import UnfitFileError, open_own
 from trackside.journal.owner import succeeds
 from trackside.journal.reader import is_begun
 from trackside.journal.scoreboard import merged, read_dropped, read_on_device, read_signals
-from trackside.journal.writer import segment_ready_after
+from trackside.journal.supply import segment_ready_after
 from trackside.lifecycle.exit_hold import let_go
 from trackside.lifecycle.kept_events import keep
 from trackside.lifecycle.peer_crash import forget_notes, read_notes

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 from trackside.destinations.mlflow.address import is_server
 from trackside.destinations.mlflow.credentials import origin_of
 from trackside.journal.cursor import delivered_points, load_cursor
-from trackside.journal.directory import JournalDirectory, read_json
+from trackside.journal.files import read_json
 from trackside.journal.lock import is_locked
 from trackside.journal.meta import Meta, State
 from trackside.journal.provenance import may_read, why_untrusted
@@ -34,6 +34,8 @@ from trackside.shipper.takeover import failing_with, take_over
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
+
+    from trackside.journal.directory import JournalDirectory
 
 Result: TypeAlias = Literal[
     "delivered",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from trackside.journal.directory import read_json
+from trackside.journal.files import read_json
 from trackside.journal.lock import is_locked
 from trackside.journal.meta import State
 from trackside.shipper.spawn import is_forked, ships

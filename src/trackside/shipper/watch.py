@@ -15,21 +15,10 @@ import struct
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from trackside.journal.owner import SILENCE, has_ended, is_alive, is_local, is_replaced
+from trackside.journal.owner import is_alive, is_replaced
 
 if TYPE_CHECKING:
     from trackside.journal.meta import Owner
-
-__all__ = [
-    "SILENCE",
-    "UNKNOWN",
-    "DeathWatch",
-    "Ending",
-    "has_ended",
-    "is_alive",
-    "is_local",
-    "oom_kills",
-]
 
 _POLL = 0.005
 

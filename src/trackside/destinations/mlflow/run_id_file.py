@@ -7,14 +7,16 @@ behind, which would send the next one's metrics to a new run.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import re
-import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trackside.journal.opening import MAX_WORD, read_file
+from trackside.system.files import replacing
+
+if TYPE_CHECKING:
+    import os
 
 logger = logging.getLogger(__name__)
 
@@ -70,37 +72,5 @@ def write_run_id_file(checkpoint_dir: str | os.PathLike[str], run_id: str) -> No
         raise ValueError(f"not an MLflow run id: {run_id!r}")
     directory = Path(checkpoint_dir)
     directory.mkdir(parents=True, exist_ok=True)
-    # In the same directory, because a rename is atomic within one filesystem only; with a name of
-    # its own, because two jobs that share the directory would otherwise write into each other's.
-    temporary = directory / f".{RUN_ID_FILE}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
-    try:
-        _write_durably(temporary, run_id)
-        temporary.replace(directory / RUN_ID_FILE)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    _sync_directory(directory)
-
-
-def _write_durably(path: Path, text: str) -> None:
-    with path.open("x", encoding="utf-8", newline="") as file:
-        file.write(text)
-        file.flush()
-        # Without it a power cut may keep the rename and lose the bytes: an empty file.
-        os.fsync(file.fileno())
-
-
-def _sync_directory(directory: Path) -> None:
-    """Put the rename itself on the disk, where directories can be synced at all."""
-    try:
-        descriptor = os.open(directory, os.O_RDONLY)
-    except OSError as error:  # Windows opens no directories
-        logger.debug("cannot sync %s: %s", directory, error)
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError as error:  # some network filesystems refuse; the file itself is synced
-        logger.debug("cannot sync %s: %s", directory, error)
-    finally:
-        os.close(descriptor)
+    with replacing(directory / RUN_ID_FILE, durable=True) as temporary:
+        temporary.write_text(run_id, "utf-8", newline="")

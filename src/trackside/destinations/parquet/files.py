@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from pyarrow import parquet
 
-from trackside.journal.files import sync_directory, temporary_beside
+from trackside.system.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -74,22 +72,13 @@ def _constant(value: str | None, rows: int) -> Any:
 def write(path: Path, tables: Iterable[Any], metadata: Mapping[str, str]) -> None:
     """Make ``path`` of ``tables``, in one step and durably; raises ``OSError``, and it is then not there."""
     schema = SCHEMA.with_metadata(dict(metadata))
-    temporary = temporary_beside(path)
-    try:
-        with open(temporary, "xb") as file:
-            with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
-                for table in tables:
-                    writer.write_table(
-                        table.replace_schema_metadata(dict(metadata)), row_group_size=2 * GROUP_ROWS
-                    )
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    sync_directory(path.parent)
+    with (
+        replacing(path, durable=True) as temporary,
+        open(temporary, "xb") as file,
+        parquet.ParquetWriter(file, schema, compression="zstd") as writer,
+    ):
+        for table in tables:
+            writer.write_table(table.replace_schema_metadata(dict(metadata)), row_group_size=2 * GROUP_ROWS)
 
 
 def read_metadata(path: Path) -> dict[str, str]:
