@@ -29,6 +29,7 @@ PURE = [
     "redaction/names",
     "redaction/redact",
     "shipper/retry",
+    "tag_names",
     "text",
     "transform",
 ]

@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any
 from trackside.coerce.floats import to_float
 from trackside.destinations.mlflow.run_id_file import read_run_id_file, write_run_id_file
 from trackside.errors import CoercionError, RunActiveError, TrackingError
-from trackside.params import to_plain, truncate_params
+from trackside.names import MAX_PARAMS_TAGS_PER_BATCH, MAX_REQUEST_BYTES, truncate_params
+from trackside.params import to_plain
 from trackside.rank import get_rank
 from trackside.redaction.redact import mask_address, redact, redact_config, redact_mapping
 from trackside.system.once import Once
+from trackside.tag_names import DESCRIPTION_TAG
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -31,10 +33,8 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_EXPERIMENT = "automodel-experiment"
 
-# mlflow/utils/validation.py: MAX_PARAMS_TAGS_PER_BATCH, and MAX_BATCH_LOG_REQUEST_SIZE less what
-# surrounds the params in a request.
-_PARAMS_PER_BATCH = 100
-_BATCH_BYTES = 900_000
+_BATCH_BYTES = MAX_REQUEST_BYTES - 100_000
+"""The rest surrounds the params in a request."""
 
 _dropped = Once()
 
@@ -230,9 +230,8 @@ def _config_of(cfg: Any) -> dict[str, Any]:
 def _tags(options: Any) -> dict[str, str]:
     raw = _option(options, "tags", {})
     tags = {str(key): str(value) for key, value in _as_dict(raw).items()}
-    # The tag behind "Description" in MLflow's UI: MLFLOW_RUN_NOTE in mlflow/utils/mlflow_tags.py.
     if description := _option(options, "description", None):
-        tags["mlflow.note.content"] = str(description)
+        tags[DESCRIPTION_TAG] = str(description)
     return redact_mapping(tags)
 
 
@@ -356,7 +355,7 @@ def _batches(params: Mapping[str, str]) -> Iterator[dict[str, str]]:
     for key, value in truncate_params(params)[0].items():
         # json.dumps, as MLflow's client does it: six bytes for a character that is not ASCII.
         cost = len(json.dumps([key, value])) + 20
-        if batch and (len(batch) == _PARAMS_PER_BATCH or size + cost > _BATCH_BYTES):
+        if batch and (len(batch) == MAX_PARAMS_TAGS_PER_BATCH or size + cost > _BATCH_BYTES):
             yield batch
             batch, size = {}, 0
         batch[key] = value

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_KEY_LENGTH",
+    "MAX_METRICS_PER_BATCH",
+    "MAX_PARAMS_TAGS_PER_BATCH",
     "MAX_PARAM_VALUE_LENGTH",
+    "MAX_REQUEST_BYTES",
+    "MAX_TAG_VALUE_LENGTH",
     "bare_prefix",
     "prefixed",
     "truncate_params",
@@ -29,6 +33,18 @@ MAX_KEY_LENGTH = 250
 
 MAX_PARAM_VALUE_LENGTH = 6000
 """Characters in a param's value: MAX_PARAM_VAL_LENGTH."""
+
+MAX_TAG_VALUE_LENGTH = 8000
+"""Characters in a tag's value: MAX_TAG_VAL_LENGTH."""
+
+MAX_METRICS_PER_BATCH = 1000
+"""Metrics in a request: MAX_METRICS_PER_BATCH."""
+
+MAX_PARAMS_TAGS_PER_BATCH = 100
+"""Params, and tags, in a request: MAX_PARAMS_TAGS_PER_BATCH."""
+
+MAX_REQUEST_BYTES = 1_000_000
+"""Bytes of a request: MAX_BATCH_LOG_REQUEST_SIZE."""
 
 _T = TypeVar("_T")
 

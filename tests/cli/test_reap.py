@@ -17,8 +17,8 @@ from trackside.cli.main import main
 from trackside.cli.options import Duration
 from trackside.destinations.mlflow import reaper as mlflow_reaper
 from trackside.destinations.mlflow.reaper import parse_heartbeat, stale_runs
-from trackside.destinations.mlflow.tags import HEARTBEAT_TAG
 from trackside.journal.meta import RunInfo
+from trackside.tag_names import HEARTBEAT_TAG
 
 if TYPE_CHECKING:
     from pathlib import Path

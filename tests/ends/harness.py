@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 from mlflow.tracking import MlflowClient
 
 from tests.support import recorder
-from trackside.destinations.mlflow.tags import HEARTBEAT_TAG, counts_in
+from trackside.destinations.mlflow.tags import counts_in
+from trackside.tag_names import HEARTBEAT_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -114,17 +114,17 @@ def test_a_param_the_server_refuses_takes_no_other_with_it(
     store: str, client: MlflowClient, journals: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bisected like metrics; the user is told which."""
-    from trackside.destinations.mlflow.destination import MLflowDestination
+    from trackside.destinations.mlflow.connection import Connection
     from trackside.errors import RejectedError
 
-    real = MLflowDestination.log_params
+    real = Connection.log_params
 
-    def log_params(self: MLflowDestination, params: dict[str, str]) -> None:
+    def log_params(self: Connection, params: dict[str, str]) -> None:
         if "p13" in params:
             raise RejectedError("not this one")
         real(self, params)
 
-    monkeypatch.setattr(MLflowDestination, "log_params", log_params)
+    monkeypatch.setattr(Connection, "log_params", log_params)
     with delivery(journals, store) as rig:
         rig.configure({f"p{i}": str(i) for i in range(50)})
         rig.worker.start()
@@ -292,7 +292,7 @@ def test_a_reaped_run_that_lives_is_running_again(store: str, client: MlflowClie
         rig.worker.start()
         until(lambda: rig.worker.opened, 60)
         client.set_terminated(rig.run_id, "KILLED")
-        rig.destination._next_heartbeat = 0.0
+        rig.destination._claim._next_heartbeat = 0.0
         until(lambda: client.get_run(rig.run_id).info.status == "RUNNING")
         rig.finish()
     assert client.get_run(rig.run_id).info.status == "FINISHED"

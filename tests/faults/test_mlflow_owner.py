@@ -17,25 +17,20 @@ from mlflow.tracking import MlflowClient
 from tests.ends.harness import new_database
 from tests.faults.delivery import Delivery, delivery, new_meta
 from tests.faults.fake import until
-from trackside.destinations.mlflow import destination as destination_
+from trackside.destinations.mlflow import claim as claim_
 from trackside.destinations.mlflow import owner as mlflow_owner
-from trackside.destinations.mlflow.owner import (
-    JOURNAL_TAG,
-    LONG_GONE,
-    OWNER_TAG,
-    QUIET,
-    OwnerWatch,
-    may_claim,
-    owner_tags,
-)
+from trackside.destinations.mlflow import status as status_
+from trackside.destinations.mlflow.owner import LONG_GONE, QUIET, OwnerWatch, may_claim, owner_tags
 from trackside.destinations.mlflow.run_id_file import read_run_id_file
-from trackside.destinations.mlflow.tags import HEARTBEAT_TAG
 from trackside.journal.meta import Owner, boot_id, start_ticks, this_process
 from trackside.lifecycle.verdict import Evidence
+from trackside.tag_names import HEARTBEAT_TAG, JOURNAL_TAG, OWNER_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from trackside.destinations.mlflow.connection import Connection
 
 ELSEWHERE = Owner("elsewhere", 1, 0.0, "another-boot another-namespace")
 EXPERIMENT = "owners"
@@ -56,8 +51,8 @@ def client(store: str) -> MlflowClient:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Heartbeats, and what is derived from them, in fractions of a second."""
-    monkeypatch.setattr(destination_, "HEARTBEAT_SECONDS", 0.1)
-    monkeypatch.setattr(destination_, "OWNER_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(claim_, "HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr(claim_, "OWNER_LOOK_SECONDS", 0.05)
     monkeypatch.setattr(mlflow_owner, "QUIET", 1.5)
 
 
@@ -134,7 +129,7 @@ def test_the_owners_end_is_the_runs(  # noqa: PLR0917 - each a fixture, or a dim
     joiner = attempt(journals, store, run_id=owner.run_id, required_run=True)
     assert joiner.progress.state.run is not None
     assert joiner.progress.state.run.joined
-    assert (owner.destination._ownership.held, joiner.destination._ownership.held) == (True, False)
+    assert (owner.destination._claim.held, joiner.destination._claim.held) == (True, False)
     joiner.emit(3)
     ends = [(owner_ends, owner), (joiner_ends, joiner)]
     for ending, rig in ends if owner_first else ends[::-1]:
@@ -177,7 +172,7 @@ def test_a_resumed_run_whose_owner_is_dead_is_taken_over(
     first = attempt(journals, store, other.owner)
     other.die()
     second = attempt(journals, store, run_id=first.run_id, required_run=True)
-    assert second.destination._ownership.held
+    assert second.destination._claim.held
     fail(first)
     assert status(client, first.run_id) == "RUNNING"
     finish(second)
@@ -208,7 +203,7 @@ def test_an_owner_that_vanishes_is_succeeded(
     owner.worker.stop()
     owner.join(60)
     joiner = attempt(journals, store, run_id=owner.run_id, required_run=True)
-    assert not joiner.destination._ownership.held
+    assert not joiner.destination._claim.held
     if ends_early:
         begun = time.monotonic()
         joiner.evidence = Evidence(finished="FINISHED")
@@ -216,7 +211,7 @@ def test_an_owner_that_vanishes_is_succeeded(
         until(lambda: joiner.progress.state.status == "FINISHED")
         assert time.monotonic() - begun < 1.5, "the training does not wait for it"
     else:
-        until(lambda: joiner.destination._ownership.held)
+        until(lambda: joiner.destination._claim.held)
         assert status(client, owner.run_id) == "RUNNING"
         assert "this process now owns run" in joiner.notices
     finish(joiner)
@@ -233,7 +228,7 @@ def test_an_owner_that_was_only_silent_finds_its_successor(
     owner.worker.stop()
     owner.join(60)
     joiner = attempt(journals, store, run_id=owner.run_id, required_run=True)
-    until(lambda: joiner.destination._ownership.held)
+    until(lambda: joiner.destination._claim.held)
     again = owner.restart()
     again.start()
     until(lambda: again.opened, 60)
@@ -280,7 +275,7 @@ def test_a_run_that_no_trackside_made_is_owned(store: str, client: MlflowClient,
     """``mlflow run`` and orchestrators make a run, set MLFLOW_RUN_ID, and look for a status only then."""
     run_id = client.create_run("0").info.run_id
     rig = attempt(journals, store, run_id=run_id, required_run=True)
-    assert rig.destination._ownership.held
+    assert rig.destination._claim.held
     finish(rig)
     assert status(client, run_id) == "FINISHED"
 
@@ -355,23 +350,28 @@ def test_a_copied_journal_that_never_had_the_run_is_dated_by_what_it_says(  # no
 
 
 @pytest.mark.parametrize("is_over", [True, False])
-def test_a_write_that_came_too_late_is_put_back(
-    store: str, client: MlflowClient, journals: Path, other: Other, is_over: bool
+def test_a_write_that_came_too_late_is_put_back(  # noqa: PLR0917 - fixtures
+    store: str,
+    client: MlflowClient,
+    journals: Path,
+    other: Other,
+    monkeypatch: pytest.MonkeyPatch,
+    is_over: bool,
 ) -> None:
     """The older shipper stood still between look and write, and a newer attempt took the run over."""
     older = attempt(journals, store, other.owner)
     other.die()
     newer: list[Delivery] = []
-    write = older.destination._write_status
+    write = status_._write
 
-    def write_late(wanted: str, ended_ms: int | None) -> None:
-        if not newer:
+    def write_late(connection: Connection, wanted: str, ended_ms: int | None) -> None:
+        if connection is older.destination._connection and not newer:
             newer.append(attempt(journals, store, run_id=older.run_id, required_run=True))
             if is_over:
                 finish(newer[0])
-        write(wanted, ended_ms)
+        write(connection, wanted, ended_ms)
 
-    older.destination._status._write = write_late
+    monkeypatch.setattr(status_, "_write", write_late)
     fail(older)
     run = client.get_run(older.run_id)
     assert run.info.status == ("FINISHED" if is_over else "RUNNING")

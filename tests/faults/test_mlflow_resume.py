@@ -15,11 +15,11 @@ from mlflow.tracking import MlflowClient
 from tests.ends.harness import new_database
 from tests.faults.delivery import Delivery, delivery
 from tests.faults.fake import until
-from trackside.destinations.mlflow.owner import JOURNAL_TAG, OWNER_TAG
 from trackside.destinations.mlflow.run_id_file import write_run_id_file
 from trackside.journal.format import MetricsRecord
 from trackside.journal.meta import Owner, start_ticks, this_process
 from trackside.lifecycle.verdict import Evidence
+from trackside.tag_names import JOURNAL_TAG, OWNER_TAG
 
 if TYPE_CHECKING:
     from pathlib import Path

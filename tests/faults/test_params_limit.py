@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.faults.delivery import delivery, once_each, steps_of
+from tests.faults.delivery import delivery, new_meta, once_each, steps_of
 from tests.faults.proxy import FaultProxy, Forward, Reply, Request
+from trackside.destinations.mlflow.claim import RunClaim
+from trackside.destinations.mlflow.connection import Connection
 from trackside.destinations.mlflow.params import MOST_IN_A_ROW, MOST_REFUSALS, ConfigWriter
 from trackside.errors import RejectedError
+from trackside.journal.directory import JournalDirectory
 from trackside.journal.format import ConfigRecord
 from trackside.journal.outbox import Outbox
+from trackside.journal.progress import Progress
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from mlflow.tracking import MlflowClient
@@ -66,10 +71,10 @@ def test_a_limit_on_the_number_of_params(proxy: FaultProxy, client: MlflowClient
     assert first_metrics < first_params
 
 
-class Store:
-    """A ``ParamStore`` that refuses requests with a key in ``bad``."""
+class Limits(Connection):
+    """Keeps params, and refuses requests with a key in ``bad``."""
 
-    def __init__(self, *bad: str) -> None:
+    def __init__(self, *bad: str) -> None:  # no super(): it connects to nothing
         self.bad = set(bad)
         self.params: dict[str, str] = {}
         self.requests = 0
@@ -77,21 +82,25 @@ class Store:
     def known_params(self) -> dict[str, str]:
         return self.params
 
-    def log_params(self, params: dict[str, str]) -> None:
+    def log_params(self, params: Mapping[str, str]) -> None:
         self.requests += 1
         if self.bad & set(params):
             raise RejectedError(f"{min(self.bad & set(params))} is bad")
         self.params.update(params)
 
-    def set_tag(self, key: str, value: str) -> None:
-        """Not asked for here."""
+
+def new_writer(store: Limits, place: Path, notices: list[str]) -> ConfigWriter:
+    """Of a run that this attempt does not own."""
+    outbox, progress = Outbox(place), Progress(JournalDirectory(place))
+    claim = RunClaim(new_meta("sqlite://"), store, progress=progress, outbox=outbox)
+    return ConfigWriter(store, claim, outbox, name="config.yaml", notice=notices.append)
 
 
 @pytest.mark.parametrize("bad", [["p42"], ["p42", "p43", "p44"], [f"p{i:02}" for i in range(0, 100, 9)]])
 def test_bad_params_take_no_good_one_with_them(tmp_path: Path, bad: list[str]) -> None:
     """One, three in a row, a dozen here and there: all others are set, in a bounded number of requests."""
-    store, notices = Store(*bad), list[str]()
-    writer = ConfigWriter(store, Outbox(tmp_path), name="config.yaml", notice=notices.append)
+    store, notices = Limits(*bad), list[str]()
+    writer = new_writer(store, tmp_path, notices)
     params = {f"p{i:02}": str(i) for i in range(100)}
     writer.write(ConfigRecord(0, 1, params, dict(params)))
     assert set(params) - set(store.params) == set(bad)
@@ -103,8 +112,8 @@ def test_bad_params_take_no_good_one_with_them(tmp_path: Path, bad: list[str]) -
 def test_a_server_that_refuses_every_param(tmp_path: Path) -> None:
     """Thousands of them cost no more requests than it takes to see that."""
     params = {f"p{i:04}": str(i) for i in range(5000)}
-    store, notices = Store(*params), list[str]()
-    writer = ConfigWriter(store, Outbox(tmp_path), name="config.yaml", notice=notices.append)
+    store, notices = Limits(*params), list[str]()
+    writer = new_writer(store, tmp_path, notices)
     writer.write(ConfigRecord(0, 1, params, dict(params)))
     assert store.requests <= MOST_IN_A_ROW
     assert len(notices) == 1

@@ -246,5 +246,5 @@ def test_without_the_short_way_points_arrive_all_the_same(
     server: MlflowServer, journals: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By MLflow's client, several at once, too."""
-    monkeypatch.setattr("trackside.destinations.mlflow.metrics.metrics_request", lambda _: None)
+    monkeypatch.setattr("trackside.destinations.mlflow.connection.metrics_request", lambda _: None)
     deliver(server, journals)

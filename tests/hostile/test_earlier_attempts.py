@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from mlflow.tracking import MlflowClient
 
 from tests.shipper.test_deaths import Job, each_once, wait_for
-from trackside.destinations.mlflow.tags import HEARTBEAT_TAG
 from trackside.journal.directory import JournalDirectory
 from trackside.journal.files import read_json
 from trackside.journal.meta import Meta, State
+from trackside.tag_names import HEARTBEAT_TAG
 
 if TYPE_CHECKING:
     from pathlib import Path

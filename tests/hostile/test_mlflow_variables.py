@@ -13,7 +13,12 @@ from mlflow.tracking import MlflowClient
 from tests.ends.harness import new_database
 from tests.faults.delivery import delivery, once_each, steps_of
 from trackside.destinations.mlflow import settings as mlflow_settings
-from trackside.destinations.mlflow.settings import LONGEST_TIMEOUT, REQUEST_TIMEOUT, take_over
+from trackside.destinations.mlflow.settings import (
+    LONGEST_TIMEOUT,
+    REQUEST_TIMEOUT,
+    request_timeout,
+    set_variables,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,5 +71,7 @@ def test_asynchronous_logging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_timeout(monkeypatch: pytest.MonkeyPatch, asked: str, taken: int) -> None:
     """A timeout that MLflow or the connection would refuse is ours; one that never ends is cut."""
     monkeypatch.setenv(TIMEOUT, asked)
-    assert take_over() == taken
+    assert request_timeout() == taken
+    set_variables()
+    assert request_timeout() == taken
     assert os.environ[TIMEOUT] == str(taken)

@@ -13,7 +13,6 @@ from tests.ends.harness import new_database
 from tests.faults.delivery import Delivery, delivery
 from trackside.destinations.mlflow.attempts import ATTEMPTS_ARTIFACT, attempt_line, upload_attempts
 from trackside.destinations.mlflow.tags import (
-    MAX_TAG_VALUE,
     counts_in,
     describe_end,
     end_tags,
@@ -22,6 +21,7 @@ from trackside.destinations.mlflow.tags import (
     without_end,
 )
 from trackside.lifecycle.verdict import Crash, Evidence, Verdict, decide
+from trackside.names import MAX_TAG_VALUE_LENGTH
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +44,7 @@ def test_a_description_without_room_stays_as_it_is() -> None:
     """MLflow takes 8000 characters of a tag; the traceback goes first, then the reason."""
     evidence = Evidence(crash=Crash("ValueError", "boom", "x" * 9000))
     assert describe_end("", decide(evidence), evidence) == "> **FAILED** (trackside): `ValueError: boom`"
-    full = "x" * (MAX_TAG_VALUE - 3)
+    full = "x" * (MAX_TAG_VALUE_LENGTH - 3)
     assert describe_end(full, decide(evidence), evidence) == full
 
 

@@ -216,7 +216,7 @@ def test_what_the_store_refuses(
     experiment = client.create_experiment("gone")
     client.delete_experiment(experiment)
     says = refused(TrackingError, experiment_name="gone", tracking_uri=uri)
-    assert "experiment 'gone' is deleted; restore it" in says
+    assert "experiment 'gone' is deleted: restore it" in says
     assert f"--experiment-id {experiment}" in says
     assert uri in says
     wrong = "0123456789abcdef0123456789abcdef"

@@ -13,6 +13,8 @@ import sys
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from trackside.names import MAX_KEY_LENGTH
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -24,7 +26,6 @@ Row: TypeAlias = "tuple[str, int, int, float, bool, str]"
 
 COLUMNS = ("key", "step", "timestamp", "value", "is_nan", "run_uuid")
 
-MAX_KEY = 250
 MAX_TEXT = 5000
 """Characters of a tag's value: less than any version's limit, which MLflow may be told to cut at."""
 
@@ -88,7 +89,7 @@ def _is_plain(key: Any, value: Any, timestamp: Any, step: Any) -> bool:
 
 @lru_cache(maxsize=65_536)
 def _is_plain_key(key: str) -> bool:
-    if len(key) > MAX_KEY or not _KEY.fullmatch(key):
+    if len(key) > MAX_KEY_LENGTH or not _KEY.fullmatch(key):
         return False
     normal = posixpath.normpath(key)
     return normal == key and normal != "." and not normal.startswith(("..", "/"))

@@ -16,6 +16,7 @@ import psutil
 from trackside.journal.format import SCHEMA_VERSION, LifecycleRecord
 from trackside.journal.process_table import can_look_up
 from trackside.journal.scoreboard import SignalSeen
+from trackside.tag_names import SOURCE_NAME_TAG, SOURCE_TYPE_TAG, USER_TAG
 from trackside.transform import Transform
 
 UNKNOWN_BOOT = "unknown"
@@ -262,15 +263,15 @@ def boot_id() -> str:
 def source_tags() -> dict[str, str]:
     """The tags ``mlflow.start_run`` would have set, of this process, not of the shipper.
 
-    Names: ``mlflow/utils/mlflow_tags.py``. The git commit is the shipper's to find.
+    The shipper finds the git commit.
     """
     main: Any = sys.modules.get("__main__")
     source = getattr(main, "__file__", None) or sys.argv[0] or sys.executable
     notebook = "ipykernel" in sys.modules
     return {
-        "mlflow.source.name": str(source),
-        "mlflow.source.type": "NOTEBOOK" if notebook else "LOCAL",
-        "mlflow.user": _user(),
+        SOURCE_NAME_TAG: str(source),
+        SOURCE_TYPE_TAG: "NOTEBOOK" if notebook else "LOCAL",
+        USER_TAG: _user(),
     }
 
 

@@ -18,8 +18,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trackside import mlflow_utils
-from trackside.destinations.mlflow.owner import JOURNAL_TAG
 from trackside.null_store import NULL_URI
+from trackside.tag_names import JOURNAL_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -20,6 +20,7 @@ from trackside.session.destinations import RUN_ONLY
 from trackside.session.parent import NO_PARENT, active_parent, checked_parent
 from trackside.settings import DEFAULT_TRACKING_URI, Settings, absolute, absolute_tracking_uri
 from trackside.shipper.inventory import leftovers_of
+from trackside.tag_names import DESCRIPTION_TAG
 from trackside.text import encodable
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ def _text(name: str, value: Any) -> str | None:
 def text_tags(tags: Mapping[str, Any] | None, description: str | None) -> dict[str, str]:
     """The user's tags as text, the description among them; raises for what is no mapping."""
     note = _text("description", description)
-    texts = {} if note is None else {"mlflow.note.content": note}
+    texts = {} if note is None else {DESCRIPTION_TAG: note}
     if tags is not None:
         to_dict = getattr(tags, "to_dict", None)
         items: Mapping[str, Any] = to_dict() if to_dict is not None else tags

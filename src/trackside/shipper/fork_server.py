@@ -166,7 +166,7 @@ def _read_line(descriptor: int) -> bytes:
 
 
 def _preload(tracking_uri: str) -> None:
-    from trackside.destinations.mlflow.destination import preload
+    from trackside.destinations.mlflow.connection import preload
 
     with contextlib.suppress(Exception):  # the shipper meets it again, and reports it where it belongs
         preload(tracking_uri)

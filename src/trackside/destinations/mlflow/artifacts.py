@@ -1,49 +1,61 @@
-"""A run's artifacts as texts, read, written and removed; for small files that the shipper itself keeps."""
+"""A run's artifacts as texts: the small files that the shipper uploads itself."""
 
 from __future__ import annotations
 
+import os
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trackside.destinations.mlflow.attempts import ATTEMPTS_FILE, upload_attempts
+from trackside.journal.opening import MAX_TEXT, read_file
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from trackside.destinations.mlflow.connection import Connection
 
 _REPLACED = "This attempt has no traceback. Those of earlier attempts are in trackside/attempts.jsonl.\n"
 
+_uploading = threading.Lock()
+
 
 class RunArtifacts:
-    """The artifacts of ``run_id``. ``call`` calls a function, and translates what it raises.
+    """The artifacts of the run of ``connection``."""
 
-    ``repository(artifact_uri)`` is MLflow's artifact repository of a place: the client can't remove a file.
-    """
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
-    def __init__(
-        self, client: Any, run_id: str, *, call: Callable[..., Any], repository: Callable[[str], Any]
-    ) -> None:
-        self._client = client
-        self._run_id = run_id
-        self._call = call
-        self._repository = repository
+    def upload(self, path: Path) -> None:
+        """Upload a file of the journal's outbox."""
+        with _uploading:  # MLflow 3.6 uploads to the server it finds here, not to the client's
+            os.environ["MLFLOW_TRACKING_URI"] = self._connection.uri
+            text = read_file(path, MAX_TEXT).decode("utf-8", "replace")
+            if path.name == ATTEMPTS_FILE:
+                upload_attempts(text, self)
+            else:
+                self.write(path.name, text)
 
     def read(self, name: str) -> str | None:
         """The artifact ``name``; None without one."""
-        folder = name.rpartition("/")[0] or None
-        listed = self._call(self._client.list_artifacts, self._run_id, folder)
+        call, client, run_id = self._connection.call, self._connection.client, self._connection.run_id
+        listed = call(client.list_artifacts, run_id, name.rpartition("/")[0] or None)
         if all(item.path != name for item in listed):
             return None
         with tempfile.TemporaryDirectory(prefix="trackside-") as place:
-            path = self._call(self._client.download_artifacts, self._run_id, name, place)
+            path = call(client.download_artifacts, run_id, name, place)
             return Path(path).read_text("utf-8")
 
     def write(self, name: str, text: str) -> None:
         """Write or replace it."""
-        self._call(self._client.log_text, self._run_id, text, name)
+        self._connection.call(self._connection.client.log_text, self._connection.run_id, text, name)
 
     def remove(self, name: str) -> None:
         """Remove it. Where the store does not let us, say in it that it is out of date."""
-        uri = self._call(self._client.get_run, self._run_id).info.artifact_uri
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        run = self._connection.call(self._connection.client.get_run, self._connection.run_id)
         try:
-            self._repository(uri).delete_artifacts(name)
+            repository: Any = get_artifact_repository(run.info.artifact_uri)
+            repository.delete_artifacts(name)
         except Exception:  # a store that keeps everything, or credentials that may only add
             self.write(name, _REPLACED)

@@ -12,24 +12,20 @@ Invariants:
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any, Protocol
 
-from trackside.destinations.mlflow.tags import (
-    ATTEMPT_TAG,
-    DESCRIPTION_TAG,
-    HEARTBEAT_TAG,
-    counts_in,
-    stale_tags,
-    summary_of,
-    without_end,
-)
+from trackside.destinations.mlflow.tags import counts_in, stale_tags, summary_of, without_end
 from trackside.errors import RejectedError
+from trackside.tag_names import ATTEMPT_TAG, DESCRIPTION_TAG, END_PREFIX, HEARTBEAT_TAG, JOURNAL_TAG
 from trackside.text import utc
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from trackside.destinations.mlflow.connection import Connection
+    from trackside.journal.meta import Meta
     from trackside.journal.outbox import Outbox
     from trackside.journal.progress import Progress
 
@@ -40,16 +36,6 @@ TRACEBACK = "traceback.txt"
 _UNKNOWN = "unknown"
 _DIGITS = 9
 """Of a number of attempts that is believed."""
-
-
-class Page(Protocol):
-    """The run's page in MLflow."""
-
-    def set_tag(self, key: str, value: str) -> None:
-        """Set a tag."""
-
-    def delete_tag(self, key: str) -> None:
-        """Delete a tag that is there."""
 
 
 class Artifacts(Protocol):
@@ -65,29 +51,27 @@ class Artifacts(Protocol):
         """Remove it."""
 
 
-def turn_page(run: Any, page: Page, *, own_journal: str, outbox: Outbox, progress: Progress) -> None:
+def clean_page(run: Any, connection: Connection, meta: Meta, *, outbox: Outbox, progress: Progress) -> None:
     """Take what earlier attempts said off the page of ``run``, an MLflow run, and keep it apart.
 
-    May be called again after it was interrupted. Raises what ``page`` raises.
+    May be called again after it was interrupted.
     """
     tags: Mapping[str, str] = run.data.tags
-    journal = tags.get("trackside.journal")
-    if journal is None or journal == own_journal:
+    journal = tags.get(JOURNAL_TAG)
+    if journal is None or journal == meta.journal_id:
         return
-    state = progress.state
-    if state.earlier_attempt != journal:
+    if progress.state.earlier_attempt != journal:
         outbox.put(ATTEMPTS_FILE, json.dumps(attempt_line(run)) + "\n")
         attempt = _number(tags) + 1
         progress.update(attempt=attempt, earlier=counts_in(tags), earlier_attempt=journal)
+    run_id, client = run.info.run_id, connection.client
     for key in stale_tags(tags):
-        try:
-            page.delete_tag(key)
-        except RejectedError:  # it is gone already
-            continue
+        with contextlib.suppress(RejectedError):  # it is gone already
+            connection.call(client.delete_tag, run_id, key)
     described = tags.get(DESCRIPTION_TAG, "")
     if without_end(described) != described:
-        page.set_tag(DESCRIPTION_TAG, without_end(described))
-    page.set_tag(ATTEMPT_TAG, str(progress.state.attempt))
+        connection.call(client.set_tag, run_id, DESCRIPTION_TAG, without_end(described))
+    connection.call(client.set_tag, run_id, ATTEMPT_TAG, str(progress.state.attempt))
 
 
 def attempt_line(run: Any) -> dict[str, Any]:
@@ -98,13 +82,13 @@ def attempt_line(run: Any) -> dict[str, Any]:
     ended_ms = run.info.end_time if settled else None
     line = {
         "attempt": _number(tags),
-        "journal": tags.get("trackside.journal"),
+        "journal": tags.get(JOURNAL_TAG),
         "host": summary.get("host") or tags.get(HEARTBEAT_TAG, "").partition(" ")[2] or None,
         "started": summary.get("started"),
         "ended": None if ended_ms is None else _iso(ended_ms),
         "last_heartbeat": tags.get(HEARTBEAT_TAG, "").partition(" ")[0] or None,
         "status": run.info.status if settled else _UNKNOWN,
-        **{key.rpartition(".")[2]: value for key, value in tags.items() if key.startswith("trackside.end.")},
+        **{key.removeprefix(END_PREFIX): value for key, value in tags.items() if key.startswith(END_PREFIX)},
         "points": counts_in(tags) or None,
     }
     return {key: value for key, value in line.items() if value is not None}

@@ -25,17 +25,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import msgspec
 
 from trackside.destinations.mlflow.reaper import parse_heartbeat
-from trackside.destinations.mlflow.tags import HEARTBEAT_TAG
 from trackside.journal.meta import Owner, boot_id
 from trackside.journal.owner import is_alive, is_local, is_replaced
+from trackside.tag_names import HEARTBEAT_TAG, JOURNAL_TAG, OWNER_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from trackside.journal.meta import Meta
-
-JOURNAL_TAG = "trackside.journal"
-OWNER_TAG = "trackside.owner"
 
 QUIET = 100.0
 """Seconds without a change of the owner's heartbeat, as this process counts them, until the owner counts as

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from trackside.destinations.mlflow.chunks import chunks
-from trackside.destinations.mlflow.tags import CHANGED_TAG, MAX_TAG_VALUE
 from trackside.errors import RejectedError, RetryableError
-from trackside.params import truncate_params
+from trackside.names import MAX_PARAMS_TAGS_PER_BATCH, MAX_TAG_VALUE_LENGTH, truncate_params
+from trackside.tag_names import CHANGED_PARAMS_TAG
 from trackside.text import utc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from trackside.destinations.mlflow.claim import RunClaim
+    from trackside.destinations.mlflow.connection import Connection
     from trackside.journal.format import ConfigRecord
     from trackside.journal.outbox import Outbox
-
-MAX_PARAMS_PER_BATCH = 100
-MAX_PARAM_VALUE = 6000
-MAX_KEY = 250
 
 MOST_IN_A_ROW = 16
 """Twice what it takes to find a bad param among 100."""
@@ -28,19 +26,6 @@ MOST_REFUSALS = 200
 
 _MOST_NAMED = 10
 """Keys a notice names."""
-
-
-class ParamStore(Protocol):
-    """The part of a run that params need."""
-
-    def known_params(self) -> dict[str, str]:
-        """What the run has."""
-
-    def log_params(self, params: dict[str, str]) -> None:
-        """Set params the run does not have yet."""
-
-    def set_tag(self, key: str, value: str) -> None:
-        """Set a tag."""
 
 
 class _Refusals:
@@ -76,14 +61,16 @@ class ConfigWriter:
 
     def __init__(
         self,
-        store: ParamStore,
+        connection: Connection,
+        claim: RunClaim,
         outbox: Outbox,
         *,
         name: str,
         notice: Callable[[str], None],
         only_if_new: bool = False,
     ) -> None:
-        self._store = store
+        self._connection = connection
+        self._claim = claim
         self._outbox = outbox
         self._name = name
         self._notice = notice
@@ -97,16 +84,16 @@ class ConfigWriter:
         _merge(self._document, record.document)
         self._kept = False
         self.keep_document()
-        params, cut = truncate_params(record.params, max_key=MAX_KEY, max_value=MAX_PARAM_VALUE)
+        params, cut = truncate_params(record.params)
         if cut:
             self._notice(f"params cut or renamed for MLflow, whole in {self._name}: {_some(cut)}")
-        known = self._store.known_params()
+        known = self._connection.known_params()
         if cut or any(known.get(key) != value for key, value in params.items()):
             self._wanted = True
             self.keep_document()
         new = [(key, value) for key, value in params.items() if key not in known]
         budget = _Refusals()
-        for chunk in chunks(new, MAX_PARAMS_PER_BATCH):
+        for chunk in chunks(new, MAX_PARAMS_TAGS_PER_BATCH):
             self._log(chunk, budget)
         if new:
             self._check_params(key for key, _ in new if key not in set(budget.refused))
@@ -119,7 +106,7 @@ class ConfigWriter:
 
     def _check_params(self, logged: Iterable[str]) -> None:
         """Read them back: a 200 may come from somebody between us and MLflow."""
-        known = self._store.known_params()
+        known = self._connection.known_params()
         missing = [key for key in logged if key not in known]
         if missing:
             raise RetryableError(f"params were logged, and the run does not show them: {_some(missing)}")
@@ -150,7 +137,7 @@ class ConfigWriter:
             budget.refused += [key for key, _ in params]
             return
         try:
-            self._store.log_params(dict(params))
+            self._connection.log_params(dict(params))
         except RejectedError as error:
             budget.note(error)
             if len(params) == 1:
@@ -164,7 +151,9 @@ class ConfigWriter:
 
     def _note_changed(self, changed: dict[str, str]) -> None:
         self._changed.update(changed)
-        self._store.set_tag(CHANGED_TAG, json.dumps(self._changed)[:MAX_TAG_VALUE])
+        if self._claim.held:  # a secondary writer leaves the owner's tags alone
+            text = json.dumps(self._changed)[:MAX_TAG_VALUE_LENGTH]
+            self._connection.for_run(self._connection.client.set_tag, CHANGED_PARAMS_TAG, text)
         keys = _some(sorted(changed))
         self._notice(f"params differ from those the run already has and were kept as they were: {keys}")
 

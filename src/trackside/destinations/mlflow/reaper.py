@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from trackside.destinations.mlflow.chunks import chunks
-from trackside.destinations.mlflow.tags import HEARTBEAT_TAG
+from trackside.tag_names import END_HEARTBEAT_AGE_TAG, END_REASON_TAG, HEARTBEAT_TAG
 from trackside.text import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 _PAGE = 500
+"""Runs or experiments an answer holds."""
+
+_EXPERIMENTS = 100
+"""Experiments that one search covers."""
 
 
 class StaleRun(msgspec.Struct, frozen=True):
@@ -69,8 +73,8 @@ def close_run(client: Any, stale: StaleRun) -> bool:
         return False
     silence = format_duration(stale.silent_seconds)
     reason = f"machine {stale.host} vanished: no heartbeat for {silence} (reaped)"
-    client.set_tag(stale.run_id, "trackside.end.reason", reason)
-    client.set_tag(stale.run_id, "trackside.end.heartbeat_age_s", f"{stale.silent_seconds:.0f}")
+    client.set_tag(stale.run_id, END_REASON_TAG, reason)
+    client.set_tag(stale.run_id, END_HEARTBEAT_AGE_TAG, f"{stale.silent_seconds:.0f}")
     last_sign_ms = int((time.time() - stale.silent_seconds) * 1000)
     client.set_terminated(stale.run_id, status="KILLED", end_time=last_sign_ms)
     client.delete_tag(stale.run_id, HEARTBEAT_TAG)
@@ -92,7 +96,7 @@ def parse_heartbeat(text: str) -> tuple[float, str] | None:
 def _running(client: Any) -> Iterator[Any]:
     experiments = [experiment.experiment_id for experiment in _pages(client.search_experiments)]
     condition = "attributes.status = 'RUNNING'"
-    for chunk in chunks(experiments, 100):
+    for chunk in chunks(experiments, _EXPERIMENTS):
         yield from _pages(client.search_runs, chunk, condition)
 
 

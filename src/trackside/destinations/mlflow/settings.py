@@ -34,16 +34,14 @@ OURS = {
 """What each has to be while the shipper delivers."""
 
 
-def take_over() -> float:
-    """Set this process's variables as delivery needs them; returns the seconds that a request may take."""
+def set_variables() -> None:
+    """Set this process's variables to what delivery needs."""
     os.environ.update(OURS)
-    seconds = _asked_timeout()
-    os.environ[_TIMEOUT] = str(seconds)
-    return float(seconds)
+    os.environ[_TIMEOUT] = str(request_timeout())
 
 
-def _asked_timeout() -> int:
-    """The user's timeout, where MLflow and ``requests`` would take it; else ours."""
+def request_timeout() -> int:
+    """Seconds that a request may take: the user's, if MLflow and ``requests`` would take it, else ours."""
     text = os.environ.get(_TIMEOUT, "").strip()
     asked = int(text) if text.isascii() and text.isdigit() else 0
     return min(asked, LONGEST_TIMEOUT) or REQUEST_TIMEOUT

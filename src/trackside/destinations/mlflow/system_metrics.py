@@ -1,8 +1,8 @@
 """The machine's load, sampled beside the training by MLflow's own monitors and kept until it is sent.
 
-MLflow's monitor gives up at the first error of the server, and asks it for the run before every sample. So
-only what it measures with is used here; the samples go out with the run's metrics, as patiently as those.
-They are not part of the journal: a shipper that is killed loses those it had not sent.
+MLflow's monitor stops at the first error of the server, and asks it for the run before every sample. So only
+what it measures with is used here. The samples are sent with the run's metrics, and retried like those. They
+are not part of the journal: a shipper that is killed loses those it has not sent.
 """
 
 from __future__ import annotations
@@ -10,14 +10,22 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from trackside.destinations.mlflow.chunks import chunks
+from trackside.errors import RejectedError
 from trackside.events import now_ms
+from trackside.names import MAX_METRICS_PER_BATCH
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from trackside.destinations.mlflow.connection import Connection
 
 logger = logging.getLogger(__name__)
+
+LOAD_SAMPLES = 50
+"""Samples sent at a time: some ten numbers each, more with GPUs."""
 
 PREFIX = "system/"
 """As MLflow's ``SystemMetricsMonitor`` has it: its UI shows these on a page of their own."""
@@ -50,8 +58,8 @@ class LoadSample(NamedTuple):
 class SystemMetrics:
     """Looks at the machine every ``interval`` seconds, on a thread of the shipper's.
 
-    The step counts intervals since ``since_ms``, the run's start, so it goes on where a restarted shipper or
-    a resumed training left it.
+    The step counts intervals since ``since_ms``, the run's start. A restarted shipper or a resumed training
+    continues the count.
     """
 
     def __init__(self, monitors: Sequence[Monitor], *, interval: float, since_ms: int) -> None:
@@ -67,7 +75,7 @@ class SystemMetrics:
         self._thread.start()
 
     def stop(self) -> None:
-        """Sample no more."""
+        """Stop sampling."""
         self._stop.set()
 
     def waiting(self, limit: int, *, until_ms: int | None = None) -> list[LoadSample]:
@@ -82,7 +90,7 @@ class SystemMetrics:
             self._kept.popleft()
 
     def sample(self) -> LoadSample:
-        """Look at the machine now. A monitor that fails says nothing, and the others go on."""
+        """Look at the machine now. A monitor that fails is left out."""
         found: dict[str, float] = {}
         for monitor in self._monitors:
             try:
@@ -98,3 +106,71 @@ class SystemMetrics:
     def _run(self) -> None:
         while not self._stop.wait(self._interval):
             self._kept.append(self.sample())
+
+
+class SystemMetricsSender:
+    """Samples the machine's load every ``interval`` seconds and sends it to the run; None: not at all.
+
+    ``valid`` makes names that MLflow takes. ``notice`` tells the user something.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        interval: float | None,
+        *,
+        valid: Callable[[str], str],
+        notice: Callable[[str], None],
+    ) -> None:
+        self._connection = connection
+        self._interval = interval
+        self._valid = valid
+        self._notice = notice
+        self._load: SystemMetrics | None = None
+
+    def start(self) -> None:
+        """Begin to sample, unless that was done."""
+        if self._interval is None or self._load is not None:
+            return
+        try:
+            monitors = _make_monitors(self._connection.run_id, self._connection.uri)
+        except Exception as error:
+            self._notice(f"no system metrics: MLflow's monitor can't be made ({error})")
+            self._interval = None
+            return
+        started = self._connection.get_run().info.start_time
+        load = SystemMetrics(monitors, interval=self._interval, since_ms=started)
+        load.start()  # where no thread can be started, the next call tries again
+        self._load = load
+
+    def send(self, *, until_ms: int | None = None) -> None:
+        """Send what waits, up to ``until_ms``."""
+        while self._load is not None and (samples := self._load.waiting(LOAD_SAMPLES, until_ms=until_ms)):
+            points = [
+                (self._valid(name), value, sample.timestamp_ms, sample.step)
+                for sample in samples
+                for name, value in sample.metrics.items()
+            ]
+            try:
+                for chunk in chunks(points, MAX_METRICS_PER_BATCH):
+                    self._connection.log_points(chunk)
+            except RejectedError as error:
+                logger.warning("system metrics were rejected: %s", error)
+            self._load.sent(samples)
+
+    def stop(self) -> None:
+        """Stop sampling."""
+        if self._load is not None:
+            self._load.stop()
+            self._load = None
+
+
+def _make_monitors(run_id: str, tracking_uri: str) -> list[Monitor]:
+    """MLflow's monitors. It knows which GPUs there are, and how to ask them."""
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    make: Any = SystemMetricsMonitor
+    try:
+        return list(make(run_id, tracking_uri=tracking_uri).monitors)
+    except TypeError:  # MLflow 3.6 has no such argument
+        return list(make(run_id).monitors)

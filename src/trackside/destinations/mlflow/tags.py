@@ -11,26 +11,30 @@ import re
 from typing import TYPE_CHECKING
 
 from trackside.lifecycle.verdict import Evidence, Verdict, signal_name
+from trackside.names import MAX_TAG_VALUE_LENGTH
+from trackside.tag_names import (
+    CHANGED_PARAMS_TAG,
+    COUNT_PREFIX,
+    END_EXCEPTION_TAG,
+    END_EXIT_CODE_TAG,
+    END_MESSAGE_TAG,
+    END_OOM_TAG,
+    END_PREFIX,
+    END_REASON_TAG,
+    END_SIGNAL_TAG,
+    HEARTBEAT_TAG,
+    SUMMARY_TAG,
+)
 from trackside.text import utc
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-MAX_TAG_VALUE = 8000
-"""Characters; ``MAX_TAG_VAL_LENGTH`` in ``mlflow/utils/validation.py``."""
-
-DESCRIPTION_TAG = "mlflow.note.content"
-"""What MLflow shows as the run's description, as Markdown; ``mlflow/utils/mlflow_tags.py``."""
-
-SUMMARY_TAG = "trackside.summary"
-ATTEMPT_TAG = "trackside.attempt"
-HEARTBEAT_TAG = "trackside.heartbeat"
-CHANGED_TAG = "trackside.params.changed"
-
 LOST = ("dropped", "rejected", "damaged")
 """Counts with a tag of their own, because a user looks for them; zeros are left out."""
 
-_OF_ONE_ATTEMPT = {SUMMARY_TAG, HEARTBEAT_TAG, CHANGED_TAG, *(f"trackside.{name}" for name in LOST)}
+_LOST_TAGS = tuple(f"{COUNT_PREFIX}{name}" for name in LOST)
+_OF_ONE_ATTEMPT = {SUMMARY_TAG, HEARTBEAT_TAG, CHANGED_PARAMS_TAG, *_LOST_TAGS}
 
 _MOST = 2**53
 """Points; what is above that in a tag is nobody's count."""
@@ -43,21 +47,21 @@ _PARAGRAPH = re.compile(r"\n*^> \*\*(?:FINISHED|FAILED|KILLED)\*\* \(trackside\)
 
 def end_tags(verdict: Verdict, evidence: Evidence) -> dict[str, str]:
     """Enough on the run's page to know why it ended, and to search for it."""
-    tags = {"trackside.end.reason": verdict.reason}
+    tags = {END_REASON_TAG: verdict.reason}
     crash = evidence.exception
     if crash is not None:
-        tags["trackside.end.exception"] = crash.error_type
-        tags["trackside.end.message"] = crash.message
+        tags[END_EXCEPTION_TAG] = crash.error_type
+        tags[END_MESSAGE_TAG] = crash.message
     stops = sorted(evidence.terminate_signals & set(evidence.signals))
     if evidence.killed_by is not None and evidence.killed_by not in stops:
         stops.append(evidence.killed_by)
     if stops:
-        tags["trackside.end.signal"] = ", ".join(signal_name(number) for number in stops)
+        tags[END_SIGNAL_TAG] = ", ".join(signal_name(number) for number in stops)
     if evidence.exit_code:
-        tags["trackside.end.exit_code"] = str(evidence.exit_code)
+        tags[END_EXIT_CODE_TAG] = str(evidence.exit_code)
     if evidence.oom:
-        tags["trackside.end.oom"] = "true"
-    return {key: value[:MAX_TAG_VALUE] for key, value in tags.items() if value}
+        tags[END_OOM_TAG] = "true"
+    return {key: value[:MAX_TAG_VALUE_LENGTH] for key, value in tags.items() if value}
 
 
 def summary_tags(
@@ -75,7 +79,7 @@ def summary_tags(
     summary: dict[str, int | str] = {**shown, "status": status, "host": host, **times}
     if attempt > 1:
         summary["attempt"] = attempt
-    lost = {f"trackside.{name}": str(counts[name]) for name in LOST if counts.get(name)}
+    lost = {f"{COUNT_PREFIX}{name}": str(counts[name]) for name in LOST if counts.get(name)}
     return {SUMMARY_TAG: json.dumps(summary), **lost}
 
 
@@ -102,7 +106,7 @@ def counts_in(tags: Mapping[str, str]) -> dict[str, int]:
 
 def stale_tags(names: Iterable[str]) -> list[str]:
     """Those of ``names`` that tell of one attempt only."""
-    return [name for name in names if name in _OF_ONE_ATTEMPT or name.startswith("trackside.end.")]
+    return [name for name in names if name in _OF_ONE_ATTEMPT or name.startswith(END_PREFIX)]
 
 
 def describe_end(description: str, verdict: Verdict, evidence: Evidence) -> str:
@@ -118,7 +122,7 @@ def describe_end(description: str, verdict: Verdict, evidence: Evidence) -> str:
     between = "\n\n" if text else ""
     for tail in (f"\n>\n{chr(10).join(quoted)}" if lines else "", ""):
         found = f"{text}{between}{head}{tail}"
-        if len(found) <= MAX_TAG_VALUE:
+        if len(found) <= MAX_TAG_VALUE_LENGTH:
             return found
     return text
 

@@ -1,0 +1,146 @@
+"""This attempt's claim to its run: kept up by heartbeats, taken over from a dead owner, or lost.
+
+:mod:`trackside.destinations.mlflow.owner` has the rules of who owns a run. This module acts on them.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from trackside.destinations.mlflow.attempts import clean_page
+from trackside.destinations.mlflow.owner import Ownership, describe_owner, owner_tags
+from trackside.destinations.mlflow.status import set_status
+from trackside.errors import RetryableError
+from trackside.events import now_ms
+from trackside.tag_names import HEARTBEAT_TAG, JOURNAL_TAG
+
+if TYPE_CHECKING:
+    from trackside.destinations.mlflow.connection import Connection
+    from trackside.journal.meta import Meta
+    from trackside.journal.outbox import Outbox
+    from trackside.journal.progress import Progress
+    from trackside.lifecycle.verdict import Evidence, Verdict
+
+HEARTBEAT_SECONDS = 30.0
+OWNER_LOOK_SECONDS = 15.0
+"""Between two looks at the owner of the run, once this attempt, a secondary writer, has ended."""
+
+
+class RunClaim:
+    """Whether the attempt of ``meta`` owns its run, and what it does as the owner."""
+
+    def __init__(self, meta: Meta, connection: Connection, *, progress: Progress, outbox: Outbox) -> None:
+        self._meta = meta
+        self._connection = connection
+        self._progress = progress
+        self._outbox = outbox
+        self._ownership = Ownership(meta)
+        self._next_heartbeat = 0.0
+
+    @property
+    def held(self) -> bool:
+        """Whether this attempt owns the run, as of the last look."""
+        return self._ownership.held
+
+    def begin(self) -> None:
+        """Learn who owns the run that was just opened, and give the first heartbeat."""
+        self._ownership.begin(self._connection.get_run(), self._progress.state.ownership)
+        self._save()
+        self._heartbeat()
+
+    def take(self, run: Any) -> None:
+        """Make this attempt the owner of ``run``, an MLflow run, which then shows RUNNING.
+
+        What earlier attempts said is taken off its page first.
+        """
+        run_id, call, client = run.info.run_id, self._connection.call, self._connection.client
+        clean_page(run, self._connection, self._meta, outbox=self._outbox, progress=self._progress)
+        self._connection.log_tags(run_id, {**owner_tags(self._meta), **self._meta.target.tags})
+        call(client.update_run, run_id, "RUNNING")
+        tags = call(client.get_run, run_id).data.tags
+        if tags.get(JOURNAL_TAG) != self._meta.journal_id:  # a proxy may have answered in MLflow's place
+            raise RetryableError(f"run {run_id} was written to, and does not show it")
+
+    def keep_up(self) -> None:
+        """Give a heartbeat if one is due."""
+        if time.monotonic() >= self._next_heartbeat:
+            self._heartbeat()
+
+    def probe(self) -> None:
+        """Write the owner's sign of life, by the same kind of request as metrics."""
+        self._look(self._connection.get_run())
+        if self.held and self._progress.state.status is None:
+            self._connection.for_run(self._connection.log_tags, {HEARTBEAT_TAG: _sign_of_life()})
+
+    def owns_end(self, verdict: Verdict, evidence: Evidence) -> bool:
+        """Whether the final status is for this attempt to set.
+
+        Raises :class:`RetryableError` while that cannot be told. The trainer need not wait for it.
+        """
+        ended = evidence.ended_ms or evidence.died_ms or now_ms()
+        if not self._ownership.saw_alive:  # the time of death is that of files, which may be copies
+            ended = evidence.ended_ms or self._meta.started_ms
+        run = self._connection.get_run()
+        found = self._ownership.look_at_end(run, ended_ms=ended)
+        self._save()
+        if found == "claim":
+            self._take_over(run)
+        elif found == "wait" and verdict.final:
+            self._progress.update(status=verdict.status)
+            msg = f"waiting to see whether the owner of the run, {describe_owner(run.data.tags)}, lives"
+            raise RetryableError(msg, retry_after=OWNER_LOOK_SECONDS)
+        return self.held
+
+    def artifact_name(self, name: str) -> str:
+        """``name`` for the owner. A secondary writer gets a name that replaces none of the owner's files."""
+        if self.held:
+            return name
+        stem, _, ending = name.rpartition(".")
+        return f"{stem}.{self._meta.journal_id[:8]}.{ending}"
+
+    def _heartbeat(self) -> None:
+        """Show that the owner lives. A secondary writer looks whether it does."""
+        self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
+        self._progress.touch()
+        run = self._connection.get_run()
+        self._look(run)
+        if not self.held:
+            return
+        # `trackside reap` may have ended the run in an outage, or another program may have.
+        was_ended = self._progress.state.status is None and run.info.status != "RUNNING"
+        if was_ended and not set_status(self._connection, self._meta, "RUNNING"):
+            return
+        self._connection.for_run(self._connection.client.set_tag, HEARTBEAT_TAG, _sign_of_life())
+
+    def _look(self, run: Any) -> None:
+        held = self.held
+        if self._ownership.look(run):
+            self._take_over(run)
+        elif held and not self.held:
+            self._progress.notice(
+                f"{describe_owner(run.data.tags)} has taken over run {self._connection.run_id}. This process "
+                "keeps adding points to it, and no longer sets its status"
+            )
+        self._save()
+
+    def _take_over(self, run: Any) -> None:
+        """Take the run from an owner that is gone, or whose end this training has outlived."""
+        self.take(run)
+        self._ownership.claimed()
+        self._save()
+        self._progress.notice(
+            f"this process now owns run {self._connection.run_id} and sets its status, because "
+            f"{describe_owner(run.data.tags)}, its owner so far, is gone"
+        )
+
+    def _save(self) -> None:
+        if self._progress.state.ownership != self._ownership.standing:
+            self._progress.update(ownership=self._ownership.standing)
+
+
+def _sign_of_life() -> str:
+    now = datetime.now(tz=timezone.utc).isoformat(timespec="seconds")
+    return f"{now} {socket.gethostname()}"

@@ -1,0 +1,160 @@
+"""Finding, resuming or creating the run, once, whatever happens in between.
+
+Invariant: a run is created at most once for a journal. The run carries the journal's id as a tag from its
+first moment. If it is unknown whether an earlier attempt to create it succeeded (the shipper was killed, the
+connection was cut behind the commit), the run is looked up by that tag before another one is made.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from trackside.destinations.mlflow.creation import RunCreator
+from trackside.destinations.mlflow.redone import last_steps
+from trackside.destinations.mlflow.resume import RunResumer
+from trackside.destinations.mlflow.run_id_file import is_newer, write_run_id_file
+from trackside.destinations.mlflow.run_page import run_page
+from trackside.errors import RejectedError, RetryableError, UnauthorisedError
+from trackside.journal.family import ParentUnknownError, parent_run_id
+from trackside.journal.meta import RunInfo
+from trackside.journal.owner import is_alive
+from trackside.settings import read_environment
+from trackside.text import encodable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from trackside.destinations.mlflow.claim import RunClaim
+    from trackside.destinations.mlflow.connection import Connection
+    from trackside.destinations.mlflow.resume import Resumed
+    from trackside.journal.meta import Meta
+    from trackside.journal.progress import Progress
+
+
+class Earlier(Protocol):
+    """What has to be delivered before this run (:class:`trackside.shipper.earlier.EarlierAttempts`)."""
+
+    def check(self, probe: Callable[[], object]) -> None:
+        """Raise :class:`RetryableError` while an earlier attempt is waited for."""
+
+    def check_parent(self, probe: Callable[[], object]) -> str:
+        """Raise while the parent is waited for. Otherwise return why it is not."""
+
+
+class RunOpener:
+    """Opens the run that ``meta`` asks for, and keeps its id in ``progress`` and beside the checkpoints."""
+
+    def __init__(
+        self,
+        meta: Meta,
+        connection: Connection,
+        claim: RunClaim,
+        *,
+        progress: Progress,
+        earlier: Earlier | None,
+    ) -> None:
+        self._meta = meta
+        self._connection = connection
+        self._progress = progress
+        self._earlier = earlier
+        self._creator = RunCreator(meta, connection)
+        self._resumer = RunResumer(meta, connection, claim, notice=progress.notice)
+        self._created_blindly = False
+
+    def open(self) -> Resumed | None:
+        """Open the run once the attempts before this one are delivered; return it if it was there before.
+
+        Raises :class:`RejectedError` for bad credentials while ``start()`` waits for the run.
+        """
+        try:
+            if self._earlier is not None:
+                self._earlier.check(self._connection.ask)
+            parent = self._parent_run_id()
+            self._connection.open()
+            return self._open(parent)
+        except UnauthorisedError as error:
+            if self._progress.state.run is not None or not self._start_waits():
+                raise
+            names = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+            raise RejectedError(f"the credentials are refused ({error}): check {names}") from error
+
+    def delete_twins(self) -> None:
+        """Delete the other runs of this journal, if the server may have made one that we do not know."""
+        if self._created_blindly:
+            self._creator.delete_twins(self._connection.run_id)
+
+    def _open(self, parent: str | None) -> Resumed | None:
+        # A run that was created has a run-id file, too, so look for a created one first.
+        unsure = self._progress.state.creating
+        run = self._creator.find_created() if unsure else None
+        resumed = self._resumer.resume() if run is None else None
+        if resumed is not None:
+            run = resumed.run
+        if run is None:
+            self._created_blindly = unsure
+            self._progress.update(creating=True)
+            run = self._creator.create(parent)
+        info = self._describe(run, resumed)
+        self._keep_run_id_file(info)
+        self._progress.update(run=info, creating=False)
+        return resumed
+
+    def _describe(self, run: Any, resumed: Resumed | None) -> RunInfo:
+        """What the trainer wants to know of ``run``."""
+        info = run.info
+        if not info.run_id:
+            raise RetryableError("the server answered without a run's id")
+        steps = {} if resumed is None else last_steps(resumed.run)
+        return RunInfo(
+            run_id=info.run_id,
+            experiment_id=encodable(info.experiment_id),
+            artifact_uri=encodable(info.artifact_uri),
+            url=run_page(self._meta.target.tracking_uri, info.experiment_id, info.run_id),
+            resumed=resumed is not None,
+            created_ms=info.start_time or 0,
+            name=encodable(info.run_name or ""),
+            joined=resumed is not None and not resumed.claimed,
+            last_step=max(steps.values(), default=None),
+            opening=None if resumed is None else resumed.describe(),
+        )
+
+    def _parent_run_id(self) -> str | None:
+        """The parent's run id, which may have become known only now."""
+        target = self._meta.target
+        if target.parent_journal is None:
+            return target.parent_run_id
+        try:
+            found = parent_run_id(self._progress.journal.path, self._meta)
+        except ParentUnknownError as error:
+            self._progress.notice(f"this run is not nested under its parent: {error}")
+            return target.parent_run_id
+        if found is None and self._earlier is not None:
+            reason = self._earlier.check_parent(self._connection.ask)
+            self._progress.notice(f"this run is not nested under its parent, which has no run id: {reason}")
+            return target.parent_run_id
+        if found is None:
+            raise RetryableError(f"waiting until the parent has a run id ({target.parent_journal})")
+        return found
+
+    def _keep_run_id_file(self, info: RunInfo) -> None:
+        directory = self._meta.target.checkpoint_dir
+        if directory is None:
+            return
+        late = not is_alive(self._meta.owner)
+        if late and is_newer(directory, self._meta.started_ms, info.run_id):
+            return  # delivered late, this attempt must not lead the next one away from a later attempt's run
+        try:
+            write_run_id_file(directory, info.run_id)
+        except OSError as error:
+            self._progress.notice(
+                f"the run id could not be kept in {directory}: {error}. A later training will not find the "
+                f"run there. To resume it, set MLFLOW_RUN_ID={info.run_id}"
+            )
+
+    def _start_waits(self) -> bool:
+        """Whether ``start()`` still waits for the run, so that it can raise an error."""
+        waited = time.time() - self._meta.started_ms / 1000
+        # Less than nothing: the clock was set back meanwhile. Then they are tried again, as they are later.
+        return 0 <= waited < read_environment().start_timeout
