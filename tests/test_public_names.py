@@ -43,7 +43,7 @@ MODULES = {
         "to_float_metrics",
     },
     "trackside.params": {"flatten_params"},
-    "trackside.protocols": {"Sink", "Destination", "Resumable", "Durable"},
+    "trackside.protocols": {"Sink", "Destination", "Probing"},
     "trackside.transform": {"Transformed", "Transformer", "Transform", "make_transform"},
     "trackside.sinks": {
         "CallbackSink",

@@ -94,5 +94,33 @@ class LifecycleEvent(msgspec.Struct, frozen=True):
     timestamp_ms: int = msgspec.field(default_factory=now_ms)
 
 
+class RunEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """How the run ended, as a destination is told.
+
+    ``final``: nothing can change it any more. Otherwise the training still runs, or may.
+    """
+
+    status: Literal["FINISHED", "FAILED", "KILLED"]
+    reason: str
+    """Why, in a few words."""
+    final: bool = True
+    ended_ms: int = 0
+    """When the training ended, in milliseconds since the epoch. 0 while it has not."""
+    announced_ms: int = 0
+    """The same, if the training process said so itself. 0 if it died without a word."""
+    counts: Mapping[str, int] = {}
+    """Points by what became of them: ``emitted``, ``shipped``, ``merged``, ``dropped``, ``rejected``. Records
+    that could not be read are ``damaged``."""
+    error_type: str | None = None
+    """The type of the exception that explains the end."""
+    error_message: str = ""
+    traceback: str | None = None
+    signals: tuple[str, ...] = ()
+    """Names of the signals that ended it, or asked it to stop."""
+    exit_code: int | None = None
+    out_of_memory: bool = False
+    """Whether the kernel's OOM killer ended it."""
+
+
 Event: TypeAlias = MetricsSample | ConfigEvent | LifecycleEvent
 """Anything :meth:`trackside.event_bus.bus.Bus.emit` takes."""

@@ -1,15 +1,20 @@
-"""What a sink and a destination are: small protocols, no base classes."""
+"""What a sink and a destination are.
+
+A sink needs one method, so it is a protocol. A destination has a dozen, and nearly all have a default, so it
+is a base class. Yours overrides what it needs.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trackside.events import ConfigEvent, LifecycleEvent, MetricsSample
+    from trackside.destinations.context import DestinationContext
+    from trackside.events import ConfigEvent, LifecycleEvent, MetricsSample, RunEnd
     from trackside.journal.format import ConfigRecord, MetricsRecord
-    from trackside.lifecycle.verdict import Evidence, Verdict
 
 
 @runtime_checkable
@@ -34,130 +39,116 @@ class Sink(Protocol):
         """Release what the sink holds; called once when the run finishes."""
 
 
-@runtime_checkable
-class Destination(Protocol):
-    """An object in the shipper that delivers records somewhere, driven by a worker of its own.
+class Destination(ABC):
+    """An object in the shipper that delivers records somewhere, driven by a delivery worker of its own.
+
+    Override ``write_metrics``, and whatever else yours needs::
+
+        class Lines(Destination):
+            def write_metrics(self, batch):
+                with open(self.context.path("{journal}.txt"), "a") as file:
+                    for record in batch:
+                        print(record.step, record.named_values(), file=file)
 
     Every method may block, and may raise one of these from :mod:`trackside.errors`. ``RetryableError``: the
     call is made again with the same arguments, after a pause. ``RejectedError``: this batch is never accepted
     as it is. ``DestinationFailedError``, and ``RejectedError`` from ``open``: the worker ends. Any other
-    exception counts as ``RetryableError``, and the user is told. A batch may arrive twice, after a crash
-    between delivery and acknowledgement.
+    exception counts as ``RetryableError``, and the user is told.
+
+    Delivery is at least once. A batch may arrive twice, after a crash between delivery and acknowledgement.
+    ``state`` and ``restore`` let you undo the first one.
     """
 
     name: str
-    """Names the cursor; letters, digits and dashes."""
+    """Names the cursor. Letters, digits and dashes."""
 
-    @property
-    def batch_points(self) -> int:
-        """How many points a batch should hold; asked anew before each. A plain attribute will do."""
+    batch_points: int = 10_000
+    """How many points a batch should hold. The worker reads it before each batch."""
+
+    answered_at: float = 0.0
+    """When a request was last answered, by ``time.monotonic()``. Read by another thread.
+
+    The shipper reports a call that is silent for 35 s as failing. Set this if yours makes several requests.
+    """
+
+    def __init__(self, context: DestinationContext) -> None:
+        self.name = context.name
+        self.context = context
 
     def open(self) -> None:
-        """Connect, and create or resume whatever the records go into."""
+        """Connect, and create or resume whatever the records go into. Import your libraries here."""
 
+    @abstractmethod
     def write_metrics(self, batch: Sequence[MetricsRecord]) -> None:
-        """Deliver metrics, all or (when rejected) any part of them."""
+        """Deliver metrics: all of them or, if you raise, any part of them."""
 
     def write_config(self, record: ConfigRecord) -> None:
-        """Deliver a configuration."""
+        """Deliver a configuration. Ignored by default."""
 
     def idle(self) -> None:
-        """Called between batches and at least every few seconds: heartbeats, uploads. Must be quick."""
+        """Do what is due: heartbeats, uploads. Called between batches, every few seconds. Be quick."""
 
-    def settle(self, verdict: Verdict, evidence: Evidence, counts: dict[str, int]) -> None:
-        """Everything before is delivered: say how the run ended. May be called again with a worse verdict."""
+    def write_end(self, end: RunEnd) -> None:
+        """Deliver how the run ended. Everything before it is delivered.
 
-    def close(self) -> None:
-        """Release connections."""
-
-
-@runtime_checkable
-class Resumable(Protocol):
-    """What a destination has, too, if it can tell how far it got: a file that must not grow twice.
-
-    A shipper that was killed between a delivery and its acknowledgement delivers again. ``restore`` gives
-    the destination what it said at the last acknowledgement, and it undoes what it did after that.
-    """
-
-    def state(self) -> dict[str, Any]:
-        """Anything that JSON has; asked after each delivery, which must be with the system by then."""
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Called before ``open``, with what ``state`` said last; not at the first start."""
-
-
-@runtime_checkable
-class Probing(Protocol):
-    """What a destination behind a network has, too: a write that should work, to compare others with.
-
-    Only with it can the shipper tell a record that a server never takes from a server that is down. Records
-    of such a destination may arrive out of order, and its configuration after its metrics.
-    """
-
-    def probe(self, known: MetricsRecord | None) -> None:
-        """Write a point the destination has taken before, or for None something else that changes nothing.
-
-        Every call is a request of its own, and raises as ``write_metrics`` does.
+        Called again if the status gets worse, and with ``end.final`` once nothing can change it.
         """
 
+    def finish_uploads(self) -> None:
+        """Upload files that wait. Called after the final ``write_end``.
 
-@runtime_checkable
-class Proving(Protocol):
-    """What a destination has, too, whose acknowledgement may come from somebody else: a proxy in between."""
+        Raise :class:`trackside.errors.RetryableError` while one still waits.
+        """
+
+    def close(self) -> None:
+        """Close connections. May be called twice."""
+
+    def state(self) -> dict[str, Any] | None:
+        """What ``restore`` needs, as JSON. Read after each delivery and kept with the cursor, in one piece.
+
+        What it counts as delivered must be with the operating system by then.
+        """
+        return None
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Return to ``state``, the last one that was acknowledged: undo what came after it.
+
+        Called before ``open``, unless no state was kept yet.
+        """
+
+    def sync(self) -> None:
+        """Make everything survive a power cut. Called before a segment of the journal is deleted."""
 
     @property
     def needs_proof(self) -> bool:
-        """Whether anything was acknowledged since the last call of :meth:`prove` that it has to look up."""
+        """Whether anything was acknowledged since the last :meth:`prove` that it has to look up."""
+        return False
 
     def prove(self) -> None:
-        """Look whether all that was acknowledged since the last call is there.
+        """Look up whether everything that was acknowledged since the last call is there.
 
-        Raises :class:`trackside.errors.UnprovenError` if it is not: all of it is delivered again. Called
-        before a segment of the journal is deleted, before the run's end is told, and when the trainer waits.
+        Override it if a proxy may acknowledge in the server's place. Raise
+        :class:`trackside.errors.UnprovenError` if something is missing: all of it is delivered again. Called
+        before a segment of the journal is deleted, before the end, and when the trainer flushes.
         """
-
-
-@runtime_checkable
-class Answering(Protocol):
-    """What a destination has, too, that makes several requests in one call.
-
-    The shipper takes a call that is silent for long for one that hangs.
-    """
-
-    @property
-    def answered_at(self) -> float:
-        """When a request was last answered, by ``time.monotonic()``. Asked by another thread."""
-
-
-@runtime_checkable
-class Uploading(Protocol):
-    """What a destination has, too, whose files may still be on their way once the end is told."""
-
-    def finish_uploads(self) -> None:
-        """Upload what waits; raise :class:`trackside.errors.RetryableError` when something still does."""
-
-
-@runtime_checkable
-class Durable(Protocol):
-    """What a destination has, too, that writes to a disk of ours.
-
-    There a power cut may take what was acknowledged, so the journal must be kept as long.
-    """
-
-    def sync(self) -> None:
-        """Have everything on the disk for good; called before a segment of the journal is deleted."""
-
-
-@runtime_checkable
-class Renewable(Protocol):
-    """What a destination has, too, if credentials may be part of its address.
-
-    Environment variables need no such method: the shipper sets those that changed in the training process,
-    then tries again.
-    """
 
     def renew(self, tracking_uri: str | None) -> None:
         """Use ``tracking_uri`` from the next call on: the same address with other credentials.
 
-        None: the environment has changed, the address has not. Called from another thread.
+        ``None``: the environment has changed, and the address has not. Called from another thread.
+        """
+
+
+@runtime_checkable
+class Probing(Protocol):
+    """A destination with a write that should work, to compare others with.
+
+    The shipper needs it to tell a record that a server never accepts from a server that is down. Having it
+    changes the order of delivery: records may arrive out of order, and a configuration after metrics.
+    """
+
+    def probe(self, known: MetricsRecord | None) -> None:
+        """Write a point the destination has accepted before, or for None something that changes nothing.
+
+        Every call is a request of its own, and raises as ``write_metrics`` does.
         """

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.destinations.tools import COUNTS, config, context, file_size_limit, metrics, run_and_kill
+from tests.destinations.tools import config, context, file_size_limit, metrics, run_and_kill
 from trackside.destinations.jsonl import JSONLinesDestination
 from trackside.errors import DestinationFailedError, RetryableError
+from trackside.events import RunEnd
 from trackside.journal.format import MetricsRecord
-from trackside.lifecycle.verdict import Evidence, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,7 @@ def test_a_line_is_what_metric_logger_writes(tmp_path: Path):
     made.write_metrics(
         [metrics(7, epoch=2.0, loss=0.5, größe=1e-7), metrics(8, epoch=2.5, prefix="val", a=1.0)]
     )
-    made.settle(Verdict("FINISHED", "finished", final=True), Evidence(), COUNTS)
+    made.write_end(RunEnd(status="FINISHED", reason="finished"))
     made.close()
     first, second = (tmp_path / "m.jsonl").read_text("utf-8").splitlines()
     assert first == (

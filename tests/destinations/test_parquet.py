@@ -15,8 +15,8 @@ from tests.destinations.tools import START_MS, config, context, file_size_limit,
 from trackside.destinations.parquet.destination import ParquetDestination
 from trackside.destinations.parquet.names import Part, cover, parts_of
 from trackside.errors import DestinationFailedError, RejectedError, RetryableError
+from trackside.events import RunEnd
 from trackside.journal.meta import RunInfo
-from trackside.lifecycle.verdict import Evidence, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,9 +36,9 @@ def opened(
     return made
 
 
-def settle(made: ParquetDestination, *, final: bool = True) -> None:
+def tell_end(made: ParquetDestination, *, final: bool = True) -> None:
     """End the run."""
-    made.settle(Verdict("FINISHED", "finished", final=final), Evidence(), {})
+    made.write_end(RunEnd(status="FINISHED", reason="finished", final=final))
     if final:
         made.close()
 
@@ -67,7 +67,7 @@ def test_points_are_read_back_by_pandas(tmp_path: Path):
     """A row a point, with types one can work with."""
     made = opened(tmp_path)
     made.write_metrics([metrics(5, epoch=1.5, größe=0.1, loss=1e300), metrics(6, prefix="val", loss=0.5)])
-    settle(made)
+    tell_end(made)
     found = read(tmp_path)
     assert {name: str(found[name].dtype) for name in ("step", "epoch", "value")} == {
         "step": "int64",
@@ -92,7 +92,7 @@ def test_nan_and_infinities(tmp_path: Path):
     """NaN is a value, not a missing one."""
     made = opened(tmp_path)
     made.write_metrics([metrics(1, a=math.nan, b=math.inf, c=-math.inf)])
-    settle(made)
+    tell_end(made)
     column = parquet.read_table(tmp_path / "points")["value"]
     assert column.null_count == 0
     values = column.to_pylist()
@@ -105,9 +105,9 @@ def test_the_files_say_what_they_are(tmp_path: Path):
     made = opened(tmp_path)
     made.write_config(config({"lr": 0.1}))
     made.write_metrics(records(1))
-    settle(made, final=False)
+    tell_end(made, final=False)
     made.write_config(config({"größe": {"depth": 3}}))
-    settle(made)
+    tell_end(made)
     (path,) = (tmp_path / "points").iterdir()
     metadata = {k.decode(): v.decode() for k, v in parquet.read_schema(path).metadata.items()}
     assert json.loads(metadata["trackside.config"]) == {"lr": 0.1, "größe": {"depth": 3}}
@@ -143,7 +143,7 @@ def test_points_wait_for_others_but_not_for_ever(tmp_path: Path, monkeypatch: py
     now[0] += 400
     made.idle()
     assert steps(tmp_path) == [1, 2, 3, 4, 5, 6]
-    settle(made)
+    tell_end(made)
     assert files(tmp_path) == ["000000000000-000000000006.parquet"]
     assert steps(tmp_path) == [1, 2, 3, 4, 5, 6]
 
@@ -154,7 +154,7 @@ def test_parts_may_stay_as_they_are(tmp_path: Path):
     for step in range(3):
         made.write_metrics(records(step))
         made.idle()
-    settle(made)
+    tell_end(made)
     assert len(files(tmp_path)) == 3
     assert steps(tmp_path) == [0, 1, 2]
 
@@ -178,7 +178,7 @@ def test_a_batch_that_was_not_acknowledged_is_not_doubled(tmp_path: Path):
     again = opened(tmp_path, state)
     again.write_metrics(records(3))
     again.write_metrics(records(4, 5, 6))
-    settle(again)
+    tell_end(again)
     assert steps(tmp_path) == [1, 2, 3, 4, 5, 6]
     (path,) = (tmp_path / "points").iterdir()
     assert json.loads(parquet.read_schema(path).metadata[b"trackside.config"]) == {"lr": 0.1}
@@ -203,7 +203,7 @@ def test_every_moment_of_a_run_can_be_gone_on_from(tmp_path: Path):
         again = opened(directory, state, part_points=3)
         for number in range(first, 9):
             again.write_metrics(records(number))
-        settle(again)
+        tell_end(again)
         assert steps(directory) == list(range(9)), moment
 
 
@@ -216,11 +216,11 @@ def test_killed_while_the_parts_were_put_together(tmp_path: Path):
         state = made.state()
         made.idle()
     kept = {path: path.read_bytes() for path in sorted((tmp_path / "points").iterdir())[1:]}
-    settle(made)
+    tell_end(made)
     for path, data in kept.items():
         path.write_bytes(data)
     (tmp_path / "points" / f".{'0' * 12}-under-test-x.parquet.abc").write_text("unfinished")
-    settle(opened(tmp_path, state))
+    tell_end(opened(tmp_path, state))
     assert files(tmp_path) == ["000000000000-000000000008.parquet"]
     assert steps(tmp_path) == list(range(8))
 
@@ -233,12 +233,12 @@ def test_a_state_that_could_not_be_saved_for_long(tmp_path: Path):
     made.write_metrics(records(3, 4))
     made.idle()
     made.write_metrics(records(5))
-    settle(made)
+    tell_end(made)
     assert files(tmp_path) == ["000000000000-000000000006.parquet"]
     again = opened(tmp_path, state)
     assert steps(tmp_path) == [0, 1, 2]
     again.write_metrics(records(3, 4, 5, 6))
-    settle(again)
+    tell_end(again)
     assert steps(tmp_path) == [0, 1, 2, 3, 4, 5, 6]
 
 
@@ -256,7 +256,7 @@ def test_files_that_somebody_removed_are_reported(tmp_path: Path):
     again.restore(state)
     again.open()
     again.write_metrics(records(2))
-    settle(again)
+    tell_end(again)
     assert steps(tmp_path) == [2]
     assert "1 points are gone" in said[0]
 
@@ -266,8 +266,8 @@ def test_two_runs_in_one_directory(tmp_path: Path):
     one, two = opened(tmp_path), opened(tmp_path, journal_id="f" * 32)
     one.write_metrics(records(1))
     two.write_metrics(records(2))
-    settle(one)
-    settle(two)
+    tell_end(one)
+    tell_end(two)
     assert sorted(steps(tmp_path)) == [1, 2]
 
 
@@ -275,7 +275,7 @@ def test_a_run_without_points_leaves_no_file(tmp_path: Path):
     """Not even with a configuration."""
     made = opened(tmp_path)
     made.write_config(config({"lr": 0.1}))
-    settle(made)
+    tell_end(made)
     assert files(tmp_path) == []
 
 
@@ -285,7 +285,7 @@ def test_a_step_beyond_64_bits_is_rejected(tmp_path: Path):
     with pytest.raises(RejectedError, match="64 bits"):
         made.write_metrics(records(1, 1 << 63))
     made.write_metrics(records(1))
-    settle(made)
+    tell_end(made)
     assert steps(tmp_path) == [1]
 
 
@@ -308,7 +308,7 @@ def test_killed_in_the_middle(tmp_path: Path, then: float):
     state = json.loads(said[-1])
     made = opened(tmp_path, state)
     made.write_metrics(records(*range(state["rows"], state["rows"] + 300)))
-    settle(made)
+    tell_end(made)
     assert steps(tmp_path) == list(range(state["rows"] + 300))
     assert len(files(tmp_path)) == 1
 
@@ -326,7 +326,7 @@ def test_a_full_disk_is_waited_for(tmp_path: Path):
             made.idle()
     made.write_metrics(records(2))
     assert files(tmp_path) == []
-    settle(made)
+    tell_end(made)
     assert steps(tmp_path) == [1, 2]
 
 
@@ -372,10 +372,10 @@ def test_runs_of_one_name_can_be_told_apart(tmp_path: Path):
         made = ParquetDestination(place, "points")
         made.open()
         made.write_metrics(records(1, 2))
-        settle(made, final=False)
+        tell_end(made, final=False)
         known.append(RunInfo(run_id, "0", "", None))
         made.write_metrics(records(3))
-        settle(made)
+        tell_end(made)
     found = read(tmp_path)
     assert {str(found[name].dtype) for name in ("run", "run_id", "attempt", "experiment")} == {"category"}
     counts = found.groupby(["run", "run_id", "attempt", "experiment"], observed=True).size().to_dict()
@@ -390,7 +390,7 @@ def test_a_run_that_mlflow_never_named(tmp_path: Path):
     """Its id is null, and its points are those of an attempt all the same."""
     made = opened(tmp_path)
     made.write_metrics(records(1))
-    settle(made)
+    tell_end(made)
     found = read(tmp_path)
     assert found["run_id"].isna().all()
     assert list(found["attempt"]) == ["journal-000000"]

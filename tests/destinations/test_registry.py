@@ -12,6 +12,7 @@ from tests.destinations.tools import context
 from trackside.destinations import registry
 from trackside.destinations.jsonl import JSONLinesDestination
 from trackside.errors import ConfigurationError
+from trackside.protocols import Destination
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,11 +21,22 @@ KINDS = ["jsonl", "parquet", "tensorboard", "wandb"]
 """Those that need no options."""
 
 
-class Own:
+class Own(Destination):
     """A destination of the user's own."""
 
     def __init__(self, context: Any, url: str, *, retries: int = 3) -> None:
-        self.context, self.url, self.retries = context, url, retries
+        super().__init__(context)
+        self.url, self.retries = url, retries
+
+    def write_metrics(self, batch: Any) -> None:
+        """Lose them."""
+
+
+class Foreign:
+    """Has the right methods, as far as anybody knows, and none of the defaults."""
+
+    def __init__(self, context: Any) -> None:
+        """Keep nothing."""
 
 
 def test_a_kind_is_made_by_its_short_name(tmp_path: Path):
@@ -90,6 +102,7 @@ def test_what_cannot_work_is_said_at_start(kind: Any, options: dict[str, Any], m
         ("tests.nothing:Own", {}, "No module named 'tests.nothing'"),
         (f"{__name__}:pytest", {}, "is not a class"),
         (f"{__name__}:Own", {}, "needs the option 'url'"),
+        (f"{__name__}:Foreign", {}, "derive its class from trackside.protocols.Destination"),
         (f"{__name__}:Own", {"url": "x", "retrys": 1}, r"did you mean 'retries'\?"),
     ],
 )

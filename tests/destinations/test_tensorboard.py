@@ -14,8 +14,8 @@ from tensorboard.plugins.hparams import metadata as hparams_metadata
 from tests.destinations.tools import START_MS, config, context, file_size_limit, metrics, run_and_kill
 from trackside.destinations.tensorboard.destination import TensorBoardDestination, as_markdown, flat_numbers
 from trackside.errors import DestinationFailedError, RejectedError, RetryableError
+from trackside.events import RunEnd
 from trackside.journal.meta import RunInfo
-from trackside.lifecycle.verdict import Evidence, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,17 +52,16 @@ def records(*wanted: int) -> Sequence[MetricsRecord]:
     return [metrics(step) for step in wanted]
 
 
-def settle(made: TensorBoardDestination, status: Any = "FINISHED", *, final: bool = True) -> None:
+def tell_end(made: TensorBoardDestination, status: Any = "FINISHED", *, final: bool = True) -> None:
     """End the run five seconds after its start."""
-    verdict = Verdict(status, "why", final=final)
-    made.settle(verdict, Evidence(ended_ms=START_MS + 5000), {})
+    made.write_end(RunEnd(status=status, reason="why", final=final, ended_ms=START_MS + 5000))
 
 
 def test_points_are_read_back_by_tensorboard(tmp_path: Path):
     """Value, step and the time of the emit; prefixes, epochs and any name."""
     made = opened(tmp_path)
     made.write_metrics([metrics(5, epoch=1.0, loss=0.25, größe=1.5), metrics(6, prefix="val", loss=0.5)])
-    settle(made)
+    tell_end(made)
     made.close()
     found = read(tmp_path / "runs")
     assert sorted(found.Tags()["scalars"]) == ["epoch", "größe", "loss", "val/loss"]
@@ -110,8 +109,8 @@ def test_the_configuration_is_in_both_tabs(tmp_path: Path):
     made.write_config(config({**document, "betas": [0.9, 0.99], "empty": {}}))
     made.write_config(config({"later": 1}))
     made.write_metrics(records(1))
-    settle(made, "KILLED", final=False)
-    settle(made)
+    tell_end(made, "KILLED", final=False)
+    tell_end(made)
     found = read(tmp_path / "runs")
     start = hparams_metadata.parse_session_start_info_plugin_data(
         found.SummaryMetadata(hparams_metadata.SESSION_START_INFO_TAG).plugin_data.content
@@ -143,7 +142,7 @@ def test_a_run_that_did_not_finish_is_a_failure(tmp_path: Path, status: str):
     """TensorBoard knows success and failure."""
     made = opened(tmp_path)
     made.write_config(config({"lr": 1}))
-    settle(made, status)
+    tell_end(made, status)
     content = read(tmp_path / "runs").SummaryMetadata(hparams_metadata.SESSION_END_INFO_TAG)
     assert hparams_metadata.parse_session_end_info_plugin_data(content.plugin_data.content).status == 2
 

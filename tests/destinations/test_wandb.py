@@ -22,7 +22,7 @@ from trackside.destinations.wandb import log as wandb_log
 from trackside.destinations.wandb.destination import WandbDestination, row_of
 from trackside.destinations.wandb.log import TransactionLog
 from trackside.errors import ConfigurationError, DestinationFailedError, RetryableError
-from trackside.lifecycle.verdict import Evidence, Verdict
+from trackside.events import RunEnd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -62,9 +62,9 @@ def opened(directory: Path, state: dict[str, Any] | None = None, **options: Any)
     return made
 
 
-def settle(made: WandbDestination, status: Any = "FINISHED", *, final: bool = True) -> None:
+def tell_end(made: WandbDestination, status: Any = "FINISHED", *, final: bool = True) -> None:
     """End the run."""
-    made.settle(Verdict(status, "why", final=final), Evidence(), {})
+    made.write_end(RunEnd(status=status, reason="why", final=final))
 
 
 def logs(directory: Path) -> list[Path]:
@@ -101,7 +101,7 @@ def test_rows_are_in_the_transaction_log(tmp_path: Path):
     made = opened(tmp_path)
     made.write_metrics([metrics(5, epoch=1.0, loss=0.1 + 0.2), metrics(5, prefix="val", größe=1e-300)])
     made.write_metrics([metrics(3, a=math.nan, b=math.inf, c=-math.inf)])
-    settle(made)
+    tell_end(made)
     first, second, third = rows(tmp_path)
     assert (first["loss"], first["epoch"], first["trainer/global_step"]) == (0.1 + 0.2, 1.0, 5)
     assert first["_timestamp"] == (START_MS + 50) / 1000
@@ -112,7 +112,7 @@ def test_rows_are_in_the_transaction_log(tmp_path: Path):
 
 def test_the_training_step_is_the_x_axis(tmp_path: Path):
     """Of every metric: W&B's own step only numbers the rows."""
-    settle(opened(tmp_path))
+    tell_end(opened(tmp_path))
     (metric,) = (
         r.metric for r in raw(tmp_path) if r.WhichOneof("record_type") == "metric" and r.metric.glob_name
     )
@@ -121,7 +121,7 @@ def test_the_training_step_is_the_x_axis(tmp_path: Path):
 
 def test_the_run_is_described(tmp_path: Path):
     """By the experiment, the run and what the options add; nothing about the shipper's program is kept."""
-    settle(opened(tmp_path, entity="team", tags=["a", "b"], notes="why", group="g", job_type="train"))
+    tell_end(opened(tmp_path, entity="team", tags=["a", "b"], notes="why", group="g", job_type="train"))
     found = raw(tmp_path)
     (run,) = (record.run for record in found if record.WhichOneof("record_type") == "run")
     assert (run.run_id, run.project, run.entity) == ("0123456789abcdef0123456789abcdef", "digits", "team")
@@ -137,7 +137,7 @@ def test_the_configuration_is_the_runs_config(tmp_path: Path):
     made.write_config(config({"lr": 0.1, "model": {"depth": 3}}))
     made.write_config(config({"lr": 0.2}))
     made._abandon()
-    settle(opened(tmp_path, {"rows": 0}))
+    tell_end(opened(tmp_path, {"rows": 0}))
     values = {}
     for record in raw(tmp_path):
         for item in (*record.config.update, *record.run.config.update):
@@ -150,8 +150,8 @@ def test_the_configuration_is_the_runs_config(tmp_path: Path):
 def test_the_exit_code_tells_how_it_ended(tmp_path: Path, status: str, code: int):
     """Once, and only when it is final."""
     made = opened(tmp_path)
-    settle(made, "KILLED", final=False)
-    settle(made, status)
+    tell_end(made, "KILLED", final=False)
+    tell_end(made, status)
     made.close()
     (exited,) = (record.exit for record in raw(tmp_path) if record.WhichOneof("record_type") == "exit")
     assert exited.exit_code == code
@@ -175,7 +175,7 @@ def test_a_batch_that_was_not_acknowledged_is_not_doubled(tmp_path: Path):
     again = opened(tmp_path, state)
     again.write_metrics(records(3))
     again.write_metrics(records(4, 5))
-    settle(again)
+    tell_end(again)
     assert steps(tmp_path) == [1, 2, 3, 4, 5]
     assert rows(tmp_path)[0]["_timestamp"] == (START_MS + 10) / 1000
 
@@ -192,7 +192,7 @@ def test_killed_while_the_rows_were_logged_again(tmp_path: Path):
     old[0].parent.mkdir()
     old[0].write_bytes(keep)
     again._remember([*old, *again._files()])
-    settle(opened(tmp_path, {"rows": 2}))
+    tell_end(opened(tmp_path, {"rows": 2}))
     assert steps(tmp_path) == [1, 2]
 
 
@@ -207,7 +207,7 @@ def test_a_core_that_died_is_replaced(tmp_path: Path):
     with pytest.raises(RetryableError, match="W&B"):
         made.write_metrics(records(3))
     made.write_metrics(records(3))
-    settle(made)
+    tell_end(made)
     assert steps(tmp_path) == [1, 2, 3]
 
 
@@ -242,7 +242,7 @@ def test_killed_in_the_middle(tmp_path: Path, then: float):
     first = int(said[-1])
     again = opened(tmp_path, {"rows": first})
     again.write_metrics(records(*range(first, first + 30)))
-    settle(again)
+    tell_end(again)
     assert steps(tmp_path) == list(range(first + 30))
     import wandb
 
@@ -260,7 +260,7 @@ def test_an_unfinished_run_is_left_in_order(tmp_path: Path):
     made.close()
     again = opened(tmp_path, made.state())
     again.write_metrics(records(2))
-    settle(again)
+    tell_end(again)
     assert steps(tmp_path) == [1, 2]
 
 
@@ -272,7 +272,7 @@ def test_files_that_somebody_removed_are_reported(tmp_path: Path):
     made.restore({"rows": 7})
     made.open()
     made.write_metrics(records(8))
-    settle(made)
+    tell_end(made)
     (path,) = logs(tmp_path)
     assert [row.number for row in TransactionLog(path).new_rows()] == [7]
     assert "7 rows are gone" in said[0]
@@ -283,10 +283,10 @@ def test_nothing_is_printed(tmp_path: Path):
     script = """
 import sys
 from pathlib import Path
-from tests.destinations.test_wandb import opened, records, settle
+from tests.destinations.test_wandb import opened, records, tell_end
 made = opened(Path(sys.argv[1]))
 made.write_metrics(records(1))
-settle(made)
+tell_end(made)
 """
     done = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
@@ -350,7 +350,7 @@ def test_the_log_is_read_at_every_length(tmp_path: Path):
     made = opened(tmp_path)
     wide: Any = {f"m{i}": float(i) for i in range(60)}
     made.write_metrics([metrics(step, **wide) for step in range(60)])
-    settle(made)
+    tell_end(made)
     (path,) = logs(tmp_path)
     data = path.read_bytes()
     assert len(data) > 2 * wandb_log._BLOCK
@@ -367,5 +367,5 @@ def test_the_log_is_read_at_every_length(tmp_path: Path):
 def test_sigterm_is_not_wandbs_business(tmp_path: Path):
     """The shipper's own signal handling stays as it is."""
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    settle(opened(tmp_path))
+    tell_end(opened(tmp_path))
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before

@@ -11,7 +11,8 @@ from trackside.errors import RejectedError, RetryableError
 from trackside.journal.directory import JournalDirectory, create_directory
 from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord
 from trackside.journal.writer import JournalWriter
-from trackside.lifecycle.verdict import Evidence, Verdict, decide
+from trackside.lifecycle.verdict import Evidence, decide
+from trackside.protocols import Destination
 from trackside.shipper.retry import Policy
 from trackside.shipper.worker import DeliveryWorker
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from trackside.events import RunEnd
     from trackside.transform import Transform
 
 QUICK = Policy(base=0.002, cap=0.01, unauthorised_floor=0.05)
@@ -27,7 +29,7 @@ Point = tuple[str, int, float]
 """Full name, step, value."""
 
 
-class FakeDestination:
+class FakeDestination(Destination):
     """Keeps points as a store would: the same one twice is one. ``refuse`` decides about each batch."""
 
     name = "fake"
@@ -37,7 +39,8 @@ class FakeDestination:
         self.points: set[Point] = set()
         self.batches: list[list[Point]] = []
         self.configs: list[ConfigRecord] = []
-        self.settled: list[tuple[Verdict, dict[str, int], int]] = []
+        self.ends: list[tuple[RunEnd, int]] = []
+        """Each with the number of points that had arrived by then."""
         self.opened = self.idled = self.closed = 0
         self.refuse: Callable[[str, list[Point]], None] = lambda _call, _points: None
 
@@ -61,9 +64,9 @@ class FakeDestination:
         self.idled += 1
         self.refuse("idle", [])
 
-    def settle(self, verdict: Verdict, evidence: Evidence, counts: dict[str, int]) -> None:
-        self.refuse("settle", [])
-        self.settled.append((verdict, counts, len(self.points)))
+    def write_end(self, end: RunEnd) -> None:
+        self.refuse("end", [])
+        self.ends.append((end, len(self.points)))
 
     def close(self) -> None:
         self.closed += 1

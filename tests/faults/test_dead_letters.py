@@ -37,8 +37,8 @@ def test_one_poisonous_point_is_set_aside_alone(rig: Rig) -> None:
     rig.worker.start()
     rig.finish()
     assert len(rig.destination.points) == 82
-    assert rig.destination.settled[-1][1]["rejected"] == 1
-    assert rig.destination.settled[-1][1]["shipped"] == 82
+    assert rig.destination.ends[-1][0].counts["rejected"] == 1
+    assert rig.destination.ends[-1][0].counts["shipped"] == 82
     (entry,) = rejected(rig)
     assert (entry["metrics"], entry["step"]) == ({"poison": 6.0}, 40)
     assert entry["error"] == "no poison here"

@@ -38,11 +38,11 @@ def deliver_through(proxy: FaultProxy, journals: Path, fault: Action, place: str
         rig.configure({"lr": "0.1"})
         rig.emit(30)
         rig.worker.start()
-        until(lambda: proxy.count(place) >= 2 or rig.worker.settled is not None or place == "runs/update")
+        until(lambda: proxy.count(place) >= 2 or rig.worker.told is not None or place == "runs/update")
         if place == "runs/update":
             rig.evidence = Evidence(finished="FINISHED")
             until(lambda: proxy.count(place) >= 2)
-        assert rig.worker.settled is None
+        assert rig.worker.told is None
         proxy.heal()
         rig.finish()
     return rig.run_id, rig.meta.target.experiment_name
@@ -93,7 +93,7 @@ def test_the_answer_of_another_is_no_proof(proxy: FaultProxy, client: MlflowClie
         fault.times = None
         rig.evidence = Evidence(finished="FINISHED")
         until(lambda: "the run does not show them: loss" in rig.notices)
-        assert rig.worker.settled is None
+        assert rig.worker.told is None
         proxy.heal()
         rig.finish()
     check_run(client, rig.run_id, rig.meta.target.experiment_name)

@@ -261,9 +261,9 @@ class FlightDestination(FakeDestination):
         assert not self.server.in_flight
         super().idle()
 
-    def settle(self, *arguments: Any) -> None:
+    def write_end(self, end: Any) -> None:
         assert not self.server.in_flight
-        super().settle(*arguments)
+        super().write_end(end)
 
 
 @pytest.fixture
@@ -290,7 +290,7 @@ def test_params_and_the_status_wait_for_all_metrics(flying: Any) -> None:
     flying.finish()
     assert flying.worker.refused is None
     assert before == [3000, 6000, 9000]
-    assert flying.destination.settled[0][0].status == "FINISHED"
+    assert flying.destination.ends[0][0].status == "FINISHED"
     assert server.most_at_once >= 2
     assert len(server.taken) == 9000
 

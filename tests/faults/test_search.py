@@ -258,7 +258,7 @@ def test_a_configuration_that_fails_holds_up_no_metric(server_rig: ServerRig) ->
     server_rig.worker.start()
     server_rig.finish()
     assert len(server_rig.destination.points) == STEPS
-    assert len(server_rig.destination.settled) == 1
+    assert len(server_rig.destination.ends) == 1
     (line,) = rejected(server_rig)
     assert line["params"] == {"lr": "0.1"}
 

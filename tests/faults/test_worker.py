@@ -140,7 +140,7 @@ def test_idle_is_called_under_a_backlog_too(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("kind", [ZeroDivisionError, SystemExit, MemoryError])
-@pytest.mark.parametrize("call", ["open", "metrics", "idle", "settle"])
+@pytest.mark.parametrize("call", ["open", "metrics", "idle", "end"])
 def test_an_error_nobody_foresaw_is_told_and_tried_again(
     rig: Rig, call: str, kind: type[BaseException]
 ) -> None:
@@ -148,7 +148,7 @@ def test_an_error_nobody_foresaw_is_told_and_tried_again(
     rig.destination.refuse = refuse_all("oops", kind, call)  # type: ignore[arg-type]
     rig.emit(3)
     rig.worker.start()
-    if call == "settle":
+    if call == "end":
         rig.evidence = Evidence(finished="FINISHED")
     until(lambda: rig.worker.failing == f"an unexpected error: {kind.__name__}: oops")
     assert rig.worker.is_alive()

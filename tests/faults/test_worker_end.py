@@ -16,7 +16,7 @@ from trackside.journal.format import ConfigRecord, LifecycleRecord
 from trackside.lifecycle.verdict import Evidence
 
 
-def test_everything_arrives_and_the_end_is_settled(rig: Rig) -> None:
+def test_everything_arrives_and_the_end_is_told(rig: Rig) -> None:
     """Samples, config, lifecycle; then the final verdict with the counts."""
     rig.writer.append(ConfigRecord(0, 1, {"lr": "1"}, {"lr": 1}))
     rig.emit(250)
@@ -26,9 +26,9 @@ def test_everything_arrives_and_the_end_is_settled(rig: Rig) -> None:
     assert len(rig.destination.points) == 250
     assert [record.params for record in rig.destination.configs] == [{"lr": "1"}]
     assert [record.kind for record in rig.lifecycle] == ["finished"]
-    ((verdict, counts, seen),) = rig.destination.settled
-    assert (verdict.status, verdict.final, seen) == ("FINISHED", True, 250)
-    assert counts == {
+    ((end, seen),) = rig.destination.ends
+    assert (end.status, end.final, seen) == ("FINISHED", True, 250)
+    assert end.counts == {
         "emitted": 250,
         "shipped": 250,
         "merged": 0,
@@ -51,38 +51,38 @@ def test_a_provisional_verdict_is_shown_at_once_the_final_one_behind_the_last_po
 
     rig.worker.start()
     rig.evidence = Evidence(signals={int(signal.SIGTERM): 1})
-    until(lambda: bool(rig.destination.settled))
-    assert [(v.status, v.final) for v, _, _ in rig.destination.settled] == [("KILLED", False)]
+    until(lambda: bool(rig.destination.ends))
+    assert [(end.status, end.final) for end, _ in rig.destination.ends] == [("KILLED", False)]
     rig.destination.refuse = refuse
     rig.emit(10)
     assert gate.reached.wait(20)
     rig.die(signals={int(signal.SIGTERM): 1}, killed_by=int(signal.SIGKILL))
     time.sleep(0.05)
-    assert len(rig.destination.settled) == 1
+    assert len(rig.destination.ends) == 1
     gate.opened.set()
     rig.join()
-    verdict, counts, seen = rig.destination.settled[-1]
-    assert (verdict.status, verdict.final, seen) == ("KILLED", True, 10)
-    assert "SIGKILL" in verdict.reason
-    assert counts["shipped"] == 10
+    end, seen = rig.destination.ends[-1]
+    assert (end.status, end.final, seen) == ("KILLED", True, 10)
+    assert "SIGKILL" in end.reason
+    assert end.counts["shipped"] == 10
 
 
-def test_a_worse_verdict_is_settled_again(rig: Rig) -> None:
+def test_a_worse_status_is_told_again(rig: Rig) -> None:
     """A crash seen in a thread first, the death that follows after it."""
     rig.worker.start()
     rig.evidence = Evidence(exited=True, exit_code=0)
-    until(lambda: len(rig.destination.settled) == 1)
+    until(lambda: len(rig.destination.ends) == 1)
     rig.die(exited=True, exit_code=3)
     rig.join()
-    assert [v.status for v, _, _ in rig.destination.settled] == ["FINISHED", "FAILED"]
+    assert [end.status for end, _ in rig.destination.ends] == ["FINISHED", "FAILED"]
 
 
-def test_an_unchanged_verdict_is_settled_once(rig: Rig) -> None:
+def test_an_unchanged_status_is_told_once(rig: Rig) -> None:
     """No request a poll while a terminated process takes its time to leave."""
     rig.evidence = Evidence(signals={int(signal.SIGTERM): 1})
     rig.worker.start()
     until(lambda: rig.destination.idled > 3)
-    assert len(rig.destination.settled) == 1
+    assert len(rig.destination.ends) == 1
     rig.die(signals={int(signal.SIGTERM): 1})
     rig.join()
 
@@ -90,8 +90,8 @@ def test_an_unchanged_verdict_is_settled_once(rig: Rig) -> None:
 def test_settling_is_retried(rig: Rig) -> None:
     """The server goes down just before the end: the status is set when it is back."""
     tries = iter(range(100))
-    rig.destination.refuse = lambda call, points: raise_if(call == "settle" and next(tries) < 20)
+    rig.destination.refuse = lambda call, points: raise_if(call == "end" and next(tries) < 20)
     rig.emit(5)
     rig.worker.start()
     rig.finish()
-    assert [v.status for v, _, _ in rig.destination.settled] == ["FINISHED"]
+    assert [end.status for end, _ in rig.destination.ends] == ["FINISHED"]

@@ -59,21 +59,14 @@ print(run.journal.path)
 """
 
 OWN_DESTINATION = """
-from pathlib import Path
+from trackside.protocols import Destination
 
-class Own:
-    batch_points = 100
+class Own(Destination):
     def __init__(self, context, path):
-        self.name, self.path = context.name, Path(context.meta.working_directory, path)
-    def restore(self, state): pass
-    def state(self): return {}
+        super().__init__(context)
+        self.path = context.path(path)
     def open(self): self.path.write_text("opened")
     def write_metrics(self, batch): self.path.write_text("written")
-    def write_config(self, record): pass
-    def idle(self): pass
-    def sync(self): pass
-    def settle(self, verdict, evidence, counts): pass
-    def close(self): pass
 """
 
 

@@ -100,9 +100,9 @@ class Mishaps(JSONLinesDestination):
         self.once("state", AttributeError("state"))
         return super().state()
 
-    def settle(self, verdict, evidence, counts):
-        self.once("settle", AssertionError("settle"))
-        super().settle(verdict, evidence, counts)
+    def write_end(self, end):
+        self.once("end", AssertionError("end"))
+        super().write_end(end)
 
 class Stuck(JSONLinesDestination):
     """Hangs in a system call that nothing interrupts."""

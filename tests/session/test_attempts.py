@@ -20,38 +20,46 @@ from trackside.destinations.mlflow.tags import (
     summary_tags,
     without_end,
 )
-from trackside.lifecycle.verdict import Crash, Evidence, Verdict, decide
+from trackside.lifecycle.run_end import run_end
+from trackside.lifecycle.verdict import Crash, Evidence, decide
 from trackside.names import MAX_TAG_VALUE_LENGTH
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from trackside.events import RunEnd
+
 BOOM = Evidence(crash=Crash("ValueError", "boom", "Traceback ...\nValueError: boom\n"), dead=True)
 CLEAN = Evidence(exited=True, exit_code=0, dead=True)
+
+
+def end_of(evidence: Evidence) -> RunEnd:
+    """What a destination is told."""
+    return run_end(decide(evidence), evidence, {})
 
 
 @pytest.mark.parametrize("description", ["", "A *try*.", "A *try*.\n\n> quoted"])
 def test_the_description_gets_a_paragraph_and_loses_it_again(description: str) -> None:
     """The user's own stays as it was, what was written behind the paragraph too."""
-    told = describe_end(description, decide(BOOM), BOOM)
+    told = describe_end(description, end_of(BOOM))
     assert "> **FAILED** (trackside): `ValueError: boom`\n>\n> ```text\n> Traceback" in told
-    assert describe_end(told, decide(BOOM), BOOM) == told
-    assert without_end(told) == describe_end(told, decide(CLEAN), CLEAN) == description
+    assert describe_end(told, end_of(BOOM)) == told
+    assert without_end(told) == describe_end(told, end_of(CLEAN)) == description
     assert without_end(told + "\n\nmine") == f"{description}\n\nmine"
 
 
 def test_a_description_without_room_stays_as_it_is() -> None:
     """MLflow takes 8000 characters of a tag; the traceback goes first, then the reason."""
     evidence = Evidence(crash=Crash("ValueError", "boom", "x" * 9000))
-    assert describe_end("", decide(evidence), evidence) == "> **FAILED** (trackside): `ValueError: boom`"
+    assert describe_end("", end_of(evidence)) == "> **FAILED** (trackside): `ValueError: boom`"
     full = "x" * (MAX_TAG_VALUE_LENGTH - 3)
-    assert describe_end(full, decide(evidence), evidence) == full
+    assert describe_end(full, end_of(evidence)) == full
 
 
 def test_what_would_break_out_of_the_paragraph_does_not() -> None:
     """An exception's message is anybody's text."""
     evidence = Evidence(crash=Crash("ValueError", "a `b`\n# c", "```\n# d"))
-    lines = describe_end("", decide(evidence), evidence).splitlines()
+    lines = describe_end("", end_of(evidence)).splitlines()
     assert all(line.startswith(">") for line in lines)
     assert lines[0] == "> **FAILED** (trackside): `ValueError: a 'b' # c`"
     assert lines[3] == "> '''"
@@ -71,8 +79,8 @@ def test_tags_have_content() -> None:
     }
     assert tags["trackside.dropped"] == "1"
     assert counts_in(tags) == {"emitted": 3, "shipped": 2, "dropped": 1}
-    assert set(end_tags(Verdict("FINISHED", "exit code 0"), CLEAN)) == {"trackside.end.reason"}
-    assert set(stale_tags([*tags, *end_tags(decide(BOOM), BOOM), "trackside.journal", "team"])) >= set(tags)
+    assert set(end_tags(end_of(CLEAN))) == {"trackside.end.reason"}
+    assert set(stale_tags([*tags, *end_tags(end_of(BOOM)), "trackside.journal", "team"])) >= set(tags)
     assert stale_tags(["trackside.journal", "team", "trackside.attempt"]) == []
     assert counts_in({"trackside.summary": "of somebody else"}) == {}
 

@@ -112,17 +112,8 @@ def test_a_finished_run_is_delivered_and_the_journal_goes(bench: Bench) -> None:
     bench.tell("finished", status="FINISHED")
     bench.pipe.send(SEEN)
     assert bench.shipper().run() == EXIT_DONE
-    (settled,) = bench.destination.settled
-    verdict, counts, points_before = settled
-    assert (verdict.status, verdict.final, points_before) == ("FINISHED", True, 250)
-    assert counts == {
-        "emitted": 250,
-        "shipped": 250,
-        "merged": 0,
-        "dropped": 0,
-        "rejected": 0,
-        "damaged": 0,
-    }
+    ((end, points_before),) = bench.destination.ends
+    assert (end.status, end.final, points_before) == ("FINISHED", True, 250)
     assert not bench.journal.path.exists()
     assert bench.journal.path.parent.exists(), "a folder that the user chose stays"
 
@@ -131,7 +122,7 @@ def test_a_dead_trainers_run_is_settled_as_failed(dead: Bench) -> None:
     """The end record that never came is made up for by what is seen of the process."""
     dead.emit(20)
     assert dead.shipper().run() == EXIT_DONE
-    assert [verdict.status for verdict, _, _ in dead.destination.settled] == ["FAILED"]
+    assert [end.status for end, _ in dead.destination.ends] == ["FAILED"]
     assert len(dead.destination.points) == 20
 
 
@@ -141,16 +132,16 @@ def test_a_crash_is_told_at_once_and_settled_at_the_end(bench: Bench) -> None:
     bench.tell("crashed", error_type="ValueError", message="boom")
     first_seen = Gate()
 
-    def on_settle(call: str, _points: object) -> None:
-        if call == "settle" and not first_seen.reached.is_set():
+    def on_end(call: str, _points: object) -> None:
+        if call == "end" and not first_seen.reached.is_set():
             first_seen.reached.set()
             bench.tell("finished", status="FINISHED")
             bench.pipe.send(NUDGE)
 
-    bench.destination.refuse = on_settle
+    bench.destination.refuse = on_end
     bench.pipe.send(SEEN)
     assert shipper.run() == EXIT_DONE
-    told = [(verdict.status, verdict.final) for verdict, _, _ in bench.destination.settled]
+    told = [(end.status, end.final) for end, _ in bench.destination.ends]
     assert told == [("FAILED", False), ("FAILED", True)]
 
 
@@ -187,7 +178,7 @@ def test_crash_notes_of_the_job_go_with_the_run(dead: Bench) -> None:
     write_atomically(directory / "rank-1.json", msgspec.json.encode(note))
     dead.tell("terminating", signal=15)
     assert dead.shipper().run() == EXIT_DONE
-    assert dead.destination.settled[-1][0].reason == "ValueError on rank 1: boom"
+    assert dead.destination.ends[-1][0].reason == "ValueError on rank 1: boom"
     assert not directory.exists()
 
 
@@ -297,9 +288,9 @@ def test_an_unknown_status_in_a_record_is_no_success(bench: Bench) -> None:
     bench.tell("finished", status="SPLENDID")
     bench.pipe.send(SEEN)
     assert bench.shipper().run() == EXIT_DONE
-    ((verdict, _, points),) = bench.destination.settled
-    assert (verdict.status, points) == ("FAILED", 5)
-    assert verdict.reason == "finished with the unknown status 'SPLENDID'"
+    ((end, points),) = bench.destination.ends
+    assert (end.status, points) == ("FAILED", 5)
+    assert end.reason == "finished with the unknown status 'SPLENDID'"
 
 
 def test_told_to_go_it_stays_while_there_is_a_trainer(bench: Bench) -> None:

@@ -99,7 +99,7 @@ def test_each_gets_everything_and_is_told_the_end(bench: Bench) -> None:
     assert bench.finish() == EXIT_DONE
     for destination in (bench.own, bench.second, bench.third):
         assert arrived(destination) == 100
-        assert [verdict.status for verdict, _, _ in destination.settled] == ["FINISHED"]
+        assert [end.status for end, _ in destination.ends] == ["FINISHED"]
     assert not bench.journal.path.exists()
 
 
@@ -143,7 +143,7 @@ def test_one_that_refuses_leaves_the_journal_for_later(bench: Bench) -> None:
     bench.thread.start()
     assert bench.finish() == EXIT_REFUSED
     assert arrived(bench.own) == arrived(bench.third) == 50
-    assert bench.own.settled[0][0].status == "FINISHED"
+    assert bench.own.ends[0][0].status == "FINISHED"
     assert bench.state().workers["second"].refused == "the disk is read-only"
     assert "second: the disk is read-only" in (bench.state().error or "")
     assert bench.journal.segment_numbers(), "the points are still there"
@@ -159,7 +159,7 @@ def test_the_others_go_on_when_mlflow_refuses(bench: Bench) -> None:
     bench.emit(50, start=50)
     assert bench.finish() == EXIT_REFUSED
     assert arrived(bench.second) == 100
-    assert bench.second.settled[0][0].status == "FINISHED"
+    assert bench.second.ends[0][0].status == "FINISHED"
 
 
 def test_start_has_raised_and_all_leave(bench: Bench) -> None:

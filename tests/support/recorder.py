@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from trackside.destinations.context import DestinationContext
-    from trackside.lifecycle.verdict import Evidence, Verdict
+    from trackside.events import RunEnd
 
 PLACE = "TESTS_RECORD"
 """The variable that names the folder with the runs."""
@@ -40,13 +40,16 @@ class Recorder(JSONLinesDestination):
         super().__init__(context, path=os.path.join(path, "{journal}.jsonl"))
         self._end_file = Path(path) / f"{context.journal.name}.end"
 
-    def settle(self, verdict: Verdict, evidence: Evidence, counts: dict[str, int]) -> None:
+    def write_end(self, end: RunEnd) -> None:
         """Keep how the run ended, so far."""
-        super().settle(verdict, evidence, counts)
-        crash = evidence.exception
-        traceback = None if crash is None else crash.traceback
-        end = {"status": verdict.status, "reason": verdict.reason, "counts": counts, "traceback": traceback}
-        write_atomically(self._end_file, json.dumps(end).encode())
+        super().write_end(end)
+        told = {
+            "status": end.status,
+            "reason": end.reason,
+            "counts": dict(end.counts),
+            "traceback": end.traceback,
+        }
+        write_atomically(self._end_file, json.dumps(told).encode())
 
 
 def record_instead_of_mlflow() -> None:

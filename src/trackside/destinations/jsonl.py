@@ -28,6 +28,7 @@ from trackside.destinations.files import open_failed, prepare_file
 from trackside.errors import ConfigurationError
 from trackside.events import MetricsSample
 from trackside.journal.files import read_json, write_atomically
+from trackside.protocols import Destination
 from trackside.system.files import sync_file, write_all
 
 if TYPE_CHECKING:
@@ -36,23 +37,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trackside.destinations.context import DestinationContext
-    from trackside.journal.format import ConfigRecord, MetricsRecord
-    from trackside.lifecycle.verdict import Evidence, Verdict
+    from trackside.events import RunEnd
+    from trackside.journal.format import MetricsRecord
 
 Mode = Literal["append", "truncate"]
 
 DEFAULT_PATH = "metrics/{journal}.jsonl"
 
 
-class JSONLinesDestination:
+class JSONLinesDestination(Destination):
     """A file of JSON lines.
 
     ``path``: the file; its directory is made. ``mode``: what happens to what is in it when the run
-    begins, ``append`` (keep it) or ``truncate``; a shipper that is restarted always goes on.
+    begins, ``append`` (keep it) or ``truncate``. A shipper that is restarted always appends.
     ``strict``: write ``null`` instead of ``NaN`` and the infinities.
     """
-
-    batch_points = 10_000
 
     def __init__(
         self,
@@ -61,8 +60,7 @@ class JSONLinesDestination:
         mode: Mode = "append",
         strict: bool = False,
     ) -> None:
-        self.name = context.name
-        self._context = context
+        super().__init__(context)
         self._note = context.journal / f"{context.name}-begin.json"
         self._template = path
         self._mode = mode
@@ -85,7 +83,7 @@ class JSONLinesDestination:
             raise ConfigurationError(f"strict={strict!r} is neither True nor False")
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on behind the lines that were acknowledged."""
+        """Continue behind the lines that were acknowledged."""
         self._end = int(state["end"])
 
     def state(self) -> dict[str, Any]:
@@ -94,7 +92,7 @@ class JSONLinesDestination:
 
     def open(self) -> None:
         """Make the file, or see what is behind the acknowledged lines."""
-        path = self._context.path(self._template)
+        path = self.context.path(self._template)
         try:
             prepare_file(path)
             with open(path, "r+b", buffering=0) as file:
@@ -111,22 +109,13 @@ class JSONLinesDestination:
         with open(path, "r+b", buffering=0) as file:
             self._put(file, data)
 
-    def write_config(self, record: ConfigRecord) -> None:
-        """Nothing: the file has metrics only."""
-
-    def idle(self) -> None:
-        """Nothing waits: every batch is in the file."""
-
-    def settle(self, verdict: Verdict, evidence: Evidence, counts: dict[str, int]) -> None:  # noqa: ARG002
+    def write_end(self, end: RunEnd) -> None:  # noqa: ARG002
         """Get the lines onto the disk."""
         self.sync()
 
     def sync(self) -> None:
         """Have everything that was acknowledged survive a power cut."""
         sync_file(self._opened)
-
-    def close(self) -> None:
-        """No file is held open."""
 
     @property
     def _opened(self) -> Path:

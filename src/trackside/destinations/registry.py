@@ -12,17 +12,17 @@ imported in the shipper only, so that they too cost the training nothing.
 from __future__ import annotations
 
 import importlib.util
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trackside.errors import ConfigurationError
 from trackside.plugins.named import check_option_names, load_object, options_of
 from trackside.plugins.suggest import unknown_name
+from trackside.protocols import Destination
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from trackside.destinations.context import DestinationContext
-    from trackside.protocols import Destination
 
 GROUP = "trackside.destinations"
 """The group of entry points that other packages name their destinations in."""
@@ -106,7 +106,13 @@ def make(
     check_installed(found)
     factory = _load(found)
     _check_options(found, factory, options)
-    return cast("Destination", factory(context, **options))
+    destination = factory(context, **options)
+    if not isinstance(destination, Destination):
+        raise ConfigurationError(
+            f"the destination {kind!r} is a {type(destination).__name__}: derive its class from "
+            "trackside.protocols.Destination"
+        )
+    return destination
 
 
 def check_installed(kind: Kind) -> None:

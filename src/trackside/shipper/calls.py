@@ -15,11 +15,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from trackside.errors import DeliveryError, RetryableError
-from trackside.protocols import Answering
 from trackside.redaction.redact import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from trackside.protocols import Destination
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +31,8 @@ DEADLINE = 35.0
 class Calls:
     """Makes the calls of one worker into ``destination``. For one caller at a time; anybody may ask."""
 
-    def __init__(self, destination: object, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._answering = destination if isinstance(destination, Answering) else None
+    def __init__(self, destination: Destination, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._destination = destination
         self._clock = clock
         self._current: tuple[str, float] | None = None
         self._last_unforeseen = ""
@@ -62,8 +63,7 @@ class Calls:
         current = self._current
         if current is None:
             return 0.0
-        answered = 0.0 if self._answering is None else self._answering.answered_at
-        return self._clock() - max(current[1], answered)
+        return self._clock() - max(current[1], self._destination.answered_at)
 
     @property
     def overdue(self) -> str | None:

@@ -39,7 +39,6 @@ from trackside.lifecycle.exit_hold import let_go
 from trackside.lifecycle.kept_events import keep
 from trackside.lifecycle.peer_crash import forget_notes, read_notes
 from trackside.lifecycle.verdict import Evidence, Verdict, decide, telling_signals
-from trackside.protocols import Renewable
 from trackside.shipper import environment
 from trackside.shipper import evidence as evidence_
 from trackside.shipper.channel import DONE
@@ -287,8 +286,7 @@ class Shipper:
         names = ", ".join(sorted(renewal.variables)) or "the address"
         logger.info("changed by the training process: %s", names)
         for worker in self.workers:
-            if isinstance(worker.destination, Renewable):
-                worker.destination.renew(renewal.tracking_uri)
+            worker.destination.renew(renewal.tracking_uri)
             worker.retry_now()
 
     def _take(self, data: bytes) -> None:
@@ -356,8 +354,8 @@ class Shipper:
                 self._conclude(now_ms())
         if self._exit_code is None or self._died_ms:
             return
-        settled = self.workers[0].settled
-        if settled is not None and settled.status == self.judge()[0].status:
+        told = self.workers[0].told
+        if told is not None and told.status == self.judge()[0].status:
             self._let_exit_go()
 
     def _said_exited(self) -> bool:

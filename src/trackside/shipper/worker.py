@@ -39,8 +39,9 @@ from trackside.errors import (
 from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord
 from trackside.journal.meta import WorkerState
 from trackside.journal.reader import Entry, JournalReader, Position
+from trackside.lifecycle.run_end import run_end
 from trackside.lifecycle.verdict import Evidence, Verdict
-from trackside.protocols import Durable, Probing, Proving, Resumable, Uploading
+from trackside.protocols import Probing
 from trackside.redaction.redact import redact
 from trackside.shipper import retry
 from trackside.shipper.acknowledged import Acknowledged
@@ -105,7 +106,7 @@ class DeliveryWorker(threading.Thread):
         self.gone = False
         """Whether it fails because somebody removed what it delivers to."""
         self.opened = False
-        self.settled: Verdict | None = None
+        self.told: Verdict | None = None
         self.released = 1
         """Segments before this one are needed no more, not even after a power cut."""
         self._judge = judge
@@ -180,7 +181,7 @@ class DeliveryWorker(threading.Thread):
             error = RetryableError(self._calls.note_unforeseen(error))
         self._wait_out(error, self._breaks)
         self._read_on_from_cursor()
-        if isinstance(self.destination, Resumable) and self.cursor.destination is not None:
+        if self.cursor.destination is not None:
             self._persist(self.destination.close)
             self.opened = False
 
@@ -192,7 +193,7 @@ class DeliveryWorker(threading.Thread):
             self._transformer = Transformer(self._transform_wanted, self.cursor.transform)
 
     def _open(self) -> None:
-        if isinstance(self.destination, Resumable) and self.cursor.destination is not None:
+        if self.cursor.destination is not None:
             self._persist(self.destination.restore, self.cursor.destination)
         self._persist(self.destination.open)
         if self.cursor.destination is None:  # to go back to, should the first batch be interrupted
@@ -202,8 +203,7 @@ class DeliveryWorker(threading.Thread):
         self.opened = True
 
     def _destination_state(self) -> dict[str, Any] | None:
-        found = self._persist(self.destination.state) if isinstance(self.destination, Resumable) else None
-        return cast("dict[str, Any] | None", found)
+        return cast("dict[str, Any] | None", self._persist(self.destination.state))
 
     def prove_now(self) -> None:
         """Look soon whether the destination shows what it has acknowledged: the trainer waits for it."""
@@ -242,7 +242,7 @@ class DeliveryWorker(threading.Thread):
     @property
     def finished(self) -> bool:
         """Whether the final verdict was delivered."""
-        return self.settled is not None and self.settled.final
+        return self.told is not None and self.told.final
 
     @property
     def refused_at_start(self) -> bool:
@@ -251,8 +251,8 @@ class DeliveryWorker(threading.Thread):
 
     def state(self) -> WorkerState:
         """How it is doing, for the shipper's state."""
-        settled = None if self.settled is None else self.settled.status
-        return WorkerState(settled, self.finished, refused=self.refused, error=self.failing)
+        told = None if self.told is None else self.told.status
+        return WorkerState(told, self.finished, refused=self.refused, error=self.failing)
 
     def save_durably(self) -> None:
         """Have the cursor on disk for good, so that segments behind it may be deleted."""
@@ -283,7 +283,7 @@ class DeliveryWorker(threading.Thread):
                 self._prove()
             self._deliver_configs(at_once=verdict.final and not entries)
             complete = dead or evidence.finished is not None
-            self._settle(verdict, evidence, at_end=complete and not entries)
+            self._write_end(verdict, evidence, at_end=complete and not entries)
             if not self.finished:
                 self._idle()
                 if not entries:
@@ -294,8 +294,7 @@ class DeliveryWorker(threading.Thread):
         segment = self.cursor.position.segment
         if segment > self.released and self._prove():
             try:
-                if isinstance(self.destination, Durable):
-                    self._calls(self.destination.sync)
+                self._calls(self.destination.sync)
             except (DeliveryError, OSError) as error:
                 logger.warning("%s: nothing is let go yet: %s", self.destination.name, error)
             else:
@@ -303,19 +302,18 @@ class DeliveryWorker(threading.Thread):
 
     def _prove(self) -> bool:
         """Whether the destination shows what it acknowledged. Otherwise go back to where it last did."""
-        if isinstance(self.destination, Proving):
-            try:
-                self._persist(self.destination.prove)
-            except UnprovenError as error:
-                self._unproven += 1
-                self._acknowledged.go_back()
-                self._read_on_from_cursor()
-                self._keep_cursor()
-                self._wait(self._note_failure(RetryableError(str(error)), self._unproven))
-                return False
-            self._acknowledged.note_proof()
+        try:
+            self._persist(self.destination.prove)
+        except UnprovenError as error:
+            self._unproven += 1
+            self._acknowledged.go_back()
+            self._read_on_from_cursor()
             self._keep_cursor()
-            self._unproven = 0
+            self._wait(self._note_failure(RetryableError(str(error)), self._unproven))
+            return False
+        self._acknowledged.note_proof()
+        self._keep_cursor()
+        self._unproven = 0
         return True
 
     def _idle(self) -> None:
@@ -405,8 +403,7 @@ class DeliveryWorker(threading.Thread):
             self._deliver_configs(at_once=False)
             if self._configs.first is not None:
                 self._wait(POLL)
-        if isinstance(self.destination, Uploading):
-            self._persist(self.destination.finish_uploads)
+        self._persist(self.destination.finish_uploads)
 
     def _send_metrics(self, batch: Sequence[MetricsRecord]) -> None:
         """Deliver ``batch``; of a rejected one, deliver the halves, down to the point that is at fault."""
@@ -489,12 +486,11 @@ class DeliveryWorker(threading.Thread):
         self._keep_cursor()
 
     def _keep_cursor(self) -> None:
-        needs_proof = isinstance(self.destination, Proving) and self.destination.needs_proof
-        self._acknowledged.keep(configs=len(self._configs), needs_proof=needs_proof)
+        self._acknowledged.keep(configs=len(self._configs), needs_proof=self.destination.needs_proof)
 
-    def _settle(self, verdict: Verdict, evidence: Evidence, *, at_end: bool) -> None:
+    def _write_end(self, verdict: Verdict, evidence: Evidence, *, at_end: bool) -> None:
         """Deliver the verdict if it is new; a final one only behind everything that was emitted."""
-        if verdict.status == "RUNNING" or verdict == self.settled:
+        if verdict.status == "RUNNING" or verdict == self.told:
             return
         if verdict.final and not at_end:
             return
@@ -502,8 +498,8 @@ class DeliveryWorker(threading.Thread):
             self._deliver_open_windows()
             if not (self._is_at_end() and self._prove()):
                 return
-        self._persist(self.destination.settle, verdict, evidence, self.counts())
-        self.settled = verdict
+        self._persist(self.destination.write_end, run_end(verdict, evidence, self.counts()))
+        self.told = verdict
 
     def _is_at_end(self) -> bool:
         """Whether the cursor is not beyond the journal's end. Otherwise go back to the beginning."""

@@ -19,10 +19,10 @@ from trackside.tag_names import HEARTBEAT_TAG, JOURNAL_TAG
 
 if TYPE_CHECKING:
     from trackside.destinations.mlflow.connection import Connection
+    from trackside.events import RunEnd
     from trackside.journal.meta import Meta
     from trackside.journal.outbox import Outbox
     from trackside.journal.progress import Progress
-    from trackside.lifecycle.verdict import Evidence, Verdict
 
 HEARTBEAT_SECONDS = 30.0
 OWNER_LOOK_SECONDS = 15.0
@@ -75,21 +75,21 @@ class RunClaim:
         if self.held and self._progress.state.status is None:
             self._connection.for_run(self._connection.log_tags, {HEARTBEAT_TAG: _sign_of_life()})
 
-    def owns_end(self, verdict: Verdict, evidence: Evidence) -> bool:
+    def owns_end(self, end: RunEnd) -> bool:
         """Whether the final status is for this attempt to set.
 
         Raises :class:`RetryableError` while that cannot be told. The trainer need not wait for it.
         """
-        ended = evidence.ended_ms or evidence.died_ms or now_ms()
+        ended = end.ended_ms or now_ms()
         if not self._ownership.saw_alive:  # the time of death is that of files, which may be copies
-            ended = evidence.ended_ms or self._meta.started_ms
+            ended = end.announced_ms or self._meta.started_ms
         run = self._connection.get_run()
         found = self._ownership.look_at_end(run, ended_ms=ended)
         self._save()
         if found == "claim":
             self._take_over(run)
-        elif found == "wait" and verdict.final:
-            self._progress.update(status=verdict.status)
+        elif found == "wait" and end.final:
+            self._progress.update(status=end.status)
             msg = f"waiting to see whether the owner of the run, {describe_owner(run.data.tags)}, lives"
             raise RetryableError(msg, retry_after=OWNER_LOOK_SECONDS)
         return self.held

@@ -22,23 +22,24 @@ from trackside.destinations.mlflow.redone import RedoneSteps, last_steps
 from trackside.destinations.mlflow.system_metrics import SystemMetricsSender
 from trackside.destinations.mlflow.upload import Uploader
 from trackside.errors import RetryableError, UnprovenError
+from trackside.protocols import Destination
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trackside.destinations.mlflow.opening import Earlier
+    from trackside.events import RunEnd
     from trackside.journal.format import ConfigRecord, MetricsRecord
     from trackside.journal.meta import Meta
     from trackside.journal.outbox import Outbox
     from trackside.journal.progress import Progress
-    from trackside.lifecycle.verdict import Evidence, Verdict
 
 logger = logging.getLogger(__name__)
 
 LAST_UPLOAD_SECONDS = 5.0
 
 
-class MLflowDestination:
+class MLflowDestination(Destination):
     """A run in MLflow. Made in the shipper, used by one worker."""
 
     name = "mlflow"
@@ -72,12 +73,12 @@ class MLflowDestination:
         self._end = EndWriter(meta, self._connection, self._claim, progress=progress)
 
     @property
-    def batch_points(self) -> int:
+    def batch_points(self) -> int:  # type: ignore[override] # read only: it follows the server's pace
         """How many points a batch should hold now."""
         return self._metrics.batch_points
 
     @property
-    def answered_at(self) -> float:
+    def answered_at(self) -> float:  # type: ignore[override] # read only: the connection knows it
         """When MLflow last answered, or failed to."""
         return self._connection.answered_at
 
@@ -152,21 +153,19 @@ class MLflowDestination:
         else:
             self._claim.probe()
 
-    def settle(self, verdict: Verdict, evidence: Evidence, counts: dict[str, int]) -> None:
+    def write_end(self, end: RunEnd) -> None:
         """Set the tags that say why, then the status, unless a newer attempt has taken the run over."""
         self._connection.take_renewed()
-        until = evidence.ended_ms or evidence.died_ms or None
-        self._end.try_to("system metrics", lambda: self._load.send(until_ms=until))
-        ours = self._claim.owns_end(verdict, evidence)
-        crash = evidence.exception
-        if crash is not None and crash.traceback:
-            self._keep_traceback(crash.traceback)
-        if ours and self._end.write(verdict, evidence, counts):
+        self._end.try_to("system metrics", lambda: self._load.send(until_ms=end.ended_ms or None))
+        ours = self._claim.owns_end(end)
+        if end.traceback:
+            self._keep_traceback(end.traceback)
+        if ours and self._end.write(end):
             self._opener.delete_twins()
         else:
             logger.info("run %s has another owner: its status is left alone", self._connection.run_id)
         known = ("emitted", "shipped", "dropped", "rejected")
-        self._progress.update(status=verdict.status, **{name: counts[name] for name in known})
+        self._progress.update(status=end.status, **{name: end.counts[name] for name in known})
         self._upload()
 
     def finish_uploads(self) -> None:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from trackside.destinations.mlflow.claim import RunClaim
     from trackside.destinations.mlflow.connection import Connection
+    from trackside.events import RunEnd
     from trackside.journal.meta import Meta
     from trackside.journal.progress import Progress
-    from trackside.lifecycle.verdict import Evidence, Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -37,20 +37,20 @@ class EndWriter:
         self._progress = progress
         self._failures: Counter[str] = Counter()
 
-    def write(self, verdict: Verdict, evidence: Evidence, counts: dict[str, int]) -> bool:
+    def write(self, end: RunEnd) -> bool:
         """Set the tags and the status. False if the run belongs to another attempt by now."""
         on_page = dict(self._connection.get_run().data.tags)
-        tags = self._tags(verdict, evidence, counts, on_page)
+        tags = self._tags(end, on_page)
         what = "the tags that tell how the run ended"
         try:
             self.try_to(what, lambda: self._connection.for_run(self._connection.log_tags, tags))
         except RejectedError as error:  # the status matters more than the reason
             self._progress.notice(f"{what} were rejected: {error}")
-        if not set_status(self._connection, self._meta, verdict.status, ended_ms=moment_of(evidence)):
+        if not set_status(self._connection, self._meta, end.status, ended_ms=moment_of(end)):
             return False
-        if verdict.final and OWNER_TAG in on_page:
+        if end.final and OWNER_TAG in on_page:
             self.try_to("the end of the ownership", lambda: self._delete(OWNER_TAG))
-        if verdict.final and HEARTBEAT_TAG in on_page:
+        if end.final and HEARTBEAT_TAG in on_page:
             # Last: `trackside reap` finds by it what is left RUNNING.
             self.try_to("the end of the heartbeat", lambda: self._delete(HEARTBEAT_TAG))
         return True
@@ -75,25 +75,23 @@ class EndWriter:
         except RejectedError as error:
             logger.info("the tag %s stays: %s", tag, error)
 
-    def _tags(
-        self, verdict: Verdict, evidence: Evidence, counts: dict[str, int], on_page: dict[str, str]
-    ) -> dict[str, str]:
+    def _tags(self, end: RunEnd, on_page: dict[str, str]) -> dict[str, str]:
         """What the page says at the end. The counts are those of all attempts."""
         state = self._progress.state
         summary = summary_tags(
-            {name: count + state.earlier.get(name, 0) for name, count in counts.items()},
+            {name: count + state.earlier.get(name, 0) for name, count in end.counts.items()},
             host=self._meta.owner.host,
             started_ms=self._meta.started_ms,
-            ended_ms=moment_of(evidence),
-            status=verdict.status,
+            ended_ms=moment_of(end),
+            status=end.status,
             attempt=state.attempt,
         )
         described = on_page.get(DESCRIPTION_TAG, "")
-        text = describe_end(described, verdict, evidence)
+        text = describe_end(described, end)
         note = {} if text == described else {DESCRIPTION_TAG: text}
-        return {**end_tags(verdict, evidence), **summary, **note}
+        return {**end_tags(end), **summary, **note}
 
 
-def moment_of(evidence: Evidence) -> int:
+def moment_of(end: RunEnd) -> int:
     """When the training ended, in milliseconds since the epoch: now, if that is not known."""
-    return evidence.ended_ms or evidence.died_ms or now_ms()
+    return end.ended_ms or now_ms()

@@ -10,7 +10,6 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from trackside.lifecycle.verdict import Evidence, Verdict, signal_name
 from trackside.names import MAX_TAG_VALUE_LENGTH
 from trackside.tag_names import (
     CHANGED_PARAMS_TAG,
@@ -30,6 +29,8 @@ from trackside.text import utc
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from trackside.events import RunEnd
+
 LOST = ("dropped", "rejected", "damaged")
 """Counts with a tag of their own, because a user looks for them; zeros are left out."""
 
@@ -45,22 +46,16 @@ _TRACEBACK_LINES = 12
 _PARAGRAPH = re.compile(r"\n*^> \*\*(?:FINISHED|FAILED|KILLED)\*\* \(trackside\).*(?:\n>.*)*", re.MULTILINE)
 
 
-def end_tags(verdict: Verdict, evidence: Evidence) -> dict[str, str]:
+def end_tags(end: RunEnd) -> dict[str, str]:
     """Enough on the run's page to know why it ended, and to search for it."""
-    tags = {END_REASON_TAG: verdict.reason}
-    crash = evidence.exception
-    if crash is not None:
-        tags[END_EXCEPTION_TAG] = crash.error_type
-        tags[END_MESSAGE_TAG] = crash.message
-    stops = sorted(evidence.terminate_signals & set(evidence.signals))
-    if evidence.killed_by is not None and evidence.killed_by not in stops:
-        stops.append(evidence.killed_by)
-    if stops:
-        tags[END_SIGNAL_TAG] = ", ".join(signal_name(number) for number in stops)
-    if evidence.exit_code:
-        tags[END_EXIT_CODE_TAG] = str(evidence.exit_code)
-    if evidence.oom:
-        tags[END_OOM_TAG] = "true"
+    tags = {
+        END_REASON_TAG: end.reason,
+        END_EXCEPTION_TAG: end.error_type or "",
+        END_MESSAGE_TAG: end.error_message,
+        END_SIGNAL_TAG: ", ".join(end.signals),
+        END_EXIT_CODE_TAG: str(end.exit_code) if end.exit_code else "",
+        END_OOM_TAG: "true" if end.out_of_memory else "",
+    }
     return {key: value[:MAX_TAG_VALUE_LENGTH] for key, value in tags.items() if value}
 
 
@@ -109,15 +104,14 @@ def stale_tags(names: Iterable[str]) -> list[str]:
     return [name for name in names if name in _OF_ONE_ATTEMPT or name.startswith(END_PREFIX)]
 
 
-def describe_end(description: str, verdict: Verdict, evidence: Evidence) -> str:
-    """``description`` with a paragraph on how the run ended; none for a clean end."""
+def describe_end(description: str, end: RunEnd) -> str:
+    """``description`` with a paragraph on how the run ended, unless the end was clean."""
     text = without_end(description)
-    crash = evidence.exception
-    if verdict.status == "FINISHED" and crash is None:
+    if end.status == "FINISHED" and end.error_type is None:
         return text
-    reason = " ".join(verdict.reason.replace("`", "'").split())
-    head = f"> **{verdict.status}** (trackside): `{reason}`"
-    lines = (crash.traceback or "").rstrip().splitlines()[-_TRACEBACK_LINES:] if crash else []
+    reason = " ".join(end.reason.replace("`", "'").split())
+    head = f"> **{end.status}** (trackside): `{reason}`"
+    lines = (end.traceback or "").rstrip().splitlines()[-_TRACEBACK_LINES:]
     quoted = ["> ```text", *(f"> {line.replace('```', chr(39) * 3)}" for line in lines), "> ```"]
     between = "\n\n" if text else ""
     for tail in (f"\n>\n{chr(10).join(quoted)}" if lines else "", ""):

@@ -35,13 +35,14 @@ from trackside.journal.format import (
     frame_size,
     read_frame,
 )
+from trackside.protocols import Destination
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from trackside.destinations.context import DestinationContext
-    from trackside.lifecycle.verdict import Evidence, Verdict
+    from trackside.events import RunEnd
 
 DEFAULT_PATH = "parquet/{journal}"
 PART_POINTS = 100_000
@@ -55,7 +56,7 @@ longer with the run, so that a week of training is a thousand of them and not te
 _MAX_STEP = 1 << 63
 
 
-class ParquetDestination:
+class ParquetDestination(Destination):
     """Part files in the directory ``path``.
 
     ``part_points``: how many points make a part; ``part_seconds``: how long a point waits for others at
@@ -72,8 +73,7 @@ class ParquetDestination:
         part_seconds: float = PART_SECONDS,
         compact: bool = True,
     ) -> None:
-        self.name = context.name
-        self._context = context
+        super().__init__(context)
         self._template = path
         self._part_points, self._part_seconds, self._compact = part_points, part_seconds, compact
         self._key = f"{context.meta.journal_id[:12]}-{context.name}"
@@ -102,7 +102,7 @@ class ParquetDestination:
             raise ConfigurationError(f"compact={compact!r} is neither True nor False")
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on behind the rows that were acknowledged."""
+        """Continue behind the rows that were acknowledged."""
         self._restored = dict(state)
 
     def state(self) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class ParquetDestination:
                 f"Parquet files need pyarrow ({error}): pip install 'trackside[parquet]'"
             ) from error
         self._files = parquet_files
-        self._directory = self._context.path(self._template)
+        self._directory = self.context.path(self._template)
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._check_writable()
@@ -142,17 +142,17 @@ class ParquetDestination:
 
     def idle(self) -> None:
         """Make a part when it is time to."""
-        age = time.time() - self._context.meta.started_ms / 1000
+        age = time.time() - self.context.meta.started_ms / 1000
         patience = max(self._part_seconds, min(age * GROWTH, LONGEST_WAIT))
         enough = self._rows - self._begun >= self._part_points
         if self._waiting and (enough or time.monotonic() - self._oldest >= patience):
             self._make_part()
 
-    def settle(self, verdict: Verdict, evidence: Evidence, counts: dict[str, int]) -> None:  # noqa: ARG002
+    def write_end(self, end: RunEnd) -> None:
         """Make a part of what waits and, when nothing more can come, one file of all."""
         if self._waiting:
             self._make_part()
-        if verdict.final and self._compact:
+        if end.final and self._compact:
             self._put_together()
 
     def sync(self) -> None:
@@ -213,12 +213,12 @@ class ParquetDestination:
                 self._take([record])
         lost = self._restored["rows"] - self._rows
         if lost > 0:
-            self._context.notice(
+            self.context.notice(
                 f"{self._directory}: {lost} points are gone; somebody removed files of this run"
             )
 
     def _tail_path(self) -> Path:
-        return self._context.journal / f"{self.name}-{self._begun:012d}.tail"
+        return self.context.journal / f"{self.name}-{self._begun:012d}.tail"
 
     # Going on
 
@@ -230,7 +230,7 @@ class ParquetDestination:
             self._rows += record.points
 
     def _metadata(self) -> dict[str, str]:
-        meta = self._context.meta
+        meta = self.context.meta
         return {
             **{f"trackside.{name}": value or "" for name, value in self._identity().items()},
             "trackside.journal": meta.journal_id,
@@ -239,10 +239,10 @@ class ParquetDestination:
 
     def _identity(self) -> dict[str, str | None]:
         """Whose points these are. The run's id, and a name that MLflow made up, may come late."""
-        info, target, journal = self._context.run(), self._context.meta.target, self._context.journal.name
+        info, target, journal = self.context.run(), self.context.meta.target, self.context.journal.name
         return {
             "run": target.run_name or (info.name if info is not None else "") or journal,
-            "run_id": self._context.run_id,
+            "run_id": self.context.run_id,
             "attempt": journal,
             "experiment": target.experiment_name or target.experiment_id or "Default",
         }

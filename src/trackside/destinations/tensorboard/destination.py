@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING, Any
 from trackside.destinations.context import check_template, file_name
 from trackside.destinations.own_file import OwnFile
 from trackside.errors import DestinationFailedError, RejectedError
+from trackside.protocols import Destination
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
 
     from trackside.destinations.context import DestinationContext
+    from trackside.events import RunEnd
     from trackside.journal.format import ConfigRecord, MetricsRecord
-    from trackside.lifecycle.verdict import Evidence, Verdict
 
 DEFAULT_LOG_DIR = "runs/{experiment_name}/{run}"
 
@@ -34,16 +35,13 @@ FILE_VERSION = "brain.Event:2"
 """What TensorBoard wants the first event of each file to say (``event_file_writer.py``)."""
 
 
-class TensorBoardDestination:
+class TensorBoardDestination(Destination):
     """An event file in ``log_dir``, which is the directory that names the run in TensorBoard."""
-
-    batch_points = 10_000
 
     def __init__(
         self, context: DestinationContext, log_dir: str | os.PathLike[str] = DEFAULT_LOG_DIR
     ) -> None:
-        self.name = context.name
-        self._context = context
+        super().__init__(context)
         self._template = log_dir
         self._file: OwnFile | None = None
         self._number = 0
@@ -56,7 +54,7 @@ class TensorBoardDestination:
         check_template(log_dir)
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on behind the events that were acknowledged."""
+        """Continue behind the events that were acknowledged."""
         self._number, self._end = int(state["file"]), int(state["end"])
         self._has_hparams = bool(state["hparams"])
 
@@ -79,7 +77,7 @@ class TensorBoardDestination:
             self._number, self._end = self._number + 1, 0
             self._file = self._open_file()
         if not self._file.end:
-            started = self._context.meta.started_ms / 1000
+            started = self.context.meta.started_ms / 1000
             self._append([self._events.version(started, FILE_VERSION)])
 
     def write_metrics(self, batch: Sequence[MetricsRecord]) -> None:
@@ -102,22 +100,19 @@ class TensorBoardDestination:
         events = [self._events.text(seconds, "config", as_markdown(record.document))]
         hparams = {} if self._has_hparams else flat_numbers(record.document)
         if hparams:
-            trial = self._context.values()["run_name"]
+            trial = self.context.values()["run_name"]
             events.append(self._events.hparams(seconds, hparams, trial))
         self._append(events)
         self._has_hparams = self._has_hparams or bool(hparams)
 
-    def idle(self) -> None:
-        """Nothing waits: every batch is in the file."""
-
-    def settle(self, verdict: Verdict, evidence: Evidence, counts: dict[str, int]) -> None:  # noqa: ARG002
+    def write_end(self, end: RunEnd) -> None:
         """Say in the HParams tab how the run ended, and get the file onto the disk.
 
         The first answer stays there, so only a final one is given.
         """
-        if verdict.final and self._has_hparams:
-            ended = (evidence.ended_ms or evidence.died_ms or self._context.meta.started_ms) / 1000
-            self._append([self._events.session_end(ended, succeeded=verdict.status == "FINISHED")])
+        if end.final and self._has_hparams:
+            ended = (end.ended_ms or self.context.meta.started_ms) / 1000
+            self._append([self._events.session_end(ended, succeeded=end.status == "FINISHED")])
         self.sync()
 
     def sync(self) -> None:
@@ -135,11 +130,11 @@ class TensorBoardDestination:
         return self._file
 
     def _open_file(self) -> OwnFile:
-        meta = self._context.meta
+        meta = self.context.meta
         # As EventFileWriter names them; the journal's id makes it ours alone.
         begin = f"events.out.tfevents.{meta.started_ms // 1000:010d}.{file_name(meta.owner.host)}"
         name = f"{begin}.{meta.journal_id}.{self.name}.{self._number}"
-        directory = self._context.path(self._template)
+        directory = self.context.path(self._template)
         if (
             meta.rank and self._template == DEFAULT_LOG_DIR
         ):  # a run of its own: its scalars have the same names

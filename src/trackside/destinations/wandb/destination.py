@@ -34,14 +34,15 @@ from trackside.errors import (
     UnauthorisedError,
 )
 from trackside.journal.files import read_json, write_atomically
+from trackside.protocols import Destination
 from trackside.redaction.redact import redact
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trackside.destinations.context import DestinationContext
+    from trackside.events import RunEnd
     from trackside.journal.format import ConfigRecord, MetricsRecord
-    from trackside.lifecycle.verdict import Evidence, Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ FINISH_TIMEOUT = 60.0
 POLL = 0.01
 
 
-class WandbDestination:
+class WandbDestination(Destination):
     """A run in W&B.
 
     ``project``: the experiment's name by default; ``entity``: your default one; ``run_name``: the run's
@@ -74,8 +75,6 @@ class WandbDestination:
     W&B makes its directory ``wandb``; ``id``: the W&B run to create or go on with, the journal's by
     default; ``tags``, ``notes``, ``group``, ``job_type``: as in ``wandb.init``.
     """
-
-    batch_points = 10_000
 
     def __init__(
         self,
@@ -92,8 +91,7 @@ class WandbDestination:
         group: str | None = None,
         job_type: str | None = None,
     ) -> None:
-        self.name = context.name
-        self._context = context
+        super().__init__(context)
         target = context.meta.target
         self._template = dir
         self._mode = mode
@@ -126,7 +124,7 @@ class WandbDestination:
             raise ConfigurationError(f"tags={tags!r} is not a list of texts")
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on behind the rows that were acknowledged."""
+        """Continue behind the rows that were acknowledged."""
         self._rows = int(state["rows"])
 
     def state(self) -> dict[str, Any]:
@@ -144,7 +142,7 @@ class WandbDestination:
                 f"W&B needs its package ({error}): pip install 'trackside[wandb]'"
             ) from error
         self._wandb: Any = wandb
-        self._directory = self._context.path(self._template)
+        self._directory = self.context.path(self._template)
         probe = self._directory / f".trackside-{self._init['id']}"
         try:
             prepare_file(probe)  # wandb would quietly write to /tmp instead
@@ -174,23 +172,20 @@ class WandbDestination:
         write_atomically(self._config_path, msgspec.json.encode(config))
         self._call(self._run.config.update, record.document, allow_val_change=True)
 
-    def idle(self) -> None:
-        """Nothing to do: ``wandb-core`` sends by itself."""
-
-    def settle(self, verdict: Verdict, evidence: Evidence, counts: dict[str, int]) -> None:  # noqa: ARG002
+    def write_end(self, end: RunEnd) -> None:
         """Finish the W&B run, once nothing more can come: 0 FINISHED, 1 FAILED, 255 KILLED.
 
         What is not uploaded within :data:`FINISH_TIMEOUT` stays on the disk, for ``wandb sync``.
         """
-        if not verdict.final:
+        if not end.final:
             return
         self._start()
         run, self._run = self._run, None
         try:
-            run.finish(exit_code=EXIT_CODES[verdict.status])
+            run.finish(exit_code=EXIT_CODES[end.status])
         except TimeoutError:
             path = Path(run.settings.sync_file).parent
-            self._context.notice(f"W&B has not taken all rows yet: run `wandb sync {path}` to bring the rest")
+            self.context.notice(f"W&B has not taken all rows yet: run `wandb sync {path}` to bring the rest")
         except Exception as error:
             raise self._translate(error) from error
         self._wait_for_end()
@@ -268,7 +263,7 @@ class WandbDestination:
                     number = row.number + 1
         if number < self._rows:
             gone = self._rows - number
-            self._context.notice(f"{self._directory}: {gone} rows are gone; somebody removed W&B's files")
+            self.context.notice(f"{self._directory}: {gone} rows are gone; somebody removed W&B's files")
         self._wait_for(number)
 
     def _files(self) -> list[Path]:
