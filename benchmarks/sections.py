@@ -129,7 +129,7 @@ def _outage(results: Results) -> Iterator[str]:
     ]
     yield "Catching up:"
     yield figures_table("place", named_by(results.rounds, "place"), columns)
-    yield "A training step, ms (median; p99):"
+    yield "A training step, ms (median / p99):"
     head = ["place", *PHASES, "during: times before"]
     yield table(head, ([place, *_steps(results, place)] for place in results.rounds))
 
@@ -138,7 +138,7 @@ def _steps(results: Results, place: str) -> Iterator[str]:
     rounds = results.of(place)
     for phase in PHASES:
         found = [step_times(rounds, phase, figure) for figure in ("p50", "p99")]
-        yield "; ".join(spread(values) for values in found if values) or "-"
+        yield " / ".join(spread(values) for values in found if values) or "-"
     pairs = zip(step_times(rounds, "during", "p50"), step_times(rounds, "before", "p50"), strict=True)
     times = [during / before for during, before in pairs]
     yield spread(times, ".2f") if times else "-"
