@@ -86,9 +86,11 @@ lint: .venv/lint.stamp ## style, format, and who may import whom
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
 
-types: .venv/test.stamp .venv/lint.stamp ## mypy, strict on src
+types: .venv/test.stamp .venv/lint.stamp ## mypy, strict on src; mypy and pyright on programs as users write them
 	@.ci/torch 1 .venv .ci/constraints.txt
 	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/python .ci/public_types.py
 
 bench: .venv-bench/bench.stamp ## all benchmarks, here and elsewhere; ARGS=--quick: some minutes
 	.venv-bench/bin/python -m benchmarks $(ARGS)

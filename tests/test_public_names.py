@@ -43,8 +43,8 @@ MODULES = {
         "to_float_metrics",
     },
     "trackside.params": {"flatten_params"},
-    "trackside.protocols": {"Sink", "Destination", "Probing"},
-    "trackside.transform": {"Transformed", "Transformer", "Transform", "make_transform"},
+    "trackside.protocols": {"OnConfig", "OnLifecycle", "OnMetrics", "Destination", "Probing"},
+    "trackside.transform": {"Transformed", "Transformer", "Transform", "TransformOptions", "make_transform"},
     "trackside.sinks": {
         "CallbackSink",
         "ConsoleSink",

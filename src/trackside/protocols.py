@@ -7,10 +7,10 @@ is a base class. Yours overrides what it needs.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from trackside.destinations.context import DestinationContext
     from trackside.events import ConfigEvent, LifecycleEvent, MetricsSample, RunEnd
@@ -18,25 +18,45 @@ if TYPE_CHECKING:
 
 
 @runtime_checkable
-class Sink(Protocol):
-    """An object in the training process that receives events from the bus.
+class OnMetrics(Protocol):
+    """A sink that receives metrics."""
 
-    A sink has at least one of the methods below; the others may be missing. Each must be cheap: the
-    training loop waits for it. What it raises is caught, logged once and counted. After ten errors in a row
-    it is detached, unless it has an attribute ``stays_attached`` that is True.
-    """
-
-    def on_metrics(self, sample: MetricsSample) -> Any:
+    def on_metrics(self, sample: MetricsSample, /) -> Any:
         """Receive the metrics of one step."""
 
-    def on_config(self, event: ConfigEvent) -> Any:
+
+@runtime_checkable
+class OnConfig(Protocol):
+    """A sink that receives configurations."""
+
+    def on_config(self, event: ConfigEvent, /) -> Any:
         """Receive the configuration, or an addition to it."""
 
-    def on_lifecycle(self, event: LifecycleEvent) -> Any:
+
+@runtime_checkable
+class OnLifecycle(Protocol):
+    """A sink that receives lifecycle events."""
+
+    def on_lifecycle(self, event: LifecycleEvent, /) -> Any:
         """Receive a start, a crash, a terminate signal or an end."""
 
-    def close(self) -> Any:
-        """Release what the sink holds; called once when the run finishes."""
+
+Sink: TypeAlias = OnMetrics | OnConfig | OnLifecycle
+"""An object in the training process that receives events from the bus, by at least one of three methods.
+
+Each method must be cheap, because the training loop waits for it. What it raises is caught, logged once and
+counted. After ten errors in a row the bus detaches the sink, unless it has an attribute ``stays_attached``
+that is True. If it has a method ``close()``, that is called once, when the run finishes.
+
+A union and not one protocol: a class with ``on_metrics`` alone is a sink, for type checkers as for
+``isinstance(x, Sink)``. Write such a class without a base class.
+"""
+
+SinkFunction: TypeAlias = "Callable[[MetricsSample], Any]"
+"""A function that receives the metrics of one step."""
+
+AnySink: TypeAlias = "OnMetrics | OnConfig | OnLifecycle | Callable[[MetricsSample], Any]"
+"""What ``bus.attach()`` takes: a :data:`Sink` or a :data:`SinkFunction`."""
 
 
 class Destination(ABC):

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, TypedDict, get_args
 
 import msgspec
 
@@ -25,7 +25,7 @@ from trackside.errors import ConfigurationError
 from trackside.names import bare_prefix
 from trackside.plugins.suggest import unknown_name
 
-__all__ = ["Transform", "Transformed", "Transformer", "make_transform"]
+__all__ = ["Transform", "TransformOptions", "Transformed", "Transformer", "make_transform"]
 
 Reduce = Literal["last", "mean", "min", "max"]
 """What stands for all the points of a window."""
@@ -73,6 +73,19 @@ class Transform(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"{prefix}/{renamed}" if prefix else renamed
 
 
+class TransformOptions(TypedDict, total=False):
+    """A :class:`Transform` as a mapping, such as a configuration holds it."""
+
+    include: str | Sequence[str]
+    exclude: str | Sequence[str]
+    rename: Mapping[str, str]
+    prefix: str | None
+    every_n_steps: int | None
+    every_seconds: float | None
+    reduce: Reduce
+    ranks: Sequence[int] | None
+
+
 class Transformed(NamedTuple):
     """Points of one step and time, as given out."""
 
@@ -81,7 +94,7 @@ class Transformed(NamedTuple):
     metrics: dict[str, float]
 
 
-def make_transform(given: Mapping[str, Any] | Transform | None) -> Transform | None:
+def make_transform(given: TransformOptions | Mapping[str, Any] | Transform | None) -> Transform | None:
     """Check what a user declared and make a :class:`Transform` of it; None stays None.
 
     Raises:
@@ -187,7 +200,7 @@ class Transformer:
 
     def __init__(self, transform: Transform, state: Mapping[str, Any] | None = None) -> None:
         self.transform = transform
-        self.merged = 0
+        self.merged: int = 0
         """Points that were excluded, or became part of another one."""
         self._open: dict[str, _Window] = {}
         self._names: dict[str, str | None] = {}

@@ -131,7 +131,7 @@ def test_a_plain_function_gets_the_metrics(bus: Bus) -> None:
 
 
 @pytest.mark.parametrize("nothing", [object(), 5, None, "sink", Recorder])
-def test_what_is_no_sink_is_refused(bus: Bus, nothing: object) -> None:
+def test_what_is_no_sink_is_refused(bus: Bus, nothing: Any) -> None:
     """An object without any of the methods, and a class instead of an object, are errors at once."""
     with pytest.raises(TypeError, match="is no sink"):
         bus.attach(nothing)
@@ -286,7 +286,7 @@ class AsyncCallable:
 
 
 @pytest.mark.parametrize("sink", [coroutine, functools.partial(coroutine), AsyncSink(), AsyncCallable()])
-def test_coroutine_sinks_are_refused(bus: Bus, sink: object) -> None:
+def test_coroutine_sinks_are_refused(bus: Bus, sink: Any) -> None:
     """Nobody would ever await them."""
     with pytest.raises(TypeError, match="is a coroutine function; connect a plain function"):
         bus.attach(sink)

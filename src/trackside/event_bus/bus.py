@@ -36,12 +36,15 @@ from trackside.system.once import Once
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from trackside.protocols import AnySink
+
 logger = logging.getLogger(__name__)
 
 FAULTS_BEFORE_DETACH = 10
 """How many errors in a row a sink may raise before it is detached."""
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_S = TypeVar("_S", bound="AnySink")
 _SIGNALS = ("metrics", "config", "lifecycle")
 
 
@@ -54,7 +57,7 @@ class EventSignal(NamedSignal):
 
     def __init__(self, name: str, doc: str | None = None) -> None:
         super().__init__(name, doc)
-        self.feedback = Feedback()
+        self.feedback: Feedback = Feedback()
         self.dispatcher: Callable[..., Any] | None = None
         """The receiver that calls the sinks, which are looked after one by one."""
 
@@ -122,10 +125,10 @@ class Bus:
 
     def __init__(self, name: str = "trackside") -> None:
         self.name = name
-        self.namespace = EventNamespace()
-        self.metrics = self.namespace.signal("metrics", doc="a MetricsSample a step, as event=")
-        self.config = self.namespace.signal("config", doc="a ConfigEvent, as event=")
-        self.lifecycle = self.namespace.signal("lifecycle", doc="a LifecycleEvent, as event=")
+        self.namespace: EventNamespace = EventNamespace()
+        self.metrics: EventSignal = self.namespace.signal("metrics", doc="a MetricsSample a step, as event=")
+        self.config: EventSignal = self.namespace.signal("config", doc="a ConfigEvent, as event=")
+        self.lifecycle: EventSignal = self.namespace.signal("lifecycle", doc="a LifecycleEvent, as event=")
         self._attachments: tuple[_Attachment, ...] = ()
         self._routes: dict[str, _Route] = {}
         self._changing = threading.RLock()
@@ -182,13 +185,12 @@ class Bus:
             else:
                 port[0].send(self, event=event)
 
-    def attach(self, sink: Any) -> Any:
+    def attach(self, sink: _S) -> _S:
         """Connect ``sink`` and return it.
 
-        ``sink`` is an object with any of ``on_metrics(sample)``, ``on_config(event)``,
-        ``on_lifecycle(event)`` and ``close()``, or a plain function, which gets the metrics. Attaching
-        the same one twice changes nothing. Raises ``TypeError`` for anything else, coroutine functions
-        among it.
+        ``sink`` is an object with any of ``on_metrics(sample)``, ``on_config(event)`` and
+        ``on_lifecycle(event)``, or a plain function, which gets the metrics. Attaching the same one twice
+        changes nothing. Raises ``TypeError`` for anything else, including coroutine functions.
         """
         attachment = _Attachment(sink, self._feedback)
         with self._changing:
@@ -196,15 +198,15 @@ class Bus:
                 self._replace((*self._attachments, attachment))
         return sink
 
-    def detach(self, sink: Any) -> None:
-        """Disconnect ``sink``; one that is not attached is left alone. Does not close it."""
+    def detach(self, sink: AnySink) -> None:
+        """Disconnect ``sink`` if it is attached. Does not close it."""
         with self._changing:
             found = self._find(sink)
             if found is not None:
                 self._replace(tuple(a for a in self._attachments if a is not found))
 
     @contextmanager
-    def attached(self, sink: Any) -> Iterator[Any]:
+    def attached(self, sink: _S) -> Iterator[_S]:
         """``with bus.attached(sink):`` attaches for the block, then detaches."""
         self.attach(sink)
         try:
@@ -213,17 +215,17 @@ class Bus:
             self.detach(sink)
 
     @property
-    def sinks(self) -> tuple[Any, ...]:
+    def sinks(self) -> tuple[AnySink, ...]:
         """The attached sinks, in calling order."""
         return tuple(attachment.sink for attachment in self._attachments)
 
-    def faults(self, sink: Any) -> int:
+    def faults(self, sink: AnySink) -> int:
         """How many errors an attached ``sink`` has raised so far."""
         found = self._find(sink)
         return 0 if found is None else found.faults
 
     def silence(self) -> None:
-        """Do not warn that nobody listens: on this rank nobody is meant to."""
+        """Do not warn that no sink is attached: on this rank none is meant to be."""
         self._silent_reported = True
 
     def forget_all(self, journal: Path | None = None, heir: Callable[[], bool] | None = None) -> None:
@@ -348,7 +350,7 @@ def _bus_of_another_process(name: str, is_default: bool) -> Bus:
 def handlers_of(sink: Any) -> dict[str, Callable[[Any], Any]]:
     """The methods a sink answers events with, by signal: ``metrics``, ``config``, ``lifecycle``.
 
-    Raises ``TypeError`` for what is no sink.
+    Raises ``TypeError`` for anything that is not a sink.
     """
     found = {name: getattr(sink, f"on_{name}", None) for name in _SIGNALS}
     if isinstance(sink, type):  # forgotten parentheses: only its class methods could be called

@@ -27,15 +27,15 @@ class JournalDirectory:
     """The paths of one journal."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).absolute()
-        self.name = self.path.name
-        self.meta = self.path / "meta.json"
-        self.state = self.path / "state.json"
-        self.scoreboard = self.path / "scoreboard"
-        self.exit_code = self.path / "exit_code"
-        self.lock = self.path / "shipper.lock"
-        self.log = self.path / "shipper.log"
-        self.rejected = self.path / "rejected.jsonl"
+        self.path: Path = Path(path).absolute()
+        self.name: str = self.path.name
+        self.meta: Path = self.path / "meta.json"
+        self.state: Path = self.path / "state.json"
+        self.scoreboard: Path = self.path / "scoreboard"
+        self.exit_code: Path = self.path / "exit_code"
+        self.lock: Path = self.path / "shipper.lock"
+        self.log: Path = self.path / "shipper.log"
+        self.rejected: Path = self.path / "rejected.jsonl"
 
     def segment(self, number: int) -> Path:
         """Path of segment ``number``, from 1."""

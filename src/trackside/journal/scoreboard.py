@@ -55,8 +55,8 @@ class Scoreboard:
             os.close(descriptor)
         self._first = [0] * _SIGNALS
         self._count = [0] * _SIGNALS
-        self.dropped_points = 0
-        self.dropped_samples = 0
+        self.dropped_points: int = 0
+        self.dropped_samples: int = 0
 
     def note_signal(self, number: int, at_ms: int) -> None:
         """Fill the slot of signal ``number``; safe at any moment of any thread."""

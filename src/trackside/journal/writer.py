@@ -81,7 +81,7 @@ class JournalWriter:
 
     def __init__(self, directory: JournalDirectory, *, cap: int = DEFAULT_CAP) -> None:
         self.directory = directory
-        self.last_seq = 0
+        self.last_seq: int = 0
         self._lock = threading.RLock()
         self._closed = self._given_up = False
         self._unfinished: _Reserved | None = None
@@ -94,7 +94,7 @@ class JournalWriter:
         if directory.segment_numbers():
             raise JournalError(f"the journal {directory.path} has records of another writer")
         try:
-            self.scoreboard = Scoreboard(directory.scoreboard)
+            self.scoreboard: Scoreboard = Scoreboard(directory.scoreboard)
             self._segment = self._supply.open(1)
         except OSError as error:
             raise not_writable(directory.path, error) from error

@@ -1,8 +1,8 @@
-"""Starting a run from configuration as data: a mapping, so YAML, Hydra or a recipe's own object.
+"""Start a run from configuration as data: a mapping, so YAML, Hydra or a recipe's own object.
 
 Two sections are read, both optional. ``mlflow`` has the keys of the recipes this project grew from, as they
-are; ``trackside`` has what only trackside knows. Everything else in the configuration is the training's own,
-and all of it is logged as the run's configuration::
+are, and ``trackside`` has what only trackside knows. Everything else in the configuration belongs to your
+training. All of it is logged as the run's configuration::
 
     mlflow:
       experiment_name: digits
@@ -31,6 +31,9 @@ from trackside.session.arguments import checked_signals
 from trackside.session.start import start
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from trackside.session.options import StartOptions
     from trackside.session.run import Run
 
 MLFLOW_KEYS = (
@@ -60,7 +63,7 @@ OWN_KEYS = (
 _LISTS = ("sinks", "destinations")
 
 
-def start_from_config(cfg: Any, **overrides: Any) -> Run:
+def start_from_config(cfg: Any, **overrides: Unpack[StartOptions]) -> Run:
     """Start a run as ``cfg`` says, with ``cfg`` as its configuration.
 
     ``overrides`` are arguments of ``start()`` and come first. ``cfg`` is a mapping, OmegaConf, pydantic or

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trackside.session.plan import checked_sinks
 from trackside.transform import Transform
+
+if TYPE_CHECKING:
+    from trackside.protocols import AnySink
 
 logger = logging.getLogger(__name__)
 
 
 class SinkPlan(NamedTuple):
-    """The sinks to attach; those among them that were ``made`` here are nobody else's to close."""
+    """The sinks to attach. Those that were ``made`` here are for the run to close."""
 
-    sinks: tuple[Any, ...]
-    made: tuple[Any, ...]
+    sinks: tuple[AnySink, ...]
+    made: tuple[AnySink, ...]
 
     def close_made(self) -> None:
         """The start failed: give back the ports and files that sinks took."""
         close_sinks(self.made)
 
 
-def close_sinks(sinks: Iterable[Any]) -> None:
-    """Close those that can be closed; one that fails is logged, and keeps no other open."""
+def close_sinks(sinks: Iterable[AnySink]) -> None:
+    """Close those that can be closed. Log each that fails, and close the others."""
     for sink in sinks:
         close = getattr(sink, "close", None)
         if close is not None:
@@ -34,7 +37,7 @@ def close_sinks(sinks: Iterable[Any]) -> None:
                 logger.exception("closing sink %r failed", sink)
 
 
-def plan_sinks(given: Iterable[Any], rank: int) -> SinkPlan:
+def plan_sinks(given: Iterable[object], rank: int) -> SinkPlan:
     """``given`` with names and mappings made into sinks, without those that this rank is not to have.
 
     A sink is attached on rank 0, or on the ranks its transform names. Raises :class:`ConfigurationError` on
@@ -42,7 +45,7 @@ def plan_sinks(given: Iterable[Any], rank: int) -> SinkPlan:
     """
     if isinstance(given, (str, Mapping)):
         given = (given,)
-    sinks: list[Any] = []
+    sinks: list[AnySink] = []
     plan = SinkPlan((), ())
     try:
         for one in checked_sinks(given):

@@ -38,11 +38,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from trackside.lifecycle.expected import Expected, ExpectedExceptions
+    from trackside.session.options import DestinationOption, SinkOption
     from trackside.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-default_bus = Bus()
+default_bus: Bus = Bus()
 """The bus that ``trackside.log``, ``trackside.emit`` and ``trackside.bus`` mean."""
 
 
@@ -57,12 +58,12 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     resume: bool | Literal["always"] = True,
     checkpoint_dir: str | os.PathLike[str] | None = None,
     flatten_depth: int | None = 1,
-    sinks: Iterable[Any] = (),
+    sinks: Iterable[SinkOption] = (),
     parent_run_id: str | None = None,
     bus: Bus | None = None,
     terminate_signals: int | str | Iterable[int | str] = DEFAULT_TERMINATE_SIGNALS,
     journal_cap: int = DEFAULT_CAP,
-    destinations: Iterable[Any] = (),
+    destinations: Iterable[DestinationOption] = (),
     system_metrics: bool | float | None = None,
     expected: ExpectedExceptions = None,
     parent: Run | None = None,

@@ -39,9 +39,9 @@ class EarlyStopping(CallbackSink):
         """The best value so far."""
         self.best_step: Any = None
         """The step it came with."""
-        self.waited = 0
+        self.waited: int = 0
         """How many values have come since that were no better."""
-        self.should_stop = False
+        self.should_stop: bool = False
         """Whether that was often enough."""
 
     def __repr__(self) -> str:

@@ -26,7 +26,7 @@ class MemorySink:
         """Each configuration as nested plain dicts."""
         self.lifecycle: list[LifecycleEvent] = []
         """Starts, crashes, signals and ends."""
-        self.closed = False
+        self.closed: bool = False
         self._points: dict[str, list[tuple[Any, float]]] = {}
 
     def __repr__(self) -> str:

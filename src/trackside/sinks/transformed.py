@@ -14,6 +14,9 @@ from trackside.transform import Transform, Transformed, Transformer, make_transf
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from trackside.protocols import AnySink
+    from trackside.transform import TransformOptions
+
 _ENDS = {"crashed", "exited", "finished"}
 
 
@@ -28,7 +31,7 @@ class TransformedSink:
     that makes no sense.
     """
 
-    def __init__(self, sink: Any, transform: Transform | Mapping[str, Any]) -> None:
+    def __init__(self, sink: AnySink, transform: Transform | TransformOptions | Mapping[str, Any]) -> None:
         self.sink = sink
         self._handlers = handlers_of(sink)
         self._transformer = Transformer(make_transform(transform) or Transform())
