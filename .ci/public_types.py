@@ -7,6 +7,7 @@ Run it with the environment's Python, in which ``trackside`` and ``pyright`` are
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -33,7 +34,7 @@ def main() -> int:
     doubtful = [name for name in public if name in symbols and not _is_known(symbols[name])]
     if missing or doubtful:
         print("pyright does not know the types of", *missing, *doubtful)
-        _print_causes(symbols)
+        _print_causes(symbols, {name.rpartition(".")[2] for name in doubtful})
         return 1
     print(f"pyright knows the types of all {len(public)} public names")
     return 0
@@ -63,11 +64,18 @@ def _is_known(symbol: dict) -> bool:
     return symbol["isTypeKnown"] and not symbol["isTypeAmbiguous"]
 
 
-def _print_causes(symbols: dict[str, dict]) -> None:
-    """All that pyright finds: what a public name lacks may be in the class of one of its arguments."""
-    for name, symbol in symbols.items():
-        for found in symbol["diagnostics"]:
-            print(f"  {name}: {found['message']}")
+def _print_causes(symbols: dict[str, dict], names: set[str]) -> None:
+    """What pyright finds in the classes and functions ``names``, and in the classes that it names there."""
+    printed: set[str] = set()
+    while names:
+        named: set[str] = set()
+        for path, symbol in symbols.items():
+            for found in symbol["diagnostics"]:
+                if names & set(path.split(".")) and path not in printed:
+                    printed.add(path)
+                    named.update(re.findall(r"\b[A-Z]\w+", found["message"]))
+                    print(f"  {path}: {found['message']}")
+        names = named
 
 
 if __name__ == "__main__":

@@ -64,11 +64,11 @@ class ProcessHooks:
         own_end: Callable[[], LifecycleEvent] | None = None,
         left_by: Callable[[], BaseException | None] = _nothing,
     ) -> None:
-        self.exceptions = ExceptionHooks(
+        self.exceptions: ExceptionHooks = ExceptionHooks(
             bus, expected=expected, written=written, belongs_elsewhere=belongs_elsewhere, own_end=own_end
         )
-        self.exits = ExitHooks(bus, self.exceptions, at_exit=at_exit, left_by=left_by)
-        self.signals = SignalHooks(
+        self.exits: ExitHooks = ExitHooks(bus, self.exceptions, at_exit=at_exit, left_by=left_by)
+        self.signals: SignalHooks = SignalHooks(
             bus,
             terminate_signals=terminate_signals,
             note_signal=note_signal,
