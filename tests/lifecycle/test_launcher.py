@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from mlflow.tracking import MlflowClient
 
-from tests.ends.harness import new_database
 from tests.faults.fake import until
+from tests.support import recorder
 from trackside.lifecycle import launcher
 from trackside.lifecycle.launcher import is_in_a_job, is_on_one_host, job_key
 from trackside.rank import LAUNCHER_VARIABLES
@@ -143,19 +141,20 @@ print(job_key())
     assert len(set(keys)) == 1
 
 
-TRAIN = """
+TRAIN = f"""
 import os, sys, time
+{recorder.IN_A_SCRIPT}
 import trackside
 
 rank, place = int(os.environ["RANK"]), os.environ["PLACE"]
 run = trackside.start("jobs", run_name=sys.argv[1])
-open(f"{place}/{sys.argv[1]}-{rank}", "w").close()
+open(os.path.join(place, sys.argv[1] + "-" + str(rank)), "w").close()
 while len(os.listdir(place)) < 4:
     time.sleep(0.02)
 if rank == 1 and sys.argv[1] == "crashing":
     raise ValueError("a bad card")
 for step in range(20 if sys.argv[1] == "clean" else 3000):
-    trackside.log({"loss": 1.0}, step=step)
+    trackside.log(dict(loss=1.0), step=step)
     time.sleep(0.02)
 run.finish()
 """
@@ -177,13 +176,13 @@ while any(rank.poll() is None for rank in ranks):
 
 def test_two_jobs_in_one_folder_with_the_same_address(tmp_path: Path) -> None:
     """The one that crashes is FAILED with its own rank's exception, the clean one FINISHED."""
-    uri = new_database(tmp_path)
+    records = tmp_path / "records"
     place = tmp_path / "started"
     place.mkdir()
     told = {**TORCHRUN, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     (tmp_path / "train.py").write_text(TRAIN)
     (tmp_path / "launch.py").write_text(f"TOLD = {told}\n{LAUNCH}")
-    environment = {**plain(), "PLACE": str(place), "MLFLOW_TRACKING_URI": uri}
+    environment = {**plain(), "PLACE": str(place), **recorder.environment(records)}
     jobs = [
         subprocess.Popen(
             [sys.executable, "launch.py", name], cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL
@@ -193,19 +192,17 @@ def test_two_jobs_in_one_folder_with_the_same_address(tmp_path: Path) -> None:
     for job in jobs:
         job.wait(timeout=100)
     until(lambda: not (tmp_path / ".trackside").exists(), timeout=60)
-    client = MlflowClient(uri)
-    (experiment,) = client.search_experiments(filter_string="name = 'jobs'")
-    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
-    assert {name: run.info.status for name, run in runs.items()} == {
-        "crashing": "FAILED",
-        "clean": "FINISHED",
-    }
-    assert "a bad card" in json.dumps(runs["crashing"].data.tags)
-    assert "a bad card" not in json.dumps(runs["clean"].data.tags)
+    crashing, clean = sorted(recorder.read_runs(records), key=lambda run: run.status)
+    assert ("crashing" in crashing.journal, crashing.status) == (True, "FAILED")
+    assert ("clean" in clean.journal, clean.status) == (True, "FINISHED")
+    assert "a bad card" in crashing.reason
+    assert "a bad card" not in clean.reason
 
 
 LIGHTNING = """
 import os, subprocess, sys, time
+import tests.support.recorder
+tests.support.recorder.record_instead_of_mlflow()
 import trackside
 
 run = trackside.start("lightning")
@@ -224,18 +221,17 @@ time.sleep(60)
 
 def test_lightnings_own_launcher(tmp_path: Path) -> None:
     """It sets no RANK: one run all the same, FAILED with the exception of the rank that crashed."""
-    uri = new_database(tmp_path)
+    records = tmp_path / "records"
     (tmp_path / "train.py").write_text(LIGHTNING)
     subprocess.run(
         [sys.executable, "train.py"],
         cwd=tmp_path,
-        env={**plain(), "MLFLOW_TRACKING_URI": uri},
+        env={**plain(), **recorder.environment(records)},
         stderr=subprocess.DEVNULL,
         timeout=100,
         check=False,
     )
     until(lambda: not (tmp_path / ".trackside").exists(), timeout=60)
-    client = MlflowClient(uri)
-    (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
-    assert run.info.status == "FAILED"
-    assert "a bad card" in json.dumps(run.data.tags)
+    run = recorder.only_run(records)
+    assert run.status == "FAILED"
+    assert "a bad card" in run.reason

@@ -13,14 +13,14 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from mlflow.tracking import MlflowClient
 
-from tests.ends.harness import new_database, wait_until_settled
+from tests.ends.harness import wait_until_delivered
+from tests.support import recorder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mlflow.entities import Run
+    from tests.support.recorder import RecordedRun
 
 missing = [name for name in ("ipykernel", "jupyter_client") if importlib.util.find_spec(name) is None]
 pytestmark = pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
@@ -38,10 +38,11 @@ manager.shutdown_kernel()
 print(json.dumps(statuses))
 """
 
-START = "import trackside\nrun = trackside.start('notebook')"
+START = f"{recorder.IN_A_SCRIPT}import trackside\nrun = trackside.start('notebook')"
 EMIT = "for step in range(20):\n    trackside.log({'loss': 1.0}, step=step)"
 RAISE = "raise ValueError('boom')"
 LOCAL = f"""
+{recorder.IN_A_SCRIPT}
 import trackside
 def train():
     run = trackside.start('notebook')
@@ -52,13 +53,13 @@ train()
 FINALLY = "try:\n    raise ValueError('boom')\nfinally:\n    run.finish()"
 
 
-def play(directory: Path, cells: list[str]) -> tuple[Run, list[str]]:
+def play(directory: Path, cells: list[str]) -> tuple[RecordedRun, list[str]]:
     """The run after ``cells`` were executed and the kernel was shut down, and how each cell ended."""
-    uri = new_database(directory)
+    journals, records = directory / "journals", directory / "records"
     environment = {
         **os.environ,
-        "MLFLOW_TRACKING_URI": uri,
-        "TRACKSIDE_DIR": str(directory / "journals"),
+        **recorder.environment(records),
+        "TRACKSIDE_DIR": str(journals),
         "IPYTHONDIR": str(directory / "ipython"),
     }
     done = subprocess.run(
@@ -71,9 +72,9 @@ def play(directory: Path, cells: list[str]) -> tuple[Run, list[str]]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    run = wait_until_settled(uri, directory / "journals")
-    assert run is not None
-    assert len(MlflowClient(uri).get_metric_history(run.info.run_id, "loss")) == 20
+    wait_until_delivered(journals)
+    run = recorder.only_run(records)
+    assert run.steps("loss") == dict.fromkeys(range(20), 1)
     return run, json.loads(done.stdout.splitlines()[-1])
 
 
@@ -93,5 +94,5 @@ def test_a_notebook(tmp_path: Path, cells: list[str], statuses: list[str], statu
     """An error ends a cell, not the session. The one that counts is that of the last cell that logged."""
     run, seen = play(tmp_path, cells)
     assert seen == statuses
-    assert run.info.status == status
-    assert reason in run.data.tags["trackside.end.reason"]
+    assert run.status == status
+    assert reason in run.reason

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 from mlflow.tracking import MlflowClient
 
-from tests.ends.harness import PREAMBLE, new_database, wait_until_settled
+from tests.ends.harness import PREAMBLE, new_database, wait_until_delivered, wait_until_settled
+from tests.support import recorder
 from trackside.journal.directory import JournalDirectory
 from trackside.journal.files import read_json
 from trackside.journal.meta import State
@@ -28,15 +29,16 @@ DEADLINE = 30.0
 
 
 class Job:
-    """A training process with a store and journals of its own, in ``directory``."""
+    """A training process with a recorder, or an MLflow store, and with journals of its own."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, on_mlflow: bool = False) -> None:
         self.directory = directory
-        self.uri = new_database(directory)
+        self.records = directory / "records"
+        self.uri = new_database(directory) if on_mlflow else ""
         self.journals = directory / "journals"
         self.environment = {
             **os.environ,
-            "MLFLOW_TRACKING_URI": self.uri,
+            **({"MLFLOW_TRACKING_URI": self.uri} if on_mlflow else recorder.environment(self.records)),
             "TRACKSIDE_DIR": str(self.journals),
             "CASE_CONFIRMED": str(directory / "confirmed"),
             "PYTHONUNBUFFERED": "1",
@@ -45,7 +47,7 @@ class Job:
     def train(self, script: str, **environment: str) -> subprocess.Popen[bytes]:
         """Start a training process."""
         path = self.directory / f"train-{time.monotonic_ns()}.py"
-        path.write_text(PREAMBLE + script)
+        path.write_text(("" if self.uri else recorder.IN_A_SCRIPT) + PREAMBLE + script)
         with (self.directory / "stderr").open("ab") as stderr:
             return subprocess.Popen(
                 [sys.executable, str(path)],
@@ -81,23 +83,36 @@ class Job:
         assert state is not None
         return state.pid
 
-    def settled(self) -> Run:
-        """The only run, once every journal is delivered."""
+    def check(self, status: str, points: int) -> None:
+        """Wait for the delivery: the only run has ``status``, and steps 0 to ``points`` - 1 once each."""
+        wait_until_delivered(self.journals)
+        assert not list(self.journals.glob("*/meta.json")), (self.directory / "stderr").read_text()
+        if self.uri:
+            run = self.in_mlflow()
+            history = MlflowClient(self.uri).get_metric_history(run.info.run_id, "loss")
+            seen = run.info.status, Counter(metric.step for metric in history)
+        else:
+            recorded = recorder.only_run(self.records)
+            seen = recorded.status, recorded.steps("loss")
+        assert seen == (status, Counter(range(points)))
+
+    def in_mlflow(self) -> Run:
+        """The only run of the store."""
         run = wait_until_settled(self.uri, self.journals)
         assert run is not None
-        assert not list(self.journals.glob("*/meta.json")), (self.directory / "stderr").read_text()
         return run
-
-    def steps(self, run: Run) -> Counter[int]:
-        """How often each step is in the run."""
-        history = MlflowClient(self.uri).get_metric_history(run.info.run_id, "loss")
-        return Counter(metric.step for metric in history)
 
 
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
-    """A place to train."""
+    """A place to train, with a recorder."""
     return Job(tmp_path)
+
+
+@pytest.fixture
+def mlflow_job(tmp_path: Path) -> Job:
+    """A place to train, with a store of MLflow's."""
+    return Job(tmp_path, on_mlflow=True)
 
 
 def wait_for(condition, timeout: float = DEADLINE) -> None:
@@ -108,13 +123,9 @@ def wait_for(condition, timeout: float = DEADLINE) -> None:
         time.sleep(0.02)
 
 
-def each_once(count: int) -> Counter[int]:
-    """Steps 0 to ``count`` - 1, once each."""
-    return Counter(range(count))
-
-
-def test_a_killed_shipper_is_replaced_at_the_end(job: Job) -> None:
+def test_a_killed_shipper_is_replaced_at_the_end(mlflow_job: Job) -> None:
     """The trainer notices at ``finish()``; points from before and after the kill arrive once."""
+    job = mlflow_job
     go = job.directory / "go"
     process = job.train(
         "run = trackside.start('x')\nemit(100)\nrun.flush()\n"
@@ -130,9 +141,7 @@ def test_a_killed_shipper_is_replaced_at_the_end(job: Job) -> None:
     os.kill(job.shipper(), signal.SIGKILL)
     go.touch()
     assert process.wait(DEADLINE) == 0
-    run = job.settled()
-    assert run.info.status == "FINISHED"
-    assert job.steps(run) == each_once(200)
+    job.check("FINISHED", 200)
 
 
 def test_a_killed_shipper_is_replaced_while_training_goes_on(job: Job) -> None:
@@ -146,9 +155,7 @@ def test_a_killed_shipper_is_replaced_while_training_goes_on(job: Job) -> None:
     wait_for(lambda: (state := read_json(journal.state, State)) is not None and state.pid != first)
     assert process.poll() is None, "the replacement came only with the end"
     assert process.wait(60) == 0
-    run = job.settled()
-    assert run.info.status == "FINISHED"
-    assert job.steps(run) == each_once(1000)
+    job.check("FINISHED", 1000)
 
 
 def test_sync_finishes_what_a_killed_trainer_and_shipper_left(job: Job) -> None:
@@ -168,12 +175,10 @@ def test_sync_finishes_what_a_killed_trainer_and_shipper_left(job: Job) -> None:
     status = job.command("status")
     assert status.returncode == 1
     assert "waiting" in status.stdout
-    synced = job.command("sync")
+    synced = job.command("sync", "--allow-import", recorder.KIND)
     assert synced.returncode == 0, synced.stdout + synced.stderr
     assert "delivered" in synced.stdout
-    run = job.settled()
-    assert run.info.status == "FAILED"
-    assert job.steps(run) == each_once(300)
+    job.check("FAILED", 300)
     assert job.command("status").returncode == 0
 
 
@@ -181,12 +186,14 @@ def test_two_syncs_at_once_deliver_once(job: Job) -> None:
     """One takes the lock, the other leaves it alone; nothing doubles."""
     job.environment["TRACKSIDE_MODE"] = "offline"
     assert job.train("run = trackside.start('x')\nemit(300)\n").wait(60) == 0
-    command = [sys.executable, "-m", "trackside", "sync"]
+    command = [sys.executable, "-m", "trackside", "sync", "--allow-import", recorder.KIND]
+    job.records.mkdir()
+    (job.records / recorder.HOLD).touch()
     both = [subprocess.Popen(command, env=job.environment, cwd=job.directory) for _ in range(2)]
+    wait_for(lambda: any(process.poll() is not None for process in both))
+    (job.records / recorder.HOLD).unlink()
     assert {process.wait(90) for process in both} == {0}
-    run = job.settled()
-    assert run.info.status == "FINISHED"
-    assert job.steps(run) == each_once(300)
+    job.check("FINISHED", 300)
 
 
 def test_sync_leaves_a_live_run_alone(job: Job) -> None:
@@ -200,7 +207,7 @@ def test_sync_leaves_a_live_run_alone(job: Job) -> None:
     assert named.returncode == 1
     process.terminate()
     process.wait()
-    assert job.settled().info.status == "KILLED"
+    job.check("KILLED", 50)
 
 
 def test_a_shipper_told_to_go_stays_while_there_is_a_trainer(job: Job) -> None:
@@ -209,13 +216,12 @@ def test_a_shipper_told_to_go_stays_while_there_is_a_trainer(job: Job) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         os.kill(job.shipper(), number)
     assert process.wait(60) == 0
-    run = job.settled()
-    assert run.info.status == "FINISHED"
-    assert job.steps(run) == each_once(100)
+    job.check("FINISHED", 100)
 
 
-def test_the_next_attempt_delivers_the_leftovers_first(job: Job) -> None:
+def test_the_next_attempt_delivers_the_leftovers_first(mlflow_job: Job) -> None:
     """Trainer and shipper killed; a new start() with the same checkpoints goes on with the same run."""
+    job = mlflow_job
     (job.directory / "checkpoints").mkdir()
     script = "run = trackside.start('x', checkpoint_dir='checkpoints', config=dict(lr={lr}))\n"
     first = job.train(script.format(lr=0.1) + "emit(200)\ntime.sleep(60)\n")
@@ -232,24 +238,22 @@ def test_the_next_attempt_delivers_the_leftovers_first(job: Job) -> None:
     os.kill(shipper, signal.SIGKILL)
     second = job.train(script.format(lr=0.2) + "emit(100, start=200)\n")
     assert second.wait(90) == 0
-    run = job.settled()
-    assert run.info.status == "FINISHED", run.data.tags
-    assert job.steps(run) == each_once(300)
+    job.check("FINISHED", 300)
+    run = job.in_mlflow()
     assert run.data.params["lr"] == "0.1"
     assert "0.2" in run.data.tags["trackside.params.changed"]
     names = [artifact.path for artifact in MlflowClient(job.uri).list_artifacts(run.info.run_id)]
     assert any(name.startswith("config.resumed-") for name in names)
 
 
-def test_leftovers_of_an_offline_attempt_come_first_too(job: Job) -> None:
+def test_leftovers_of_an_offline_attempt_come_first_too(mlflow_job: Job) -> None:
     """The offline attempt has no run yet: the next one makes it, and goes on with it."""
+    job = mlflow_job
     (job.directory / "checkpoints").mkdir()
     script = "run = trackside.start('x', checkpoint_dir='checkpoints')\n"
     assert job.train(script + "emit(50)\nsys.exit(3)\n", TRACKSIDE_MODE="offline").wait(60) == 3
     assert job.train(script + "emit(50, start=50)\n").wait(90) == 0
-    run = job.settled()
-    assert run.info.status == "FINISHED"
-    assert job.steps(run) == each_once(100)
+    job.check("FINISHED", 100)
 
 
 @pytest.mark.slow
@@ -268,7 +272,5 @@ def test_shippers_killed_again_and_again_lose_nothing(job: Job) -> None:
             killed.add(state.pid)
             os.kill(state.pid, signal.SIGKILL)
     assert process.wait(120) == 0
-    run = job.settled()
     assert len(killed) > 3
-    assert run.info.status == "FINISHED"
-    assert job.steps(run) == each_once(20_000)
+    job.check("FINISHED", 20_000)

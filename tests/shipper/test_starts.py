@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from tests.ends.harness import new_database, wait_until_settled
+from tests.ends.harness import new_database, only_run, wait_until_delivered
+from tests.support import recorder
 from trackside.journal.directory import JournalDirectory
 from trackside.shipper.sync import sync_journal
 
@@ -20,6 +21,7 @@ SCRIPT = """
 import logging, os, signal, sys, time
 logging.basicConfig(level=logging.WARNING, format="LOG %(message)s", stream=sys.stderr)
 exec(os.environ["SETUP"])
+exec(os.environ.get("RECORD", ""))
 import trackside
 before = time.monotonic()
 run = trackside.start("x", config={"lr": 0.1})
@@ -37,10 +39,15 @@ class Program:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.uri = new_database(folder)
+        self.records = folder / "records"
+        self.uri = ""
         self.script = folder / "train.py"
         self.script.write_text(SCRIPT)
         self.output = ""
+
+    def use_mlflow(self) -> None:
+        """Deliver to MLflow, not to a recorder."""
+        self.uri = new_database(self.folder)
 
     def train(self, setup: str = "", *command: str, **environment: str) -> None:
         """Run it to its end, which must be a good one."""
@@ -49,7 +56,8 @@ class Program:
             cwd=self.folder,
             env={
                 **os.environ,
-                "MLFLOW_TRACKING_URI": self.uri,
+                **({"MLFLOW_TRACKING_URI": self.uri} if self.uri else recorder.environment(self.records)),
+                "RECORD": "" if self.uri else recorder.IN_A_SCRIPT,
                 "TRACKSIDE_DIR": str(self.folder / "journals"),
                 "TRACKSIDE_QUIET": "yes",
                 "TRACKSIDE_START_TIMEOUT": "60",
@@ -79,12 +87,20 @@ class Program:
         return JournalDirectory(path)
 
     def assert_delivered(self) -> None:
-        """All points are in MLflow, and nobody was warned of anything."""
-        run = wait_until_settled(self.uri, self.folder / "journals")
-        assert run is not None, self.output
-        history = MlflowClient(self.uri).get_metric_history(run.info.run_id, "loss")
-        assert (run.info.status, len(history)) == ("FINISHED", 20)
-        assert self.warnings == []
+        """All points arrived, without a warning."""
+        assert (self.status(), self.warnings) == ("FINISHED", []), self.output
+
+    def status(self) -> str:
+        """The run's status once everything is delivered."""
+        wait_until_delivered(self.folder / "journals")
+        if not self.uri:
+            run = recorder.only_run(self.records)
+            assert run.steps("loss") == dict.fromkeys(range(20), 1)
+            return run.status
+        in_mlflow = only_run(self.uri)
+        assert in_mlflow is not None, self.output
+        assert len(MlflowClient(self.uri).get_metric_history(in_mlflow.info.run_id, "loss")) == 20
+        return in_mlflow.info.status
 
 
 @pytest.fixture
@@ -102,6 +118,7 @@ def test_packages_on_sys_path_only_and_modules_that_shadow_ours(program: Program
     The interpreter is one without the packages, and the working folder, on ``PYTHONPATH`` as well, holds
     modules of the user's.
     """
+    program.use_mlflow()
     for name in SHADOWS:
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
@@ -126,6 +143,7 @@ def test_an_application_that_embeds_python(program: Program, tmp_path: Path) -> 
 
 def test_an_application_that_looks_like_python(program: Program, tmp_path: Path) -> None:
     """Started as an interpreter it trains once more: that ends in its ``start()``, and happens once."""
+    program.use_mlflow()
     application = tmp_path / "python3"
     application.write_text(f"#!/bin/sh\necho x >> trainings\nexec {sys.executable} {program.script}\n")
     application.chmod(0o700)
@@ -179,9 +197,7 @@ def test_a_dead_shipper_whose_exit_code_is_lost(program: Program, setup: str) ->
     assert "restarts 1" in program.output
     (warning,) = program.warnings
     assert "died; starting another" in warning
-    run = wait_until_settled(program.uri, program.folder / "journals")
-    assert run is not None
-    assert run.info.status == "FINISHED"
+    assert program.status() == "FINISHED"
 
 
 def test_closed_standard_descriptors(program: Program) -> None:

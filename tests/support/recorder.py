@@ -13,6 +13,7 @@ import functools
 import importlib
 import json
 import os
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +31,13 @@ if TYPE_CHECKING:
 PLACE = "TESTS_RECORD"
 """The variable that names the folder with the runs."""
 
+HOLD = "hold"
+"""While a file of that name is in the folder, nothing is delivered."""
+
 IN_A_SCRIPT = "import tests.support.recorder\ntests.support.recorder.record_instead_of_mlflow()\n"
+
+KIND = f"{__name__}:Recorder"
+"""For ``trackside sync --allow-import``."""
 
 
 class Recorder(JSONLinesDestination):
@@ -39,6 +46,13 @@ class Recorder(JSONLinesDestination):
     def __init__(self, context: DestinationContext, path: str) -> None:
         super().__init__(context, path=os.path.join(path, "{journal}.jsonl"))
         self._end_file = Path(path) / f"{context.journal.name}.end"
+        self._hold = Path(path) / HOLD
+
+    def open(self) -> None:
+        """Wait until nothing holds up the deliveries, then begin the file."""
+        while self._hold.exists():
+            time.sleep(0.01)
+        super().open()
 
     def write_end(self, end: RunEnd) -> None:
         """Keep how the run ended, so far."""
@@ -59,7 +73,7 @@ def record_instead_of_mlflow() -> None:
     """
     start = importlib.import_module("trackside.session.start")
     plan = start.plan_destinations
-    recorder = {"type": f"{__name__}:{Recorder.__name__}", "name": "recorder", "path": os.environ[PLACE]}
+    recorder = {"type": KIND, "name": "recorder", "path": os.environ[PLACE]}
 
     @functools.wraps(plan)
     def plan_recorder(given: Any, rank: int) -> Any:
@@ -89,6 +103,12 @@ class RecordedRun:
     def steps(self, key: str) -> Counter[int]:
         """How often each step is there, of ``key``."""
         return Counter(point["step"] for point in self.points if key in point)
+
+
+def only_run(folder: Path) -> RecordedRun:
+    """The only run recorded in ``folder``."""
+    (run,) = read_runs(folder)
+    return run
 
 
 def read_runs(folder: Path) -> list[RecordedRun]:
