@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from mlflow.tracking import MlflowClient
 
-from tests.shipper.test_deaths import Job, each_once, wait_for
+from tests.support.job import Job, wait_for
 from trackside.journal.directory import JournalDirectory
 from trackside.journal.files import read_json
 from trackside.journal.meta import Meta, State
@@ -46,7 +47,7 @@ def test_what_can_not_be_delivered_keeps_no_attempt_waiting(tmp_path: Path) -> N
 
     The shippers of both were killed. The next attempt with these checkpoints has its run id at once.
     """
-    job = Job(tmp_path)
+    job = Job(tmp_path, on_mlflow=True)
     (tmp_path / "checkpoints").mkdir()
     assert job.train(GONE_SERVER, TRACKSIDE_START_TIMEOUT="0.1").wait(60) == 9
     gone = job.journal()
@@ -64,7 +65,7 @@ def test_what_can_not_be_delivered_keeps_no_attempt_waiting(tmp_path: Path) -> N
     assert job.train(NEXT, TRACKSIDE_START_TIMEOUT="60").wait(120) == 0
     (run,) = MlflowClient(job.uri).search_runs(["1"])
     assert (tmp_path / "started").read_text() == run.info.run_id, "start() had no run id"
-    wait_for(lambda: job.steps(run) == each_once(200))
+    wait_for(lambda: job.steps_in_mlflow(run) == Counter(range(200)))
     wait_for(lambda: MlflowClient(job.uri).get_run(run.info.run_id).info.status == "FINISHED")
     for journal in (gone, second):
         assert read_json(journal.meta, Meta) is not None, "what was not delivered is kept"
@@ -76,7 +77,7 @@ def test_a_shipper_that_stood_still_sets_no_status(tmp_path: Path) -> None:
 
     Woken up, it delivers what it has, and leaves the page as it is.
     """
-    job = Job(tmp_path)
+    job = Job(tmp_path, on_mlflow=True)
     (tmp_path / "checkpoints").mkdir()
     first = job.train(
         "trackside.start('x', checkpoint_dir='checkpoints')\n"
@@ -99,4 +100,4 @@ def test_a_shipper_that_stood_still_sets_no_status(tmp_path: Path) -> None:
     after = client.get_run(run.info.run_id)
     assert (after.info.status, after.info.end_time) == ("FINISHED", before.info.end_time)
     assert after.data.tags == before.data.tags
-    assert job.steps(run) == each_once(200)
+    assert job.steps_in_mlflow(run) == Counter(range(200))
