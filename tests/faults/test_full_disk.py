@@ -138,7 +138,7 @@ run.finish()
     finally:
         training.abandon()
     assert [file.path for file in client.list_artifacts(run_id)] == ["config.yaml"]
-    assert "config.yaml can't be kept to be uploaded" in training.text
+    assert "config.yaml can't be kept for its upload" in training.text
 
 
 def log_of(disk: Path) -> str:

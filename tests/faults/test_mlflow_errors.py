@@ -15,7 +15,8 @@ from mlflow.tracking import MlflowClient
 
 from tests.ends.harness import new_database
 from tests.faults.proxy import FaultProxy, Reply, answer, cut, cut_behind_commit, free_port
-from trackside.destinations.mlflow.address import alone_with, check_address, probe_database
+from trackside.destinations.mlflow.address import require_server
+from trackside.destinations.mlflow.database import alone_with, probe_database
 from trackside.destinations.mlflow.errors import Answer, _retry_after, translate, translate_opening
 from trackside.errors import DeliveryError, RejectedError, RetryableError, UnauthorisedError
 
@@ -241,17 +242,17 @@ def test_a_value_the_database_cannot_hold_is_refused(tmp_path: Path) -> None:
 
 
 ADDRESSES = [
-    ("htp://x", NEVER, "no address MLflow can work with"),
+    ("htp://x", NEVER, "MLflow can't use this address"),
     ("http://", NEVER, "names no server"),
     ("http://:5000", NEVER, "names no server"),
     ("http://[::1", NEVER, "names no server"),
     ("http://127.0.0.1:99999", NEVER, "names no server"),
     ("sqlite:////proc/nope/x.db", NEVER, "cannot be made"),
-    ("sqlite://x/y", NEVER, "no address MLflow can work with"),
+    ("sqlite://x/y", NEVER, "MLflow can't use this address"),
     ("mysql://u:p@h/d", NEVER, "driver is not installed"),
-    ("postgresql+nope://h/d", NEVER, "no address MLflow can work with"),
-    ("postgresql://u:p@h:port/d", NEVER, "no address MLflow can work with"),
-    ("oracle+nope://x", NEVER, "no address MLflow can work with"),
+    ("postgresql+nope://h/d", NEVER, "MLflow can't use this address"),
+    ("postgresql://u:p@h:port/d", NEVER, "MLflow can't use this address"),
+    ("oracle+nope://x", NEVER, "MLflow can't use this address"),
     ("http://no.such.host.invalid:1", LATER, "no.such.host.invalid"),
     ("http://127.0.0.1:1", LATER, "refused"),
     ("postgresql+psycopg2://u:s3cret@127.0.0.1:1/db", LATER, "refused"),
@@ -265,7 +266,7 @@ def test_addresses(uri: str, kind: type[DeliveryError], words: str) -> None:
         pytest.importorskip("psycopg2")
 
     def connect() -> None:
-        check_address(uri)
+        require_server(uri)
         with alone_with(uri):
             probe_database(uri)
         MlflowClient(uri).get_experiment_by_name("x")
@@ -297,7 +298,7 @@ def test_the_folder_of_a_new_sqlite_file_is_made(tmp_path: Path) -> None:
 
 def test_one_at_a_time_makes_the_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second waits; if the first takes for ever, it tells, and tries again later."""
-    monkeypatch.setattr("trackside.destinations.mlflow.address.LOCK_TIMEOUT", 0.3)
+    monkeypatch.setattr("trackside.destinations.mlflow.database.LOCK_TIMEOUT", 0.3)
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     with alone_with(uri):
         with pytest.raises(RetryableError, match="another job"), alone_with(uri):

@@ -115,7 +115,7 @@ def test_the_halves_of_a_rejected_batch_leave_out_what_was_taken() -> None:
     send(flight, [4])
     send(flight, [1, 2])
     assert asked == [[1, 2], [3, 4], [3, 4], [3], [4]]
-    assert flight._taken == set(), "the batch is done with, and nothing of it is remembered"
+    assert flight._accepted == set(), "the batch is done with, and nothing of it is remembered"
 
 
 def test_after_timeouts_requests_grow_again() -> None:

@@ -6,7 +6,7 @@ import fcntl
 import os
 from typing import TYPE_CHECKING
 
-from trackside.destinations.mlflow.address import alone_with
+from trackside.destinations.mlflow.database import alone_with
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +16,7 @@ def test_the_folder_and_the_database_are_locked(tmp_path: Path, monkeypatch) -> 
     """The database is opened at once, and nothing stays in its folder."""
     database = tmp_path / "mlflow.db"
     database.touch()
-    monkeypatch.setattr("trackside.destinations.mlflow.address.LOCK_TIMEOUT", 0.0)
+    monkeypatch.setattr("trackside.destinations.mlflow.database.LOCK_TIMEOUT", 0.0)
     held = [os.open(path, os.O_RDONLY) for path in (tmp_path, database)]
     for descriptor in held:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

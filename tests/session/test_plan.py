@@ -153,7 +153,9 @@ def test_empty_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("uri", ["", "  "])
 def test_an_empty_address(uri: str) -> None:
     """Given on purpose, so not the default."""
-    with pytest.raises(ConfigurationError, match="tracking_uri is empty; give an address such as sqlite:///"):
+    with pytest.raises(
+        ConfigurationError, match=r"tracking_uri is empty. Give an address such as sqlite:///"
+    ):
         target(tracking_uri=uri)
 
 

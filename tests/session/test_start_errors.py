@@ -89,8 +89,8 @@ def test_an_unknown_option(refused: Callable[..., str]) -> None:
         ({"tags": ["a"]}, "tags must be a mapping such as {'team': 'vision'}, not list"),
         ({"tags": "a"}, "tags must be a mapping such as {'team': 'vision'}, not str"),
         ({"tracking_uri": 5.0j}, "tracking_uri must be text, not complex"),
-        ({"tracking_uri": "localhost:5000"}, "would take it for a folder; write http://localhost:5000"),
-        ({"tracking_uri": " "}, "tracking_uri is empty; give an address such as sqlite:///mlflow.db"),
+        ({"tracking_uri": "localhost:5000"}, "would take it for a folder. Write http://localhost:5000"),
+        ({"tracking_uri": " "}, "tracking_uri is empty. Give an address such as sqlite:///mlflow.db"),
         ({"experiment_name": ["digits"]}, "experiment_name must be text, not list"),
         ({"run_name": {}}, "run_name must be text, not dict"),
         ({"description": b"x"}, "description must be text, not bytes"),
@@ -204,7 +204,7 @@ def test_a_malformed_address(refused: Callable[..., str], uri: str) -> None:
     """It names no server, and none is asked; the error shows one that would do."""
     says = refused(ConfigurationError, tracking_uri=uri)
     assert uri in says
-    assert "names no server; write http://host:5000" in says
+    assert "names no server. Write http://host:5000" in says
 
 
 def test_what_the_store_refuses(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def _address(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     """The option as an address, absolute: the shipper may run in another folder."""
-    from trackside.destinations.mlflow.tracking_address import checked_address
+    from trackside.destinations.mlflow.address import checked_address
     from trackside.errors import ConfigurationError
     from trackside.settings import absolute_tracking_uri
 

@@ -8,8 +8,8 @@ import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from trackside.destinations.mlflow.address import existing_part
-from trackside.destinations.mlflow.tracking_address import checked_address, checked_artifact_location
+from trackside.destinations.mlflow.address import checked_address, checked_artifact_location
+from trackside.destinations.mlflow.database import existing_part
 from trackside.errors import ConfigurationError
 from trackside.events import now_ms
 from trackside.journal.meta import Meta, Target, source_tags, this_process

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from trackside.destinations.mlflow.tracking_address import is_same_address
+from trackside.destinations.mlflow.address import is_same_address
 from trackside.journal.cursor import Cursor, delivered_points, load_cursor
 from trackside.journal.directory import JournalDirectory, last_sign_ms
 from trackside.journal.files import read_json

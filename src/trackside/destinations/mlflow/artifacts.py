@@ -36,7 +36,7 @@ class RunArtifacts:
                 self.write(path.name, text)
 
     def read(self, name: str) -> str | None:
-        """The artifact ``name``; None without one."""
+        """The artifact ``name``, or None."""
         call, client, run_id = self._connection.call, self._connection.client, self._connection.run_id
         listed = call(client.list_artifacts, run_id, name.rpartition("/")[0] or None)
         if all(item.path != name for item in listed):
@@ -50,7 +50,7 @@ class RunArtifacts:
         self._connection.call(self._connection.client.log_text, self._connection.run_id, text, name)
 
     def remove(self, name: str) -> None:
-        """Remove it. Where the store does not let us, say in it that it is out of date."""
+        """Remove it. If the store does not allow that, replace it by a text that says so."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         run = self._connection.call(self._connection.client.get_run, self._connection.run_id)

@@ -1,13 +1,13 @@
-"""A run of several attempts: each begins with a clean page, and what the earlier ones said is kept apart.
+"""A run of several attempts: each begins with a clean page, and the ends of earlier ones are kept apart.
 
 The artifact ``trackside/attempts.jsonl`` has a line for each attempt but the current one, whose end is on the
-page itself. The line is made of what the page says when the next attempt begins, so an attempt that vanished
-without a word has one, too.
+run's page. The line is made from the page when the next attempt begins. So an attempt that vanished has a
+line, too.
 
 Invariants:
 
 * The line is on disk before anything is taken off the page. A shipper that dies in between loses nothing.
-* The traceback of an earlier attempt goes only after it is in the artifact.
+* The traceback of an earlier attempt is removed only after it is in the artifact.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ TRACEBACK = "traceback.txt"
 
 _UNKNOWN = "unknown"
 _DIGITS = 9
-"""Of a number of attempts that is believed."""
+"""Digits up to which a number of attempts is believed."""
 
 
 class Artifacts(Protocol):
     """The run's artifacts, as texts."""
 
     def read(self, name: str) -> str | None:
-        """The artifact ``name``; None without one."""
+        """The artifact ``name``, or None."""
 
     def write(self, name: str, text: str) -> None:
         """Write or replace it."""
@@ -75,11 +75,11 @@ def clean_page(run: Any, connection: Connection, meta: Meta, *, outbox: Outbox, 
 
 
 def attempt_line(run: Any) -> dict[str, Any]:
-    """What the page of ``run`` says of its latest attempt."""
+    """The line for the attempt that the page of ``run`` shows."""
     tags: Mapping[str, str] = run.data.tags
     summary = summary_of(tags)
-    settled = bool(summary) or run.info.status != "RUNNING"
-    ended_ms = run.info.end_time if settled else None
+    ended = bool(summary) or run.info.status != "RUNNING"
+    ended_ms = run.info.end_time if ended else None
     line = {
         "attempt": _number(tags),
         "journal": tags.get(JOURNAL_TAG),
@@ -87,7 +87,7 @@ def attempt_line(run: Any) -> dict[str, Any]:
         "started": summary.get("started"),
         "ended": None if ended_ms is None else _iso(ended_ms),
         "last_heartbeat": tags.get(HEARTBEAT_TAG, "").partition(" ")[0] or None,
-        "status": run.info.status if settled else _UNKNOWN,
+        "status": run.info.status if ended else _UNKNOWN,
         **{key.removeprefix(END_PREFIX): value for key, value in tags.items() if key.startswith(END_PREFIX)},
         "points": counts_in(tags) or None,
     }
@@ -95,7 +95,7 @@ def attempt_line(run: Any) -> dict[str, Any]:
 
 
 def upload_attempts(line: str, artifacts: Artifacts) -> None:
-    """Add ``line`` to the run's attempts, with the traceback of that attempt, which is removed after that."""
+    """Add ``line`` and the traceback of that attempt to the run's attempts, then remove the traceback."""
     known = artifacts.read(ATTEMPTS_ARTIFACT) or ""
     entry = json.loads(line)
     traceback = artifacts.read(TRACEBACK)
@@ -113,7 +113,7 @@ def _number(tags: Mapping[str, str]) -> int:
 
 
 def _journal_in(line: str) -> Any:
-    """The journal that ``line`` is about; None for a line that somebody else wrote."""
+    """The journal that ``line`` is about. None for a line that trackside did not write."""
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):

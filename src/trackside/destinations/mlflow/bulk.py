@@ -1,7 +1,6 @@
-"""Metrics past MLflow's client, straight into its database, where that is one the bulk store can write.
+"""Metrics straight into MLflow's database, past its client, if the bulk store can write that database.
 
-For metrics alone: the run, its params, tags, artifacts and status go through MLflow's client and the user's
-own address, as they do everywhere.
+Only metrics take this way. Params, tags, artifacts and the status go through MLflow's client.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 POINTS_PER_WRITE = 5000
-"""In one transaction, which keeps others out of a sqlite file for a tenth of a second. More gains nothing."""
+"""Points in one transaction, which locks a sqlite file for a tenth of a second. More points gain nothing."""
 
 
 def is_wanted(uri: str) -> bool:
-    """Whether metrics for ``uri`` are to be written in bulk, if that turns out to be possible."""
+    """Whether to try to write metrics for ``uri`` in bulk."""
     return can_be_bulk(uri) and read_environment().bulk_store
 
 
 def open_store(uri: str, notice: Callable[[str], None] = logger.warning) -> BulkStore | None:
-    """The bulk store at ``uri``, whose tables are there; None when metrics are to go MLflow's own way.
+    """The bulk store at ``uri``, whose tables exist. None if metrics have to go through MLflow's client.
 
     ``notice`` tells the user why the bulk store can't be used. Raises what MLflow and SQLAlchemy raise.
     """
@@ -37,13 +36,13 @@ def open_store(uri: str, notice: Callable[[str], None] = logger.warning) -> Bulk
     from trackside.bulk_store.store import BulkStore
 
     if stock.links_metrics_to_a_model():
-        logger.info("metrics belong to a model, too: they go MLflow's own way")
+        logger.info("metrics also belong to a model, so they go through MLflow's client")
         return None
     store = BulkStore(uri, stock.artifact_root(None))
     if store.why_not is not None:
         notice(
             "metrics go into the database through MLflow's own store, many times slower: "
-            f"{store.why_not}. Set TRACKSIDE_BULK_STORE=off to say that this is meant"
+            f"{store.why_not}. To keep it so without this warning, set TRACKSIDE_BULK_STORE=off"
         )
         return None
     return store

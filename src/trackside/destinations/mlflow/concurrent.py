@@ -1,17 +1,17 @@
-"""A batch's points on their way to MLflow, in several requests at once.
+"""Send a batch's points in several requests at once.
 
-A stock server spends most of a request in Python, and has several processes for it; and while it works on
-one request, the next one can be made ready.
+A stock server spends most of a request in Python, and has several processes for that. While it works on one
+request, the next one can be prepared.
 
 Invariants:
 
-* Two requests in flight have no key in common, and the points of one key go in their order. MLflow reads a
-  key's latest value and then writes it: two requests that do so at once may collide on its row, or leave
-  the older value, on a store that keeps no lock in between.
-* ``send`` returns, or raises, when nothing is in flight any more. So params, tags and the status, which the
-  worker sends after that, overtake no metric.
-* When a request fails, no other is begun. What was taken by then is not sent again by the same batch, nor
-  by the halves of a rejected one: MLflow would store it once, but looks each point up for it.
+* Concurrent requests never share a metric key, and the points of one key are sent in order. MLflow reads a
+  key's latest value and then writes it. Two requests that do so at once may collide on its row, or leave the
+  older value, on a store that keeps no lock in between.
+* ``send`` returns, or raises, once no request is in flight. So params, tags and the status, which the worker
+  sends after that, overtake no metric.
+* When a request fails, no other begins. Points accepted by then are not sent again by the same batch, nor by
+  the halves of a rejected one. MLflow would store them once, but it would look each of them up.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from trackside.destinations.mlflow.pace import Pace
 
 Request: TypeAlias = "Callable[[Sequence[Point]], None]"
-"""Sends points and waits for the answer; raises a :class:`trackside.errors.DeliveryError`."""
+"""Sends points and waits for the answer. Raises a :class:`trackside.errors.DeliveryError`."""
 
 _WEIGHTS = ((DestinationFailedError, 3), (RejectedError, 0), (UnauthorisedError, 2), (RetryableError, 1))
 
@@ -44,22 +44,22 @@ class ConcurrentSender:
         self._request = request
         self._clock = clock
         self._lock = threading.Lock()
-        self._taken: set[Point] = set()
+        self._accepted: set[Point] = set()
         self._waiting: list[Sequence[Point]] = []
         self._answered: list[Sequence[Point]] = []
         self._errors: list[BaseException] = []
 
     def send(self, points: Sequence[Point]) -> None:
-        """Send all of ``points``; of those that a failed call sent, only what was not taken.
+        """Send all of ``points``, except those that an earlier, failed call has sent.
 
-        Raises what ``request`` raises; where several failed, what is worth most to know (:func:`_weight`).
+        Raises what ``request`` raises. If several requests failed, :func:`_weight` chooses the error.
         """
-        rest = [point for point in points if point not in self._taken] if self._taken else points
+        rest = [point for point in points if point not in self._accepted] if self._accepted else points
         requests = -(-len(rest) // self.pace.size)
         self._waiting = split_by_key(rest, min(self.pace.at_once, requests))
         self._answered, self._errors = [], []
         helpers = [self._new_helper() for _ in self._waiting[1:]]
-        with contextlib.suppress(RuntimeError):  # no more threads to be had: this one does it all
+        with contextlib.suppress(RuntimeError):  # no more threads: this one sends everything
             for helper in helpers:
                 helper.start()
         self._send_parts()
@@ -67,14 +67,14 @@ class ConcurrentSender:
             if helper.ident is not None:
                 helper.join()
         if self._errors:
-            self._taken.update(*self._answered)
+            self._accepted.update(*self._answered)
             raise max(self._errors, key=_weight)
-        if self._taken:
-            self._taken.difference_update(points)
+        if self._accepted:
+            self._accepted.difference_update(points)
 
     def _new_helper(self) -> threading.Thread:
-        # A daemon: a shipper that has to leave waits for no answer.
-        return threading.Thread(target=self._send_parts, name="trackside-flight", daemon=True)
+        # A daemon, so that a shipper that has to exit waits for no answer.
+        return threading.Thread(target=self._send_parts, name="trackside-request", daemon=True)
 
     def _send_parts(self) -> None:
         while part := self._next_part():
@@ -104,7 +104,7 @@ class ConcurrentSender:
 
 
 def split_by_key(points: Sequence[Point], parts: int) -> list[Sequence[Point]]:
-    """``points`` in at most ``parts`` parts of about the same size, each key whole in one, in order. Pure."""
+    """``points`` in at most ``parts`` parts of similar size. Each key is in one part, in order. Pure."""
     if parts <= 1:
         return [points] if points else []
     sizes = [0] * parts

@@ -19,17 +19,11 @@ from typing import TYPE_CHECKING, Any
 from trackside.bulk_store.uri import can_be_bulk
 from trackside.destinations.answer_deadline import bound_answers
 from trackside.destinations.answer_size import limit_answers
-from trackside.destinations.mlflow.address import (
-    alone_with,
-    check_address,
-    database_file,
-    is_server,
-    probe_database,
-    require_path,
-)
+from trackside.destinations.mlflow.address import database_file, is_server, require_server
 from trackside.destinations.mlflow.bulk import open_store
 from trackside.destinations.mlflow.chunks import chunks
 from trackside.destinations.mlflow.credentials import guard_requests
+from trackside.destinations.mlflow.database import alone_with, probe_database, require_path
 from trackside.destinations.mlflow.errors import translate, translate_opening
 from trackside.destinations.mlflow.request import metrics_request
 from trackside.destinations.mlflow.settings import set_variables
@@ -113,7 +107,7 @@ class Connection:
         self.call(self.client.search_experiments, max_results=1)
 
     def _connect(self) -> Any:
-        check_address(self.uri)
+        require_server(self.uri)
         self._check_removed()
         set_variables()
         from mlflow.entities import Metric, Param, RunTag

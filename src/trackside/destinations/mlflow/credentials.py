@@ -1,4 +1,4 @@
-"""Credentials go to the server that they were set for, and to no other.
+"""Credentials are sent to the server that they were set for, and to no other.
 
 MLflow sends ``MLFLOW_TRACKING_TOKEN``, or the user name and password, or what the plugin that
 ``MLFLOW_TRACKING_AUTH`` names gives, to whatever server it talks to. A second server
@@ -30,7 +30,7 @@ Origin = tuple[str, str, int]
 _NOWHERE: Origin = ("", "", 0)
 
 _homes: set[Origin] = set()
-"""Where the credentials of the environment may go; empty while nothing is known."""
+"""Servers that may get the credentials of the environment. While empty, every server may."""
 
 
 def keep_credentials(own: Iterable[str], beside: Iterable[str]) -> None:
@@ -93,7 +93,7 @@ def _guarded_plugin(prepare_auth: Callable[..., None]) -> Callable[..., None]:
 
 
 def origin_of(address: str) -> Origin | None:
-    """What tells one server from another; None for what is no address."""
+    """What tells one server from another. None for a text that is not an address."""
     try:
         parts = urlsplit(address)
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
@@ -108,7 +108,7 @@ def _is_foreign(address: str) -> bool:
 
 
 def _own_header(address: str) -> str | None:
-    """What ``requests`` makes of the name and password in ``address``; None if it does not use them."""
+    """The header ``requests`` makes of the name and password in ``address``. None if it makes none."""
     parts = urlsplit(address)
     if parts.username is None or parts.password is None or not (parts.username or parts.password):
         return None

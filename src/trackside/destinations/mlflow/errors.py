@@ -1,9 +1,9 @@
-"""What MLflow's errors mean for the shipper: try again, mend the credentials, or never.
+"""What MLflow's errors mean for the shipper: retry, correct the credentials, or reject.
 
-Foreign errors are translated here and nowhere else. The rule behind all of it: a refusal counts as
-lasting only in MLflow's own words (a JSON body with an ``error_code``), or when its very status speaks
-of the body (413, 422). Whatever a load balancer, a gateway or a maintenance page says instead is about
-the moment, not about the batch; taking it at its word would throw away points by the thousand.
+Errors of MLflow and of what it uses are translated here and nowhere else. The rule: a rejection counts only
+in MLflow's own words (a JSON body with an ``error_code``), or if the status itself is about the body (413,
+422). A load balancer, a gateway or a maintenance page speaks about the moment, not about the batch. Believing
+it would throw away thousands of points.
 
 Sources: ``mlflow/exceptions.py`` (codes and their HTTP status), ``mlflow/utils/rest_utils.py`` (what
 goes wrong on the way is a plain ``MlflowException`` whose context holds the ``requests`` error),
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MAX_TEXT = 2000
 _MAX_READ = 50_000
-"""Characters looked at: what is cut before it is masked may end in half a secret."""
+"""Characters that are masked. A text that is cut before it is masked may end in half a secret."""
 
 _LASTING_CODES = {
     "INVALID_PARAMETER_VALUE",
@@ -47,7 +47,7 @@ _ABOUT_THE_BODY = {413, 422}
 _STATUS_IN_TEXT = re.compile(r"(?:failed with error code|too many) (\d{3})")
 
 _LASTING_SQL = {"ArgumentError", "CompileError", "DataError", "IntegrityError", "StatementError"}
-# A server passes SQLAlchemy's errors on as text; the codes in its links name the class
+# A server passes SQLAlchemy's errors on as text. The codes in its links name the class
 # (sqlalchemy/exc.py): 9h9h is DataError, gkpj IntegrityError. All others are about the connection.
 _SQL_IN_TEXT = re.compile(r"sqlalche\.me/e/\w+/(?!9h9h|gkpj)\w+")
 
@@ -68,7 +68,7 @@ _HOPELESS_TEXT = {
 
 
 class Answer(NamedTuple):
-    """What an HTTP server said, as far as it is known."""
+    """The answer of an HTTP server, as far as it is known."""
 
     status: int
     headers: Mapping[str, str]
@@ -93,9 +93,9 @@ def translate(error: BaseException) -> DeliveryError:
 
 
 def translate_opening(error: BaseException) -> DeliveryError:
-    """As :func:`translate`, before the run is known: an address that can never work is a refusal.
+    """As :func:`translate`, before the run is known. An address that can never work is rejected.
 
-    Later the same words ("unable to open database file") are a passing fault: it worked before.
+    Later, the same words ("unable to open database file") are a passing fault: the address has worked before.
     """
     if isinstance(error, DeliveryError):
         return error
@@ -116,7 +116,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _own_code(error: BaseException, answer: Answer | None) -> str | None:
-    """MLflow's word for the error; None where somebody in between spoke, or nobody."""
+    """MLflow's code for the error. None if the answer is a proxy's, or if there is no answer."""
     code = getattr(error, "error_code", None)
     if answer is None:  # a store in this process, or a client that refused to send
         return None if code == "INTERNAL_ERROR" else code
@@ -163,9 +163,9 @@ def _as_answer(value: Any) -> Answer | None:
 
 
 def _retry_after(answer: Answer | None) -> float | None:
-    """Seconds the server wants to be left alone; None when it did not say (RFC 9110, 10.2.3).
+    """Seconds the server asks us to wait (RFC 9110, 10.2.3). None if it does not say.
 
-    A date is by the server's clock, which its ``Date`` tells; ours may be another, or set back meanwhile.
+    A date is by the server's clock, which its ``Date`` shows. Ours may differ.
     """
     if answer is None:
         return None
@@ -177,15 +177,15 @@ def _retry_after(answer: Answer | None) -> float | None:
 
 
 def _seconds_in(date: str) -> float | None:
-    """A date of HTTP as seconds since the epoch; None for what is no date."""
+    """A date of HTTP as seconds since the epoch. None for any other text."""
     try:
         return parsedate_to_datetime(date).timestamp()
-    except (ValueError, TypeError, IndexError, OverflowError):  # somebody's idea of one
+    except (ValueError, TypeError, IndexError, OverflowError):  # not a date
         return None
 
 
 def _is_passing_sql(error: BaseException) -> bool:
-    """Whether the database is behind it, rather than the data."""
+    """Whether the database is the cause, rather than the data."""
     names = [type(e).__name__ for e in _chain(error) if _package(e) == "sqlalchemy"]
     if names:
         return not _LASTING_SQL.intersection(names)
@@ -193,7 +193,7 @@ def _is_passing_sql(error: BaseException) -> bool:
 
 
 def _advice(error: BaseException) -> str | None:
-    """What to change when the address can never work; None when it may."""
+    """What to change if the address can never work. None if it may work."""
     text = str(error)
     known = next((advice for words, advice in _HOPELESS_TEXT.items() if words in text), None)
     if known is not None:
@@ -203,7 +203,7 @@ def _advice(error: BaseException) -> str | None:
             return f"the database's driver is not installed: pip install what brings {item.name!r}"
         if type(item).__name__ in _NO_ADDRESS or _is_unparsable(item):
             return (
-                "this is no address MLflow can work with: use http(s)://host:port, "
+                "MLflow can't use this address. Write http(s)://host:port, "
                 "sqlite:////folder/file.db or postgresql://host/database"
             )
     return None

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from trackside.destinations.mlflow.address import checked_address
 from trackside.destinations.mlflow.destination import MLflowDestination
-from trackside.destinations.mlflow.tracking_address import checked_address
 from trackside.errors import ConfigurationError
 from trackside.journal.directory import JournalDirectory
 from trackside.journal.files import DIRECTORY_MODE
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 
 class MLflowMirror(MLflowDestination):
-    """A run like the training's own at ``tracking_uri``; what is not given here is as it is there.
+    """A run like the training's own, at ``tracking_uri``. An option that is not given is as for the own run.
 
-    ``run_id`` goes on with a run that exists there. With a checkpoint directory the run's id is kept in
-    ``<checkpoint_dir>/.<name>/mlflow_run_id``, so that a resumed training goes on with it here too.
-    Give its credentials in ``tracking_uri`` (``http://user:password@host``): those in the environment go to
-    the first server only. They are not kept on disk; a later ``trackside sync`` takes them from
+    ``run_id`` resumes a run there. With a checkpoint directory the run's id is kept in
+    ``<checkpoint_dir>/.<name>/mlflow_run_id``, so that a resumed training resumes this run, too. Give the
+    credentials in ``tracking_uri`` (``http://user:password@host``). Those in the environment are sent to the
+    first server only. Yours are not kept on disk. A later ``trackside sync`` takes them from
     ``MLFLOW_TRACKING_URI`` if that is the same address.
     """
 
@@ -48,7 +48,7 @@ class MLflowMirror(MLflowDestination):
         artifact_location: str | None = None,
     ) -> None:
         uri = with_credentials(tracking_uri, os.environ.get("MLFLOW_TRACKING_URI", ""))
-        # A relative path is one of where the training was started; the shipper is, too, unless that is gone.
+        # A relative path is relative to the folder the training was started in, which the shipper is in, too.
         uri = absolute_tracking_uri(uri)
         own = context.meta.target
         target = msgspec.structs.replace(
@@ -76,7 +76,7 @@ class MLflowMirror(MLflowDestination):
 
     @staticmethod
     def check_options(tracking_uri: Any, **_: Any) -> None:
-        """Raise :class:`ConfigurationError` for what is no address."""
+        """Raise :class:`ConfigurationError` for a bad address."""
         if not isinstance(tracking_uri, str) or not tracking_uri.strip():
             raise ConfigurationError(
                 f"destination 'mlflow': tracking_uri must be an address such as http://host:5000, "

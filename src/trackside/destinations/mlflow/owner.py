@@ -4,13 +4,13 @@ Invariants:
 
 * One attempt owns a run: the one that made it, or that took it over when its owner was gone. Two tags of
   the run name it: :data:`JOURNAL_TAG` its journal, :data:`OWNER_TAG` its process.
-* Only the owner gives heartbeats, keeps the status RUNNING, and says how the run ended. A *secondary
-  writer*, every other attempt, adds points, and params and tags that are new.
+* Only the owner gives heartbeats, keeps the status RUNNING, and says how the run ended. Every other attempt
+  is a *secondary writer*. It adds points, and params and tags that are new.
 * An attempt that finds another owner in the tags is a secondary writer from then on, also in the shippers
   that are started for it later. Once another attempt has taken the run over, it never sets a status again.
-* A run is never left RUNNING while a process that writes to it lives: a secondary writer takes over when
-  the owner's heartbeats stop. A *successor*, a training that resumed the run from its checkpoints, also
-  takes over when the owner has ended, since the training goes on.
+* A run is never left RUNNING while a process that writes to it lives. A secondary writer takes over when the
+  owner's heartbeats stop. A *successor*, a training that resumed the run from its checkpoints, also takes
+  over when the owner has ended, because the training continues.
 
 MLflow has no compare-and-set, so two attempts may claim a run at the same moment. The claim that is
 written last counts, and the other attempt finds it at its next heartbeat, or at its end.
@@ -53,7 +53,7 @@ def owner_tags(meta: Meta) -> dict[str, str]:
 
 
 def owner_in(tags: Mapping[str, str]) -> Owner | None:
-    """The process that owns the run with these tags; None where they do not say."""
+    """The process that owns the run with these tags. None if they do not say."""
     try:
         return msgspec.json.decode(tags.get(OWNER_TAG, ""), type=Owner)
     except msgspec.MsgspecError:
@@ -69,8 +69,8 @@ def may_claim(run: Any, meta: Meta, *, now: Callable[[], float] = time.time) -> 
     """Whether the attempt of ``meta``, which is about to write to ``run``, becomes its owner.
 
     A run that has ended is resumed, except by an attempt that is delivered late: what was decided after its
-    start stands. A run that shows RUNNING is claimed when its owner is dead. A run that no trackside made is
-    claimed, too, as ``mlflow.start_run(run_id=...)`` would: nothing tells whether its maker will end it.
+    start stands. A run that shows RUNNING is claimed when its owner is dead. A run that trackside did not
+    make is claimed, too, as ``mlflow.start_run(run_id=...)`` would: its maker may never end it.
     """
     if run.info.status != "RUNNING":
         return is_alive(meta.owner) or (run.info.end_time or 0) <= meta.started_ms
@@ -114,8 +114,8 @@ class OwnerWatch:
     """A secondary writer's view of the owner: does it still live?
 
     An owner on this machine is looked up. Any other one lives as long as its heartbeat keeps changing. The
-    time between two changes is measured here, so clocks that differ do not matter. Only time in which
-    somebody looked counts: in an outage the owner can't give a heartbeat either.
+    time between two changes is measured here, so clocks that differ do not matter. Only time in which this
+    process looked counts. In an outage the owner can't give a heartbeat either.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -152,7 +152,7 @@ class Ownership:
         self._watch = OwnerWatch(clock=clock)
         self._successor = meta.target.checkpoint_dir is not None
         self.saw_alive = is_alive(meta.owner)
-        """Whether the training lived when this shipper began: else nobody knows exactly when it died."""
+        """Whether the training lived when this shipper began. If not, the time of its death is a guess."""
         self.standing = ""
         """As ``ownership`` in :class:`~trackside.journal.meta.State`."""
 
@@ -162,7 +162,7 @@ class Ownership:
         return self.standing == "held"
 
     def begin(self, run: Any, standing: str = "") -> None:
-        """Learn from ``run``, which was just opened, whether it is ours; ``standing`` is what was known."""
+        """Learn from ``run``, which was just opened, whether it is ours. ``standing`` is what was known."""
         had = standing in {"held", "lost"}
         if holds(run, self._meta):
             self.standing = "held"
@@ -189,7 +189,7 @@ class Ownership:
     def look_at_end(self, run: Any, *, ended_ms: int) -> Literal["ours", "claim", "wait", "theirs"]:
         """What to do with the status, once this attempt has ended and everything is delivered.
 
-        ``wait``: the owner may be gone, and nobody else would set a status then.
+        ``wait``: the owner may be gone, and then no other process would set a status.
         """
         was_held = self.held
         claim = self.look(run)

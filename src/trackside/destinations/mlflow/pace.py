@@ -1,24 +1,24 @@
-"""How much a server is asked at once: how many points a request carries, and how many requests there are.
+"""How many points a request carries, and how many requests are sent at once.
 
 A batch that was committed but not acknowledged (a timeout, a cut connection, a killed shipper) is sent again,
-and MLflow then looks up which of its points it has. That takes it longer the more the run has already: on
-sqlite, with 216,000 points in the run, 6.7 s for 1000 points sent again, and 5 ms for a single one (mlflow
-3.17; earlier ones read the keys' whole history). Where that is longer than a request may take, the same
-batch would be sent, cut off and sent again for ever, each time leaving the server busy with the last one.
-So requests shrink when one took too long, and grow again when they are quick.
+and MLflow then looks up which of its points it has. That takes longer the more points the run has: on sqlite,
+with 216,000 points in the run, 6.7 s for 1000 points sent again, and 5 ms for a single one (MLflow 3.17).
+Earlier versions read the keys' whole history. If that is longer than a request may take, the same batch would
+time out and be sent again without end, and the server would still be busy with the last one. So requests
+shrink after one that took too long, and grow again while they are quick.
 
-A failure that came at once (refused, 429, 500) says nothing of the size, and more requests would be the
-wrong answer to a server that asks for fewer. After any failure they go one at a time, until a number of them
-went well.
+An immediate failure (connection refused, 429, 500) says nothing about the size, and more requests would be
+the wrong answer to a server that asks for fewer. After any failure, requests are sent one at a time, until
+some of them have succeeded.
 """
 
 from __future__ import annotations
 
 WELL_ENOUGH = 8
-"""Requests in a row that have to go well, and be quick, before there is one more at once."""
+"""Quick successes in a row after which one more request is sent at once."""
 
 AHEAD = 2
-"""Requests that each of those at once has before it in a batch: waiting for the last costs less then."""
+"""Requests in a batch for each of those at once. With several, waiting for the last one costs less."""
 
 
 class Pace:
@@ -32,7 +32,7 @@ class Pace:
 
     @property
     def batch_points(self) -> int:
-        """How many points a batch should hold; a server that is slow or fails gets to be asked for little."""
+        """How many points a batch should hold. A server that is slow or fails gets small batches."""
         return self._most if self.at_once == 1 else self._most * self.at_once * AHEAD
 
     def went_well(self, seconds: float) -> None:
@@ -40,14 +40,14 @@ class Pace:
         if self._is_long(seconds):
             self._one_at_a_time()
             return
-        self.size = min(2 * self.size, self._most)  # twice as much will do, too
+        self.size = min(2 * self.size, self._most)  # a request of twice the size is still quick
         self._went_well += 1
         if self._went_well >= WELL_ENOUGH and self.at_once < self._most_at_once:
             self.at_once += 1
             self._went_well = 0
 
     def failed(self, points: int, seconds: float) -> None:
-        """A request with ``points`` was not answered, or not well; it may be made again."""
+        """A request with ``points`` failed, and may be made again."""
         self._one_at_a_time()
         if self._is_long(seconds):
             self.size = max(1, points // 2)

@@ -1,4 +1,4 @@
-"""A run's configuration in MLflow: params, which can be set once only, and the whole as an artifact."""
+"""A run's configuration in MLflow: params, which can be set once only, and an artifact with all of it."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _MOST_NAMED = 10
 
 
 class _Refusals:
-    """Requests with params that were refused, in one configuration, and the params that no request took.
+    """Requests with params of one configuration that were refused, and the params that were never taken.
 
     A bad param among good ones is found by halving. A limit on the number of params refuses everything from
-    some param on: after :data:`MOST_IN_A_ROW` refusals with nothing taken in between, the rest is not tried.
+    some param on. So after :data:`MOST_IN_A_ROW` refusals with no success in between, the rest is not tried.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class _Refusals:
         return self.in_a_row >= MOST_IN_A_ROW or self._total >= MOST_REFUSALS
 
     def note(self, error: RejectedError) -> None:
-        """One more request was refused."""
+        """Count a request that was refused."""
         self.first = self.first or error
         self.in_a_row += 1
         self._total += 1
@@ -80,7 +80,7 @@ class ConfigWriter:
         self._wanted = not only_if_new
 
     def write(self, record: ConfigRecord) -> None:
-        """Deliver ``record``; may be called again with the same one."""
+        """Deliver ``record``. May be called again with the same one."""
         _merge(self._document, record.document)
         self._kept = False
         self.keep_document()
@@ -99,23 +99,23 @@ class ConfigWriter:
             self._check_params(key for key, _ in new if key not in set(budget.refused))
         if budget.refused:
             share = f"{len(budget.refused)} of {len(new)} params ({_some(budget.refused)})"
-            self._notice(f"the server refused {share}; {self._name} has them all: {budget.first}")
+            self._notice(f"the server refused {share}: {budget.first}. {self._name} has all of them")
         changed = {key: value for key, value in params.items() if known.get(key, value) != value}
         if changed:
             self._note_changed(changed)
 
     def _check_params(self, logged: Iterable[str]) -> None:
-        """Read them back: a 200 may come from somebody between us and MLflow."""
+        """Read them back, because a proxy may have answered in MLflow's place."""
         known = self._connection.known_params()
         missing = [key for key in logged if key not in known]
         if missing:
             raise RetryableError(f"params were logged, and the run does not show them: {_some(missing)}")
 
     def keep_document(self) -> None:
-        """Have the document wait to be uploaded, if it does not yet.
+        """Put the document into the outbox, unless it is there.
 
-        On a full disk it is tried again by the next call: held up by it, the points behind it would keep
-        the segments on that disk from being deleted.
+        On a full disk the next call tries again. Waiting for room would block the points that follow, and
+        their segments on that disk could not be deleted.
         """
         if self._kept or not self._wanted:
             return
@@ -123,16 +123,16 @@ class ConfigWriter:
             self._outbox.put(self._name, _to_yaml(self._document))
         except OSError as error:
             if not self._told:
-                self._notice(f"{self._name} can't be kept to be uploaded, and is tried again: {error}")
+                self._notice(f"{self._name} can't be kept for its upload, and is tried again: {error}")
             self._told = True
         except (ValueError, TypeError, RecursionError) as error:  # it would fail every time
-            self._notice(f"{self._name} can't be written as YAML, and the run goes without: {error}")
+            self._notice(f"{self._name} can't be written as YAML, and the run will not have it: {error}")
             self._kept = True
         else:
             self._kept = True
 
     def _log(self, params: list[tuple[str, str]], budget: _Refusals) -> None:
-        """Log ``params``; of those refused, the halves, as long as ``budget`` lasts."""
+        """Log ``params``. If they are refused, log the halves, as long as ``budget`` lasts."""
         if budget.is_spent:
             budget.refused += [key for key, _ in params]
             return

@@ -1,8 +1,8 @@
 """Proof that a run has the metrics that its server acknowledged.
 
-MLflow answers ``log-batch`` with ``{}``, and nothing in that answer is MLflow's own: a gateway in
-maintenance, a mock or a filter may say the same. So the last point of each metric is kept here, and looked
-up in the run before the journal lets go of anything, and before the run's end is told. MLflow shows of each
+MLflow answers ``log-batch`` with ``{}``. A gateway in maintenance, a mock or a filter may answer the same. So
+the last point of each metric is kept here, and looked up in the run before a segment of the journal is
+deleted, and before the run's end is written. MLflow shows of each
 metric the point with the highest step, then the latest time (``_update_latest_metrics_if_necessary`` in
 ``mlflow/store/tracking/sqlalchemy_store.py``).
 """
@@ -17,17 +17,14 @@ if TYPE_CHECKING:
     from trackside.bulk_store.points import Point
 
 ROUNDING_MS = 1000
-"""A server may round times to seconds: a point that is older by less proves its step all the same."""
+"""A server may round times to seconds. A point that is older by less still proves its step."""
 
 SHOWN_WHOLE = 1000
-"""Metrics of a run that shows so many may be left out by some servers: a missing one proves nothing then."""
+"""Some servers leave out metrics of a run that has so many. Then a missing one proves nothing."""
 
 
 class LastPoints:
-    """The step and time of the last point of each metric, since the last :meth:`forget`.
-
-    Requests in flight at once have no key in common, so :meth:`note` may be called by several threads.
-    """
+    """The step and time of the last point of each metric, since the last :meth:`forget`."""
 
     def __init__(self) -> None:
         self._last: dict[str, tuple[int, int]] = {}
@@ -44,7 +41,7 @@ class LastPoints:
                 last[key] = (step, timestamp)
 
     def forget(self) -> None:
-        """Begin anew: what was noted is proven, or is to be sent again."""
+        """Start over, because what was noted is proven, or will be sent again."""
         self._last = {}
 
     def missing_in(self, run: Any) -> list[str]:

@@ -1,7 +1,7 @@
 """Closing the runs of machines that vanished, by their heartbeat.
 
-Only runs that trackside made are looked at (they carry a heartbeat), and never one that may be alive: its
-heartbeat is fresh, or its journal lies here and its process lives.
+Only runs that trackside made carry a heartbeat. One with a fresh heartbeat is left alone, and so is one whose
+journal is here and whose process lives.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class StaleRun(msgspec.Struct, frozen=True):
 
 
 def stale_runs(client: Any, *, older_than: float, alive: Collection[str] = ()) -> list[StaleRun]:
-    """Runs of all experiments whose heartbeat is older than ``older_than`` seconds; ``alive`` are spared.
+    """Runs whose heartbeat is older than ``older_than`` seconds, without those in ``alive``.
 
-    ``client`` is an ``MlflowClient``; raises what it raises.
+    ``client`` is an ``MlflowClient``. Raises what it raises.
     """
     now = time.time()
     found = []
@@ -66,7 +66,7 @@ def stale_runs(client: Any, *, older_than: float, alive: Collection[str] = ()) -
 def close_run(client: Any, stale: StaleRun) -> bool:
     """End the run as KILLED, as of its last heartbeat, and say why.
 
-    False if it has ended since it was found, or has shown that it lives.
+    False if it has ended since it was found, or has given a heartbeat.
     """
     run = client.get_run(stale.run_id)
     if run.info.status != "RUNNING" or run.data.tags.get(HEARTBEAT_TAG) != stale.heartbeat:
@@ -82,7 +82,7 @@ def close_run(client: Any, stale: StaleRun) -> bool:
 
 
 def parse_heartbeat(text: str) -> tuple[float, str] | None:
-    """Time (seconds since the epoch) and host of a heartbeat tag; None for what is none."""
+    """Time (seconds since the epoch) and host of a heartbeat tag. None for any other text."""
     stamp, _, host = text.partition(" ")
     try:
         moment = datetime.fromisoformat(stamp)

@@ -1,7 +1,7 @@
-"""A few words for an error that happened on the way to the server. Pure.
+"""A few words for an error on the way to the server. Pure.
 
-``requests`` and ``urllib3`` wrap a refused connection into four lines of text. The user gets the reason, the
-shipper's log the rest.
+``requests`` and ``urllib3`` wrap a refused connection into four lines of text. The user gets the reason, and
+the shipper's log the rest.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NOT_JSON = "response body was not in a valid JSON format"  # mlflow/utils/rest_
 
 
 def reason_on_the_way(chain: Iterable[BaseException]) -> str | None:
-    """Why the server gave no answer of its own; None for every other error."""
+    """Why the server gave no answer of its own. None for every other error."""
     errors = list(chain)
     if any(_NOT_JSON in str(error) for error in errors):
         return "the answer is not MLflow's: is there a login page or a proxy in between?"

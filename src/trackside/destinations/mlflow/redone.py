@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from trackside.journal.format import MetricsRecord
 
 SAMPLES = 10_000
-"""How many samples are looked at: by then a training has logged each of its names."""
+"""How many samples are checked. By then a training has logged each of its names."""
 
 _SYSTEM = "system/"
 
@@ -34,7 +34,7 @@ class RedoneSteps:
         self._notice = notice
 
     def check(self, batch: Sequence[MetricsRecord], valid: Callable[[str], str]) -> None:
-        """Look at the first step of each metric; ``valid`` gives a metric's name in MLflow."""
+        """Look at the first step of each metric. ``valid`` gives a metric's name in MLflow."""
         if not self._last:
             return
         for record in batch:

@@ -1,11 +1,11 @@
 """Metrics to an MLflow server in one request, without the copies that MLflow's client makes of each.
 
-MLflow's client makes objects of a metric three times, then JSON by way of protocol buffers: 28 µs of Python
-for each, about as much as it costs a server with the bulk store. Here only the body is made otherwise; the
-address, credentials, headers, session, retries and the check of the answer are MLflow's.
+MLflow's client makes three objects of a metric, then JSON through protocol buffers: 28 µs of Python for
+each, about as much as it costs a server with the bulk store. Only the body is made here. The address,
+credentials, headers, session, retries and the check of the answer are MLflow's.
 
-The only file of the destinations that leans on names MLflow does not promise; they were found the same in
-3.6 and 3.17. Where one is missing, or the client has another kind of store, its own ``log_batch`` is used.
+This is the only file of the destinations that uses private names of MLflow. 3.6 and 3.17 have the same ones.
+If one is missing, or the client has another kind of store, the client's ``log_batch`` is used.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ if TYPE_CHECKING:
 ENDPOINT = "/api/2.0/mlflow/runs/log-batch"
 
 _OK = 200
-_MAX_BIGINT = 2**63 - 1
 
 
 def metrics_request(client: Any) -> Callable[[str, Sequence[Point]], None] | None:
-    """What sends points for a run over the server of ``client``, an ``MlflowClient``; None when it can't.
+    """A function that logs points of a run to the server of ``client``, an ``MlflowClient``, or None.
 
     It raises what MLflow's client raises.
     """
@@ -73,7 +72,7 @@ def body_of(run_id: str, points: Sequence[Point]) -> bytes:
 
 
 def _json_value(value: float) -> float | str:
-    """JSON has no word for the values that are no numbers; protocol buffers' are these."""
+    """NaN and infinity, which JSON lacks, as protocol buffers write them."""
     if math.isfinite(value):
         return value
     return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"  # noqa: PLR0124

@@ -1,8 +1,8 @@
 """The file beside the checkpoints that names the run they belong to.
 
-A restarted job finds its checkpoints and, in ``mlflow_run_id`` next to them, the run to go on with.
-The file is replaced as a whole: a job that is killed while it writes must not leave half an id
-behind, which would send the next one's metrics to a new run.
+A restarted job finds its checkpoints and, in ``mlflow_run_id`` next to them, the run to resume. The file is
+replaced as a whole. Half an id, left by a job that is killed while it writes, would send the next one's
+metrics to a new run.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _RUN_ID = re.compile(r"[a-zA-Z0-9][\w\-]{0,255}")
 
 
 def read_run_id_file(checkpoint_dir: str | os.PathLike[str]) -> str | None:
-    """Return the run id kept in ``checkpoint_dir``, or None if there is none to use.
+    """Return the run id kept in ``checkpoint_dir``, or None.
 
-    A file that cannot be read, or that holds no run id, is one warning and None: training can go on
-    in a new run. Raises nothing.
+    A file that cannot be read, or that holds no run id, causes one warning. The training can use a new run.
+    Raises nothing.
     """
     path = Path(checkpoint_dir) / RUN_ID_FILE
     try:
@@ -42,7 +42,7 @@ def read_run_id_file(checkpoint_dir: str | os.PathLike[str]) -> str | None:
         return None
     if _RUN_ID.fullmatch(text):
         return text
-    logger.warning("%s holds no run id but %.80r; ignoring it", path, text)
+    logger.warning("%s is ignored, because it holds no run id but %.80r", path, text)
     return None
 
 
@@ -66,7 +66,7 @@ def write_run_id_file(checkpoint_dir: str | os.PathLike[str], run_id: str) -> No
 
     Raises:
         ValueError: ``run_id`` is no run id.
-        OSError: the file cannot be written; the old one is as it was.
+        OSError: the file cannot be written. The old one is unchanged.
     """
     if not _RUN_ID.fullmatch(run_id):
         raise ValueError(f"not an MLflow run id: {run_id!r}")

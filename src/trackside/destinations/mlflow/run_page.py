@@ -4,8 +4,8 @@ MLflow 3.17 opens an experiment in its view for GenAI, where a training run show
 address made here opens the run on its metric charts, in the view for model training. Older UIs ignore the
 query.
 
-Nothing here asks MLflow: a run on a server, and one in a file that no server has opened yet, have an address
-in the same way. Pure, but for :func:`mlflow_command`, which looks for the program.
+Nothing here asks MLflow. A run on a server and one in a database file get their address in the same way.
+Pure, except for :func:`mlflow_command`, which looks for the program.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ import shlex
 import shutil
 import sys
 
+from trackside.bulk_store.uri import plain_uri
+from trackside.destinations.mlflow.address import DATABASES, is_server
 from trackside.redaction.redact import MASK
 
 LOCAL_UI = "http://127.0.0.1:5000"
 """Where ``mlflow ui`` serves unless told otherwise."""
 
 _PAGE = "/#/experiments/{experiment}/runs/{run}/model-metrics?workflowType=machine_learning"
-_SERVERS = ("http://", "https://")
-_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-_BULK = "trackside+"
 _INTERPRETERS = ("python", "pypy")
 
 
@@ -34,14 +33,14 @@ def run_page(tracking_uri: str, experiment_id: str, run_id: str) -> str:
     trackside does not know, the tracking address itself.
     """
     front = front_page(tracking_uri)
-    if not front.startswith(_SERVERS):
+    if not is_server(front):
         return front
     return front + _PAGE.format(experiment=experiment_id, run=run_id)
 
 
 def front_page(tracking_uri: str) -> str:
-    """The address of MLflow's UI, which is all there is to show before the run has an id."""
-    if tracking_uri.startswith(_SERVERS):
+    """The address of MLflow's UI, to show before the run has an id."""
+    if is_server(tracking_uri):
         scheme, _, rest = tracking_uri.rstrip("/").partition("://")
         host, slash, path = rest.partition("/")
         return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"  # masked credentials make no link
@@ -49,21 +48,21 @@ def front_page(tracking_uri: str) -> str:
 
 
 def is_local(tracking_uri: str) -> bool:
-    """Whether ``mlflow ui`` can serve this store: a database or a folder, not somebody's server."""
-    scheme, separator, _ = tracking_uri.removeprefix(_BULK).partition(":")
-    return not separator or os.path.isabs(tracking_uri) or scheme.partition("+")[0] in {*_DATABASES, "file"}
+    """Whether ``mlflow ui`` can serve this store: a database or a folder."""
+    scheme, separator, _ = plain_uri(tracking_uri).partition(":")
+    return not separator or os.path.isabs(tracking_uri) or scheme.partition("+")[0] in {*DATABASES, "file"}
 
 
 def serve_command(tracking_uri: str) -> str | None:
-    """The shell command that serves a local store; None where a server is up already."""
+    """The shell command that serves a local store. None for a server."""
     if not is_local(tracking_uri):
         return None
-    store = tracking_uri.removeprefix(_BULK)
+    store = plain_uri(tracking_uri)
     return f"{mlflow_command()} ui --backend-store-uri {shlex.quote(store)}"
 
 
 def how_to_look(tracking_uri: str, page: str) -> str:
-    """A sentence that says how to open ``page``; with a local store it takes three lines."""
+    """A sentence that says how to open ``page``. For a local store it takes three lines."""
     command = serve_command(tracking_uri)
     if command is None:
         return f"View it at {page}"

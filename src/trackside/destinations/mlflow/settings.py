@@ -1,9 +1,9 @@
 """MLflow's variables that change what a call promises, and the values that delivery needs.
 
-The shipper inherits the user's environment. A call there has to mean what the journal's cursor takes it for:
-when it returns, MLflow has the data; when it fails, it fails soon, and the shipper's own policy decides what
-comes next. So these variables are the shipper's to set, in its own process only. Variables that say where
-MLflow is, how to log in, or how large a part of an upload is stay the user's.
+The shipper inherits the user's environment. The cursor relies on two facts about a call: when it returns,
+MLflow has the data, and when it fails, it fails soon, so that the shipper's own policy decides what comes
+next. So the shipper sets these variables in its own process. Variables that say where MLflow is, how to log
+in, or how large a part of an upload is stay the user's.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ LONGEST_TIMEOUT = 600
 _TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 
 OURS = {
-    # Else log_batch and set_tag return before anything is sent, and what is queued dies with the process.
+    # With it, log_batch and set_tag return before anything is sent, and the queue dies with the process.
     "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
-    # The shipper's policy rules, not MLflow's own (7 tries, 244 s in all).
+    # The shipper has its own policy. MLflow's takes 7 tries, 244 s in all.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    # A write that is sent on to another address proves nothing, and takes the credentials with it.
+    # A redirected write proves nothing, and takes the credentials with it.
     "MLFLOW_ALLOW_HTTP_REDIRECTS": "false",
-    # What is too long was cut before, and the user was told; a refusal would cost the run its last tags.
+    # Long values were cut before, and the user was told. A rejection would cost the run its last tags.
     "MLFLOW_TRUNCATE_LONG_VALUES": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # Each statement with its values, in a log that nobody rotates.
+    # It prints each statement with its values, into a log that is not rotated.
     "MLFLOW_SQLALCHEMYSTORE_ECHO": "false",
 }
 """What each has to be while the shipper delivers."""

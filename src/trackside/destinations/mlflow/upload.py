@@ -1,4 +1,4 @@
-"""Uploading artifacts, on a thread of their own: an artifact store that hangs or fails holds up no metric."""
+"""Uploading artifacts on a thread of their own, so that a slow artifact store delays no metric."""
 
 from __future__ import annotations
 
@@ -27,11 +27,10 @@ RETRY_AT_END = 1.0
 
 
 class Uploader:
-    """Sends what waits in ``outbox`` through ``upload``, for ever until it works or is refused.
+    """Sends the files in ``outbox`` through ``upload``, each until it succeeds or is rejected.
 
     ``upload`` raises :class:`~trackside.errors.DeliveryError` when it fails. ``notice`` tells the user.
-    ``tell`` gets the reason for each failure, and None when all is well again. All methods are called by
-    one thread.
+    ``tell`` gets the reason for each failure, and None when uploads work again. For one caller.
     """
 
     def __init__(
@@ -54,7 +53,7 @@ class Uploader:
         """What the last try failed with."""
 
     def kick(self) -> None:
-        """Start uploading what waits, unless that is going on or a pause after a failure is."""
+        """Start uploading what waits, unless an upload is running or paused after a failure."""
         busy = self._thread is not None and self._thread.is_alive()
         if busy or time.monotonic() < self._due or not self._outbox.pending():
             return
@@ -62,7 +61,7 @@ class Uploader:
         self._thread.start()
 
     def finish(self, timeout: float) -> bool:
-        """Try to get everything up, for ``timeout`` seconds, later on once a call; whether it is."""
+        """Try to upload everything for ``timeout`` seconds, later once a call. True if it is done."""
         deadline = time.monotonic() + timeout
         self._due = 0.0
         once, self._tried_to_finish = self._tried_to_finish, True
@@ -81,7 +80,7 @@ class Uploader:
         for path in self._outbox.pending():
             try:
                 self._send(path)
-            except Exception as error:  # whatever it is: a thread that ends without a word tries no more
+            except Exception as error:  # whatever it is: an error that ended the thread would end all uploads
                 if not isinstance(error, (DeliveryError, OSError)):
                     logger.exception("artifact %s", path.name)
                 self._note_failure(path, error)
@@ -94,7 +93,7 @@ class Uploader:
             self._upload(path)
         except (RejectedError, UnfitFileError) as error:
             kept = self._outbox.refuse(path)
-            self._notice(f"artifact {path.name} was refused, and is kept as {kept}: {error}")
+            self._notice(f"artifact {path.name} was rejected, and is kept as {kept}: {error}")
             return
         if self._outbox.read(path) == before:  # otherwise a newer one took its place meanwhile
             self._outbox.sent(path)

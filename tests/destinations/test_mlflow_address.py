@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from trackside.destinations.mlflow import tracking_address
-from trackside.destinations.mlflow.tracking_address import checked_address, checked_artifact_location
+from trackside.destinations.mlflow import address as tracking_address
+from trackside.destinations.mlflow.address import checked_address, checked_artifact_location
 from trackside.destinations.registry import check
 from trackside.errors import ConfigurationError
 
@@ -99,21 +99,21 @@ def test_mistakes(uri: str, instead: str, monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(ConfigurationError) as caught:
         checked_address(uri)
     assert str(caught.value).startswith(f"tracking_uri {uri!r} ")
-    assert str(caught.value).endswith(f"; write {instead}")
+    assert str(caught.value).endswith(f". Write {instead}")
 
 
 @pytest.mark.parametrize("uri", ["host:notaport", "C:\\mlflow", "mongodb://host/db"])
 def test_schemes_like_no_other(uri: str) -> None:
     """The error lists what there is."""
     with pytest.raises(
-        ConfigurationError, match=r"write http://host:5000 for a server, sqlite:///mlflow\.db"
+        ConfigurationError, match=r"Write http://host:5000 for a server, sqlite:///mlflow\.db"
     ):
         checked_address(uri)
 
 
 def test_a_place_for_files() -> None:
     """A bucket is where artifacts go, and the error says so."""
-    with pytest.raises(ConfigurationError, match="keeps no runs; give it as artifact_location"):
+    with pytest.raises(ConfigurationError, match=r"keeps no runs. Give it as artifact_location"):
         checked_address("s3://bucket/path")
 
 
@@ -151,5 +151,5 @@ def test_artifact_locations() -> None:
     assert checked_artifact_location(None) is checked_artifact_location(" ") is None
     assert checked_artifact_location("s3://bucket/path ") == "s3://bucket/path"
     assert checked_artifact_location("folder/x") == "folder/x"
-    with pytest.raises(ConfigurationError, match="artifact_location 's3:/b' lacks a slash; write s3://b"):
+    with pytest.raises(ConfigurationError, match=r"artifact_location 's3:/b' lacks a slash. Write s3://b"):
         checked_artifact_location("s3:/b")
