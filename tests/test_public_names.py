@@ -19,6 +19,7 @@ ERRORS = {
 NAMES = ERRORS | {
     "Bus",
     "ConfigEvent",
+    "Counts",
     "LifecycleEvent",
     "MetricsSample",
     "Run",

@@ -35,7 +35,7 @@ import trackside
 
 logging.basicConfig(level=logging.WARNING, format="LOG %(message)s", stream=sys.stdout)
 run = trackside.start("x")
-print("shipper", run._shipper.pid, flush=True)
+print("shipper", run._assembly.shipper.pid, flush=True)
 sys.stdin.readline()
 for step in range(500):
     trackside.log({"loss": 0.5}, step=step)
@@ -214,19 +214,19 @@ import trackside
 
 logging.basicConfig(level=logging.WARNING, format="LOG %(message)s", stream=sys.stdout)
 run = trackside.start("x")
-print("shipper", run._shipper.pid, flush=True)
+print("shipper", run._assembly.shipper.pid, flush=True)
 trackside.log({"loss": 0.5}, step=0)
 run.flush()
 while os.path.exists(os.environ["TRACKSIDE_DIR"]):  # the shipper may write there at the same moment
     shutil.rmtree(os.environ["TRACKSIDE_DIR"], ignore_errors=True)
 if "KILL" in os.environ:
-    os.kill(run._shipper.pid, signal.SIGKILL)
-    while run._shipper.is_running():
+    os.kill(run._assembly.shipper.pid, signal.SIGKILL)
+    while run._assembly.shipper.is_running():
         time.sleep(0.01)
 time.sleep(5.1)  # the sink looks at its shipper every 5 s
 for step in range(1, 500):
     trackside.log({"loss": 0.5}, step=step)
-print("dropped", run.counts.dropped, "restarts", run._shipper.restarts, flush=True)
+print("dropped", run.counts.dropped, "restarts", run._assembly.shipper.restarts, flush=True)
 run.finish()
 """
 

@@ -62,7 +62,7 @@ say(run_id=run.run_id)
 while not os.path.exists("enough"):
     count = second(count)
 run.finish()
-say(count=count, seen=list(seen), restarts=run._shipper.restarts)
+say(count=count, seen=list(seen), restarts=run._assembly.shipper.restarts)
 """
 
 

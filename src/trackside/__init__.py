@@ -37,11 +37,13 @@ if TYPE_CHECKING:
         UnprovenError,
     )
     from trackside.event_bus.bus import Bus
+    from trackside.event_bus.bus import default_bus as bus
     from trackside.events import Event
+    from trackside.session.counts import Counts
+    from trackside.session.current import current_run, finish
     from trackside.session.from_config import start_from_config
     from trackside.session.run import Run
-    from trackside.session.start import current_run, finish, start
-    from trackside.session.start import default_bus as bus
+    from trackside.session.start import start
 
 __version__ = "0.1.0"
 
@@ -50,6 +52,7 @@ __all__ = [
     "CoercionError",
     "ConfigEvent",
     "ConfigurationError",
+    "Counts",
     "DeliveryError",
     "DestinationFailedError",
     "GoneError",
@@ -77,6 +80,7 @@ _LAZY = {
     "Bus": ("trackside.event_bus.bus", "Bus"),
     "CoercionError": ("trackside.errors", "CoercionError"),
     "ConfigurationError": ("trackside.errors", "ConfigurationError"),
+    "Counts": ("trackside.session.counts", "Counts"),
     "DeliveryError": ("trackside.errors", "DeliveryError"),
     "GoneError": ("trackside.errors", "GoneError"),
     "JournalError": ("trackside.errors", "JournalError"),
@@ -89,9 +93,9 @@ _LAZY = {
     "UnauthorisedError": ("trackside.errors", "UnauthorisedError"),
     "UnprovenError": ("trackside.errors", "UnprovenError"),
     "Run": ("trackside.session.run", "Run"),
-    "bus": ("trackside.session.start", "default_bus"),
-    "current_run": ("trackside.session.start", "current_run"),
-    "finish": ("trackside.session.start", "finish"),
+    "bus": ("trackside.event_bus.bus", "default_bus"),
+    "current_run": ("trackside.session.current", "current_run"),
+    "finish": ("trackside.session.current", "finish"),
     "start": ("trackside.session.start", "start"),
     "start_from_config": ("trackside.session.from_config", "start_from_config"),
 }
@@ -125,7 +129,7 @@ _bus: Bus | None = None
 def _default_bus() -> Bus:
     """The default bus, imported on first use and remembered: an import statement costs as much as a log."""
     global _bus  # noqa: PLW0603 - a cache of one
-    from trackside.session.start import default_bus
+    from trackside.event_bus.bus import default_bus
 
     _bus = default_bus
     return default_bus

@@ -6,7 +6,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from trackside.session.start import default_bus
+from trackside.event_bus.bus import default_bus
 from trackside.sinks.memory import MemorySink
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ import trackside
 from tests.ends.harness import new_database
 from tests.faults.fake import until
 from tests.faults.proxy import free_port
+from tests.parts import journal_of, parts_of
 from trackside.destinations.mlflow.tags import counts_in
 from trackside.journal.files import read_json
 from trackside.journal.meta import Meta
@@ -91,7 +92,7 @@ def test_one_that_is_down_delays_nothing_and_keeps_no_secret(
     run = trackside.start("alone", destinations=[{"type": "mlflow", "tracking_uri": address}])
     trackside.log({"loss": 1.0}, step=0)
     assert not run.flush(3), "the second has not got it"
-    meta = read_json(run.journal.meta, Meta)
+    meta = read_json(journal_of(run).meta, Meta)
     assert meta is not None
     assert meta.destinations[0].options == {"tracking_uri": address.replace("me:hunter2", "***")}
     run.finish()
@@ -99,8 +100,9 @@ def test_one_that_is_down_delays_nothing_and_keeps_no_secret(
     found = only_run(place / "own", "alone")
     assert found.info.status == "FINISHED"
     held = [
-        path for path in run.journal.path.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()
+        path for path in journal_of(run).path.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()
     ]
     assert held == []
-    assert run._shipper.pid is not None
-    os.kill(run._shipper.pid, signal.SIGKILL)  # it would go on for an hour
+    pid = parts_of(run).shipper.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)  # it would go on for an hour

@@ -14,7 +14,7 @@ from trackside.destinations.mlflow import system_metrics as mlflow_system
 from trackside.destinations.mlflow.system_metrics import SystemMetrics
 from trackside.destinations.mlflow.tags import counts_in
 from trackside.errors import ConfigurationError
-from trackside.session.plan import checked_interval
+from trackside.session.arguments import checked_interval
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -784,7 +784,8 @@ ALIVE = [
     ),
     Case(
         "SIGUSR1, SIGALRM, SIGTSTP and others to the shipper, then clean",
-        START + "ready()\ntime.sleep(1)\nassert run._shipper.is_running()\nassert not run._shipper.restarts",
+        START
+        + "ready()\ntime.sleep(1)\nassert run._assembly.shipper.is_running()\nassert not run._assembly.shipper.restarts",
         "FINISHED",
         0,
         act=send_to_shipper(*sorted(ignored())),

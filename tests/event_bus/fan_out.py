@@ -52,7 +52,7 @@ for step in range(samples):
     if step % 100 == 0:
         trackside.log({"loss": 2 / (step + 1)}, step=step, prefix="val")
     if step == samples // 2:
-        print(run._shipper.pid, flush=True)
+        print(run._assembly.shipper.pid, flush=True)
     if step % 20 == 0:
         time.sleep(0.01)  # so that shipping has a middle
 print(run.flush(120), flush=True)

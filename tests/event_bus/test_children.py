@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import trackside
+from tests.parts import parts_of
 from trackside.event_bus.bus import Bus
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def told(run):
     print(json.dumps([run.run_id, run.tracking_uri, run.flush(), run.counts]), flush=True)
     run.finish()
     nested = trackside.start("nested", parent=run)
-    print(json.dumps([nested.link.experiment_name, nested._meta.target.parent_journal]), flush=True)
+    print(json.dumps([nested.link.experiment_name, nested._assembly.meta.target.parent_journal]), flush=True)
     nested.finish()
 
 def first_of_its_own(number):
@@ -142,25 +143,25 @@ def test_a_pickle_holds_no_secret(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_copies_are_the_run_itself(run: Run) -> None:
     """Frameworks copy trainers and configurations, whatever these hold."""
-    held = {"run": run, "bus": run._bus}
+    held = {"run": run, "bus": run.bus}
     copied = copy.deepcopy(held)
     assert copied["run"] is run is copy.copy(run)
-    assert copied["bus"] is run._bus is copy.copy(run._bus)
+    assert copied["bus"] is run.bus is copy.copy(run.bus)
     run.finish()
 
 
 def test_a_bus_elsewhere_has_no_sinks(run: Run) -> None:
     """The default bus is the other process's own, others have their name."""
     assert pickle.loads(pickle.dumps(trackside.bus)) is trackside.bus
-    other: Bus = pickle.loads(pickle.dumps(run._bus))
-    assert (other.name, other.sinks) == (run._bus.name, ())
+    other: Bus = pickle.loads(pickle.dumps(run.bus))
+    assert (other.name, other.sinks) == (run.bus.name, ())
     run.finish()
 
 
 def test_a_sink_says_why_it_stays_here(run: Run) -> None:
     """Instead of naming a lock somewhere within it."""
     with pytest.raises(TypeError, match="a run belongs to the process that started it"):
-        pickle.dumps(run._sink)
+        pickle.dumps(parts_of(run).sink)
     run.finish()
 
 

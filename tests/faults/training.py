@@ -58,7 +58,7 @@ def memory(pid="self"):
         return next(int(line.split()[1]) for line in file if line.startswith("RssAnon"))
 
 def shipper_pid(run):
-    return run._shipper.pid
+    return run._assembly.shipper.pid
 """
 
 

@@ -28,12 +28,12 @@ os.kill(os.getpid(), signal.SIGUSR1)
 """
 
 DYING = """
-os.kill(run._shipper.pid, signal.SIGKILL)
-while run._shipper.is_running():
+os.kill(run._assembly.shipper.pid, signal.SIGKILL)
+while run._assembly.shipper.is_running():
     time.sleep(0.01)
 trackside.log({"loss": 0.5}, step=50)
 assert run.flush(60)
-assert run._shipper.restarts == 1
+assert run._assembly.shipper.restarts == 1
 """
 
 

@@ -33,7 +33,8 @@ class Seen:
         self.steps.append(sample.step)
 
 run = trackside.start("daemon", sinks=[Seen()])
-run._settings = dataclasses.replace(run._settings, start_timeout=60.0)
+settings = dataclasses.replace(run._plan.settings, start_timeout=60.0)
+run._plan = dataclasses.replace(run._plan, settings=settings)
 trackside.log({"loss": 1.0}, step=0)
 if os.fork():
     os._exit(0)

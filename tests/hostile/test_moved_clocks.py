@@ -13,7 +13,7 @@ OFTEN = "import trackside.sinks.mlflow; trackside.sinks.mlflow.WATCH_EVERY = 0.1
 
 HELPERS = """
 import psutil
-shipper, step = run._shipper, 50
+shipper, step = run._assembly.shipper, 50
 
 def kill():
     assert run.flush(60)

@@ -16,6 +16,7 @@ from mlflow.tracking import MlflowClient
 
 import trackside
 from tests.faults.fake import until
+from tests.parts import journal_of, parts_of
 from trackside.destinations.mlflow import credentials as mlflow_credentials
 from trackside.destinations.mlflow.credentials import guard_requests, keep_credentials, keep_credentials_for
 
@@ -173,11 +174,11 @@ def test_a_run_with_a_second_server(
     }.items():
         monkeypatch.setenv(name, value)
     run = trackside.start("secrets", destinations=[{"type": "mlflow", "tracking_uri": second.address}])
-    pid = run._shipper.pid
+    pid = parts_of(run).shipper.pid
     try:
         until(lambda: bool(first.seen and second.seen), timeout=90)
-        until(lambda: "Bearer ***" in read_all(run.journal.path), timeout=90)
-        kept = read_all(run.journal.path)
+        until(lambda: "Bearer ***" in read_all(journal_of(run).path), timeout=90)
+        kept = read_all(journal_of(run).path)
     finally:
         run.finish()
         if pid is not None:

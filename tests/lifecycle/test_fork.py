@@ -64,7 +64,7 @@ if pid == 0:
     {child}
 status = os.waitpid(pid, 0)[1]
 sample(2)
-ours = wakeup() == run._shipper.pipe.write_end
+ours = wakeup() == run._assembly.shipper.pipe.write_end
 say(status=status, wakeup=ours, seen=seen.samples, kept=steps(), run=run.status)
 os._exit(0)
 """

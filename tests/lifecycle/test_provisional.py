@@ -20,6 +20,7 @@ import trackside
 from tests.ends.harness import new_database
 from tests.faults.fake import until
 from tests.hooked import everything_hooked
+from tests.parts import journal_of
 from tests.session.test_run import kinds_of
 from trackside.event_bus.bus import Bus
 from trackside.events import LifecycleEvent, MetricsSample
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from trackside.lifecycle.verdict import FinalStatus
     from trackside.session.run import Run
 
 
@@ -139,7 +141,7 @@ def test_a_run_begun_while_an_exception_is_handled_ends_for_good(bus: Bus) -> No
 
 
 @pytest.mark.parametrize("status", ["FAILED", "KILLED"])
-def test_another_status_is_final_at_once(bus: Bus, status: str) -> None:
+def test_another_status_is_final_at_once(bus: Bus, status: FinalStatus) -> None:
     """Whoever says FAILED in an ``except`` has seen the exception, and the run keeps it."""
     run = start(bus)
     with contextlib.suppress(ValueError):
@@ -245,7 +247,7 @@ def test_a_notebook_sees_finished_at_once(place: Path, bus: Bus, monkeypatch: py
     assert run.run_id is not None
     assert MlflowClient(uri).get_run(run.run_id).info.status == "FINISHED"
     following = start(bus, tracking_uri=uri)
-    assert not run.journal.meta.exists(), "start() waited until the run before was settled"
+    assert not journal_of(run).meta.exists(), "start() waited until the run before was settled"
     following.finish()
 
 

@@ -132,7 +132,7 @@ import mlflow
 mlflow.log_metric("loss", 0.5)
 trackside.log({"loss": 0.5}, step=1)
 run.finish()
-print(run._shipper.pid)
+print(run._assembly.shipper.pid)
 """
 
 

@@ -11,13 +11,14 @@ import pytest
 
 import trackside
 from tests.hooked import everything_hooked
+from tests.parts import journal_of, parts_of
 from trackside.errors import ConfigurationError, RunActiveError
 from trackside.event_bus.bus import Bus
 from trackside.events import MetricsSample
 from trackside.journal.reader import JournalReader
 from trackside.lifecycle.hooks import ProcessHooks
-from trackside.session import plan, reservation
-from trackside.session.run import active_runs
+from trackside.session import current, plan
+from trackside.session.current import recording_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,8 +37,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(plan, "_env_run_ids_used", {})
     before = everything_hooked()
     yield
-    assert not active_runs
-    assert not reservation._starting
+    assert not recording_runs
+    assert not current._starting
     assert everything_hooked() == before
 
 
@@ -63,7 +64,7 @@ def at_once(act: Callable[[int], Any], threads: int = THREADS) -> list[Any]:
 
 def steps_of(run: Run) -> list[int]:
     """The steps in the run's journal."""
-    reader = JournalReader(run.journal)
+    reader = JournalReader(journal_of(run))
     try:
         records = [entry.record for entry in reader.read()]
     finally:
@@ -108,7 +109,8 @@ def test_the_environments_run_goes_to_one_of_several_threads(monkeypatch: pytest
     """MLFLOW_RUN_ID names one run; two writers to it would end it twice."""
     monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
     runs = runs_in(at_once(lambda _: trackside.start("x", bus=Bus())))
-    assert sorted(str(run._meta.target.run_id) for run in runs) == ["0" * 32] + ["None"] * (THREADS - 1)
+    ids = sorted(str(parts_of(run).meta.target.run_id) for run in runs)
+    assert ids == ["0" * 32] + ["None"] * (THREADS - 1)
     for run in runs:
         run.finish()
 

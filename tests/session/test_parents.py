@@ -15,6 +15,7 @@ from mlflow.tracking import MlflowClient
 import trackside
 from tests.ends.harness import new_database
 from tests.faults.fake import until
+from tests.parts import journal_of
 from trackside.errors import ConfigurationError
 from trackside.event_bus.bus import Bus
 from trackside.journal.directory import JournalDirectory, create_directory
@@ -63,7 +64,7 @@ def test_a_child_goes_where_its_parent_is(tmp_path: Path) -> None:
     ):
         found = target_of(child)
         assert (found.tracking_uri, found.experiment_name) == (uri, "sweep")
-        assert (found.parent_run_id, found.parent_journal) == (None, str(run.journal.path))
+        assert (found.parent_run_id, found.parent_journal) == (None, str(journal_of(run).path))
         assert target_of(other).experiment_name == "other"
 
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from trackside.errors import ConfigurationError
+from trackside.event_bus.bus import Bus
 from trackside.session import plan
-from trackside.session.plan import checked_cap, make_meta, make_target, release, text_tags
+from trackside.session.arguments import checked_cap, text_tags
+from trackside.session.plan import RunPlan, free_run_id, make_meta, make_target
 from trackside.settings import read_environment
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No run of the environment's has been gone on with yet."""
+    """No start has taken the environment's run yet."""
     monkeypatch.setattr(plan, "_env_run_ids_used", {})
 
 
@@ -78,11 +80,11 @@ def test_the_environments_run_is_gone_on_with_once() -> None:
         target(environment, run_name=[])
     first = target(environment)
     assert (first.run_id, first.required_run) == ("abc", True)
-    release(first)
+    free_run_id(first)
     assert target(environment).run_id == "abc"
     assert (target(environment).run_id, target(environment).required_run) == (None, False)
     assert target({"MLFLOW_RUN_ID": "def"}).run_id == "def"
-    release(target())
+    free_run_id(target())
 
 
 def test_paths_and_numbers_become_text(tmp_path: Path) -> None:
@@ -220,7 +222,8 @@ def test_the_meta_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SLURM_JOB_ID", "4711")
     settings = read_environment({"TRACKSIDE_DIR": str(tmp_path), "TRACKSIDE_MODE": "offline"})
-    one, other = (make_meta(target(), settings, terminate_signals=(15,), cap=1 << 20) for _ in range(2))
+    made = RunPlan(Bus(), settings, target(), terminate_signals=(15,), cap=1 << 20)
+    one, other = make_meta(made), make_meta(made)
     assert one.journal_id != other.journal_id
     assert (one.working_directory, one.mode, one.cap, one.terminate_signals) == (
         str(tmp_path),

@@ -21,6 +21,7 @@ import trackside
 from tests.ends.harness import new_database, wait_until_settled
 from tests.faults.fake import until
 from tests.hooked import everything_hooked, wakeup_descriptor
+from tests.parts import journal_of, parts_of
 from tests.shipper.stub import StubShipper
 from trackside.destinations.mlflow.tags import counts_in
 from trackside.errors import RunActiveError, TrackingError
@@ -33,9 +34,9 @@ from trackside.journal.meta import Meta, WorkerState
 from trackside.journal.reader import JournalReader, Position
 from trackside.session import fluent, plan
 from trackside.session import shipper_handle as process_
-from trackside.session.delivery import Counts
+from trackside.session.counts import Counts
+from trackside.session.current import recording_runs
 from trackside.session.noop import NoopRun
-from trackside.session.run import active_runs
 from trackside.session.shipper_handle import ShipperProcess
 from trackside.shipper.channel import DONE
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from trackside.lifecycle.verdict import FinalStatus
     from trackside.session.run import Run
 
 
@@ -54,7 +56,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(plan, "_env_run_ids_used", {})
     before = everything_hooked()
     yield tmp_path
-    left = list(active_runs.values())
+    left = list(recording_runs.values())
     for run in left:
         run.finish("KILLED")
     assert not left
@@ -85,7 +87,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> StubShipper:
 
 def records_of(run: Run) -> list[Any]:
     """Everything in the run's journal."""
-    reader = JournalReader(run.journal)
+    reader = JournalReader(journal_of(run))
     try:
         return [entry.record for entry in reader.read()]
     finally:
@@ -99,7 +101,7 @@ def kinds_of(run: Run) -> list[str]:
 
 def meta_of(run: Run) -> Meta:
     """What the run's journal says of it."""
-    found = read_json(run.journal.meta, Meta)
+    found = read_json(journal_of(run).meta, Meta)
     assert found is not None
     return found
 
@@ -120,7 +122,7 @@ def test_finish_and_start_again(bus: Bus) -> None:
         assert (during, run.status) == ("RUNNING", "FINISHED")
         assert [getattr(record, "step", None) for record in records_of(run)] == [None, step, None]
         assert kinds_of(run) == ["started", "finished"]
-        journals.add(run.journal.name)
+        journals.add(journal_of(run).name)
     assert len(journals) == 3
     assert bus.sinks == ()
 
@@ -129,7 +131,7 @@ def test_finish_and_start_again(bus: Bus) -> None:
 def test_finish_is_idempotent(bus: Bus) -> None:
     """The first word counts, and nothing is written twice."""
     run = trackside.start("x", bus=bus)
-    run.finish("failed")
+    run.finish("failed")  # type: ignore[arg-type]  # case does not matter
     run.finish("FINISHED")
     assert run.status == "FAILED"
     assert kinds_of(run) == ["started", "finished"]
@@ -140,8 +142,8 @@ def test_a_status_that_is_none(bus: Bus) -> None:
     """An error that names the three there are, and the run goes on."""
     run = trackside.start("x", bus=bus)
     with pytest.raises(ValueError, match="'DONE' is not a final status; use FINISHED, FAILED or KILLED"):
-        run.finish("DONE")
-    assert active_runs
+        run.finish("DONE")  # type: ignore[arg-type]
+    assert recording_runs
     run.finish()
 
 
@@ -222,7 +224,7 @@ def test_the_end_of_an_offline_run_says_how_it_goes_out(
     caplog.clear()
     run.finish()
     text = caplog.text
-    assert str(run.journal.path) in text
+    assert str(journal_of(run).path) in text
     assert "`trackside sync`" in text
 
 
@@ -273,7 +275,7 @@ def test_a_second_start_on_the_same_bus(bus: Bus) -> None:
     """An error that names the run and both ways out; the first run goes on."""
     run = trackside.start("x", bus=bus)
     with pytest.raises(
-        RunActiveError, match=f"{run.journal.name}.*trackside.finish.., or give start.. a bus=Bus"
+        RunActiveError, match=f"{journal_of(run).name}.*trackside.finish.., or give start.. a bus=Bus"
     ):
         trackside.start("y", bus=bus)
     other = trackside.start("y", bus=Bus())
@@ -283,7 +285,7 @@ def test_a_second_start_on_the_same_bus(bus: Bus) -> None:
     assert (run.status, other.status) == ("FINISHED", "FAILED")
     assert len(records_of(run)) == 3
     assert len(records_of(other)) == 2
-    assert len(list(run.journal.path.parent.glob("*/meta.json"))) == 2
+    assert len(list(journal_of(run).path.parent.glob("*/meta.json"))) == 2
 
 
 # Modes
@@ -303,7 +305,7 @@ def test_disabled_writes_nothing_at_all(bus: Bus, place: Path, mode: str, monkey
         assert (run.dropped, run.counts, run.flush()) == (0, Counts(), True)
         assert run.activate() is run
     with pytest.raises(ValueError, match="use FINISHED, FAILED or KILLED"):
-        run.finish("DONE")
+        run.finish("DONE")  # type: ignore[arg-type]
     assert list(place.iterdir()) == []
     assert not caplog.records
 
@@ -319,7 +321,7 @@ def test_offline_keeps_everything_for_sync(bus: Bus, place: Path, caplog) -> Non
     assert "the run is offline, so what you log through mlflow.* is not kept" in caplog.text
     run.finish()
     assert not run.flush(0.0), "nothing has been delivered"
-    assert run._shipper.pid is None
+    assert parts_of(run).shipper.pid is None
     assert meta_of(run).mode == "offline"
     assert [type(record).__name__ for record in records_of(run)] == [
         "LifecycleRecord",
@@ -327,7 +329,7 @@ def test_offline_keeps_everything_for_sync(bus: Bus, place: Path, caplog) -> Non
         "MetricsRecord",
         "LifecycleRecord",
     ]
-    for path in run.journal.path.iterdir():
+    for path in journal_of(run).path.iterdir():
         assert b"hunter2" not in path.read_bytes()
 
 
@@ -339,7 +341,7 @@ def test_what_the_shipper_is_given(bus: Bus, stub: StubShipper, place: Path) -> 
     with trackside.start("x", tracking_uri="http://ada:hunter2@mlflow:5000", bus=bus) as run:
         assert stub.options["tracking_uri"] == "http://ada:hunter2@mlflow:5000"
         assert stub.options["working_directory"] == str(place)
-        assert stub.options["log"] == run.journal.log
+        assert stub.options["log"] == journal_of(run).log
         assert run.tracking_uri == "http://***@mlflow:5000"
 
 
@@ -347,7 +349,7 @@ def test_id_and_url_are_known_after_the_end_too(bus: Bus, stub: StubShipper) -> 
     """They are asked for in the last line of a script, when the journal may be gone."""
     with trackside.start("x", bus=bus) as run:
         pass
-    run.journal.remove()
+    journal_of(run).remove()
     assert run.run_id == "abc"
     assert run.url == "http://mlflow:5000/#/experiments/7/runs/abc"
 
@@ -375,7 +377,7 @@ def test_counts_are_those_of_the_end(bus: Bus, stub: StubShipper) -> None:
     """Read before the journal went."""
     with trackside.start("x", bus=bus) as run:
         pass
-    run.journal.remove()
+    journal_of(run).remove()
     assert run.counts == Counts(shipped=7)
 
 
@@ -385,14 +387,14 @@ def test_a_server_that_does_not_answer_is_one_warning(bus: Bus, stub: StubShippe
     run = trackside.start("x", tracking_uri="http://mlflow:5000", bus=bus)
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    for part in ("http://mlflow:5000", "(connection refused)", str(run.journal.path), "delivered when"):
+    for part in ("http://mlflow:5000", "(connection refused)", str(journal_of(run).path), "delivered when"):
         assert part in record.getMessage()
     assert run.run_id is None
     caplog.clear()
     run.finish()
     (record,) = caplog.records
     assert "has not taken everything yet (connection refused)" in record.getMessage()
-    assert str(run.journal.path) in record.getMessage()
+    assert str(journal_of(run).path) in record.getMessage()
     assert "trackside sync" in record.getMessage()
     assert not run.flush(), "and it says so"
 
@@ -422,7 +424,7 @@ def test_a_shipper_that_tidied_up_meanwhile(bus: Bus, stub: StubShipper, caplog)
     run = trackside.start("x", bus=bus)
     stub.say(DONE)
     stub.returncode = 0
-    run.journal.state.unlink()
+    journal_of(run).state.unlink()
     run.finish()
     assert not caplog.records
     assert run.flush()
@@ -448,7 +450,7 @@ def test_the_end_names_who_refuses(bus: Bus, stub: StubShipper, tmp_path: Path, 
     run.finish()
     assert "destination beside takes nothing any more (no room)" in caplog.text
     assert "MLflow at" not in caplog.text
-    assert run._delivery.told == "FINISHED"
+    assert parts_of(run).delivery.told == "FINISHED"
     assert not run.flush(), "one of them has not got it"
 
 
@@ -486,7 +488,7 @@ def test_an_offline_journal_that_was_removed(bus: Bus, monkeypatch: pytest.Monke
     monkeypatch.setenv("TRACKSIDE_QUIET", "off")
     caplog.set_level(logging.INFO)
     with trackside.start("x", bus=bus) as run:
-        run.journal.remove()
+        journal_of(run).remove()
     assert "was removed before everything in it was delivered" in caplog.text
     assert "is kept in" not in caplog.text
 
@@ -505,15 +507,15 @@ def test_finish_in_another_thread(bus: Bus, stub: StubShipper) -> None:
     """The wakeup descriptor stays open: the system still writes signal numbers to it, not to a new file."""
     run = trackside.start("x", bus=bus)
     descriptor = wakeup_descriptor()
-    assert descriptor == run._shipper.pipe.write_end
+    assert descriptor == parts_of(run).shipper.pipe.write_end
     thread = threading.Thread(target=run.finish)
     thread.start()
     thread.join()
     os.fstat(descriptor)
     with trackside.start("x", bus=bus) as again:
-        assert wakeup_descriptor() == again._shipper.pipe.write_end
-    run._hooks.signals.unhook_all()  # what only this thread could
-    run._shipper.pipe.close()
+        assert wakeup_descriptor() == parts_of(again).shipper.pipe.write_end
+    parts_of(run).hooks.signals.unhook_all()  # what only this thread could
+    parts_of(run).shipper.pipe.close()
 
 
 def test_a_ctrl_c_while_it_starts(bus: Bus, stub: StubShipper, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -526,7 +528,7 @@ def test_a_ctrl_c_while_it_starts(bus: Bus, stub: StubShipper, monkeypatch: pyte
         patch.setattr(ShipperProcess, "wait_for", interrupt)
         with pytest.raises(KeyboardInterrupt):
             trackside.start("x", bus=bus)
-    assert active_runs == {}
+    assert recording_runs == {}
     assert bus.sinks == ()
     reader = JournalReader(JournalDirectory(stub.started[0].path))
     last = reader.read()[-1].record
@@ -681,11 +683,13 @@ def test_resuming_with_checkpoints(
     """
     caplog.set_level(logging.INFO, logger="trackside")
     ids, said = [], []
-    for resume, status in ((True, "FAILED"), (True, "FINISHED"), (True, "FAILED"), (False, "FINISHED")):
+    attempts: list[tuple[bool, FinalStatus]]
+    attempts = [(True, "FAILED"), (True, "FINISHED"), (True, "FAILED"), (False, "FINISHED")]
+    for resume, status in attempts:
         caplog.clear()
         run = trackside.start("x", checkpoint_dir=place / "checkpoints", resume=resume, bus=Bus())
         for _ in range(2):
-            run._bus.emit(MetricsSample(None, metrics={"loss": 0.5}))
+            run.bus.emit(MetricsSample(None, metrics={"loss": 0.5}))
         run.finish(status)
         ids.append(run.run_id or "")
         said.append(caplog.text)

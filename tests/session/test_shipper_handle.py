@@ -462,10 +462,10 @@ def test_notices_are_logged_once_each(shipper: ShipperProcess, caplog: pytest.Lo
     assert [record.getMessage() for record in caplog.records] == ["one", "two %s"]
 
 
-def test_nudging_and_releasing(shipper: ShipperProcess) -> None:
+def test_nudging_and_dismissing(shipper: ShipperProcess) -> None:
     """One byte each, through the pipe."""
     shipper.nudge()
-    shipper.release()
+    shipper.dismiss()
     assert read_bytes(shipper.pipe.read_end) == bytes((NUDGE, SEEN))
 
 

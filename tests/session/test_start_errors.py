@@ -15,9 +15,8 @@ from tests.hooked import everything_hooked
 from trackside.errors import ConfigurationError, JournalError, TrackingError
 from trackside.event_bus.bus import Bus
 from trackside.lifecycle.exit_code import ExitCodeNote
-from trackside.session import plan
-from trackside.session import run as run_
-from trackside.session.run import active_runs
+from trackside.session import assembly, plan
+from trackside.session.current import recording_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,7 +53,7 @@ def refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
         del caught
         assert open_descriptors() <= descriptors
         assert everything_hooked() == before
-        assert active_runs == {}
+        assert recording_runs == {}
         assert bus.sinks == ()
         assert not any((place / "journals").glob("*")), "something is left on disk"
         return says
@@ -192,7 +191,7 @@ def test_a_disk_that_fills_up_under_way(refused: Callable[..., str], monkeypatch
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_, "write_atomically", fail)
+        patch.setattr(assembly, "write_atomically", fail)
         assert "No space left on device; set TRACKSIDE_DIR" in refused(JournalError)
 
 

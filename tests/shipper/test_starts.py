@@ -30,7 +30,7 @@ for step in range(20):
     trackside.log({"loss": 0.5}, step=step)
 exec(os.environ.get("BEFORE_THE_END", ""))
 run.finish()
-print(f"waited {waited:.1f} restarts {run._shipper.restarts}", file=sys.stderr)
+print(f"waited {waited:.1f} restarts {run._assembly.shipper.restarts}", file=sys.stderr)
 """
 
 
@@ -190,9 +190,10 @@ threading.Thread(target=reap, daemon=True).start()
 )
 def test_a_dead_shipper_whose_exit_code_is_lost(program: Program, setup: str) -> None:
     """It looks like one that exited with 0; it is replaced all the same."""
-    kill = "os.kill(run._shipper.pid, signal.SIGKILL)"
+    kill = "os.kill(run._assembly.shipper.pid, signal.SIGKILL)"
     program.train(
-        setup, BEFORE_THE_END=f"run.flush(); {kill}\nwhile run._shipper.is_running(): time.sleep(0.01)"
+        setup,
+        BEFORE_THE_END=f"run.flush(); {kill}\nwhile run._assembly.shipper.is_running(): time.sleep(0.01)",
     )
     assert "restarts 1" in program.output
     (warning,) = program.warnings

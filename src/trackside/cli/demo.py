@@ -58,7 +58,6 @@ def demo(
     train, model = _load_training(library)
     import trackside
     from trackside.cli.demo_training import DESCRIPTION, PointCounter, make_config
-    from trackside.session.noop import NoopRun
 
     counter = PointCounter()
     config = make_config(steps, model)
@@ -72,7 +71,7 @@ def demo(
         config=config,
         sinks=[counter],
     )
-    if isinstance(run, NoopRun):
+    if not run.is_recording:
         raise click.ClickException("nothing is logged here: TRACKSIDE_MODE=disabled, or not rank 0")
     click.echo(f"logging to {one_line(run.tracking_uri)}")
     began = time.monotonic()
@@ -159,11 +158,11 @@ def _report(run: Run, counter: PointCounter) -> None:
     for name, value in rows.items():
         click.echo(f"{name:<10}{one_line(value)}")
     click.echo()
-    if waiting and not run.journal.meta.exists():
-        place = one_line(str(run.journal.path))
+    place = "" if run.journal is None else one_line(str(run.journal.path))
+    if waiting and run.journal is not None and not run.journal.meta.exists():
         click.echo(f"{waiting} points are lost: {place} was removed before they were delivered")
     elif waiting:
-        click.echo(f"{waiting} points are kept in {one_line(str(run.journal.path))}")
+        click.echo(f"{waiting} points are kept in {place}")
         click.echo("`trackside sync` delivers them")
     else:
         click.echo(printable(how_to_look(run.tracking_uri, run.url)))

@@ -14,15 +14,13 @@ Invariants:
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import logging
-import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from time import perf_counter
+from time import perf_counter, time_ns
 from types import MethodType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -164,6 +162,19 @@ class Bus:
         elif not self._silent_reported and signal is self.metrics:
             self._report_silence()
 
+    def log(
+        self,
+        metrics: Mapping[str, Any],
+        step: int | None = None,
+        epoch: float | None = None,
+        prefix: str | None = None,
+    ) -> None:
+        """Log the metrics of one step on this bus, as :func:`trackside.log` does on the default bus.
+
+        Short for ``emit(MetricsSample(step, epoch, metrics, prefix))``. Never raises an ``Exception``.
+        """
+        self.emit(MetricsSample(step, epoch, metrics, prefix, time_ns() // 1_000_000))
+
     def postpone(self, event: Event) -> None:
         """Have ``event`` sent before the next one that is emitted.
 
@@ -243,8 +254,7 @@ class Bus:
 
     def __reduce__(self) -> tuple[Callable[[str, bool], Bus], tuple[str, bool]]:
         """A pickle carries no sinks: elsewhere this is a new bus of the same name, or the default bus."""
-        session = sys.modules.get("trackside.session.start")
-        return _bus_of_another_process, (self.name, getattr(session, "default_bus", None) is self)
+        return _bus_of_another_process, (self.name, self is default_bus)
 
     def __deepcopy__(self, _memo: object) -> Bus:
         """Itself: a copy of what holds a bus logs to the same one."""
@@ -342,9 +352,12 @@ class Bus:
             logger.warning("metrics were emitted, but no run is started and no sink attached")
 
 
+default_bus: Bus = Bus()
+"""The bus that ``trackside.log``, ``trackside.emit`` and ``trackside.bus`` mean."""
+
+
 def _bus_of_another_process(name: str, is_default: bool) -> Bus:
-    bus: Bus = importlib.import_module("trackside").bus if is_default else Bus(name)
-    return bus
+    return default_bus if is_default else Bus(name)
 
 
 def handlers_of(sink: Any) -> dict[str, Callable[[Any], Any]]:

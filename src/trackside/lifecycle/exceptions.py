@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from trackside.events import LifecycleEvent
 from trackside.lifecycle.crash import code_and_text, crash_event, exit_cause
+from trackside.lifecycle.in_flight import uncaught_exception
 from trackside.lifecycle.notebook import CellWatch
 from trackside.lifecycle.replaced import Replaced
 
@@ -58,7 +59,7 @@ class ExceptionHooks:
         self._threads = Replaced(threading, "excepthook", self._on_thread_exception)
         self._active = False
         self._crash_seen: BaseException | None = None
-        self._last_before = _last_exception()
+        self._last_before = uncaught_exception()
         self._concerns: Callable[[BaseException | None], bool] | None = None
 
     def install(self) -> None:
@@ -97,7 +98,7 @@ class ExceptionHooks:
             if failure is not None:
                 self._bus.emit(failure)
             return
-        last = _last_exception()
+        last = uncaught_exception()
         if last is None or last is self._last_before or last is self._crash_seen:
             return
         if not _typed_at_prompt(last.__traceback__):
@@ -191,11 +192,6 @@ class ExceptionHooks:
                 with contextlib.suppress(Exception):
                     self.report("task_crashed", kind, error, trace)
         return True
-
-
-def _last_exception() -> BaseException | None:
-    """The uncaught exception the interpreter last printed, as :mod:`sys` documents it."""
-    return getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
 
 
 def _typed_at_prompt(trace: TracebackType | None) -> bool:

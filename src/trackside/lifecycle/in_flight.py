@@ -63,6 +63,11 @@ def passing_exception() -> BaseException | None:
     return None if isinstance(error, GeneratorExit) or clean_exit else error
 
 
+def uncaught_exception() -> BaseException | None:
+    """The uncaught exception the interpreter last printed, as :mod:`sys` documents it."""
+    return getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+
+
 def interpreter_is_leaving() -> bool:
     """Whether this is called by an ``atexit`` function, or later: the exit code is settled by then."""
     return not threading.main_thread().is_alive()

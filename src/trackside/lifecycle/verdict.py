@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 RunStatus: TypeAlias = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 """MLflow's names (``mlflow/entities/run_status.py``); SCHEDULED is not used."""
 
+FinalStatus: TypeAlias = Literal["FINISHED", "FAILED", "KILLED"]
+"""A status that a run ends with."""
+
 FINAL: frozenset[str] = frozenset({"FINISHED", "FAILED", "KILLED"})
 
 CRASHES = {"crashed": "", "thread_crashed": "in a thread", "task_crashed": "in an asyncio task"}
@@ -171,13 +174,13 @@ def advance(old: RunStatus, new: RunStatus) -> RunStatus:
     return new if _SEVERITY[new] > _SEVERITY[old] else old
 
 
-def checked_status(status: str) -> RunStatus:
-    """``status`` in MLflow's spelling; raises ``ValueError`` naming the three there are."""
+def checked_status(status: str) -> FinalStatus:
+    """``status`` in MLflow's spelling. Raises ``ValueError`` that names the three there are."""
     name = str(status).upper()
     if name not in FINAL:
         msg = f"status {status!r} is not a final status; use FINISHED, FAILED or KILLED"
         raise ValueError(msg)
-    return cast("RunStatus", name)
+    return cast("FinalStatus", name)
 
 
 def decide(evidence: Evidence) -> Verdict:

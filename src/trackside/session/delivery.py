@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from trackside.errors import TrackingError
 from trackside.journal.cursor import delivered_points, load_cursor
@@ -16,9 +16,10 @@ from trackside.journal.lock import is_locked
 from trackside.journal.outbox import Outbox
 from trackside.lifecycle.exit_hold import in_container
 from trackside.session.announce import announce
-from trackside.session.claims import Claims
+from trackside.session.counts import Counts
 from trackside.session.last_words import AtWork, describe_delivery, describe_offline, describe_rest
 from trackside.system.clock import steady
+from trackside.system.once import Once
 
 if TYPE_CHECKING:
     from trackside.journal.directory import JournalDirectory
@@ -35,17 +36,6 @@ CONCLUDE_TIMEOUT = 5.0
 
 NO_PROGRESS = 5.0
 """Seconds the end of the program waits for a server that fails, as long as nothing gets through."""
-
-
-class Counts(NamedTuple):
-    """Points (name, value, step, time) of a run, by what became of them."""
-
-    shipped: int = 0
-    """Acknowledged by every destination."""
-    rejected: int = 0
-    """Refused for good by a destination, and kept in ``rejected.jsonl``."""
-    dropped: int = 0
-    """Never kept: no room, or no number."""
 
 
 class Delivery:
@@ -66,7 +56,7 @@ class Delivery:
         self._writer = writer
         self._shipper = shipper
         self._watching = threading.Lock()
-        self._claims = Claims()
+        self._logged = Once()
         self._info: RunInfo | None = None
         self.told: str | None = None
         """The status that MLflow shows since the end, as far as this attempt has set it."""
@@ -108,7 +98,7 @@ class Delivery:
         """
         if self._info is None and state is not None and state.run is not None:
             self._info = state.run
-            if self._info.opening is not None and self._claims.take("opening"):
+            if self._info.opening is not None and self._logged.is_first("opening"):
                 tell = logger.info if self._settings.quiet else announce
                 tell(self._info.opening)
 
@@ -302,7 +292,7 @@ class Delivery:
                 self._settings.terminate_timeout,
             )
 
-    def wait_until_settled(self) -> None:
+    def wait_until_concluded(self) -> None:
         """Wait until a shipper that was told of the end has nothing left to do."""
         if self.online:
             self._shipper.wait_for(

@@ -5,18 +5,26 @@ Invariant: a handle writes nothing and ends nothing. The run belongs to the proc
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
+from trackside.event_bus.bus import Bus
 from trackside.journal.files import read_json
 from trackside.journal.meta import State
-from trackside.lifecycle.verdict import checked_status
+from trackside.lifecycle.verdict import RunStatus, checked_status
 from trackside.redaction.redact import with_credentials
-from trackside.session.delivery import Counts
+from trackside.session.counts import Counts
 from trackside.session.fluent import Activation
-from trackside.session.noop import NoopRun
 from trackside.session.parent import Parent  # noqa: TC001 - a NamedTuple's fields can be looked up
+from trackside.session.run import Run
+
+if TYPE_CHECKING:
+    from trackside.journal.directory import JournalDirectory
+    from trackside.lifecycle.verdict import FinalStatus
+
+logger = logging.getLogger(__name__)
 
 
 class Names(NamedTuple):
@@ -25,52 +33,104 @@ class Names(NamedTuple):
     parent: Parent
     """With its masked address."""
     url: str
+    journal: str | None
+    """The directory of the run's journal; None for a no-op run."""
+    status: RunStatus
+    """The status when the run was pickled."""
 
 
-class RunHandle(NoopRun):
+class RunHandle(Run):
     """A run of another process: it knows the run's names, and can be given to ``start(parent=)``.
 
     What you log here does not reach that run. ``finish()`` and ``flush()`` do nothing.
     """
 
-    def __init__(self, names: Names) -> None:  # no bus: what is logged here must not be silenced
+    def __init__(self, names: Names) -> None:
+        super().__init__(Bus("a run of another process"))
         self._names = names
-        self._fluent = Activation()
-        self._crash_notes = None
-
-    counts = Counts()
+        self._activation = Activation()
+        self._closed = True
 
     @property
-    def run_id(self) -> str | None:  # type: ignore[override]  # no class attribute here
+    def run_id(self) -> str | None:
         """The MLflow run's id; None while it is not known."""
-        known, journal = self._names.parent.run_id, self._names.parent.journal
-        if known is None and journal is not None:
-            state = read_json(Path(journal) / "state.json", State)
-            known = None if state is None or state.run is None else state.run.run_id
-        return known
+        state = self._state()
+        known = self._names.parent.run_id
+        return state.run.run_id if known is None and state is not None and state.run is not None else known
 
     @property
-    def url(self) -> str:  # type: ignore[override]
+    def url(self) -> str:
         """The run's page, as far as it was known."""
         return self._names.url
 
     @property
-    def tracking_uri(self) -> str:  # type: ignore[override]
+    def status(self) -> RunStatus:
+        """What MLflow was told last, while the journal exists. Otherwise the status when it was pickled."""
+        state = self._state()
+        told = None if state is None else state.status
+        return self._names.status if told is None else cast("RunStatus", told)
+
+    @property
+    def tracking_uri(self) -> str:
         """The MLflow address in use, without credentials."""
         return self._names.parent.tracking_uri or ""
 
     @property
-    def link(self) -> Parent:  # type: ignore[override]
-        """What a child needs to be nested under this run; credentials come from the environment."""
+    def counts(self) -> Counts:
+        """Zeros: what is logged in this process does not reach the run."""
+        return Counts()
+
+    @property
+    def dropped(self) -> int:
+        """0."""
+        return 0
+
+    @property
+    def is_recording(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def journal(self) -> JournalDirectory | None:
+        """None: the journal is that of the other process."""
+        return None
+
+    @property
+    def link(self) -> Parent:
+        """What a child needs to be nested under this run. Credentials come from the environment."""
         uri = with_credentials(self.tracking_uri, os.environ.get("MLFLOW_TRACKING_URI", ""))
         return self._names.parent._replace(tracking_uri=uri or None)
 
-    def finish(self, status: str = "FINISHED") -> None:
-        """Nothing to end but MLflow's active run, if you called :meth:`activate` here."""
-        self._fluent.end(checked_status(status))
+    def __repr__(self) -> str:
+        return f"<trackside.Run of another process ({self.run_id or 'no id yet'}) {self.status}>"
+
+    def flush(self, timeout: float = 30.0) -> bool:  # noqa: ARG002
+        """True: nothing waits here."""
+        return True
+
+    def finish(self, status: FinalStatus = "FINISHED") -> None:
+        """Do nothing but end MLflow's active run, if you called :meth:`activate` here."""
+        self._activation.end(checked_status(status))
+
+    def activate(self) -> Run:
+        """Until :meth:`finish`, what you log through ``mlflow.*`` works and is not kept."""
+        self._activation.swallow()
+        return self
 
     def __reduce__(self) -> tuple[type[RunHandle], tuple[Names]]:
         return RunHandle, (self._names,)
 
-    def __repr__(self) -> str:
-        return f"<trackside.Run of another process ({self.run_id or 'no id yet'})>"
+    def _fail(self, error: BaseException) -> None:  # noqa: ARG002
+        self.finish("FAILED")
+
+    def _warn_of_closed(self) -> None:
+        if self._names.journal is not None:
+            logger.warning(
+                "what you log into a run of another process is not kept: log in that process, or call "
+                "trackside.start(parent=run) here for a run of its own"
+            )
+
+    def _state(self) -> State | None:
+        """What the run's shipper says; None once the run is delivered."""
+        journal = self._names.journal
+        return None if journal is None else read_json(Path(journal) / "state.json", State)

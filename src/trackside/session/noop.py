@@ -4,91 +4,163 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from trackside.errors import TrackingError
+from trackside.events import LifecycleEvent
+from trackside.lifecycle.crash import crash_event
+from trackside.lifecycle.expected import NOTHING_ELSE
+from trackside.lifecycle.in_flight import interpreter_is_leaving, uncaught_exception
+from trackside.lifecycle.subscriber import LifecycleSubscriber
 from trackside.lifecycle.verdict import checked_status
-from trackside.session import fluent
-from trackside.session.delivery import Counts
-from trackside.session.parent import NO_PARENT
+from trackside.session import current, fluent
+from trackside.session.counts import Counts
+from trackside.session.parent import NO_PARENT, Parent
 from trackside.session.run import Run
 from trackside.session.sinks import close_sinks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import TracebackType
 
     from trackside.event_bus.bus import Bus
     from trackside.events import ConfigEvent
+    from trackside.journal.directory import JournalDirectory
+    from trackside.lifecycle.expected import Expected
     from trackside.lifecycle.peer_crash import CrashNoteHook
-
-inert_runs: dict[int, NoopRun] = {}
-"""The run of each bus that logs nothing here, by the bus's id."""
+    from trackside.lifecycle.verdict import FinalStatus, RunStatus
 
 
 class NoopRun(Run):
-    """A run that logs nothing, for other ranks and disabled mode.
+    """A run that keeps nothing, for other ranks and disabled mode.
 
-    Every method is there and does nothing. Only the ``sinks`` asked for on this rank are attached, and closed
-    at the end.
+    Events go over its bus to the sinks that this rank is to have, which are closed at the end. The status
+    follows the rules of every run.
     """
 
     def __init__(
         self,
         bus: Bus,
-        crash_notes: CrashNoteHook | None = None,
+        *,
         sinks: Iterable[Any] = (),
         config: ConfigEvent | None = None,
+        crash_notes: CrashNoteHook | None = None,
+        expected: Expected = NOTHING_ELSE,
     ) -> None:
-        self._bus = bus
-        self._fluent = fluent.Activation()
+        super().__init__(bus)
+        self._activation = fluent.Activation()
         self._crash_notes = crash_notes
-        self._sinks = [bus.attach(sink) for sink in sinks]
+        self._expected = expected
+        self._uncaught_before = uncaught_exception()
+        self._lifecycle = LifecycleSubscriber()
+        self._sinks = [bus.attach(sink) for sink in (self._lifecycle, *sinks)]
         bus.silence()
-        inert_runs[id(bus)] = self
+        current.noop_runs[id(bus)] = self
         if crash_notes is not None:
             crash_notes.install()
         if config is not None:
-            bus.emit(config)  # for whoever listens here
+            bus.emit(config)  # for the sinks of this rank
 
-    run_id = None
-    url = ""
-    status = "RUNNING"
-    tracking_uri = ""
-    dropped = 0
-    counts = Counts()
-    link = NO_PARENT
+    @property
+    def run_id(self) -> None:
+        """None: there is no run in MLflow."""
+        return
+
+    @property
+    def url(self) -> str:
+        """Empty."""
+        return ""
+
+    @property
+    def status(self) -> RunStatus:
+        """As in :class:`Run`: RUNNING until the end, and then what ended it."""
+        if not self._closed and interpreter_is_leaving():
+            self._see_exit()
+        return self._lifecycle.status
+
+    @property
+    def tracking_uri(self) -> str:
+        """Empty."""
+        return ""
+
+    @property
+    def counts(self) -> Counts:
+        """Zeros."""
+        return Counts()
+
+    @property
+    def dropped(self) -> int:
+        """0."""
+        return 0
+
+    @property
+    def is_recording(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def journal(self) -> JournalDirectory | None:
+        """None."""
+        return None
+
+    @property
+    def link(self) -> Parent:
+        """A run nested under this one has no parent."""
+        return NO_PARENT
 
     def __repr__(self) -> str:
-        return "<trackside.Run, logging nothing: another rank, or TRACKSIDE_MODE=disabled>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        from trackside.session.handle import Names, RunHandle
-
-        return RunHandle, (Names(NO_PARENT, ""),)
+        return f"<trackside.Run {self.status}, logging nothing: another rank, or TRACKSIDE_MODE=disabled>"
 
     def flush(self, timeout: float = 30.0) -> bool:  # noqa: ARG002
-        """Nothing waits."""
+        """True: nothing waits."""
         return True
 
-    def finish(self, status: str = "FINISHED") -> None:
-        """Nothing to end but the sinks; a status that is none is an error here too."""
-        self._fluent.end(checked_status(status))
+    def finish(self, status: FinalStatus = "FINISHED") -> None:
+        """End the run as ``status`` and close its sinks. Idempotent. ``ValueError`` for an unknown status."""
+        wanted = checked_status(status)
+        if self._closed:
+            return
+        self._closed = True
+        self._activation.end(wanted)
+        self._lifecycle.on_lifecycle(LifecycleEvent("finished", status=wanted))
         for sink in self._sinks:
             self._bus.detach(sink)
         close_sinks(self._sinks)
-        self._sinks = []
-        if inert_runs.get(id(self._bus)) is self:
-            del inert_runs[id(self._bus)]
+        if current.noop_runs.get(id(self._bus)) is self:
+            del current.noop_runs[id(self._bus)]
         if self._crash_notes is not None:
             self._crash_notes.finish()
 
     def activate(self) -> Run:
-        """What you log through ``mlflow.*`` until :meth:`finish` works, and is not kept."""
-        self._fluent.swallow()
+        """Until :meth:`finish`, what you log through ``mlflow.*`` works and is not kept.
+
+        Raises :class:`TrackingError` after the end.
+        """
+        if self._closed:
+            raise TrackingError("the run has ended, and cannot be made active again")
+        self._activation.swallow()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing to end, but rank 0 may have to know why this rank did."""
-        if kind is not None and issubclass(kind, Exception) and self._crash_notes is not None:
-            self._crash_notes.note_exception(kind, error, trace)
-        self.finish()
+    def __reduce__(self) -> tuple[Any, ...]:
+        from trackside.session.handle import Names, RunHandle
+
+        return RunHandle, (Names(NO_PARENT, "", None, self.status),)
+
+    def _fail(self, error: BaseException) -> None:
+        """End the run as what ``error`` means. Rank 0 may have to know why this rank ended."""
+        if self._crash_notes is not None and isinstance(error, Exception):
+            self._crash_notes.note_exception(type(error), error, error.__traceback__)
+        self._crash(error)
+        self.finish("FAILED")
+
+    def _see_exit(self) -> None:
+        """The interpreter leaves and the program did not call ``finish()``: learn how it ended."""
+        error = uncaught_exception()
+        if error is not None and error is not self._uncaught_before:
+            self._crash(error)
+        else:
+            self._lifecycle.on_lifecycle(LifecycleEvent("exited"))
+
+    def _crash(self, error: BaseException) -> None:
+        event = crash_event("crashed", type(error), error, error.__traceback__, expected=self._expected)
+        self._lifecycle.on_lifecycle(event)
+
+    def _warn_of_closed(self) -> None:
+        """Say nothing: nothing was kept before the end either."""

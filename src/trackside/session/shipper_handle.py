@@ -28,13 +28,13 @@ from trackside.journal.files import read_json
 from trackside.journal.meta import State
 from trackside.journal.opening import read_tail
 from trackside.redaction.redact import mask_address, redact, with_credentials
-from trackside.session.claims import Claims
 from trackside.settings import PYTHON_VARIABLE
 from trackside.shipper import environment
 from trackside.shipper.channel import DONE, LOCKED, READY, Channel
 from trackside.shipper.spawn import EXIT_NOT_PYTHON, command_for, spawn
 from trackside.shipper.wakeup import NUDGE, PROVE, SEEN, WakeupPipe
 from trackside.system.clock import steady
+from trackside.system.once import Once
 from trackside.text import printable
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class ShipperProcess:
         self._channel: Channel | None = None
         self._environment: dict[str, str] = {}
         self._watching, self._hearing = threading.Lock(), threading.Lock()
-        self._claims = Claims()
+        self._logged = Once()
         self._in_vain = self._tries = 0
         self._started_at = 0.0
         self._delivered_before = self._log_before = 0
@@ -356,8 +356,8 @@ class ShipperProcess:
             self._proof_asked, self._next_proof = max(seq, self._proof_asked), now + PROVE_EVERY
             self.pipe.send(PROVE)
 
-    def release(self) -> None:
-        """Tell it that its final state was read."""
+    def dismiss(self) -> None:
+        """Tell the shipper that its final state was read."""
         self.pipe.send(SEEN)
 
     def hang_up(self) -> None:
@@ -370,14 +370,14 @@ class ShipperProcess:
     def log_notices(self, state: State | None) -> None:
         """Pass what the shipper wants the user to know on to the log, each once."""
         for number, text in enumerate([] if state is None else state.notices):
-            if self._claims.take(number):
+            if self._logged.is_first(number):
                 logger.warning("%s", printable(text))
 
     def warn_if_removed(self) -> bool:
         """Say once that somebody removed the journal while the training runs; whether that is so."""
         if not self.is_removed():
             return False
-        if self.gave_up is None and self._claims.take("removed"):
+        if self.gave_up is None and self._logged.is_first("removed"):
             logger.warning(
                 "the journal %s was removed while the training runs: its shipper (process %s) still delivers "
                 "what it can reach, but whatever it has not delivered is lost when it ends",

@@ -1,4 +1,4 @@
-"""Which sinks ``start()`` was given, on this rank."""
+"""Which sinks this rank attaches."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from trackside.session.plan import checked_sinks
 from trackside.transform import Transform
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ class SinkPlan(NamedTuple):
     made: tuple[AnySink, ...]
 
     def close_made(self) -> None:
-        """The start failed: give back the ports and files that sinks took."""
+        """The start failed: free the ports and files that sinks took."""
         close_sinks(self.made)
 
 
@@ -38,7 +37,7 @@ def close_sinks(sinks: Iterable[AnySink]) -> None:
 
 
 def plan_sinks(given: Iterable[object], rank: int) -> SinkPlan:
-    """``given`` with names and mappings made into sinks, without those that this rank is not to have.
+    """Make sinks of the names and mappings in ``given``, and leave out those of other ranks.
 
     A sink is attached on rank 0, or on the ranks its transform names. Raises :class:`ConfigurationError` on
     every rank for an unknown name or option and a missing extra. ``TypeError`` for anything but a list.
@@ -48,7 +47,7 @@ def plan_sinks(given: Iterable[object], rank: int) -> SinkPlan:
     sinks: list[AnySink] = []
     plan = SinkPlan((), ())
     try:
-        for one in checked_sinks(given):
+        for one in _checked(given):
             described = isinstance(one, (str, Mapping))
             sink = _made(one, rank) if described else one
             if sink is not None and (described or _wants_rank(sink, rank)):
@@ -58,6 +57,14 @@ def plan_sinks(given: Iterable[object], rank: int) -> SinkPlan:
         plan.close_made()
         raise
     return plan
+
+
+def _checked(sinks: Iterable[Any]) -> tuple[Any, ...]:
+    """``sinks`` as a tuple. Raises ``TypeError`` for a single sink, whose parentheses were forgotten."""
+    try:
+        return tuple(sinks)
+    except TypeError as error:
+        raise TypeError(f"sinks must be several, such as (sink,), not {type(sinks).__name__}") from error
 
 
 def _made(one: Any, rank: int) -> Any:

@@ -1,34 +1,37 @@
-"""``start()``: puts settings, bus, journal, sinks, hooks and shipper together into a :class:`Run`."""
+"""``start()``: checks its arguments, plans the run, and begins it on a bus.
+
+The way leads down. ``start()`` checks its arguments (:mod:`~trackside.session.arguments`) and writes down the
+plan (:mod:`~trackside.session.plan`). The run (:mod:`~trackside.session.recording`) wires its parts
+(:mod:`~trackside.session.assembly`), and ends in :mod:`~trackside.session.ending`.
+"""
 
 from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Any, Literal
 
-from trackside.errors import ConfigurationError
-from trackside.event_bus.bus import Bus
 from trackside.events import ConfigEvent
 from trackside.journal.supply import DEFAULT_CAP
 from trackside.lifecycle.expected import checked_expected
 from trackside.lifecycle.launcher import job_key
 from trackside.lifecycle.peer_crash import CrashNoteHook, CrashNoteSink
-from trackside.lifecycle.verdict import checked_status
 from trackside.rank import get_rank
-from trackside.session.arguments import checked_config, checked_depth, checked_signals
-from trackside.session.call_site import CallSite
-from trackside.session.destinations import plan_destinations
-from trackside.session.noop import NoopRun, inert_runs
-from trackside.session.parent import checked_parent
-from trackside.session.plan import (
+from trackside.session.arguments import (
     checked_cap,
+    checked_config,
+    checked_depth,
     checked_interval,
+    checked_signals,
     chosen_address,
-    make_target,
-    release,
     text_tags,
 )
-from trackside.session.reservation import reserved
-from trackside.session.run import Run, active_runs
+from trackside.session.call_site import CallSite
+from trackside.session.current import checked_bus, recording_runs, reserved
+from trackside.session.destinations import plan_destinations
+from trackside.session.noop import NoopRun
+from trackside.session.parent import checked_parent
+from trackside.session.plan import RunPlan, free_run_id, make_target
+from trackside.session.recording import RecordingRun
 from trackside.session.sinks import SinkPlan, plan_sinks
 from trackside.settings import DEFAULT_TERMINATE_SIGNALS, mistyped_variables, read_environment
 from trackside.shipper.spawn import leave_if_meant_to_ship
@@ -37,14 +40,12 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Mapping
 
-    from trackside.lifecycle.expected import Expected, ExpectedExceptions
+    from trackside.event_bus.bus import Bus
+    from trackside.lifecycle.expected import ExpectedExceptions
     from trackside.session.options import DestinationOption, SinkOption
-    from trackside.settings import Settings
+    from trackside.session.run import Run
 
 logger = logging.getLogger(__name__)
-
-default_bus: Bus = Bus()
-"""The bus that ``trackside.log``, ``trackside.emit`` and ``trackside.bus`` mean."""
 
 
 def start(  # noqa: PLR0917 - the public signature, all of them options
@@ -70,64 +71,61 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
 ) -> Run:
     """Start logging a run, and return it.
 
-    On rank 0 this makes the journal, starts the shipper, attaches the sinks, hooks into exceptions,
-    signals and exits, and waits up to 15 s (``TRACKSIDE_START_TIMEOUT``) for the run's id; a server that
-    does not answer is one warning, and training goes on. On other ranks, and with
-    ``TRACKSIDE_MODE=disabled``, it returns an inert run.
+    On rank 0 this makes the journal, starts the shipper, attaches the sinks, and hooks into exceptions,
+    signals and exits. It waits up to 15 s (``TRACKSIDE_START_TIMEOUT``) for the run's id. If the server does
+    not answer, one warning says so, and your training continues. On other ranks, and with
+    ``TRACKSIDE_MODE=disabled``, it returns a no-op run.
 
-    ``tracking_uri``: a server, a database or a folder of MLflow's; default ``MLFLOW_TRACKING_URI``, else
+    ``tracking_uri``: a server, a database or a folder of MLflow's. Default: ``MLFLOW_TRACKING_URI``, else
     ``sqlite:///mlflow.db``.
-    ``config``: a mapping, dataclass, Namespace, pydantic or OmegaConf object; ``flatten_depth`` levels of
+    ``config``: a mapping, dataclass, Namespace, pydantic or OmegaConf object. ``flatten_depth`` levels of
     it get params of their own (None: all), and the whole becomes ``config.yaml``.
     ``checkpoint_dir``: where the file ``mlflow_run_id`` is kept, which names the latest run. With ``resume``
-    that run is resumed, unless it is FINISHED or has another experiment or name than asked for: then a
-    warning says so, and a new run starts. ``resume="always"`` resumes it whatever it is. ``MLFLOW_RUN_ID``
-    beats the file, and names a run to resume whatever ``resume`` is. A run whose owner lives, in another
-    process, is added to, and its status is left to the owner.
-    ``parent``: the run to nest this one under, which need not have an id yet; or ``parent_run_id``, if all
-    you have is an id. Without either, a run that MLflow's own API has made active in this thread is the
+    that run is resumed. If it is FINISHED, or has another experiment or name than you asked for, a warning
+    says so and a new run starts. ``resume="always"`` resumes even a finished run. ``MLFLOW_RUN_ID`` beats the
+    file, and names a run to resume whatever ``resume`` is. If the run's owner still lives in another process,
+    this process adds points to it, and the owner sets its status.
+    ``parent``: the run to nest this one under, which need not have an id yet. If all you have is an id, pass
+    ``parent_run_id``. Without either, a run that MLflow's own API has made active in this thread is the
     parent. Tracking address and experiment are the parent's, unless you name others.
     ``sinks``: more sinks for this run, detached and closed at its end: objects, names (``"console"``) or
     mappings (``{"type": "console", "transform": {...}}``).
     ``destinations``: what the shipper delivers to beside MLflow: kinds (``"tensorboard"``) or mappings
     (``{"type": "jsonl", "path": "metrics.jsonl", "transform": {...}}``).
-    ``system_metrics``: sample the machine's load into MLflow: True, or seconds between two samples (default
-    ``MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING``, and 10 s).
+    ``system_metrics``: sample the machine's load into MLflow. True, or the seconds between two samples
+    (default: ``MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING``, and 10 s).
     ``expected``: exceptions that are not failures, by class or dotted name, each with the status it means:
-    ``{StopTraining: "FINISHED"}``; a list means FINISHED. Optuna's ``TrialPruned`` is known.
-    ``terminate_signals``: signals that mean "stop", as numbers or names; ``journal_cap``: bytes the journal
+    ``{StopTraining: "FINISHED"}``. A list means FINISHED. Optuna's ``TrialPruned`` is known.
+    ``terminate_signals``: signals that mean "stop", as numbers or names. ``journal_cap``: bytes the journal
     may take on disk.
 
-    Raises :class:`~trackside.errors.ConfigurationError` (a malformed address, a deleted experiment, a run
-    id there is none of, an unknown sink, destination or option, a missing extra),
+    Raises :class:`~trackside.errors.ConfigurationError` (a malformed address, a deleted experiment, an
+    unknown run id, sink, destination or option, a missing extra),
     :class:`~trackside.errors.JournalError` (``TRACKSIDE_DIR`` cannot be written),
     :class:`~trackside.errors.RunActiveError` (this bus has a run, started elsewhere in the program) and
-    ``TypeError`` (a sink that is none).
-    Nothing is left behind then.
+    ``TypeError`` (an object that is not a sink). A start that raises leaves nothing behind.
     """
     leave_if_meant_to_ship()
-    bus = _checked_bus(bus)
-    settings = read_environment()
-    rank = get_rank()
+    bus, settings, rank = checked_bus(bus), read_environment(), get_rank()
     config_event = None if config is None else ConfigEvent(config, flatten_depth)
     if settings.mode == "disabled":
         return NoopRun(bus, config=config_event)
     if rank == 0:
         _warn_of_mistyped_variables()
-    # On every rank: at a mistake all of them stop, not rank 0 alone while the others wait for it.
+    # On every rank: a mistake stops all of them, not rank 0 alone while the others wait for it.
     checked_config(config), checked_depth(flatten_depth), chosen_address(settings, tracking_uri)
     checked_parent(parent, parent_run_id)
     signals, cap = checked_signals(terminate_signals), checked_cap(journal_cap)
     interval, run_tags = checked_interval(system_metrics), text_tags(tags, description)
     planned = plan_destinations(destinations, rank)
     meanings = checked_expected(expected)
-    notes = _crash_notes(settings, rank, meanings)
+    notes = None if rank == 0 else CrashNoteHook(settings.directory, job_key(), rank, meanings)
     if planned.empty:
-        more = plan_sinks(sinks, rank).sinks
-        return NoopRun(bus, notes, more, config=config_event)
+        chosen = plan_sinks(sinks, rank).sinks
+        return NoopRun(bus, sinks=chosen, config=config_event, crash_notes=notes, expected=meanings)
     site = CallSite()
     with reserved(bus):
-        earlier = active_runs.get(id(bus))
+        earlier = recording_runs.get(id(bus))
         if earlier is not None:
             earlier.finish_before(site)
         target = make_target(
@@ -142,66 +140,37 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
             parent=parent,
             parent_run_id=parent_run_id,
         )
-        chosen = SinkPlan((), ())
-        try:
-            chosen = plan_sinks(sinks, rank)
-            run = Run(
-                bus,
-                settings,
-                target,
-                terminate_signals=signals,
-                cap=cap,
-                rank=rank,
-                destinations=planned,
-                system_metrics=interval,
-                expected=meanings,
-                call_site=site,
-            )
-            if earlier is not None:
-                run.follow(earlier)
-            run.begin([*chosen.sinks, *([] if notes is None else [CrashNoteSink(notes)])], config_event)
-        except BaseException:
-            chosen.close_made()
-            release(target)
-            raise
-        return run
+        plan = RunPlan(bus, settings, target, signals, cap, rank, planned, interval, meanings)
+        own_sinks = () if notes is None else (CrashNoteSink(notes),)
+        return _begin(plan, site, (sinks, own_sinks), config_event, after=earlier)
+
+
+def _begin(
+    plan: RunPlan,
+    site: CallSite,
+    sinks: tuple[Iterable[Any], Iterable[Any]],
+    config: ConfigEvent | None,
+    *,
+    after: RecordingRun | None,
+) -> RecordingRun:
+    """Make the run and put it to work. If that fails, leave nothing behind.
+
+    ``sinks``: the user's and ours. ``after``: the run before, if this one follows it at the same place.
+    """
+    chosen = SinkPlan((), ())
+    try:
+        chosen = plan_sinks(sinks[0], plan.rank)
+        run = RecordingRun(plan, site)
+        if after is not None:
+            run.follow(after)
+        run.begin((*chosen.sinks, *sinks[1]), config)
+    except BaseException:
+        chosen.close_made()
+        free_run_id(plan.target)
+        raise
+    return run
 
 
 def _warn_of_mistyped_variables() -> None:
     for name, near in mistyped_variables().items():
         logger.warning("the environment has %s, which trackside does not know; did you mean %s?", name, near)
-
-
-def current_run(bus: Bus | None = None) -> Run | None:
-    """Return the run that is being logged, or None: that of the default bus, or of ``bus``.
-
-    On other ranks and in disabled mode it is the no-op run that ``start()`` returned there.
-    """
-    key = id(_checked_bus(bus))
-    return active_runs.get(key) or inert_runs.get(key)
-
-
-def finish(status: str = "FINISHED", *, bus: Bus | None = None) -> None:
-    """End the current run as ``status``, as :meth:`Run.finish` does; without a run, do nothing.
-
-    For a run that you hold no reference to: started in a function or a notebook cell that failed. ``bus`` is
-    the run's bus if it has one of its own. Raises ``ValueError`` for an unknown status.
-    """
-    checked_status(status)
-    run = current_run(bus)
-    if run is not None:
-        run.finish(status)
-
-
-def _crash_notes(settings: Settings, rank: int, expected: Expected) -> CrashNoteHook | None:
-    """What tells rank 0 of a crash of this rank."""
-    return None if rank == 0 else CrashNoteHook(settings.directory, job_key(), rank, expected)
-
-
-def _checked_bus(bus: Bus | None) -> Bus:
-    if bus is None:
-        return default_bus
-    if not isinstance(bus, Bus):
-        msg = f"bus must be a trackside.Bus, not {type(bus).__name__}"
-        raise ConfigurationError(msg)
-    return bus

@@ -1,0 +1,161 @@
+"""How a recording run is wired: its journal, the shipper that delivers it, the hooks and the sinks.
+
+Invariant: an assembly that fails half-way leaves nothing behind, neither a journal nor a descriptor.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trackside.errors import JournalError
+from trackside.events import LifecycleEvent
+from trackside.journal import lossless_json
+from trackside.journal.directory import create_directory, not_writable
+from trackside.journal.files import write_atomically
+from trackside.journal.provenance import folder_number
+from trackside.journal.writer import JournalWriter
+from trackside.lifecycle.exit_code import ExitCodeNote
+from trackside.lifecycle.exit_hold import ExitHold
+from trackside.lifecycle.hooks import ProcessHooks
+from trackside.lifecycle.launcher import is_in_a_job
+from trackside.lifecycle.peer_crash import expect_notes, forget_notes
+from trackside.lifecycle.subscriber import LifecycleSubscriber
+from trackside.redaction.known_values import SHORTEST_IN_USE, know, passwords_in
+from trackside.redaction.redact import secrets_among
+from trackside.session import current, fluent
+from trackside.session.announce import Announcer
+from trackside.session.delivery import Delivery
+from trackside.session.plan import make_meta
+from trackside.session.shipper_handle import ShipperProcess
+from trackside.shipper.grants import grants
+from trackside.shipper.inventory import last_step_of
+from trackside.sinks.mlflow import MLflowSink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from trackside.events import ConfigEvent
+    from trackside.journal.directory import JournalDirectory
+    from trackside.session.own_errors import OwnErrors
+    from trackside.session.plan import RunPlan
+
+
+class Assembly:
+    """The parts of one run. The constructor makes them, and :meth:`begin` puts them to work.
+
+    The hooks call ``at_exit`` when the interpreter leaves, and ``before_death`` when a terminate signal is
+    about to end the process.
+    """
+
+    def __init__(
+        self,
+        plan: RunPlan,
+        errors: OwnErrors,
+        *,
+        at_exit: Callable[[], None],
+        before_death: Callable[[], None],
+    ) -> None:
+        self.plan = plan
+        target, settings = plan.target, plan.settings
+        know(passwords_in(target.tracking_uri), shortest=SHORTEST_IN_USE)
+        know(secrets_among(plan.destinations.secrets))
+        label = target.run_name or target.experiment_name or "run"
+        self.journal: JournalDirectory = create_directory(settings.directory, label)
+        hold = ExitHold.if_needed() if settings.mode == "online" else None
+        try:
+            self._make_journal(hold)
+        except BaseException as error:
+            if hold is not None:
+                hold.close()
+            self.journal.remove()
+            if isinstance(error, OSError) and not isinstance(error, JournalError):
+                raise not_writable(self.journal.path, error) from error
+            raise
+        self.delivery = Delivery(self.journal, self.meta, settings, writer=self.writer, shipper=self.shipper)
+        self.announcer = Announcer(self.meta, self.delivery, quiet=settings.quiet)
+        self.activation = fluent.Activation()
+        self.lifecycle = LifecycleSubscriber(self.writer)
+        self.sink = MLflowSink(self.writer, watch=self.watch, last_step=self._last_step_before)
+        self.sinks: list[Any] = []
+        """What is attached, in calling order."""
+        self.hooks = ProcessHooks(
+            plan.bus,
+            terminate_signals=plan.terminate_signals,
+            note_signal=self.writer.scoreboard.note_signal,
+            before_death=before_death,
+            at_exit=at_exit,
+            wakeup_descriptor=self.shipper.pipe.write_end,
+            expected=plan.expected,
+            written=lambda: self.writer.last_seq,
+            belongs_elsewhere=errors.belongs_elsewhere,
+            own_end=errors.own_end,
+            left_by=errors.left_by,
+        )
+
+    def _make_journal(self, hold: ExitHold | None) -> None:
+        """Write the journal's first files, and prepare the shipper that delivers it."""
+        plan = self.plan
+        self.meta = make_meta(plan, beside=current.journal_ids(), folder=folder_number(self.journal.path))
+        write_atomically(self.journal.meta, lossless_json.encode(self.meta), durable=True)
+        self.writer = JournalWriter(self.journal, cap=plan.cap)
+        self.shipper = ShipperProcess(
+            self.journal,
+            tracking_uri=plan.target.tracking_uri,
+            working_directory=self.meta.working_directory,
+            secrets=plan.destinations.secrets,
+            hold=hold,
+            options=grants(self.journal, plan.destinations.specs),
+        )
+        self.exit_code = ExitCodeNote.write_to(self.journal.exit_code)
+
+    def begin(self, sinks: Iterable[Any], config: ConfigEvent | None) -> None:
+        """Attach the sinks, hook in, start the shipper and wait for the run."""
+        bus = self.plan.bus
+        for sink in (self.sink, self.lifecycle, *sinks):
+            self.sinks.append(bus.attach(sink))
+        self.hooks.install()
+        bus.emit(LifecycleEvent("started"))
+        if config is not None:
+            bus.emit(config)
+        if is_in_a_job():
+            expect_notes(self.plan.settings.directory, self.meta.job)
+        if self.delivery.online and self.shipper.start() and self.meta.mlflow:
+            self.delivery.await_run()
+            self.announcer.tell("logging run {}")
+
+    def watch(self) -> None:
+        """Every few seconds: check that the shipper lives, and that signals are written to its pipe."""
+        self.delivery.watch()
+        self.hooks.signals.use_wakeup(self.shipper.pipe.write_end)
+
+    def disconnect(self) -> None:
+        """Take everything off the bus and out of the process, and close the journal."""
+        self.hooks.uninstall()
+        for sink in self.sinks:
+            self.plan.bus.detach(sink)
+        self.writer.close()
+        if self.exit_code is not None:
+            self.exit_code.release()
+        current.leave(self.plan.bus, self.journal)
+
+    def dismiss_shipper(self) -> None:
+        """Tell the shipper that its final state was read, and close the ways to it."""
+        self.shipper.dismiss()
+        self.shipper.let_go_of_exit()
+        self.shipper.hang_up()
+        self.hooks.signals.when_wakeup_is_free(self.shipper.pipe.close)
+
+    def hold_exit(self) -> None:
+        """Let the shipper act on the exit code before the process is gone: in a container it dies with it."""
+        if self.exit_code is not None and self.shipper.hold_exit(self.plan.settings.terminate_timeout):
+            self.exit_code.note_before()
+
+    def remove_journal(self) -> None:
+        """Delete what was kept, because the start failed."""
+        self.journal.remove()
+        forget_notes(self.plan.settings.directory, self.meta.job, since_ms=self.meta.started_ms)
+
+    def _last_step_before(self) -> int | None:
+        """The last step of the attempts before this one; None in a new run."""
+        info = self.delivery.run_info(wait=False)
+        return last_step_of(self.meta) if info is None else info.last_step

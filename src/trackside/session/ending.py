@@ -1,0 +1,175 @@
+"""How a recording run ends: by ``finish()``, by the program's exit, by a signal, or by the next start.
+
+Invariant: whatever ends first, the program or the run, the journal holds the end record before the process
+is gone, and the shipper needs nothing more from this process. Nothing is imported on the way out. Code that a
+module runs through ``eval`` (any namedtuple does) makes CPython forget that a Ctrl-C was not handled, and the
+exit code would be 1 instead of death by SIGINT.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from trackside.events import LifecycleEvent
+from trackside.lifecycle.exit_code import ExitCodeNote
+from trackside.lifecycle.fork import abandon_in_children, keep_in_children
+from trackside.lifecycle.in_flight import interpreter_is_leaving
+from trackside.lifecycle.provisional import ProvisionalEnd
+from trackside.lifecycle.provisional import forget as forget_provisional_ends
+from trackside.session import current
+from trackside.session.sinks import close_sinks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trackside.lifecycle.verdict import FinalStatus, RunStatus
+    from trackside.session.assembly import Assembly
+    from trackside.session.counts import Counts
+    from trackside.session.own_errors import OwnErrors
+
+
+class Ending:
+    """The end of one run. In a forked child that logs, ``heir()`` may continue the run."""
+
+    def __init__(self, assembly: Assembly, errors: OwnErrors, heir: Callable[[], bool]) -> None:
+        self._parts = assembly
+        self._errors = errors
+        self._heir = heir
+        self._bus = assembly.plan.bus
+        self._finishing = threading.Lock()
+        self._provisional: ProvisionalEnd | None = None
+        self.over = False
+        """Whether the run has ended, or its start has failed."""
+        self.delivered = False
+        """Whether the end found everything delivered."""
+        self.counts: Counts | None = None
+        """Those of the end; None before."""
+        abandon_in_children(self)
+
+    def finish(self, status: FinalStatus, error: BaseException | None = None, how: str | None = None) -> None:
+        """End the run, once. ``error`` is behind the end. ``how``: who ended it, if not the program."""
+        with self._finishing:
+            if self.over:
+                return
+            self.over = True
+        parts = self._parts
+        self._bus.deliver_postponed()
+        parts.activation.end(status)  # MLflow's own atexit hook would call it FINISHED
+        if status != "FINISHED":
+            self._keep_evidence(status, self._errors.in_flight() if error is None else error)
+        elif how is None:
+            self._provisional = self._provisional_end()
+        if self._provisional is None:
+            self._bus.emit(LifecycleEvent("finished", status=status, message=how))
+            self._disconnect()
+        else:
+            self._await_exception(self._provisional)
+        self.delivered = parts.delivery.wait_for_end()
+        parts.delivery.run_info(wait=False)
+        # An exception in flight may still make it FAILED. The exit says what became of it.
+        parts.announcer.tell_end(parts.lifecycle.status, certain=self._provisional is None)
+        self.counts = parts.delivery.counts()  # the journal goes once the shipper is dismissed
+        if self._provisional is None:
+            parts.dismiss_shipper()
+        close_sinks(parts.sinks)  # last: a slow sink must not outlast the shipper's patience
+
+    def fail_start(self, error: BaseException) -> None:
+        """Undo a start that ``error`` has stopped."""
+        self.over = True
+        interrupted = not isinstance(error, Exception)
+        if interrupted:  # the shipper may have made the run by now, and then has to end it
+            self._bus.emit(LifecycleEvent("finished", status="KILLED"))
+        self._disconnect()
+        self._parts.dismiss_shipper()
+        if not (interrupted and self._parts.shipper.pid is not None):
+            self._parts.remove_journal()
+
+    def at_exit(self) -> None:
+        """The interpreter leaves, and the program did not call ``finish()``: wait for delivery."""
+        parts = self._parts
+        if parts.exit_code is not None:
+            parts.exit_code.renew()
+        if self.over and (self._provisional is None or self._provisional.conclude_if_handled()):
+            return
+        known = parts.lifecycle.status
+        status: RunStatus = "FINISHED" if known == "RUNNING" else known
+        parts.activation.end(status)
+        if parts.delivery.wait_for_end():
+            parts.hold_exit()
+        # `raise SystemExit(3)` looks like a return until after this: the status is not certain yet.
+        certain = status != "FINISHED" or parts.hooks.exits.knows_code
+        parts.announcer.tell_end(status, certain=certain)
+
+    def before_death(self) -> None:
+        """A terminate signal is about to end this process."""
+        if not self.over:
+            self._parts.delivery.wait_before_death()
+
+    def abandon(self) -> None:
+        """In a forked child: become inert. The run is the parent's, unless the child is its heir."""
+        over, self.over = self.over, True
+        self._provisional = None
+        forget_provisional_ends()
+        self._parts.writer.abandon()
+        self._parts.shipper.abandon()
+        self._bus.forget_all(self._parts.journal.path, None if over else self._heir)
+        ExitCodeNote.abandon_all()
+        current.recording_runs.clear()
+
+    def _keep_evidence(self, status: FinalStatus, error: BaseException | None) -> None:
+        """Report the exception behind a ``finish("FAILED")``, wherever it is by now."""
+        hooks = self._parts.hooks
+        if error is not None:
+            hooks.exceptions.report_passing(error, status="KILLED" if status == "KILLED" else None)
+            return
+        hooks.exceptions.report_uncaught()  # another library's excepthook calls us: nothing is in flight
+        if interpreter_is_leaving():
+            hooks.exits.report_cause()
+
+    def _provisional_end(self) -> ProvisionalEnd | None:
+        """What may still show that the program has crashed; None if nothing can."""
+        error, hooks = self._errors.in_flight(), self._parts.hooks
+        hooks.exits.note(error)
+        if error is None and not interpreter_is_leaving():
+            return None
+        return ProvisionalEnd(
+            self._bus,
+            error,
+            settle=self._conclude,
+            wait=self._parts.delivery.wait_until_concluded,
+            tidy_up=self._tidy_up,
+            anywhere=lambda: not hooks.signals.needs_main_thread,
+            has_left=lambda end: (found := self._errors.left_by()) is not None and end.concerns(found),
+        )
+
+    def _await_exception(self, end: ProvisionalEnd) -> None:
+        """Take no more events, but keep listening for the end of the program."""
+        parts = self._parts
+        parts.hooks.exceptions.heed_only(end.concerns)
+        self._bus.emit(LifecycleEvent("finishing", status="FINISHED", error_type=end.error_type))
+        for sink in parts.sinks:
+            if sink is not parts.lifecycle:
+                self._bus.detach(sink)
+        current.leave(self._bus, parts.journal)
+
+    def _conclude(self) -> None:
+        """Write into the journal that this is the end."""
+        parts, end = self._parts, self._provisional
+        parts.hooks.exceptions.report_uncaught()
+        if end is not None and end.is_alive:
+            error = self._errors.left_by()
+            if error is not None and end.concerns(error):
+                parts.hooks.exceptions.report_passing(error)
+        self._bus.detach(parts.lifecycle)
+        parts.lifecycle.on_lifecycle(LifecycleEvent("finished", status="FINISHED"))
+        parts.shipper.nudge()
+        parts.shipper.dismiss()
+
+    def _tidy_up(self) -> None:
+        self._disconnect()
+        self._parts.dismiss_shipper()
+
+    def _disconnect(self) -> None:
+        self._parts.disconnect()
+        keep_in_children(self)

@@ -1,0 +1,258 @@
+"""A run that is kept: what you log goes into its journal, and the shipper delivers it."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from trackside.errors import RunActiveError, TrackingError
+from trackside.lifecycle.provisional import conclude_earlier, conclude_others
+from trackside.lifecycle.verdict import checked_status
+from trackside.redaction.redact import redact
+from trackside.session import current
+from trackside.session.assembly import Assembly
+from trackside.session.call_site import CallSite
+from trackside.session.daemon import is_daemon_of, session, wait_for_run
+from trackside.session.ending import Ending
+from trackside.session.own_errors import OwnErrors
+from trackside.session.parent import NO_PARENT, Parent
+from trackside.session.run import Run
+from trackside.system.clock import steady
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from trackside.events import ConfigEvent
+    from trackside.journal.directory import JournalDirectory
+    from trackside.lifecycle.verdict import FinalStatus, RunStatus
+    from trackside.session.counts import Counts
+    from trackside.session.plan import RunPlan
+
+logger = logging.getLogger(__name__)
+
+
+class RecordingRun(Run):
+    """A run that keeps what you log."""
+
+    def __init__(self, plan: RunPlan, call_site: CallSite) -> None:
+        super().__init__(plan.bus)
+        self._wire(plan, call_site)
+
+    def _wire(self, plan: RunPlan, call_site: CallSite) -> None:
+        conclude_earlier(plan.bus)
+        conclude_others(plan.bus)
+        self._plan = plan
+        self._session = session()
+        self._errors = OwnErrors(call_site, plan.expected)
+        self._assembly = Assembly(plan, self._errors, at_exit=self._at_exit, before_death=self._before_death)
+        self._ending = Ending(self._assembly, self._errors, heir=self._continue_as_daemon)
+
+    def begin(self, sinks: Iterable[Any], config: ConfigEvent | None) -> None:
+        """Connect everything and wait for the run; the other half of the constructor."""
+        current.recording_runs[id(self._bus)] = self
+        try:
+            self._assembly.begin(sinks, config)
+        except BaseException as error:
+            self._ending.fail_start(error)
+            raise
+
+    # What you read
+
+    @property
+    def run_id(self) -> str | None:
+        """As in :class:`Run`."""
+        info = self._assembly.delivery.run_info(wait=not self._ending.over)
+        return None if info is None else info.run_id
+
+    @property
+    def url(self) -> str:
+        """As in :class:`Run`."""
+        if not self._assembly.meta.mlflow:
+            return ""
+        return self._assembly.announcer.page(self._assembly.delivery.run_info(wait=not self._ending.over))
+
+    @property
+    def status(self) -> RunStatus:
+        """As in :class:`Run`."""
+        return self._assembly.lifecycle.status
+
+    @property
+    def tracking_uri(self) -> str:
+        """As in :class:`Run`."""
+        return self._assembly.meta.target.tracking_uri
+
+    @property
+    def counts(self) -> Counts:
+        """As in :class:`Run`."""
+        return self._ending.counts or self._assembly.delivery.counts()
+
+    @property
+    def dropped(self) -> int:
+        """As in :class:`Run`."""
+        return self._assembly.writer.scoreboard.dropped_points
+
+    @property
+    def is_recording(self) -> bool:
+        """As in :class:`Run`."""
+        return not self._ending.over
+
+    @property
+    def journal(self) -> JournalDirectory:
+        """As in :class:`Run`."""
+        return self._assembly.journal
+
+    @property
+    def journal_id(self) -> str:
+        """The id of this run's journal."""
+        return self._assembly.meta.journal_id
+
+    @property
+    def link(self) -> Parent:
+        """As in :class:`Run`."""
+        meta = self._assembly.meta
+        if not meta.mlflow:
+            return NO_PARENT
+        info, target = self._assembly.delivery.run_info(wait=False), meta.target
+        journal = None if info is not None else str(self.journal.path)
+        run_id = None if info is None else info.run_id
+        address = self._plan.target.tracking_uri
+        return Parent(run_id, journal, address, target.experiment_name, target.experiment_id)
+
+    def __repr__(self) -> str:
+        info = self._assembly.delivery.run_info(wait=False)
+        target = self._assembly.meta.target
+        name = (info.name if info is not None else None) or target.run_name or target.experiment_name
+        run_id = "no id yet" if info is None else info.run_id
+        counts = ", ".join(f"{count} {what}" for what, count in self.counts._asdict().items())
+        return f"<trackside.Run {name or ''!r} ({run_id}) {self.status}: {counts}>"
+
+    # What you call
+
+    def flush(self, timeout: float = 30.0) -> bool:
+        """As in :class:`Run`."""
+        if not self._assembly.delivery.online or self._ending.over:
+            return self._ending.delivered
+        before = steady()
+        arrived = self._assembly.sink.settle(timeout)
+        return self._assembly.delivery.wait_for_all(timeout - (steady() - before)) and arrived
+
+    def finish(self, status: FinalStatus = "FINISHED") -> None:
+        """As in :class:`Run`."""
+        wanted = checked_status(status)
+        self._closed = True
+        self._ending.finish(wanted)
+
+    def activate(self) -> Run:
+        """As in :class:`Run`."""
+        activation = self._assembly.activation
+        if activation:
+            return self
+        if self._ending.over:
+            raise TrackingError("the run has ended: making it active again would set it back to RUNNING")
+        reason = self._why_not_active() if self._assembly.meta.mlflow else ""
+        if reason is not None:
+            activation.swallow()
+            if reason:
+                logger.warning(
+                    "run.activate(): %s, so what you log through mlflow.* is not kept; "
+                    "what you log with trackside is",
+                    reason,
+                )
+        return self
+
+    def _why_not_active(self) -> str | None:
+        """Make the run active. Returns what has prevented it, or None."""
+        if not self._assembly.delivery.online:
+            return "the run is offline"
+        run_id = self.run_id
+        if run_id is None:
+            return "the run has no id yet, since the server has not answered"
+        try:
+            info = self._assembly.delivery.run_info(wait=False)
+            owned = info is None or not info.joined
+            journal_id = self._assembly.meta.journal_id if owned else None
+            self._assembly.activation.begin(self._plan.target.tracking_uri, run_id, journal_id=journal_id)
+        except Exception as error:  # the server has gone away since
+            return f"MLflow does not answer ({redact(str(error))})"
+        return None
+
+    def _fail(self, error: BaseException) -> None:
+        self._closed = True
+        self._ending.finish("FAILED", error)
+
+    def _warn_of_closed(self) -> None:
+        logger.warning("run %s has ended: what is logged into it from now on is not kept", self.journal.name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from trackside.session.handle import Names, RunHandle
+
+        known = self._assembly.delivery.run_info(wait=False)
+        url = "" if known is None else self._assembly.announcer.page(known)
+        link = self.link._replace(tracking_uri=self.tracking_uri)
+        return RunHandle, (Names(link, url, str(self.journal.path), self.status),)
+
+    # Runs one after the other
+
+    def finish_before(self, later: CallSite) -> None:
+        """End the run because ``later``, the same call of ``start()`` again, begins the next one.
+
+        Raises :class:`RunActiveError` for another call: then two runs would share the bus.
+        """
+        if not self._errors.is_from(later):
+            raise RunActiveError(
+                f"this bus already has a run ({self.journal.name}): end it first, with run.finish() or "
+                "trackside.finish(), or give start() a bus=Bus() of its own"
+            )
+        logger.warning(
+            "run %s was not finished, and start() was called again from the same place: it is finished now. "
+            "Use `with trackside.start(...) as run:` so that each run ends with its own code",
+            self.journal.name,
+        )
+        self._closed = True
+        error = self._errors.left_by()
+        if error is None:
+            self._ending.finish("FINISHED", how="finished by the next start()")
+        else:
+            self._ending.finish("FAILED", error)
+
+    def follow(self, earlier: RecordingRun) -> None:
+        """Learn from ``earlier``, the run before at the same place, which exceptions are not this run's."""
+        self._errors.follow(earlier._errors)
+
+    # What the process's hooks call
+
+    def _at_exit(self) -> None:
+        self._ending.at_exit()
+
+    def _before_death(self) -> None:
+        self._ending.before_death()
+
+    def _continue_as_daemon(self) -> bool:
+        """In a forked child that logs: continue the run, if this is the daemon that the program became."""
+        before = self._assembly
+        own = {id(before.sink), id(before.lifecycle)}
+        if not is_daemon_of(before.meta.owner, self._session):
+            return False
+        info = before.delivery.run_info(wait=False)
+        if info is None and before.meta.mlflow and before.delivery.online:
+            info = wait_for_run(before.journal, self._plan.settings.start_timeout)
+        target = self._plan.target
+        if info is not None:
+            target = msgspec.structs.replace(target, run_id=info.run_id, required_run=True)
+        try:
+            self._wire(dataclasses.replace(self._plan, target=target), CallSite())
+            self.begin([sink for sink in before.sinks if id(sink) not in own], None)
+        except Exception as error:
+            logger.warning("the run can't be continued in the process that the program forked: %s", error)
+            return False
+        logger.info("the program is a daemon now: process %s continues its run", os.getpid())
+        if info is None and before.meta.mlflow:
+            logger.warning(
+                "the run of %s had no id yet: what is logged from here on is in a new run",
+                before.journal.path,
+            )
+        return True
