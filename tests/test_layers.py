@@ -22,7 +22,6 @@ PURE = [
     "lifecycle/verdict",
     "names",
     "params",
-    "plugins/suggest",
     "protocols",
     "redaction/forms",
     "redaction/known_values",

@@ -23,7 +23,7 @@ import msgspec
 
 from trackside.errors import ConfigurationError
 from trackside.names import bare_prefix
-from trackside.plugins.suggest import unknown_name
+from trackside.plugins import unknown_name
 
 __all__ = ["Transform", "TransformOptions", "Transformed", "Transformer", "make_transform"]
 

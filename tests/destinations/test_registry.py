@@ -56,10 +56,10 @@ def test_a_kind_is_made_by_its_class(tmp_path: Path, name: str):
 
 def test_a_kind_is_found_by_an_entry_point(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Another package names its destination in the group trackside.destinations."""
-    point = importlib.metadata.EntryPoint("own", f"{__name__}:Own", registry.GROUP)
+    point = importlib.metadata.EntryPoint("own", f"{__name__}:Own", registry.ENTRY_POINT_GROUP)
 
     def entry_points(group: str) -> list[importlib.metadata.EntryPoint]:
-        return [point] if group == registry.GROUP else []
+        return [point] if group == registry.ENTRY_POINT_GROUP else []
 
     monkeypatch.setattr(importlib.metadata, "entry_points", entry_points)
     made: Any = registry.make("own", context(tmp_path), {"url": "x"})
@@ -77,11 +77,11 @@ def test_a_kind_is_found_by_an_entry_point(monkeypatch: pytest.MonkeyPatch, tmp_
             "unknown destination 'tensorbord'; did you mean 'tensorboard'\\?.*: jsonl, .*; or a class",
         ),
         ("", {}, "unknown destination ''. Known: jsonl, "),
-        (3, {}, "a destination's type is a text, not 3"),
+        (3, {}, "the type of a destination must be text, not 3"),
         (
             "jsonl",
             {"pth": "x"},
-            "option of destination 'jsonl': 'pth'; did you mean 'path'\\?.*: mode, path, strict",
+            "option of the destination 'jsonl': 'pth'; did you mean 'path'\\?.*: mode, path, strict",
         ),
         ("jsonl", {"mode": "w"}, "mode='w' is neither 'append' nor 'truncate'"),
         ("jsonl", {"path": "{runname}.jsonl"}, "did you mean 'run_name'"),
@@ -115,21 +115,20 @@ def test_what_only_an_import_tells_is_said_in_the_shipper(
         registry.make(kind, context(tmp_path), options, importable=[kind])
 
 
-@pytest.mark.parametrize("kind", [kind for kind in registry.KINDS.values() if kind.modules])
-def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch, kind: registry.Kind):
+@pytest.mark.parametrize("kind", sorted(registry.EXTRAS))
+def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch, kind: str):
     """What to type is in the message."""
     find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name in kind.modules else find(name)
-    )
-    with pytest.raises(ConfigurationError, match=rf"pip install 'trackside\[{kind.extra}\]'"):
-        registry.check(kind.name, {})
+    package, extra = registry.EXTRAS[kind]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else find(name))
+    with pytest.raises(ConfigurationError, match=rf"pip install 'trackside\[{extra}\]'"):
+        registry.check(kind, {})
 
 
 def test_every_extra_is_one_of_ours():
     """An extra that an error names can be installed."""
     provided = importlib.metadata.metadata("trackside").get_all("Provides-Extra") or []
-    assert {kind.extra for kind in registry.KINDS.values() if kind.extra} <= set(provided)
+    assert {extra for _, extra in registry.EXTRAS.values()} <= set(provided)
 
 
 @pytest.mark.wheel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pkgutil
 from typing import Any, get_args
 
 import pytest
@@ -10,7 +11,6 @@ import pytest
 import trackside
 from trackside import sinks
 from trackside.destinations.registry import KINDS
-from trackside.plugins.named import load_object
 from trackside.session import options
 from trackside.sinks.registry import known_sinks
 from trackside.transform import Transform, TransformOptions
@@ -46,7 +46,7 @@ def test_a_sinks_options_are_what_its_class_takes(name: str) -> None:
 def test_a_destinations_options_are_what_its_class_takes(name: str) -> None:
     """Beside the type, the name and the transform. The context is the shipper's."""
     typed = OF_DESTINATIONS[name]
-    taken = parameters(load_object(KINDS[name].target, name)) - {"context"}
+    taken = parameters(pkgutil.resolve_name(KINDS[name])) - {"context"}
     assert typed.__required_keys__ == {"type"}
     assert typed.__optional_keys__ == taken | {"name", "transform"}
 

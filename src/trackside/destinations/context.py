@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from trackside.errors import ConfigurationError, DestinationFailedError
 from trackside.journal.files import write_atomically
 from trackside.journal.opening import MAX_WORD, read_file
-from trackside.plugins.suggest import unknown_name
+from trackside.plugins import unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,64 +12,38 @@ imported in the shipper only, so that they too cost the training nothing.
 from __future__ import annotations
 
 import importlib.util
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from trackside.errors import ConfigurationError
-from trackside.plugins.named import check_option_names, load_object, options_of
-from trackside.plugins.suggest import unknown_name
+from trackside.plugins import PluginGroup
 from trackside.protocols import Destination
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from trackside.destinations.context import DestinationContext
+    from trackside.plugins import Plugin
 
-GROUP = "trackside.destinations"
-"""The group of entry points that other packages name their destinations in."""
+ENTRY_POINT_GROUP = "trackside.destinations"
+"""Where other distributions name their destinations."""
 
-
-class Kind(NamedTuple):
-    """Where a kind's class is, and what has to be installed for it."""
-
-    name: str
-    target: str
-    """``module:Class``."""
-    modules: tuple[str, ...] = ()
-    """Imported by the destination when it is opened."""
-    extra: str | None = None
-    """What to install: ``pip install 'trackside[extra]'``."""
-    ours: bool = False
-    dotted: bool = False
-    """Whether the name says itself where the class is."""
-
-
-_OURS = (
-    Kind("jsonl", "trackside.destinations.jsonl:JSONLinesDestination"),
-    Kind("parquet", "trackside.destinations.parquet.destination:ParquetDestination", ("pyarrow",), "parquet"),
-    Kind(
-        "tensorboard",
-        "trackside.destinations.tensorboard.destination:TensorBoardDestination",
-        ("tensorboard",),
-        "tensorboard",
-    ),
-    Kind("wandb", "trackside.destinations.wandb.destination:WandbDestination", ("wandb",), "wandb"),
-    Kind("mlflow", "trackside.destinations.mlflow.mirror:MLflowMirror"),
-)
-
-KINDS: dict[str, Kind] = {kind.name: kind._replace(ours=True) for kind in _OURS}
+KINDS: dict[str, str] = {
+    "jsonl": "trackside.destinations.jsonl:JSONLinesDestination",
+    "mlflow": "trackside.destinations.mlflow.mirror:MLflowMirror",
+    "parquet": "trackside.destinations.parquet.destination:ParquetDestination",
+    "tensorboard": "trackside.destinations.tensorboard.destination:TensorBoardDestination",
+    "wandb": "trackside.destinations.wandb.destination:WandbDestination",
+}
 """Our own, by their short names."""
 
+EXTRAS: dict[str, tuple[str, str]] = {
+    "parquet": ("pyarrow", "parquet"),
+    "tensorboard": ("tensorboard", "tensorboard"),
+    "wandb": ("wandb", "wandb"),
+}
+"""The package that a kind imports when it is opened, and the extra that brings it."""
 
-def find_kind(name: str) -> Kind:
-    """The kind of that name; raises :class:`ConfigurationError`, naming the known ones and the nearest."""
-    if not isinstance(name, str):
-        raise ConfigurationError(f"a destination's type is a text, not {name!r}")
-    kind = KINDS.get(name) or _by_entry_point(name) or _by_dotted_name(name)
-    if kind is None:
-        known = {*KINDS, *_entry_points()}
-        own = "or a class of your own as package.module:Class"
-        raise ConfigurationError(f"{unknown_name('destination', name, known)}; {own}")
-    return kind
+_DESTINATIONS = PluginGroup("destination", ENTRY_POINT_GROUP, KINDS)
 
 
 def check(kind: str, options: Mapping[str, Any]) -> None:
@@ -78,9 +52,9 @@ def check(kind: str, options: Mapping[str, Any]) -> None:
     Quick, and without importing anything heavy: an unknown kind, a package that isn't installed and,
     for our own kinds, options there are none of or whose values can't work.
     """
-    found = find_kind(kind)
-    check_installed(found)
-    if found.ours:
+    found = _DESTINATIONS.find(kind)
+    _check_installed(found)
+    if found.built_in:
         _check_options(found, _load(found), options)
 
 
@@ -96,14 +70,14 @@ def make(
     ``kind`` was read from a file. So a class by its dotted name is imported only if the name is among
     ``importable``, which the running program or a person gave.
     """
-    found = find_kind(kind)
+    found = _DESTINATIONS.find(kind)
     if found.dotted and kind not in importable:
         raise ConfigurationError(
             f"the destination {kind!r} is code that only the journal names, so it was not imported. If you "
             f"know it, run `trackside sync --allow-import {kind}`, or make it an entry point in the group "
-            f"{GROUP}"
+            f"{ENTRY_POINT_GROUP}"
         )
-    check_installed(found)
+    _check_installed(found)
     factory = _load(found)
     _check_options(found, factory, options)
     destination = factory(context, **options)
@@ -115,11 +89,20 @@ def make(
     return destination
 
 
-def check_installed(kind: Kind) -> None:
+def is_dotted(name: str) -> bool:
+    """Whether ``name`` is that of a class by its path, and of no entry point or kind of ours."""
+    return _DESTINATIONS.find(name).dotted
+
+
+def _check_installed(kind: Plugin) -> None:
     """Raise :class:`ConfigurationError` when what ``kind`` needs is not installed."""
-    for module in (*kind.modules, kind.target.partition(":")[0].partition(".")[0]):
+    package, _, _ = kind.target.partition(":")[0].partition(".")
+    needed = {package: f"install {package}"}
+    if kind.built_in and kind.name in EXTRAS:
+        module, extra = EXTRAS[kind.name]
+        needed[module] = f"pip install 'trackside[{extra}]'"
+    for module, cure in needed.items():
         if not _is_there(module):
-            cure = f"pip install 'trackside[{kind.extra}]'" if kind.extra else f"install {module}"
             raise ConfigurationError(
                 f"the destination {kind.name!r} needs the package {module}, which is not installed: {cure}"
             )
@@ -132,45 +115,15 @@ def _is_there(module: str) -> bool:
         return False
 
 
-def _entry_points() -> dict[str, str]:
-    from importlib import metadata  # start() imports this module, and mostly needs none of it
-
-    return {point.name: point.value for point in metadata.entry_points(group=GROUP)}
-
-
-def _by_entry_point(name: str) -> Kind | None:
-    value = _entry_points().get(name)
-    return None if value is None else Kind(name, value.partition("[")[0].strip())
-
-
-def _by_dotted_name(name: str) -> Kind | None:
-    """``package.module:Class``, or with a dot as YAML files often have it."""
-    module, colon, attribute = name.partition(":")
-    if not colon:
-        module, _, attribute = name.rpartition(".")
-    parts = [*module.split("."), *attribute.split(".")]
-    if not all(part.isidentifier() for part in parts):
-        return None
-    return Kind(name, f"{module}:{attribute}", dotted=True)
-
-
-def is_dotted(name: str) -> bool:
-    """Whether ``name`` is that of a class by its path, and of no entry point or kind of ours."""
-    return find_kind(name).dotted
-
-
-def _load(kind: Kind) -> Any:
-    found = load_object(kind.target, f"the destination {kind.name!r}")
+def _load(kind: Plugin) -> Any:
+    found = _DESTINATIONS.load(kind)
     if not callable(found):
         raise ConfigurationError(f"the destination {kind.name!r}: {kind.target} is not a class")
     return found
 
 
-def _check_options(kind: Kind, factory: Any, options: Mapping[str, Any]) -> None:
-    taken = options_of(factory, given=1)  # the context
-    if not taken.any_name:
-        check_option_names(f"destination {kind.name!r}", options, [p.name for p in taken.named])
-    for parameter in taken.named:
+def _check_options(kind: Plugin, factory: Any, options: Mapping[str, Any]) -> None:
+    for parameter in _DESTINATIONS.check_options(kind, factory, options, given=1):  # the context is given
         if parameter.default is parameter.empty and parameter.name not in options:
             raise ConfigurationError(f"the destination {kind.name!r} needs the option {parameter.name!r}")
     checker = getattr(factory, "check_options", None)

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from trackside.errors import CoercionError, ConfigurationError
 from trackside.params import to_plain
-from trackside.plugins.suggest import unknown_name
+from trackside.plugins import unknown_name
 from trackside.session.arguments import checked_signals
 from trackside.session.start import start
 

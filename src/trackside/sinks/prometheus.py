@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from trackside.coerce.floats import to_float
 from trackside.errors import CoercionError, ConfigurationError
 from trackside.lifecycle.fork import abandon_in_children, keep_in_children
-from trackside.plugins.extras import missing_extra
+from trackside.plugins import missing_extra
 from trackside.sinks.values import LatestValues
 from trackside.text import encodable
 

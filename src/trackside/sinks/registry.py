@@ -1,28 +1,33 @@
-"""Finds a sink by name and makes it: from a config file, where nobody can write ``MySink()``."""
+"""Makes a sink that a configuration names."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trackside.errors import ConfigurationError
 from trackside.event_bus.bus import handlers_of
-from trackside.plugins.named import check_option_names, load_object, options_of
-from trackside.plugins.suggest import unknown_name
+from trackside.plugins import PluginGroup
 from trackside.sinks.transformed import TransformedSink
 from trackside.transform import Transform, make_transform
+
+if TYPE_CHECKING:
+    from trackside.plugins import Plugin
 
 __all__ = ["ENTRY_POINT_GROUP", "known_sinks", "make_sink"]
 
 ENTRY_POINT_GROUP = "trackside.sinks"
 """Where other distributions name their sinks: classes, or functions that return a sink."""
 
-_BUILT_IN = {
-    "console": "trackside.sinks.console:ConsoleSink",
-    "memory": "trackside.sinks.memory:MemorySink",
-    "prometheus": "trackside.sinks.prometheus:PrometheusSink",
-}
+_SINKS = PluginGroup(
+    "sink",
+    ENTRY_POINT_GROUP,
+    {
+        "console": "trackside.sinks.console:ConsoleSink",
+        "memory": "trackside.sinks.memory:MemorySink",
+        "prometheus": "trackside.sinks.prometheus:PrometheusSink",
+    },
+)
 
 
 def make_sink(spec: Any, rank: int | None = None) -> Any:
@@ -49,8 +54,9 @@ def make_sink(spec: Any, rank: int | None = None) -> Any:
     if not isinstance(name, str):
         raise ConfigurationError(f"a sink needs a type, such as {{'type': 'console'}}, not {dict(spec)!r}")
     transform = make_transform(options.pop("transform", None))
-    found = _find(name)
-    _check_options(name, found, options)
+    plugin = _SINKS.find(name)
+    found = _SINKS.load(plugin)
+    _check_options(plugin, found, options)
     if rank is not None and not (transform or Transform()).wants_rank(rank):
         return None
     sink = _checked(_make(name, found, options), name)
@@ -58,41 +64,15 @@ def make_sink(spec: Any, rank: int | None = None) -> Any:
 
 
 def known_sinks() -> list[str]:
-    """The names that need no dots: those built in, and those that installed distributions bring."""
-    return sorted({*_BUILT_IN, *_installed()})
+    """The names that need no path: those built in, and those that installed distributions bring."""
+    return _SINKS.names()
 
 
-def _installed() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
-
-
-def _find(name: str) -> Any:
-    """What ``name`` stands for: nearly always a class. Ours come first, so that nobody can replace them."""
-    if name in _BUILT_IN:
-        return _load(name, _BUILT_IN[name])
-    installed = _installed()
-    if name in installed:
-        return _load(name, installed[name].value)
-    if "." not in name and ":" not in name:
-        raise ConfigurationError(
-            unknown_name("sink", name, known_sinks()) + "; or give the class's dotted name, my_package.MySink"
-        )
-    return _load(name, name)
-
-
-def _load(name: str, path: str) -> Any:
-    return load_object(path, f"sink {name!r}")
-
-
-def _check_options(name: str, found: Any, options: Mapping[str, Any]) -> None:
-    """Refuse options of names that ``found`` does not take, with the nearest that it does."""
-    if not callable(found):
-        if options:
-            raise ConfigurationError(f"sink {name!r} is an object already made: it takes no options")
-        return
-    taken = options_of(found)
-    if not taken.any_name:
-        check_option_names(f"the sink {name!r}", options, [*(p.name for p in taken.named), "transform"])
+def _check_options(plugin: Plugin, found: Any, options: Mapping[str, Any]) -> None:
+    if callable(found):
+        _SINKS.check_options(plugin, found, options, also=["transform"])
+    elif options:
+        raise ConfigurationError(f"sink {plugin.name!r} is an object already made: it takes no options")
 
 
 def _make(name: str, found: Any, options: dict[str, Any]) -> Any:
