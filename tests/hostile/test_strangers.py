@@ -337,7 +337,8 @@ def test_a_dotted_name_needs_a_grant(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(ConfigurationError, match=f"sync --allow-import {kind}"):
         registry.make(kind, context(tmp_path), {})
     assert not (tmp_path / "marker").exists()
-    registry.make(kind, context(tmp_path), {}, importable=[kind])
+    with pytest.raises(ConfigurationError, match="derive its class from"):  # called, and then found unfit
+        registry.make(kind, context(tmp_path), {}, importable=[kind])
     assert (tmp_path / "marker").read_text() == "called"
 
 
