@@ -17,6 +17,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from trackside.coerce.floats import to_float
+from trackside.destinations.mlflow.address import is_server
 from trackside.destinations.mlflow.run_id_file import read_run_id_file, write_run_id_file
 from trackside.errors import CoercionError, RunActiveError, TrackingError
 from trackside.names import MAX_PARAMS_TAGS_PER_BATCH, MAX_REQUEST_BYTES, truncate_params
@@ -368,6 +369,6 @@ def _address(run: Any) -> str:
     """Return where a person finds the run: a link, where the store has a UI of its own."""
     info = run.info
     uri = mask_address(import_mlflow().get_tracking_uri())
-    if not uri.startswith(("http://", "https://")):
+    if not is_server(uri):
         return f"{info.run_id} in {uri}"
     return f"{uri.rstrip('/')}/#/experiments/{info.experiment_id}/runs/{info.run_id}"

@@ -20,15 +20,12 @@ from enum import Enum
 from typing import Any
 
 from trackside.errors import CoercionError
-from trackside.names import truncate_params, valid_name
 from trackside.redaction.redact import redact_config
 from trackside.text import encodable
 
 __all__ = [
     "flatten_params",
     "to_plain",
-    "truncate_params",
-    "valid_name",
 ]
 
 logger = logging.getLogger(__name__)

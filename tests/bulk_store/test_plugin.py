@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 from tests.ends.harness import new_database
 from trackside.bulk_store import plugin
 from trackside.bulk_store.store import BulkStore
-from trackside.bulk_store.uri import can_be_bulk, is_bulk_uri, plain_uri
+from trackside.bulk_store.uri import can_be_bulk, plain_uri
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,5 +121,4 @@ def test_addresses() -> None:
     assert not can_be_bulk("mysql://host/db")
     assert not can_be_bulk("http://host:5000")
     assert not can_be_bulk("sqlite-folder")
-    assert is_bulk_uri("trackside+sqlite:///a.db")
     assert plain_uri("trackside+sqlite:///a.db") == plain_uri("sqlite:///a.db") == "sqlite:///a.db"

@@ -1,7 +1,7 @@
-"""How the bulk store is named in an address: the database's own, with ``trackside+`` before it.
+"""How an address asks for the bulk store: the database's own address, with ``trackside+`` before it.
 
 MLflow takes every scheme that begins with a database's name for its own store, whatever follows
-(``get_uri_scheme`` in ``mlflow/utils/uri.py``); so ours begins otherwise.
+(``get_uri_scheme`` in ``mlflow/utils/uri.py``). So ours begins with another word.
 """
 
 from __future__ import annotations
@@ -9,11 +9,6 @@ from __future__ import annotations
 PREFIX = "trackside+"
 
 _DATABASES = {"sqlite", "postgresql"}
-
-
-def is_bulk_uri(uri: str) -> bool:
-    """Whether ``uri`` asks for the bulk store."""
-    return uri.startswith(PREFIX)
 
 
 def plain_uri(uri: str) -> str:

@@ -44,8 +44,9 @@ def checked_address(uri: str, what: str = "tracking_uri") -> str:
     """
     text = uri.strip()
     if not text:
-        msg = f"{what} is empty. Give an address such as sqlite:///mlflow.db or http://host:5000, or None"
-        raise ConfigurationError(msg)
+        raise ConfigurationError(
+            f"{what} is empty. Give an address such as sqlite:///mlflow.db or http://host:5000, or None"
+        )
     if text[0] in "'\"":
         _refuse(what, text, "has quotes in it", text.strip("'\""))
     if _VARIABLE.search(text):
@@ -176,19 +177,17 @@ def _check_unknown(what: str, text: str, scheme: str, rest: str) -> None:
     if scheme in {"postgres", "psql", "pg"}:
         _refuse(what, text, "has a scheme that SQLAlchemy no longer knows", f"postgresql:{rest}")
     if scheme in _ARTIFACTS:
-        msg = (
+        raise ConfigurationError(
             f"{what} {mask_address(text)!r} is a place for files, where MLflow keeps no runs. "
             "Give it as artifact_location, and a server or a database as tracking_uri"
         )
-        raise ConfigurationError(msg)
     near = difflib.get_close_matches(scheme, known, n=1)
     if near and len(scheme) > _SHORTEST:
         _refuse(what, text, f"has the unknown scheme {scheme!r}", f"{near[0]}:{rest}")
-    msg = (
+    raise ConfigurationError(
         f"{what} {mask_address(text)!r} has the unknown scheme {scheme!r}. Write http://host:5000 for a "
         "server, sqlite:///mlflow.db for a database file, or a folder"
     )
-    raise ConfigurationError(msg)
 
 
 def _refuse(what: str, text: str, fault: str, instead: str) -> NoReturn:
