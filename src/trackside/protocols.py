@@ -91,6 +91,15 @@ class Destination(ABC):
     The shipper reports a call that is silent for 35 s as failing. Set this if yours makes several requests.
     """
 
+    state_version: int = 1
+    """The version of what ``state`` returns. ``restore`` never gets a state of another version."""
+
+    keep_state: Callable[[], None] = staticmethod(lambda: None)
+    """Keep ``state`` now, and not only after the delivery. Set by the worker, for the worker's thread.
+
+    Call it before a request that a restarted shipper has to know of.
+    """
+
     def __init__(self, context: DestinationContext) -> None:
         self.name = context.name
         self.context = context

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mlflow.entities import Run, ViewType
 
 from tests.faults.fake import QUICK, Rig
+from trackside.destinations.context import DestinationContext
 from trackside.destinations.mlflow.destination import MLflowDestination
 from trackside.destinations.mlflow.tags import counts_in
 from trackside.journal.format import ConfigRecord
@@ -58,8 +59,15 @@ class Delivery(Rig):
     def make_destination(self, destination: Any = None) -> None:
         """As a new shipper would make it."""
         self.progress = Progress(self.journal)
+        context = DestinationContext(
+            "mlflow",
+            self.meta,
+            self.journal.path,
+            notice=self.progress.notice,
+            restarted=self.progress.restarted,
+        )
         self.destination = MLflowDestination(
-            self.meta, self.uri, progress=self.progress, outbox=Outbox(self.journal.path)
+            context, self.uri, publish=self.progress.update, outbox=Outbox(self.journal.path)
         )
 
     def restart(self, policy: Policy = QUICK) -> DeliveryWorker:

@@ -249,7 +249,7 @@ def test_a_restarted_shipper_resumes_nothing_twice(
         first = rig.run_id
         rig.worker.stop()
         rig.join(60)
-        rig.progress.update(run=None, creating=True)
+        rig.journal.cursor("mlflow").unlink()
         rig.restart().start()
         rig.configure({"a": "1"})
         rig.finish()
@@ -264,7 +264,8 @@ def test_a_run_made_twice_behind_our_back_is_tidied_up(
     """A server that hung may carry out both requests to create the run, long after."""
     meta = new_meta(store)
     with delivery(journals, store, meta=meta) as rig:
-        rig.progress.update(creating=True)  # as after a request without an answer
+        rig.make_destination()  # of a second shipper, which can't know what the first one asked for
+        rig.worker = rig.new_worker()
         rig.worker.start()
         until(lambda: rig.worker.opened, 60)
         info = client.get_run(rig.run_id).info

@@ -12,11 +12,10 @@ from tests.faults.proxy import FaultProxy, Forward, Reply, Request
 from trackside.destinations.mlflow.claim import RunClaim
 from trackside.destinations.mlflow.connection import Connection
 from trackside.destinations.mlflow.params import MOST_IN_A_ROW, MOST_REFUSALS, ConfigWriter
+from trackside.destinations.mlflow.record import RunRecord
 from trackside.errors import RejectedError
-from trackside.journal.directory import JournalDirectory
 from trackside.journal.format import ConfigRecord
 from trackside.journal.outbox import Outbox
-from trackside.journal.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,8 +90,9 @@ class Limits(Connection):
 
 def new_writer(store: Limits, place: Path, notices: list[str]) -> ConfigWriter:
     """Of a run that this attempt does not own."""
-    outbox, progress = Outbox(place), Progress(JournalDirectory(place))
-    claim = RunClaim(new_meta("sqlite://"), store, progress=progress, outbox=outbox)
+    outbox = Outbox(place)
+    record = RunRecord("j", save=lambda: None, publish=dict, notice=notices.append)
+    claim = RunClaim(new_meta("sqlite://"), store, record=record, outbox=outbox)
     return ConfigWriter(store, claim, outbox, name="config.yaml", notice=notices.append)
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from tests.faults.fake import FakeDestination, Point, Rig, raise_if, until
 from tests.journal.tools import small_segments
 from trackside.errors import RejectedError
-from trackside.journal.cursor import load_cursor
+from trackside.journal.cursor import Cursor, load_cursor, save_cursor
+from trackside.journal.reader import Position
 from trackside.shipper.retry import Policy
 from trackside.transform import Transform
 
@@ -128,6 +129,41 @@ def test_a_destination_takes_back_what_was_not_acknowledged(rig: Rig) -> None:
     rig.finish()
     assert ledger.restored == [{"lines": 20}]
     assert ledger.lines == list(range(40))
+
+
+def test_a_state_of_another_version_is_not_restored(rig: Rig) -> None:
+    """A destination whose format has changed would misread it: the worker ends, and says what to do."""
+    ledger = Ledger()
+    rig.make_destination(ledger)
+    kept = {"version": 2, "lines": 20}
+    save_cursor(rig.journal.cursor("fake"), Cursor(Position(1, 0, 0), destination=kept))
+    rig.worker = rig.new_worker()
+    rig.worker.start()
+    rig.join()
+    assert ledger.restored == []
+    assert rig.worker.refused == (
+        "the state of fake is of version 2, and this program reads version 1. "
+        "Deliver the journal with the program that wrote it"
+    )
+
+
+def test_a_destination_can_keep_its_state_before_it_is_delivered(rig: Rig) -> None:
+    """What a restarted shipper has to know is on disk before the request that relies on it."""
+    ledger = Ledger()
+    rig.make_destination(ledger)
+    seen: list[Any] = []
+
+    def refuse(call: str, points: list[Point]) -> None:
+        if call == "metrics":
+            ledger.keep_state()
+            seen.append(load_cursor(rig.journal.cursor("fake")).destination)
+
+    ledger.refuse = refuse
+    rig.worker = rig.new_worker()
+    rig.emit(3)
+    rig.worker.start()
+    rig.finish()
+    assert seen == [{"version": 1, "lines": 3}]
 
 
 class Disk(FakeDestination):

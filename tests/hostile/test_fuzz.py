@@ -100,8 +100,8 @@ class Place:
         lifecycle = [LifecycleRecord(7, 5, "crashed", "FAILED", "boom")]
         info = RunInfo("abc", "1", "/artifacts", None)
         state = State(1, "retrying", info, error="no", lifecycle=lifecycle, signals=[SignalSeen(15, 1, 2, 1)])
-        state.workers, state.earlier = {"mlflow": WorkerState("FAILED")}, {"shipped": 3}
-        cursor = Cursor(Position(1, 0, 0), shipped=2, destination={"a": 1}, transform={"b": []})
+        state.workers = {"mlflow": WorkerState("FAILED")}
+        cursor = Cursor(Position(1, 0, 0), shipped=2, destination={"version": 1, "a": 1}, transform={"b": []})
         waiting = [ConfigRecord(1, 1, {"lr": "0.1"}, {"lr": 0.1})]
         rejected = {"destination": "fake", "seq": 3, "metrics": {"a": 1.0}}
         note = CrashNote(1, 5, "ValueError", "boom", None)

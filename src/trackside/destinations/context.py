@@ -50,6 +50,9 @@ class DestinationContext:
     run: Callable[[], RunInfo | None] = _not_known
     """Asks for the run in MLflow; None while MLflow has not answered, and on ranks other than 0."""
 
+    restarted: bool = False
+    """Whether an earlier shipper has worked on this journal."""
+
     @property
     def run_id(self) -> str | None:
         """The id of the MLflow run, once it is known."""

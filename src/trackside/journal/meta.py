@@ -174,8 +174,6 @@ class State(msgspec.Struct):
     pid: ProcessNumber
     phase: str = "starting"
     run: RunInfo | None = None
-    creating: bool = False
-    """Set before a run is created: after a crash in between, look for it before making another."""
     error: str | None = None
     artifacts_error: str | None = None
     """Why artifacts wait in the journal; None while nothing is wrong with the artifact store."""
@@ -194,12 +192,6 @@ class State(msgspec.Struct):
     restarted."""
     signals: list[SignalSeen] = []
     """Signals that came through the wakeup pipe."""
-    attempt: int = 1
-    """Which attempt of the run this is; known once a resumed run is found."""
-    earlier_attempt: str | None = None
-    """The journal of the attempt before, once what it said is kept."""
-    earlier: dict[str, int] = {}
-    """Points of the attempts before, by what became of them."""
     workers: dict[str, WorkerState] = {}
     """Each destination, by its name."""
     updated_ms: int = 0

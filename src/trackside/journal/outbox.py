@@ -17,15 +17,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-FOLDERS = ("artifacts", "refused-artifacts")
-"""Where they wait, and where those are kept that no server takes."""
+def folders(destination: str | None = None) -> tuple[str, str]:
+    """The names of two folders: where artifacts wait, and where the rejected ones are kept."""
+    suffix = "" if destination is None else f"-{destination}"
+    return f"artifacts{suffix}", f"refused-artifacts{suffix}"
 
 
 class Outbox:
-    """Small text artifacts by name."""
+    """Small text artifacts by name, of the run itself or of ``destination``."""
 
-    def __init__(self, journal: Path) -> None:
-        self._directory, self._refused = (journal / name for name in FOLDERS)
+    def __init__(self, journal: Path, destination: str | None = None) -> None:
+        self._directory, self._refused = (journal / name for name in folders(destination))
 
     def put(self, name: str, text: str) -> None:
         """Keep ``text`` to be uploaded as ``name``, in place of an older one of that name."""

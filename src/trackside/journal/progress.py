@@ -37,7 +37,10 @@ class Progress:
         self._lock = threading.Lock()
         self._failing = False
         self._published = 0.0
-        self.state = read_json(journal.state, State) or State(pid=os.getpid())
+        found = read_json(journal.state, State)
+        self.restarted = found is not None
+        """Whether an earlier shipper has worked on this journal."""
+        self.state = found or State(pid=os.getpid())
         self.update(pid=os.getpid(), phase="starting", error=None)
 
     def update(self, **changes: Any) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from trackside.journal.files import read_json
 from trackside.journal.meta import Meta
-from trackside.journal.outbox import FOLDERS
+from trackside.journal.outbox import folders
 from trackside.journal.trust import WRITABLE, was_looked_at, why_not_yours
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def why_suspicious(journal: JournalDirectory) -> str | None:
     reason = why_not_yours(journal.path)
     if reason is not None:
         return reason
-    for name in ("", *FOLDERS):
+    for name in ("", *folders()):
         for path in _entries(journal.path / name):
             reason = why_not_yours(path)
             if reason is not None:

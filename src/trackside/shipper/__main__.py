@@ -157,11 +157,14 @@ def make_destinations(
         )
     made: list[Destination] = []
     if meta.mlflow:
+        context = DestinationContext(
+            "mlflow", meta, journal.path, notice=progress.notice, restarted=progress.restarted
+        )
         made.append(
             MLflowDestination(
-                meta,
+                context,
                 uri,
-                progress=progress,
+                publish=progress.update,
                 outbox=Outbox(journal.path),
                 earlier=earlier,
                 # A later `sync` may be on another machine, and is at another time.
@@ -170,7 +173,12 @@ def make_destinations(
         )
     for spec in meta.destinations:
         context = DestinationContext(
-            spec.name, meta, journal.path, notice=progress.notice, run=lambda: progress.state.run
+            spec.name,
+            meta,
+            journal.path,
+            notice=progress.notice,
+            run=lambda: progress.state.run,
+            restarted=progress.restarted,
         )
         made.append(_make(spec.kind, context, options[spec.name], importable))
     return made

@@ -60,8 +60,8 @@ class Acknowledged:
         self._proven = self.cursor
 
     def go_back(self) -> None:
-        """Return to the last proof."""
-        self.cursor = self._proven
+        """Return to the last proof. The destination itself stays where it is."""
+        self.cursor = msgspec.structs.replace(self._proven, destination=self.cursor.destination)
 
     def leave_beyond(self) -> str | None:
         """Return to the beginning from beyond the journal's end, and say so; None where all is well.
@@ -75,7 +75,7 @@ class Acknowledged:
         last = last_seq(self._journal)
         if last is None or last == self._found_at.seq:
             return None
-        self.cursor = self._proven = Cursor()
+        self.cursor = self._proven = Cursor(destination=self.cursor.destination)
         return (
             f"the cursor of {self._name} says that {self._found_at.seq} records are delivered, and the "
             f"journal has {last}: everything in it is delivered again"

@@ -25,4 +25,4 @@ def has_refused(journal: JournalDirectory, meta: Meta) -> bool:
 
 
 def _outboxes(journal: JournalDirectory, meta: Meta) -> list[Outbox]:
-    return [Outbox(journal.path), *(Outbox(journal.path / spec.name) for spec in meta.destinations)]
+    return [Outbox(journal.path), *(Outbox(journal.path, spec.name) for spec in meta.destinations)]

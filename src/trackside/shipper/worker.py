@@ -23,7 +23,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -49,6 +49,7 @@ from trackside.shipper.batch_limit import BatchLimit
 from trackside.shipper.calls import Calls
 from trackside.shipper.configs import WaitingConfigs
 from trackside.shipper.dead_letters import RejectedFile, halves
+from trackside.shipper.destination_state import restore_state, state_of
 from trackside.shipper.search import Comparison, Search
 from trackside.transform import Transformer
 
@@ -121,6 +122,7 @@ class DeliveryWorker(threading.Thread):
         self._stop_asked = threading.Event()
         self._retry_asked = False
         self._acknowledged = Acknowledged(journal, destination.name)
+        destination.keep_state = self._keep_state
         self._unproven = 0
         self._proof_asked = False
         self._notice = notice
@@ -194,16 +196,17 @@ class DeliveryWorker(threading.Thread):
 
     def _open(self) -> None:
         if self.cursor.destination is not None:
-            self._persist(self.destination.restore, self.cursor.destination)
+            self._persist(restore_state, self.destination, self.cursor.destination)
         self._persist(self.destination.open)
         if self.cursor.destination is None:  # to go back to, should the first batch be interrupted
-            self._acknowledged.cursor = msgspec.structs.replace(
-                self.cursor, destination=self._destination_state()
-            )
+            self._persist(self._keep_state)
         self.opened = True
 
-    def _destination_state(self) -> dict[str, Any] | None:
-        return cast("dict[str, Any] | None", self._persist(self.destination.state))
+    def _keep_state(self) -> None:
+        self._acknowledged.cursor = msgspec.structs.replace(
+            self.cursor, destination=state_of(self.destination)
+        )
+        self._keep_cursor()
 
     def prove_now(self) -> None:
         """Look soon whether the destination shows what it has acknowledged: the trainer waits for it."""
@@ -471,7 +474,7 @@ class DeliveryWorker(threading.Thread):
 
     def _acknowledge(self, position: Position) -> None:
         damaged, missing = self._damage_before
-        transformer, state = self._transformer, self._destination_state()
+        transformer, state = self._transformer, self._persist(state_of, self.destination)
         self._acknowledged.cursor = msgspec.structs.replace(
             self.cursor,
             position=position,

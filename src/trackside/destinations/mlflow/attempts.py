@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from trackside.destinations.mlflow.connection import Connection
+    from trackside.destinations.mlflow.record import RunRecord
     from trackside.journal.meta import Meta
     from trackside.journal.outbox import Outbox
-    from trackside.journal.progress import Progress
 
 ATTEMPTS_FILE = "attempts.jsonl"
 ATTEMPTS_ARTIFACT = f"trackside/{ATTEMPTS_FILE}"
@@ -51,7 +51,7 @@ class Artifacts(Protocol):
         """Remove it."""
 
 
-def clean_page(run: Any, connection: Connection, meta: Meta, *, outbox: Outbox, progress: Progress) -> None:
+def clean_page(run: Any, connection: Connection, meta: Meta, *, outbox: Outbox, record: RunRecord) -> None:
     """Take what earlier attempts said off the page of ``run``, an MLflow run, and keep it apart.
 
     May be called again after it was interrupted.
@@ -60,10 +60,10 @@ def clean_page(run: Any, connection: Connection, meta: Meta, *, outbox: Outbox, 
     journal = tags.get(JOURNAL_TAG)
     if journal is None or journal == meta.journal_id:
         return
-    if progress.state.earlier_attempt != journal:
+    if record.state.earlier_attempt != journal:
         outbox.put(ATTEMPTS_FILE, json.dumps(attempt_line(run)) + "\n")
         attempt = _number(tags) + 1
-        progress.update(attempt=attempt, earlier=counts_in(tags), earlier_attempt=journal)
+        record.update(attempt=attempt, earlier=counts_in(tags), earlier_attempt=journal)
     run_id, client = run.info.run_id, connection.client
     for key in stale_tags(tags):
         with contextlib.suppress(RejectedError):  # it is gone already
@@ -71,7 +71,7 @@ def clean_page(run: Any, connection: Connection, meta: Meta, *, outbox: Outbox, 
     described = tags.get(DESCRIPTION_TAG, "")
     if without_end(described) != described:
         connection.call(client.set_tag, run_id, DESCRIPTION_TAG, without_end(described))
-    connection.call(client.set_tag, run_id, ATTEMPT_TAG, str(progress.state.attempt))
+    connection.call(client.set_tag, run_id, ATTEMPT_TAG, str(record.state.attempt))
 
 
 def attempt_line(run: Any) -> dict[str, Any]:

@@ -19,10 +19,10 @@ from trackside.tag_names import HEARTBEAT_TAG, JOURNAL_TAG
 
 if TYPE_CHECKING:
     from trackside.destinations.mlflow.connection import Connection
+    from trackside.destinations.mlflow.record import RunRecord
     from trackside.events import RunEnd
     from trackside.journal.meta import Meta
     from trackside.journal.outbox import Outbox
-    from trackside.journal.progress import Progress
 
 HEARTBEAT_SECONDS = 30.0
 OWNER_LOOK_SECONDS = 15.0
@@ -32,10 +32,10 @@ OWNER_LOOK_SECONDS = 15.0
 class RunClaim:
     """Whether the attempt of ``meta`` owns its run, and what it does as the owner."""
 
-    def __init__(self, meta: Meta, connection: Connection, *, progress: Progress, outbox: Outbox) -> None:
+    def __init__(self, meta: Meta, connection: Connection, *, record: RunRecord, outbox: Outbox) -> None:
         self._meta = meta
         self._connection = connection
-        self._progress = progress
+        self._record = record
         self._outbox = outbox
         self._ownership = Ownership(meta)
         self._next_heartbeat = 0.0
@@ -47,7 +47,7 @@ class RunClaim:
 
     def begin(self) -> None:
         """Learn who owns the run that was just opened, and give the first heartbeat."""
-        self._ownership.begin(self._connection.get_run(), self._progress.state.ownership)
+        self._ownership.begin(self._connection.get_run(), self._record.state.ownership)
         self._save()
         self._heartbeat()
 
@@ -57,7 +57,7 @@ class RunClaim:
         What earlier attempts said is taken off its page first.
         """
         run_id, call, client = run.info.run_id, self._connection.call, self._connection.client
-        clean_page(run, self._connection, self._meta, outbox=self._outbox, progress=self._progress)
+        clean_page(run, self._connection, self._meta, outbox=self._outbox, record=self._record)
         self._connection.log_tags(run_id, {**owner_tags(self._meta), **self._meta.target.tags})
         call(client.update_run, run_id, "RUNNING")
         tags = call(client.get_run, run_id).data.tags
@@ -72,7 +72,7 @@ class RunClaim:
     def probe(self) -> None:
         """Write the owner's sign of life, by the same kind of request as metrics."""
         self._look(self._connection.get_run())
-        if self.held and self._progress.state.status is None:
+        if self.held and self._record.state.status is None:
             self._connection.for_run(self._connection.log_tags, {HEARTBEAT_TAG: _sign_of_life()})
 
     def owns_end(self, end: RunEnd) -> bool:
@@ -89,7 +89,7 @@ class RunClaim:
         if found == "claim":
             self._take_over(run)
         elif found == "wait" and end.final:
-            self._progress.update(status=end.status)
+            self._record.update(status=end.status)
             msg = f"waiting to see whether the owner of the run, {describe_owner(run.data.tags)}, lives"
             raise RetryableError(msg, retry_after=OWNER_LOOK_SECONDS)
         return self.held
@@ -104,13 +104,13 @@ class RunClaim:
     def _heartbeat(self) -> None:
         """Show that the owner lives. A secondary writer looks whether it does."""
         self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
-        self._progress.touch()
+        self._record.touch()
         run = self._connection.get_run()
         self._look(run)
         if not self.held:
             return
         # `trackside reap` may have ended the run in an outage, or another program may have.
-        was_ended = self._progress.state.status is None and run.info.status != "RUNNING"
+        was_ended = self._record.state.status is None and run.info.status != "RUNNING"
         if was_ended and not set_status(self._connection, self._meta, "RUNNING"):
             return
         self._connection.for_run(self._connection.client.set_tag, HEARTBEAT_TAG, _sign_of_life())
@@ -120,7 +120,7 @@ class RunClaim:
         if self._ownership.look(run):
             self._take_over(run)
         elif held and not self.held:
-            self._progress.notice(
+            self._record.notice(
                 f"{describe_owner(run.data.tags)} has taken over run {self._connection.run_id}. This process "
                 "keeps adding points to it, and no longer sets its status"
             )
@@ -131,14 +131,14 @@ class RunClaim:
         self.take(run)
         self._ownership.claimed()
         self._save()
-        self._progress.notice(
+        self._record.notice(
             f"this process now owns run {self._connection.run_id} and sets its status, because "
             f"{describe_owner(run.data.tags)}, its owner so far, is gone"
         )
 
     def _save(self) -> None:
-        if self._progress.state.ownership != self._ownership.standing:
-            self._progress.update(ownership=self._ownership.standing)
+        if self._record.state.ownership != self._ownership.standing:
+            self._record.update(ownership=self._ownership.standing)
 
 
 def _sign_of_life() -> str:

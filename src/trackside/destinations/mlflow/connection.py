@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 
     from trackside.bulk_store.points import Point
     from trackside.bulk_store.store import BulkStore
+    from trackside.destinations.mlflow.record import RunRecord
     from trackside.journal.meta import Meta
     from trackside.journal.outbox import Outbox
-    from trackside.journal.progress import Progress
 
 
 def preload(tracking_uri: str) -> None:
@@ -60,14 +60,14 @@ class Connection:
     :meth:`log_points` may be called by several threads at once.
     """
 
-    def __init__(self, meta: Meta, uri: str, *, progress: Progress, outbox: Outbox) -> None:
+    def __init__(self, meta: Meta, uri: str, *, record: RunRecord, outbox: Outbox) -> None:
         self.uri = uri
         self.client: Any = None
         """An ``MlflowClient``, once :meth:`open` has connected."""
         self.answered_at = 0.0
         """When MLflow last answered, or failed to."""
         self._meta = meta
-        self._progress = progress
+        self._record = record
         self._outbox = outbox
         self._renewed_uri: str | None = None
         self._database = database_file(uri)
@@ -77,7 +77,7 @@ class Connection:
     @property
     def run_id(self) -> str:
         """The id of the run, which must be known by now."""
-        run = self._progress.state.run
+        run = self._record.state.run
         assert run is not None  # noqa: S101 - the run was opened before
         return run.run_id
 
@@ -153,9 +153,9 @@ class Connection:
             raise
 
     def _translate(self, error: BaseException) -> DeliveryError:
-        found = (translate if self._progress.state.run else translate_opening)(error)
+        found = (translate if self._record.state.run else translate_opening)(error)
         if isinstance(found, UnauthorisedError):
-            self._progress.notice(
+            self._record.notice(
                 f"MLflow refuses the credentials ({found}). Everything is kept, and delivered once you have "
                 "corrected them"
             )
@@ -172,7 +172,7 @@ class Connection:
                 f"run {self.run_id} was deleted ({rejection}). Restore it (mlflow runs restore --run-id "
                 f"{self.run_id}) and run `trackside sync` to deliver what came after"
             )
-            self._progress.notice(msg)
+            self._record.notice(msg)
             raise DestinationFailedError(msg) from rejection
 
     def _check_removed(self) -> None:
@@ -180,7 +180,7 @@ class Connection:
         if not self._outbox.has_place():
             raise GoneError("the journal was removed, and nothing is made again for it")
         same = database_file(self._meta.target.tracking_uri) == self._database
-        if self._progress.state.run is None:
+        if self._record.state.run is None:
             self._require(self._meta.store_path if same else None)
         elif same:
             self._require(self._database)
@@ -189,7 +189,7 @@ class Connection:
         try:
             require_path(path)
         except GoneError as error:
-            self._progress.notice(str(error))
+            self._record.notice(str(error))
             raise
 
     # Requests for the run
@@ -201,7 +201,7 @@ class Connection:
     def open_bulk_store(self) -> bool:
         """Have :meth:`log_points` write straight into the database. False if this database can't be."""
         if self._bulk is None:
-            self._bulk = self.call(open_store, self.uri, self._progress.notice)
+            self._bulk = self.call(open_store, self.uri, self._record.notice)
         return self._bulk is not None
 
     def log_points(self, points: Sequence[Point]) -> None:

@@ -43,8 +43,9 @@ class RunCreator:
 
     def find_created(self) -> Any | None:
         """The run that an earlier, interrupted attempt made for this journal, if it did."""
-        found = self._runs_of_journal()
-        return found[0] if found else None
+        # One that was resumed has this journal's tag, too, and began before.
+        found = (run for run in self._runs_of_journal() if run.info.start_time == self._meta.started_ms)
+        return next(found, None)
 
     def delete_twins(self, run_id: str) -> None:
         """Delete runs of this journal other than ``run_id``.

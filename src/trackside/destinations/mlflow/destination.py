@@ -18,6 +18,7 @@ from trackside.destinations.mlflow.ending import EndWriter
 from trackside.destinations.mlflow.metrics import MetricsSender
 from trackside.destinations.mlflow.opening import RunOpener
 from trackside.destinations.mlflow.params import ConfigWriter, artifact_name
+from trackside.destinations.mlflow.record import RunRecord
 from trackside.destinations.mlflow.redone import RedoneSteps, last_steps
 from trackside.destinations.mlflow.system_metrics import SystemMetricsSender
 from trackside.destinations.mlflow.upload import Uploader
@@ -25,42 +26,61 @@ from trackside.errors import RetryableError, UnprovenError
 from trackside.protocols import Destination
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import Any
 
+    from trackside.destinations.context import DestinationContext
     from trackside.destinations.mlflow.opening import Earlier
     from trackside.events import RunEnd
     from trackside.journal.format import ConfigRecord, MetricsRecord
-    from trackside.journal.meta import Meta
     from trackside.journal.outbox import Outbox
-    from trackside.journal.progress import Progress
 
 logger = logging.getLogger(__name__)
 
 LAST_UPLOAD_SECONDS = 5.0
 
+_PUBLISHED_COUNTS = ("emitted", "shipped", "dropped", "rejected")
+
+
+def _tell_nobody(**changes: object) -> None:
+    """Publish nothing, because the trainer asks for the run's own destination only."""
+
 
 class MLflowDestination(Destination):
     """A run in MLflow. Made in the shipper, used by one worker."""
 
-    name = "mlflow"
-
     def __init__(
         self,
-        meta: Meta,
+        context: DestinationContext,
         tracking_uri: str,
         *,
-        progress: Progress,
+        publish: Callable[..., object] = _tell_nobody,
         outbox: Outbox,
         sample_load_every: float | None = None,
         earlier: Earlier | None = None,
     ) -> None:
-        self._meta = meta
-        self._progress = progress
+        super().__init__(context)
+        self._meta = meta = context.meta
+        self._publish = publish
         self._outbox = outbox
-        notice = progress.notice
-        self._connection = Connection(meta, tracking_uri, progress=progress, outbox=outbox)
-        self._claim = RunClaim(meta, self._connection, progress=progress, outbox=outbox)
-        self._opener = RunOpener(meta, self._connection, self._claim, progress=progress, earlier=earlier)
+        self._notice = notice = context.notice
+        self._record = record = RunRecord(
+            meta.journal_id,
+            save=lambda: self.keep_state(),  # noqa: PLW0108 - the worker sets it later
+            publish=publish,
+            notice=notice,
+        )
+        self._connection = Connection(meta, tracking_uri, record=record, outbox=outbox)
+        self._claim = RunClaim(meta, self._connection, record=record, outbox=outbox)
+        self._opener = RunOpener(
+            meta,
+            self._connection,
+            self._claim,
+            record=record,
+            earlier=earlier,
+            journal=context.journal,
+            restarted=context.restarted,
+        )
         self._metrics = MetricsSender(self._connection, notice=notice)
         self._redone: RedoneSteps | None = None
         self._config: ConfigWriter | None = None
@@ -70,7 +90,7 @@ class MLflowDestination(Destination):
         self._uploader = Uploader(
             outbox, RunArtifacts(self._connection).upload, notice, tell=self._keep_artifacts_error
         )
-        self._end = EndWriter(meta, self._connection, self._claim, progress=progress)
+        self._end = EndWriter(meta, self._connection, self._claim, record=record)
 
     @property
     def batch_points(self) -> int:  # type: ignore[override] # read only: it follows the server's pace
@@ -82,14 +102,23 @@ class MLflowDestination(Destination):
         """When MLflow last answered, or failed to."""
         return self._connection.answered_at
 
+    def state(self) -> dict[str, Any]:
+        """What is known of the run."""
+        return self._record.to_dict()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue with the run that an earlier shipper has opened."""
+        self._record.restore(state)
+        self._record.publish()
+
     def open(self) -> None:
         """Connect; create the run, or resume it, once the attempts before this one are delivered."""
         self._connection.take_renewed()
-        if self._progress.state.run is None:
+        if self._record.state.run is None:
             resumed = self._opener.open()
             if resumed is not None and resumed.claimed:
                 self._redone = RedoneSteps(
-                    last_steps(resumed.run), run_id=self._connection.run_id, notice=self._progress.notice
+                    last_steps(resumed.run), run_id=self._connection.run_id, notice=self._notice
                 )
         self._connection.open()
         self._claim.begin()
@@ -115,7 +144,7 @@ class MLflowDestination(Destination):
         try:
             self._metrics.prove()
         except UnprovenError as error:
-            self._progress.notice(
+            self._notice(
                 f"MLflow at {self._meta.target.tracking_uri}: {error}. They are sent again. Look for a proxy "
                 "in between that answers in MLflow's place"
             )
@@ -125,7 +154,7 @@ class MLflowDestination(Destination):
         """Log params that are new, keep those that changed, and the whole document as an artifact."""
         self._connection.take_renewed()
         if self._config is None:
-            run = self._progress.state.run
+            run = self._record.state.run
             resumed = run is not None and run.resumed
             name = artifact_name(resumed=resumed, started_ms=self._meta.started_ms)
             self._config = ConfigWriter(
@@ -133,7 +162,7 @@ class MLflowDestination(Destination):
                 self._claim,
                 self._outbox,
                 name=self._claim.artifact_name(name),
-                notice=self._progress.notice,
+                notice=self._notice,
                 only_if_new=resumed,
             )
         self._config.write(record)
@@ -164,8 +193,8 @@ class MLflowDestination(Destination):
             self._opener.delete_twins()
         else:
             logger.info("run %s has another owner: its status is left alone", self._connection.run_id)
-        known = ("emitted", "shipped", "dropped", "rejected")
-        self._progress.update(status=end.status, **{name: end.counts[name] for name in known})
+        self._publish(**{name: end.counts[name] for name in _PUBLISHED_COUNTS})
+        self._record.update(status=end.status)
         self._upload()
 
     def finish_uploads(self) -> None:
@@ -192,7 +221,7 @@ class MLflowDestination(Destination):
         try:
             self._outbox.put(self._claim.artifact_name(TRACEBACK), text)
         except OSError as error:  # a full disk may be why it crashed; the status matters more
-            self._progress.notice(f"the traceback could not be kept to be uploaded: {error}")
+            self._notice(f"the traceback could not be kept to be uploaded: {error}")
 
     def _upload(self) -> None:
         if self._config is not None:
@@ -200,4 +229,4 @@ class MLflowDestination(Destination):
         self._uploader.kick()
 
     def _keep_artifacts_error(self, error: str | None) -> None:
-        self._progress.update(artifacts_error=error)
+        self._publish(artifacts_error=error)

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from trackside.destinations.mlflow.claim import RunClaim
     from trackside.destinations.mlflow.connection import Connection
+    from trackside.destinations.mlflow.record import RunRecord
     from trackside.events import RunEnd
     from trackside.journal.meta import Meta
-    from trackside.journal.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -30,11 +30,11 @@ END_TRIES = 5
 class EndWriter:
     """Writes the end of the run that ``claim`` holds."""
 
-    def __init__(self, meta: Meta, connection: Connection, claim: RunClaim, *, progress: Progress) -> None:
+    def __init__(self, meta: Meta, connection: Connection, claim: RunClaim, *, record: RunRecord) -> None:
         self._meta = meta
         self._connection = connection
         self._claim = claim
-        self._progress = progress
+        self._record = record
         self._failures: Counter[str] = Counter()
 
     def write(self, end: RunEnd) -> bool:
@@ -45,7 +45,7 @@ class EndWriter:
         try:
             self.try_to(what, lambda: self._connection.for_run(self._connection.log_tags, tags))
         except RejectedError as error:  # the status matters more than the reason
-            self._progress.notice(f"{what} were rejected: {error}")
+            self._record.notice(f"{what} were rejected: {error}")
         if not set_status(self._connection, self._meta, end.status, ended_ms=moment_of(end)):
             return False
         if end.final and OWNER_TAG in on_page:
@@ -66,7 +66,7 @@ class EndWriter:
             self._failures[what] += 1
             if self._failures[what] < END_TRIES:
                 raise
-            self._progress.notice(f"{what} could not be written, and the run ends without: {error}")
+            self._record.notice(f"{what} could not be written, and the run ends without: {error}")
 
     def _delete(self, tag: str) -> None:
         """Delete a tag that names a process. The journal's tag stays, for those who come later."""
@@ -77,7 +77,7 @@ class EndWriter:
 
     def _tags(self, end: RunEnd, on_page: dict[str, str]) -> dict[str, str]:
         """What the page says at the end. The counts are those of all attempts."""
-        state = self._progress.state
+        state = self._record.state
         summary = summary_tags(
             {name: count + state.earlier.get(name, 0) for name, count in end.counts.items()},
             host=self._meta.owner.host,

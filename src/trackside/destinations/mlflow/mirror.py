@@ -1,12 +1,12 @@
 """The same run on a second MLflow server, beside the run's own.
 
-It has a state and an outbox of its own, in a directory within the journal's, so that the two runs share
-nothing but the records.
+It has a cursor and an outbox of its own, so that the two runs share nothing but the records.
 """
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,7 @@ import msgspec
 from trackside.destinations.mlflow.address import checked_address
 from trackside.destinations.mlflow.destination import MLflowDestination
 from trackside.errors import ConfigurationError
-from trackside.journal.directory import JournalDirectory
-from trackside.journal.files import DIRECTORY_MODE
 from trackside.journal.outbox import Outbox
-from trackside.journal.progress import Progress
 from trackside.redaction.redact import mask_address, redact, with_credentials
 from trackside.settings import absolute_tracking_uri
 
@@ -64,15 +61,15 @@ class MLflowMirror(MLflowDestination):
             parent_journal=None,
             checkpoint_dir=_checkpoint_dir(own, context.name),
         )
-        place = JournalDirectory(context.journal / context.name)
-        place.path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)  # never the journal itself, if that was removed
         super().__init__(
-            msgspec.structs.replace(context.meta, target=target, after=()),
+            replace(
+                context,
+                meta=msgspec.structs.replace(context.meta, target=target, after=()),
+                notice=lambda text: context.notice(f"{context.name}: {text}"),
+            ),
             uri,
-            progress=Progress(place, notice=lambda text: context.notice(f"{context.name}: {text}")),
-            outbox=Outbox(place.path),
+            outbox=Outbox(context.journal, context.name),
         )
-        self.name = context.name
 
     @staticmethod
     def check_options(tracking_uri: Any, **_: Any) -> None:

@@ -24,13 +24,14 @@ from trackside.text import encodable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from typing import Any
 
     from trackside.destinations.mlflow.claim import RunClaim
     from trackside.destinations.mlflow.connection import Connection
+    from trackside.destinations.mlflow.record import RunRecord
     from trackside.destinations.mlflow.resume import Resumed
     from trackside.journal.meta import Meta
-    from trackside.journal.progress import Progress
 
 
 class Earlier(Protocol):
@@ -44,7 +45,7 @@ class Earlier(Protocol):
 
 
 class RunOpener:
-    """Opens the run that ``meta`` asks for, and keeps its id in ``progress`` and beside the checkpoints."""
+    """Opens the run that ``meta`` asks for, and keeps its id in ``record`` and beside the checkpoints."""
 
     def __init__(
         self,
@@ -52,15 +53,20 @@ class RunOpener:
         connection: Connection,
         claim: RunClaim,
         *,
-        progress: Progress,
+        record: RunRecord,
         earlier: Earlier | None,
+        journal: Path,
+        restarted: bool,
     ) -> None:
         self._meta = meta
         self._connection = connection
-        self._progress = progress
+        self._record = record
         self._earlier = earlier
         self._creator = RunCreator(meta, connection)
-        self._resumer = RunResumer(meta, connection, claim, notice=progress.notice)
+        self._resumer = RunResumer(meta, connection, claim, notice=record.notice)
+        self._journal = journal
+        self._unsure = restarted
+        """Whether the server may have created a run that this shipper has not heard of."""
         self._created_blindly = False
 
     def open(self) -> Resumed | None:
@@ -75,7 +81,7 @@ class RunOpener:
             self._connection.open()
             return self._open(parent)
         except UnauthorisedError as error:
-            if self._progress.state.run is not None or not self._start_waits():
+            if self._record.state.run is not None or not self._start_waits():
                 raise
             names = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
             raise RejectedError(f"the credentials are refused ({error}): check {names}") from error
@@ -87,18 +93,18 @@ class RunOpener:
 
     def _open(self, parent: str | None) -> Resumed | None:
         # A run that was created has a run-id file, too, so look for a created one first.
-        unsure = self._progress.state.creating
+        unsure = self._unsure
         run = self._creator.find_created() if unsure else None
         resumed = self._resumer.resume() if run is None else None
         if resumed is not None:
             run = resumed.run
         if run is None:
             self._created_blindly = unsure
-            self._progress.update(creating=True)
+            self._unsure = True
             run = self._creator.create(parent)
         info = self._describe(run, resumed)
         self._keep_run_id_file(info)
-        self._progress.update(run=info, creating=False)
+        self._record.update(run=info)
         return resumed
 
     def _describe(self, run: Any, resumed: Resumed | None) -> RunInfo:
@@ -126,13 +132,13 @@ class RunOpener:
         if target.parent_journal is None:
             return target.parent_run_id
         try:
-            found = parent_run_id(self._progress.journal.path, self._meta)
+            found = parent_run_id(self._journal, self._meta)
         except ParentUnknownError as error:
-            self._progress.notice(f"this run is not nested under its parent: {error}")
+            self._record.notice(f"this run is not nested under its parent: {error}")
             return target.parent_run_id
         if found is None and self._earlier is not None:
             reason = self._earlier.check_parent(self._connection.ask)
-            self._progress.notice(f"this run is not nested under its parent, which has no run id: {reason}")
+            self._record.notice(f"this run is not nested under its parent, which has no run id: {reason}")
             return target.parent_run_id
         if found is None:
             raise RetryableError(f"waiting until the parent has a run id ({target.parent_journal})")
@@ -148,7 +154,7 @@ class RunOpener:
         try:
             write_run_id_file(directory, info.run_id)
         except OSError as error:
-            self._progress.notice(
+            self._record.notice(
                 f"the run id could not be kept in {directory}: {error}. A later training will not find the "
                 f"run there. To resume it, set MLFLOW_RUN_ID={info.run_id}"
             )
