@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import msgspec
 
@@ -26,13 +26,40 @@ LifecycleKind: TypeAlias = Literal[
 ]
 """What happened to the process or the run.
 
-``started``: a run began. ``terminating``: somebody asked the process to stop (SIGTERM, a scheduler's
-notice). ``crashed``: an exception nobody caught left the main thread; ``thread_crashed``: the same in
-another thread; ``task_crashed``: in an asyncio task nobody awaited. ``exit_cause``: the exception that was
-being handled when the program called ``sys.exit``, sent right before ``exited``. ``exited``: the
-interpreter is on its way out. ``finished``: the program said so. ``finishing``: it said so while an
-exception was on its way, or on its way out: what becomes of that decides.
+* ``started``: a run began.
+* ``terminating``: the process was asked to stop, by SIGTERM or a scheduler's notice.
+* ``crashed``: an uncaught exception left the main thread.
+* ``thread_crashed``: an uncaught exception left another thread.
+* ``task_crashed``: an exception in an asyncio task was never read.
+* ``exit_cause``: the exception that was being handled when the program called ``sys.exit``. Sent right before
+  ``exited``.
+* ``exited``: the interpreter is on its way out.
+* ``finished``: the program said that the run is over.
+* ``finishing``: the program said so while an exception was on its way, or during its exit. The end is not
+  certain yet.
 """
+
+FinalStatus: TypeAlias = Literal["FINISHED", "FAILED", "KILLED"]
+"""A status that a run ends with, by MLflow's names (``mlflow/entities/run_status.py``)."""
+
+RunStatus: TypeAlias = Literal["RUNNING", FinalStatus]
+"""A run's status. MLflow's SCHEDULED is not used."""
+
+FINAL: frozenset[str] = frozenset(get_args(FinalStatus))
+
+
+def as_final(status: str | None) -> FinalStatus | None:
+    """``status`` if it is a final status, else None."""
+    return cast("FinalStatus", status) if status in FINAL else None
+
+
+def checked_status(status: str) -> FinalStatus:
+    """``status`` in capitals. Raises ``ValueError`` with the final statuses if it is not one of them."""
+    found = as_final(str(status).upper())
+    if found is None:
+        msg = f"status {status!r} is not a final status; use FINISHED, FAILED or KILLED"
+        raise ValueError(msg)
+    return found
 
 
 def now_ms() -> int:
@@ -78,18 +105,21 @@ class ConfigEvent(msgspec.Struct, frozen=True):
 class LifecycleEvent(msgspec.Struct, frozen=True):
     """Something happened to the process or the run that its final status depends on.
 
-    ``status`` is what the emitter thinks the run's status is now (``finished`` needs one; a crash has one if
-    the program expects that exception);
-    ``signal`` a signal number; ``exit_code`` what the process was told to exit with; ``message`` a
-    text for the run's page; ``error_type`` and ``traceback`` describe an exception.
+    The journal keeps it as a :class:`trackside.journal.format.LifecycleRecord`, which has the same fields.
     """
 
     kind: LifecycleKind
-    status: str | None = None
+    status: FinalStatus | None = None
+    """What the emitter thinks the run's status is now. ``finished`` needs one. A crash has one if the program
+    expects that exception."""
     message: str | None = None
+    """A text for the run's page."""
     signal: int | None = None
+    """The number of the signal that asked the process to stop."""
     exit_code: int | None = None
+    """What the process was told to exit with."""
     error_type: str | None = None
+    """The exception's type."""
     traceback: str | None = None
     timestamp_ms: int = msgspec.field(default_factory=now_ms)
 

@@ -84,7 +84,7 @@ class Delivery(Rig):
 
     def finish(self) -> None:
         """As before, with time for a server."""
-        from trackside.lifecycle.verdict import Evidence
+        from trackside.lifecycle.evidence import Evidence
 
         self.evidence = Evidence(finished="FINISHED")
         assert decide(self.evidence).final

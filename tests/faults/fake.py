@@ -11,8 +11,9 @@ from trackside.errors import RejectedError, RetryableError
 from trackside.journal.directory import JournalDirectory, create_directory
 from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord
 from trackside.journal.writer import JournalWriter
-from trackside.lifecycle.verdict import Evidence, decide
+from trackside.lifecycle.evidence import Evidence
 from trackside.protocols import Destination
+from trackside.shipper.judge import Judge
 from trackside.shipper.retry import Policy
 from trackside.shipper.worker import DeliveryWorker
 
@@ -72,6 +73,22 @@ class FakeDestination(Destination):
         self.closed += 1
 
 
+class RigJudge(Judge):
+    """Judges what the rig was told by hand, and leaves the records it gets there."""
+
+    def __init__(self, rig: Rig) -> None:
+        self._rig = rig
+
+    def keep_record(self, record: LifecycleRecord) -> None:
+        self._rig.lifecycle.append(record)
+
+    def evidence(self) -> Evidence:
+        return self._rig.evidence
+
+    def dropped_points(self) -> int:
+        return 0
+
+
 class Rig:
     """A journal, its writer, and workers to a :class:`FakeDestination`; the evidence is set by hand."""
 
@@ -96,9 +113,7 @@ class Rig:
         return DeliveryWorker(
             self.destination,
             self.journal,
-            judge=lambda: (decide(self.evidence), self.evidence),
-            on_lifecycle=self.lifecycle.append,
-            dropped=lambda: 0,
+            judge=RigJudge(self),
             transform=transform,
             policy=policy,
             **more,

@@ -25,7 +25,7 @@ from tests.faults.proxy import (
     slow,
 )
 from trackside.destinations.mlflow.tags import counts_in
-from trackside.lifecycle.verdict import Evidence
+from trackside.lifecycle.evidence import Evidence
 from trackside.shipper.retry import Policy
 
 if TYPE_CHECKING:

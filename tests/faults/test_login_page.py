@@ -10,7 +10,7 @@ from tests.faults.delivery import delivery, once_each, runs_in, steps_of
 from tests.faults.fake import until
 from tests.faults.proxy import Action, FaultProxy, Reply, answer
 from trackside.destinations.mlflow.tags import counts_in
-from trackside.lifecycle.verdict import Evidence
+from trackside.lifecycle.evidence import Evidence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

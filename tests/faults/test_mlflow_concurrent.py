@@ -15,7 +15,7 @@ from trackside.destinations.mlflow.concurrent import ConcurrentSender, split_by_
 from trackside.destinations.mlflow.pace import Pace
 from trackside.errors import DestinationFailedError, RejectedError, RetryableError, UnauthorisedError
 from trackside.journal.format import ConfigRecord
-from trackside.lifecycle.verdict import Evidence
+from trackside.lifecycle.evidence import Evidence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -21,7 +21,7 @@ from tests.journal.tools import small_segments
 from trackside.errors import RejectedError, RetryableError, UnauthorisedError, UnprovenError
 from trackside.journal.cursor import Cursor, load_cursor, save_cursor
 from trackside.journal.reader import Position
-from trackside.lifecycle.verdict import Evidence
+from trackside.lifecycle.evidence import Evidence
 from trackside.shipper import calls
 from trackside.shipper.retry import Policy
 

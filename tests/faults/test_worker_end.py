@@ -13,7 +13,7 @@ from tests.faults.fake import (
     until,
 )
 from trackside.journal.format import ConfigRecord, LifecycleRecord
-from trackside.lifecycle.verdict import Evidence
+from trackside.lifecycle.evidence import Evidence
 
 
 def test_everything_arrives_and_the_end_is_told(rig: Rig) -> None:

@@ -26,6 +26,7 @@ from tests.hostile.odd_bytes import odd_bytes, odd_json, odd_records
 from tests.journal.tools import read_all
 from tests.shipper.test_inventory import DEAD
 from trackside.destinations.mlflow.run_id_file import RUN_ID_FILE, read_run_id_file
+from trackside.events import LifecycleEvent
 from trackside.journal.cursor import Cursor, load_cursor
 from trackside.journal.directory import JournalDirectory
 from trackside.journal.family import ParentUnknownError, parent_run_id, parents_first
@@ -37,7 +38,7 @@ from trackside.journal.reader import Position
 from trackside.journal.scoreboard import SignalSeen, read_signals
 from trackside.journal.trust import vouch_for, withdraw
 from trackside.journal.writer import JournalWriter
-from trackside.lifecycle.peer_crash import CrashNote, notes_directory, read_notes
+from trackside.lifecycle.crash_notes import notes_directory, read_notes
 from trackside.shipper.inventory import last_step_of, leftovers_of, living_runs, report
 from trackside.shipper.service import Shipper
 from trackside.shipper.sync import address_of
@@ -104,7 +105,7 @@ class Place:
         cursor = Cursor(Position(1, 0, 0), shipped=2, destination={"version": 1, "a": 1}, transform={"b": []})
         waiting = [ConfigRecord(1, 1, {"lr": "0.1"}, {"lr": 0.1})]
         rejected = {"destination": "fake", "seq": 3, "metrics": {"a": 1.0}}
-        note = CrashNote(1, 5, "ValueError", "boom", None)
+        note = LifecycleEvent("crashed", message="boom", error_type="ValueError", timestamp_ms=5)
         notes = notes_directory(self.root, JOB)
         notes.mkdir(parents=True)
         for path, value in {

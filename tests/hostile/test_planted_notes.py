@@ -12,6 +12,7 @@ import pytest
 from tests.hostile.strangers import files_in
 from tests.shipper.test_inventory import make
 from trackside.destinations.context import ID_LENGTH, DestinationContext
+from trackside.events import LifecycleEvent
 from trackside.journal import trust
 from trackside.journal.directory import create_directory
 from trackside.journal.files import write_atomically
@@ -22,21 +23,26 @@ from trackside.journal.opening import UnfitFileError, open_own
 from trackside.journal.outbox import Outbox
 from trackside.journal.provenance import why_untrusted
 from trackside.journal.trust import UntrustedError
-from trackside.lifecycle.exit_code import ExitCodeNote
-from trackside.lifecycle.peer_crash import (
+from trackside.lifecycle.crash_notes import (
     CLOCKS_DIFFER_MS,
-    CrashNote,
     expect_notes,
     forget_notes,
     notes_directory,
     read_notes,
 )
+from trackside.lifecycle.exit_code import ExitCodeNote
 from trackside.shipper.dead_letters import RejectedFile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-NOTE = msgspec.json.encode(CrashNote(1, 2_000_000, "RuntimeError", "planted", None))
+
+def note_of(at_ms: int) -> bytes:
+    """What a note of that time says."""
+    crash = LifecycleEvent("crashed", message="planted", error_type="RuntimeError", timestamp_ms=at_ms)
+    return msgspec.json.encode(crash)
+
+
 EVIL_ID = "../../../../etc/cron.d"
 
 
@@ -45,7 +51,7 @@ def notes(tmp_path: Path) -> Path:
     """The folder of a job's notes, with one in it."""
     expect_notes(tmp_path, "job")
     folder = notes_directory(tmp_path, "job")
-    write_atomically(folder / "rank-1.json", NOTE)
+    write_atomically(folder / "rank-1.json", note_of(2_000_000))
     return folder
 
 
@@ -77,7 +83,7 @@ def test_a_note_from_before_the_run(tmp_path: Path, notes: Path) -> None:
     """What it says of its time does not count, nor the time that ``touch`` sets: only the kernel's does."""
     path = notes / "rank-1.json"
     later = path.lstat().st_ctime_ns // 1_000_000 + CLOCKS_DIFFER_MS + 1000
-    write_atomically(path, msgspec.json.encode(CrashNote(1, later + 5000, "RuntimeError", "planted", None)))
+    write_atomically(path, note_of(later + 5000))
     os.utime(path, (later / 1000, later / 1000))
     assert ranks_heard(tmp_path, since_ms=later + CLOCKS_DIFFER_MS) == []
     assert ranks_heard(tmp_path, since_ms=later - CLOCKS_DIFFER_MS) == [1]
@@ -94,7 +100,7 @@ def test_links_among_the_notes(tmp_path: Path) -> None:
     """Neither read nor written to, and what they lead to is not tidied up."""
     victim = tmp_path / "victim"
     victim.mkdir()
-    (victim / "rank-1.json").write_bytes(NOTE)
+    (victim / "rank-1.json").write_bytes(note_of(2_000_000))
     (victim / "thesis.txt").write_text("years of work")
     os.utime(victim / "thesis.txt", (0, 0))
     folder = notes_directory(tmp_path, "job")

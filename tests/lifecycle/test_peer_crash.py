@@ -10,19 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from trackside.lifecycle.crash import crash_event
+from trackside.lifecycle.crash_notes import LATEST_MS, expect_notes, forget_notes, notes_directory, read_notes
 from trackside.lifecycle.exit_code import load_library
-from trackside.lifecycle.peer_crash import (
-    LATEST_MS,
-    CrashNote,
-    CrashNoteHook,
-    expect_notes,
-    forget_notes,
-    notes_directory,
-    read_notes,
-)
+from trackside.lifecycle.peer_crash import CrashNoteHook
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from trackside.lifecycle.evidence import RankCrash
 
 BOOM = ValueError("boom")
 
@@ -50,7 +45,7 @@ def test_a_crash_is_noted_and_still_printed(tmp_path: Path, printed: list[BaseEx
     raise_uncaught(BOOM)
     hook.uninstall()
     (note,) = read_notes(tmp_path, "job", since_ms=0)
-    assert (note.rank, note.error_type, note.message) == (3, "ValueError", "boom")
+    assert (note.rank, note.event.error_type, note.event.message) == (3, "ValueError", "boom")
     assert printed == [BOOM]
     assert read_notes(tmp_path, "another job", since_ms=0) == []
     assert read_notes(tmp_path, None, since_ms=0) == []
@@ -63,8 +58,9 @@ def test_only_crashes_of_this_run_count(tmp_path: Path, printed: list[BaseExcept
         hook.note(crash_event("crashed", ValueError, BOOM, None))
     notes = read_notes(tmp_path, "job", since_ms=0)
     assert sorted(note.rank for note in notes) == [1, 2]
-    assert [note.at_ms for note in notes] == sorted(note.at_ms for note in notes)
-    assert read_notes(tmp_path, "job", since_ms=notes[-1].at_ms + 1) == []
+    times = [note.event.timestamp_ms for note in notes]
+    assert times == sorted(times)
+    assert read_notes(tmp_path, "job", since_ms=times[-1] + 1) == []
 
 
 def test_uninstalling_restores_and_silences(tmp_path: Path, printed: list[BaseException]) -> None:
@@ -111,19 +107,20 @@ def test_jobs_one_after_the_other_keep_their_notes_apart(tmp_path: Path) -> None
     """Same ids, same address: a later job's notes are not read, nor an earlier one's deleted."""
     CrashNoteHook(tmp_path, "job", 1).note(crash_event("crashed", ValueError, BOOM, None))
     (note,) = read_notes(tmp_path, "job", since_ms=0, died_ms=0)
-    assert read_notes(tmp_path, "job", since_ms=0, died_ms=note.at_ms - 1000) == [note]
-    assert read_notes(tmp_path, "job", since_ms=0, died_ms=note.at_ms - LATEST_MS - 1) == []
-    forget_notes(tmp_path, "job", since_ms=note.at_ms + 60_000)
+    assert read_notes(tmp_path, "job", since_ms=0, died_ms=note.event.timestamp_ms - 1000) == [note]
+    assert read_notes(tmp_path, "job", since_ms=0, died_ms=note.event.timestamp_ms - LATEST_MS - 1) == []
+    forget_notes(tmp_path, "job", since_ms=note.event.timestamp_ms + 60_000)
     assert read_notes(tmp_path, "job", since_ms=0) == [note]
     path = notes_directory(tmp_path, "job") / "rank-1.json"
     os.utime(path, (0, 0))
-    forget_notes(tmp_path, "job", since_ms=note.at_ms + 60_000)
+    forget_notes(tmp_path, "job", since_ms=note.event.timestamp_ms + 60_000)
     assert not path.exists()
 
 
 EXITING = """
 import os, pathlib, sys
-from trackside.lifecycle.peer_crash import CrashNoteHook, expect_notes
+from trackside.lifecycle.crash_notes import expect_notes
+from trackside.lifecycle.peer_crash import CrashNoteHook
 root = pathlib.Path(sys.argv[1])
 hook = CrashNoteHook(root, "job", 2)
 hook.install()
@@ -131,7 +128,7 @@ hook.install()
 """
 
 
-def left_by(root: Path, script: str) -> list[CrashNote]:
+def left_by(root: Path, script: str) -> list[RankCrash]:
     """The notes that a process leaves in which ``script`` runs on rank 2."""
     subprocess.run([sys.executable, "-c", EXITING.format(script=script), str(root)], check=False)
     return read_notes(root, "job", since_ms=0)
@@ -155,8 +152,8 @@ def test_an_exit_code_is_noted(tmp_path: Path, script: str, messages: list[str])
     """One that is not 0, of the process itself, unless the program had said that it is done."""
     expect_notes(tmp_path, "job")
     notes = left_by(tmp_path, script)
-    assert [note.message for note in notes] == messages
-    assert all((note.rank, note.error_type) == (2, "SystemExit") for note in notes)
+    assert [note.event.message for note in notes] == messages
+    assert all((note.rank, note.event.error_type) == (2, "SystemExit") for note in notes)
 
 
 @needs_on_exit
@@ -164,11 +161,11 @@ def test_an_exception_is_noted_before_its_exit_code(tmp_path: Path) -> None:
     """It says more, and is the cause; also when it passed a ``finish()``."""
     expect_notes(tmp_path, "job")
     notes = left_by(tmp_path, "try:\n    1 / 0\nfinally:\n    hook.finish()")
-    assert [note.error_type for note in notes] == ["ZeroDivisionError"]
+    assert [note.event.error_type for note in notes] == ["ZeroDivisionError"]
 
 
 def test_no_exit_code_is_left_where_nobody_reads_it(tmp_path: Path) -> None:
-    """Rank 0's run is settled, or there is none: no directory, no file."""
+    """Rank 0's run has ended, or has not begun: no directory, no file."""
     assert left_by(tmp_path / "journals", "sys.exit(3)") == []
     assert not (tmp_path / "journals").exists()
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from trackside.lifecycle.verdict import FinalStatus
+    from trackside.events import FinalStatus
     from trackside.session.run import Run
 
 

@@ -47,7 +47,7 @@ TERMINATING = LifecycleEvent("terminating", signal=15, timestamp_ms=5)
         ([], "RUNNING"),
         ([LifecycleEvent("started")], "RUNNING"),
         ([LifecycleEvent("finished")], "FINISHED"),
-        ([LifecycleEvent("finished", status="killed")], "KILLED"),
+        ([LifecycleEvent("finished", status="killed")], "KILLED"),  # type: ignore[arg-type]
         ([LifecycleEvent("exited", exit_code=0)], "FINISHED"),
         ([LifecycleEvent("exited", exit_code=2)], "FAILED"),
         ([CRASHED], "FAILED"),
@@ -105,7 +105,7 @@ def test_events_are_kept_in_the_journal(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "event",
     [
-        LifecycleEvent("finished", status="DONE"),
+        LifecycleEvent("finished", status="DONE"),  # type: ignore[arg-type]
         LifecycleEvent("terminating", signal="SIGTERM"),  # type: ignore[arg-type]
         LifecycleEvent("exited", exit_code=1.5),  # type: ignore[arg-type]
     ],

@@ -10,17 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trackside.lifecycle.verdict import (
-    FINAL,
-    INTERRUPT_MEMORY_MS,
-    Crash,
-    Evidence,
-    Verdict,
-    advance,
-    checked_status,
-    decide,
-    signal_name,
-)
+from trackside.events import FINAL, checked_status
+from trackside.lifecycle.evidence import Crash, Evidence, signal_name
+from trackside.lifecycle.verdict import INTERRUPT_MEMORY_MS, Verdict, decide
 
 INT, TERM, KILL = int(signal.SIGINT), int(signal.SIGTERM), int(signal.SIGKILL)
 BOOM = Crash("ValueError", "boom", at_ms=5_000)
@@ -288,16 +280,6 @@ def test_a_verdict_never_becomes_milder(life: list[Evidence]) -> None:
     for before, after in itertools.pairwise(verdicts):
         assert SEVERITY[after.status] >= SEVERITY[before.status], (before, after)
     assert verdicts[-1].final
-
-
-@given(st.lists(st.sampled_from(sorted(SEVERITY)), min_size=1))
-def test_advance_only_gets_worse(proposals: list[str]) -> None:
-    """Of all that are proposed the first of the worst stands."""
-    status = "RUNNING"
-    for proposal in proposals:
-        status = advance(status, proposal)  # type: ignore[arg-type]
-    worst = max(SEVERITY[proposal] for proposal in proposals)
-    assert status == next(p for p in ["RUNNING", *proposals] if SEVERITY[p] == worst)
 
 
 # Names

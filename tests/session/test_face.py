@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from trackside.lifecycle.verdict import FinalStatus
+    from trackside.events import FinalStatus
 
 PUBLIC = sorted(name for name in vars(Run) if not name.startswith("_"))
 READ = {

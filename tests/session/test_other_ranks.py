@@ -9,8 +9,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from tests.faults.fake import until
+from trackside.lifecycle.crash_notes import read_notes
 from trackside.lifecycle.launcher import job_key
-from trackside.lifecycle.peer_crash import read_notes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,7 +71,11 @@ def test_its_crash_is_noted_for_rank_0(tmp_path: Path) -> None:
     assert "ValueError: this rank has a bad card" in done.stderr
     assert len((tmp_path / "metrics-1.jsonl").read_text().splitlines()) == 50
     (note,) = read_notes(tmp_path / ".trackside", job_key({**JOB, "RANK": "1"}), since_ms=0)
-    assert (note.rank, note.error_type, note.message) == (1, "ValueError", "this rank has a bad card")
+    assert (note.rank, note.event.error_type, note.event.message) == (
+        1,
+        "ValueError",
+        "this rank has a bad card",
+    )
 
 
 def test_a_rank_that_nobody_names_is_inert(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from tests.faults.fake import FakeDestination, Gate, refuse_all, refuse_poison
 from tests.journal.tools import small_segments
 from trackside.errors import DestinationFailedError, RetryableError
+from trackside.events import LifecycleEvent
 from trackside.journal.cursor import load_cursor
 from trackside.journal.directory import JournalDirectory, create_directory
 from trackside.journal.files import read_json, write_atomically
@@ -25,13 +26,13 @@ from trackside.journal.outbox import Outbox
 from trackside.journal.progress import Progress
 from trackside.journal.reader import Position
 from trackside.journal.writer import JournalWriter
-from trackside.lifecycle.peer_crash import CrashNote, notes_directory
+from trackside.lifecycle.crash_notes import notes_directory
+from trackside.lifecycle.evidence import Ending
 from trackside.shipper import calls, trouble
 from trackside.shipper import service as loop
 from trackside.shipper.protocol import LINGER
 from trackside.shipper.service import EXIT_DONE, EXIT_LOCKED, EXIT_REFUSED, EXIT_UNFINISHED, Shipper
 from trackside.shipper.wakeup import NUDGE, SEEN, WakeupPipe
-from trackside.shipper.watch import Ending
 from trackside.shipper.worker import DeliveryWorker
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ def test_crash_notes_of_the_job_go_with_the_run(dead: Bench) -> None:
     """They were for this run's shipper; they say why rank 0 was stopped."""
     directory = notes_directory(dead.journal.path.parent, "job")
     directory.mkdir(parents=True)
-    note = CrashNote(1, 3, "ValueError", "boom", None)
+    note = LifecycleEvent("crashed", message="boom", error_type="ValueError", timestamp_ms=3)
     write_atomically(directory / "rank-1.json", msgspec.json.encode(note))
     dead.tell("terminating", signal=15)
     assert dead.shipper().run() == EXIT_DONE
@@ -299,7 +300,7 @@ def test_told_to_go_it_stays_while_there_is_a_trainer(bench: Bench) -> None:
     shipper._on_signal(15, None)
     shipper.workers[0].failing = "down"
     assert not shipper._should_leave()
-    shipper._died_ms = 1
+    shipper._trainer.died_ms = 1
     assert shipper._should_leave()
     shipper.workers[0].failing = None
     assert not shipper._should_leave(), "it is getting somewhere"
@@ -392,10 +393,10 @@ def test_the_next_segment_is_made_ready(bench: Bench) -> None:
     shipper = bench.shipper()
     assert bench.journal.segment_numbers() == [1]
     bench.emit(1)
-    shipper._died_ms = 1
+    shipper._trainer.died_ms = 1
     shipper._make_segment_ready()
     assert bench.journal.segment_numbers() == [1]
-    shipper._died_ms = 0
+    shipper._trainer.died_ms = 0
     shipper._make_segment_ready()
     assert bench.journal.segment_numbers() == [1, 2]
 
@@ -421,7 +422,7 @@ def test_what_was_on_a_device_at_the_death_is_lost(bench: Bench) -> None:
     bench.writer.scoreboard.note_dropped(2)
     bench.writer.scoreboard.note_on_device(5)
     assert shipper.workers[0].counts()["dropped"] == 2
-    shipper._died_ms = 1
+    shipper._trainer.died_ms = 1
     assert shipper.workers[0].counts()["dropped"] == 7
 
 
@@ -450,7 +451,7 @@ def test_signals_and_nudges_from_the_pipe(bench: Bench) -> None:
     bench.pipe.send(15)
     shipper._wait()
     assert [seen.number for seen in bench.state().signals] == [15]
-    verdict, evidence = shipper.judge()
+    verdict, evidence = shipper._judge.judge()
     assert (verdict.status, verdict.final) == ("KILLED", False)
     assert evidence.signals.keys() == {15}
 
@@ -501,11 +502,12 @@ def test_an_oom_kill_is_told_from_others(  # noqa: PLR0917 - the fixtures come o
 ) -> None:
     """The cgroup counted one more, and the process died of SIGKILL or of what nobody knows."""
     counts = iter([before, after])
-    monkeypatch.setattr(loop, "oom_kills", lambda: next(counts))
+    monkeypatch.setattr("trackside.shipper.trainer.oom_kills", lambda: next(counts))
     shipper = bench.shipper()
-    shipper._watch = Ended(ending)  # type: ignore[assignment]
+    shipper._trainer._watch = Ended(ending)  # type: ignore[assignment]
     shipper._look_at_trainer()
-    assert shipper.judge()[0].reason == reason
+    assert shipper._judge.judge()[0].reason == reason
+    shipper._pass_on_end()
     assert shipper.workers[0].reader.writer_dead
 
 
@@ -513,9 +515,9 @@ def test_a_signal_just_before_the_end_is_taken_into_account(bench: Bench) -> Non
     """SIGTERM, then SIGKILL, before the shipper looked at the pipe even once."""
     shipper = bench.shipper()
     bench.pipe.send(15)
-    shipper._watch = Ended(Ending(killed_by=9))  # type: ignore[assignment]
+    shipper._trainer._watch = Ended(Ending(killed_by=9))  # type: ignore[assignment]
     shipper._look_at_trainer()
-    assert shipper.judge()[0].reason == "SIGTERM, then SIGKILL"
+    assert shipper._judge.judge()[0].reason == "SIGTERM, then SIGKILL"
 
 
 @pytest.mark.parametrize(("unseen", "early"), [(1, 0), (60, 40)])
@@ -523,12 +525,12 @@ def test_a_death_that_was_found_late_is_not_dated_late(bench: Bench, unseen: int
     """A shipper that stood still: an attempt that ended before it went on is the later one all the same."""
     shipper = bench.shipper()
     now = time.time()
-    shipper._alive_ms = int((now - unseen) * 1000)
+    shipper._trainer._alive_ms = int((now - unseen) * 1000)
     for path in bench.journal.path.iterdir():
         os.utime(path, (now - 40, now - 40))
-    shipper._watch = Ended(Ending(killed_by=9))  # type: ignore[assignment]
+    shipper._trainer._watch = Ended(Ending(killed_by=9))  # type: ignore[assignment]
     shipper._look_at_trainer()
-    assert shipper._died_ms == pytest.approx((now - early) * 1000, abs=3000)
+    assert shipper._trainer.died_ms == pytest.approx((now - early) * 1000, abs=3000)
 
 
 def test_the_exit_code_counts_only_after_the_death(bench: Bench) -> None:
@@ -536,10 +538,10 @@ def test_the_exit_code_counts_only_after_the_death(bench: Bench) -> None:
     shipper = bench.shipper()
     bench.journal.exit_code.write_bytes((3).to_bytes(4, "little"))
     bench.tell("exited")
-    assert shipper.judge()[0].status == "RUNNING"
-    shipper._watch = Ended(Ending())  # type: ignore[assignment]
+    assert shipper._judge.judge()[0].status == "RUNNING"
+    shipper._trainer._watch = Ended(Ending())  # type: ignore[assignment]
     shipper._look_at_trainer()
-    assert shipper.judge()[1].exit_code == 3
+    assert shipper._judge.judge()[1].exit_code == 3
 
 
 def test_a_failing_worker_shows(bench: Bench) -> None:

@@ -15,8 +15,9 @@ import pytest
 
 from trackside.journal.meta import Owner, boot_id, start_ticks, this_process
 from trackside.journal.owner import SILENCE, has_ended, is_alive, is_local
+from trackside.lifecycle.evidence import UNKNOWN, Ending
 from trackside.shipper import watch
-from trackside.shipper.watch import UNKNOWN, DeathWatch, Ending
+from trackside.shipper.watch import DeathWatch
 
 CHILD = "import sys; sys.exit(int(sys.stdin.read() or 0))"
 

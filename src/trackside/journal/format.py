@@ -26,6 +26,8 @@ from trackside.names import bare_prefix, prefixed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trackside.events import LifecycleEvent
+
 SCHEMA_VERSION = 1
 FRAME_HEADER = struct.Struct("<II")
 HEADER_SIZE = FRAME_HEADER.size
@@ -88,7 +90,10 @@ class ConfigRecord(msgspec.Struct, tag="c", array_like=True):
 
 
 class LifecycleRecord(msgspec.Struct, tag="l", array_like=True):
-    """A :class:`trackside.events.LifecycleEvent`, kept."""
+    """A :class:`trackside.events.LifecycleEvent` in the journal.
+
+    The same fields, in the order they have on disk. ``kind`` and ``status`` may be of a later version.
+    """
 
     seq: int
     timestamp_ms: int
@@ -99,6 +104,11 @@ class LifecycleRecord(msgspec.Struct, tag="l", array_like=True):
     exit_code: int | None = None
     error_type: str | None = None
     traceback: str | None = None
+
+    @classmethod
+    def of(cls, event: LifecycleEvent) -> LifecycleRecord:
+        """The record of ``event``, which the journal's writer numbers."""
+        return cls(0, **msgspec.structs.asdict(event))
 
     @property
     def points(self) -> int:

@@ -13,8 +13,7 @@ from trackside.redaction.redact import redact
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from trackside.events import LifecycleKind
-    from trackside.lifecycle.verdict import RunStatus
+    from trackside.events import FinalStatus, LifecycleKind
 
 MAX_TRACEBACK = 200_000
 MAX_MESSAGE = 4_000
@@ -31,7 +30,7 @@ def crash_event(
     trace: TracebackType | None,
     *,
     expected: Expected = NOTHING_ELSE,
-    status: RunStatus | None = None,
+    status: FinalStatus | None = None,
     suffix: str = "",
 ) -> LifecycleEvent:
     """The event for an exception. Secrets are masked in its texts.

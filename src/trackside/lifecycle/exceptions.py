@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from trackside.event_bus.bus import Bus
-    from trackside.events import LifecycleKind
+    from trackside.events import FinalStatus, LifecycleKind
     from trackside.lifecycle.expected import Expected
-    from trackside.lifecycle.verdict import RunStatus
 
 
 class ExceptionHooks:
@@ -104,7 +103,7 @@ class ExceptionHooks:
         if not _typed_at_prompt(last.__traceback__):
             self.report("crashed", type(last), last, last.__traceback__)
 
-    def report_passing(self, error: BaseException, *, status: RunStatus | None = None) -> None:
+    def report_passing(self, error: BaseException, *, status: FinalStatus | None = None) -> None:
         """Report an exception that is on its way while the program says that the run is over.
 
         ``status`` is what the exception means if the program does not expect it.
@@ -126,7 +125,7 @@ class ExceptionHooks:
         error: BaseException | None,
         trace: TracebackType | None,
         *,
-        status: RunStatus | None = None,
+        status: FinalStatus | None = None,
         suffix: str = "",
     ) -> None:
         """Emit the event for an exception, unless it is none of this run's."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from trackside.errors import ConfigurationError
-from trackside.lifecycle.verdict import RunStatus, checked_status
+from trackside.events import FinalStatus, checked_status
 
 if TYPE_CHECKING:
     from typing import Final
@@ -21,17 +21,17 @@ ExpectedExceptions: TypeAlias = (
 )
 """What ``start(expected=...)`` takes: classes or dotted names, alone (FINISHED) or each with its status."""
 
-BUILT_IN: Final[dict[type[BaseException] | str, RunStatus]] = {"optuna.exceptions.TrialPruned": "FINISHED"}
+BUILT_IN: Final[dict[type[BaseException] | str, FinalStatus]] = {"optuna.exceptions.TrialPruned": "FINISHED"}
 """A pruned trial did what it was meant to do. Optuna itself counts it among the trials that are complete."""
 
 
 class Expected:
     """Knows what each exception means: a status, or None for a failure."""
 
-    def __init__(self, given: Mapping[type[BaseException] | str, RunStatus] | None = None) -> None:
+    def __init__(self, given: Mapping[type[BaseException] | str, FinalStatus] | None = None) -> None:
         self._statuses = {**BUILT_IN, **(given or {})}
 
-    def status_of(self, error: BaseException | None) -> RunStatus | None:
+    def status_of(self, error: BaseException | None) -> FinalStatus | None:
         """The status that ``error`` stands for; a group means something if all its exceptions do."""
         members = getattr(error, "exceptions", None)
         if isinstance(members, tuple) and members:
@@ -71,7 +71,7 @@ def _checked_class(kind: Any) -> type[BaseException] | str:
     raise ConfigurationError(msg)
 
 
-def _checked_meaning(kind: Any, status: Any) -> RunStatus:
+def _checked_meaning(kind: Any, status: Any) -> FinalStatus:
     try:
         return checked_status(status)
     except ValueError as error:
@@ -88,5 +88,5 @@ def _is_named(kind: type, name: str) -> bool:
     return getattr(sys.modules.get(module), attribute, None) is kind
 
 
-def _weight(status: RunStatus | None) -> int:
+def _weight(status: FinalStatus | None) -> int:
     return ("FINISHED", "KILLED", "FAILED").index(status or "FAILED")

@@ -29,7 +29,9 @@ class Replaced:
         self.previous: Any = getattr(module, name)
 
     def replace(self) -> None:
-        """Put ours in place, on top of whatever is there now."""
+        """Put ours in place, on top of whatever is there now; a second call changes nothing."""
+        if self in Replaced._in_place:
+            return
         self.previous = getattr(self._module, self._name)
         setattr(self._module, self._name, self._ours)
         Replaced._in_place.append(self)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from trackside.events import RunEnd
-from trackside.lifecycle.verdict import signal_name
+from trackside.lifecycle.evidence import signal_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from trackside.lifecycle.verdict import Evidence, Verdict
+    from trackside.lifecycle.evidence import Evidence
+    from trackside.lifecycle.verdict import Verdict
 
 
 def run_end(verdict: Verdict, evidence: Evidence, counts: Mapping[str, int]) -> RunEnd:

@@ -18,8 +18,8 @@ from trackside.destinations.mlflow.run_page import front_page, how_to_look, run_
 from trackside.text import printable
 
 if TYPE_CHECKING:
+    from trackside.events import RunStatus
     from trackside.journal.meta import Meta, RunInfo
-    from trackside.lifecycle.verdict import RunStatus
     from trackside.session.delivery import Delivery
 
 logger = logging.getLogger("trackside")

@@ -14,11 +14,11 @@ from trackside.journal.directory import create_directory, not_writable
 from trackside.journal.files import write_atomically
 from trackside.journal.provenance import folder_number
 from trackside.journal.writer import JournalWriter
+from trackside.lifecycle.crash_notes import expect_notes, forget_notes
 from trackside.lifecycle.exit_code import ExitCodeNote
 from trackside.lifecycle.exit_hold import ExitHold
 from trackside.lifecycle.hooks import ProcessHooks
 from trackside.lifecycle.launcher import is_in_a_job
-from trackside.lifecycle.peer_crash import expect_notes, forget_notes
 from trackside.lifecycle.subscriber import LifecycleSubscriber
 from trackside.redaction.known_values import SHORTEST_IN_USE, know, passwords_in
 from trackside.redaction.redact import secrets_among

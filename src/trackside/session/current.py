@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 from trackside.errors import ConfigurationError, RunActiveError
 from trackside.event_bus.bus import Bus, default_bus
-from trackside.lifecycle.verdict import checked_status
+from trackside.events import checked_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from trackside.events import FinalStatus
     from trackside.journal.directory import JournalDirectory
-    from trackside.lifecycle.verdict import FinalStatus
     from trackside.session.noop import NoopRun
     from trackside.session.recording import RecordingRun
     from trackside.session.run import Run

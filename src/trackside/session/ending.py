@@ -23,7 +23,7 @@ from trackside.session.sinks import close_sinks
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trackside.lifecycle.verdict import FinalStatus, RunStatus
+    from trackside.events import FinalStatus, RunStatus
     from trackside.session.assembly import Assembly
     from trackside.session.counts import Counts
     from trackside.session.own_errors import OwnErrors

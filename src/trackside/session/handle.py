@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from trackside.event_bus.bus import Bus
+from trackside.events import RunStatus, checked_status
 from trackside.journal.files import read_json
 from trackside.journal.meta import State
-from trackside.lifecycle.verdict import RunStatus, checked_status
 from trackside.redaction.redact import with_credentials
 from trackside.session.counts import Counts
 from trackside.session.fluent import Activation
@@ -21,8 +21,8 @@ from trackside.session.parent import Parent  # noqa: TC001 - a NamedTuple's fiel
 from trackside.session.run import Run
 
 if TYPE_CHECKING:
+    from trackside.events import FinalStatus
     from trackside.journal.directory import JournalDirectory
-    from trackside.lifecycle.verdict import FinalStatus
 
 logger = logging.getLogger(__name__)
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trackside.errors import TrackingError
-from trackside.events import LifecycleEvent
+from trackside.events import LifecycleEvent, checked_status
 from trackside.lifecycle.crash import crash_event
 from trackside.lifecycle.expected import NOTHING_ELSE
 from trackside.lifecycle.in_flight import interpreter_is_leaving, uncaught_exception
 from trackside.lifecycle.subscriber import LifecycleSubscriber
-from trackside.lifecycle.verdict import checked_status
 from trackside.session import current, fluent
 from trackside.session.counts import Counts
 from trackside.session.parent import NO_PARENT, Parent
@@ -21,11 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from trackside.event_bus.bus import Bus
-    from trackside.events import ConfigEvent
+    from trackside.events import ConfigEvent, FinalStatus, RunStatus
     from trackside.journal.directory import JournalDirectory
     from trackside.lifecycle.expected import Expected
     from trackside.lifecycle.peer_crash import CrashNoteHook
-    from trackside.lifecycle.verdict import FinalStatus, RunStatus
 
 
 class NoopRun(Run):

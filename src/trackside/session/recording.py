@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from trackside.errors import RunActiveError, TrackingError
+from trackside.events import checked_status
 from trackside.lifecycle.provisional import conclude_earlier, conclude_others
-from trackside.lifecycle.verdict import checked_status
 from trackside.redaction.redact import redact
 from trackside.session import current
 from trackside.session.assembly import Assembly
@@ -26,9 +26,8 @@ from trackside.system.clock import steady
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from trackside.events import ConfigEvent
+    from trackside.events import ConfigEvent, FinalStatus, RunStatus
     from trackside.journal.directory import JournalDirectory
-    from trackside.lifecycle.verdict import FinalStatus, RunStatus
     from trackside.session.counts import Counts
     from trackside.session.plan import RunPlan
 

@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from trackside.event_bus.bus import Bus
-    from trackside.events import Event
+    from trackside.events import Event, FinalStatus, RunStatus
     from trackside.journal.directory import JournalDirectory
-    from trackside.lifecycle.verdict import FinalStatus, RunStatus
     from trackside.session.counts import Counts
     from trackside.session.parent import Parent
 

@@ -22,8 +22,9 @@ from trackside.journal.provenance import advice, why_suspicious, why_untrusted
 from trackside.journal.reader import JournalReader, Position
 from trackside.journal.scoreboard import read_dropped, read_on_device
 from trackside.journal.trust import WRITABLE
-from trackside.lifecycle.peer_crash import holds_notes
-from trackside.lifecycle.verdict import decide, evidence_from
+from trackside.lifecycle.crash_notes import holds_notes
+from trackside.lifecycle.evidence import evidence_from
+from trackside.lifecycle.verdict import decide
 from trackside.shipper.leftovers import has_refused, waiting_names
 
 if TYPE_CHECKING:

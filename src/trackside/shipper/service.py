@@ -1,8 +1,9 @@
 """The shipper's main thread: everything but sending.
 
 It watches the trainer, takes signals from the wakeup pipe, gets the journal onto the disk twice a second,
-makes the next segment ready, deletes segments every worker is done with, and leaves when the run is settled.
-The workers send; a worker that hangs in a request delays none of this, and the shipper leaves without it.
+makes the next segment ready, deletes segments that every worker is done with, and leaves once the final
+status is delivered. The workers send. A worker that hangs in a request delays none of this, and the shipper
+leaves without it.
 
 A step of the main thread that fails is survived (:mod:`trackside.shipper.survival`).
 
@@ -17,48 +18,40 @@ import contextlib
 import logging
 import os
 import selectors
-import signal
 import time
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from trackside.destinations.answer_deadline import close_overdue
-from trackside.events import now_ms
 from trackside.journal import lossless_json
-from trackside.journal.directory import JournalDirectory, last_sign_ms
 from trackside.journal.family import tell_children
-from trackside.journal.files import read_json
-from trackside.journal.meta import Meta
 from trackside.journal.opening import UnfitFileError, open_own
-from trackside.journal.owner import succeeds
 from trackside.journal.reader import is_begun
-from trackside.journal.scoreboard import merged, read_dropped, read_on_device, read_signals
 from trackside.journal.supply import segment_ready_after
+from trackside.lifecycle.crash_notes import forget_notes
 from trackside.lifecycle.exit_hold import let_go
-from trackside.lifecycle.kept_events import keep
-from trackside.lifecycle.peer_crash import forget_notes, read_notes
-from trackside.lifecycle.verdict import Evidence, Verdict, decide, telling_signals
 from trackside.shipper import environment
-from trackside.shipper import evidence as evidence_
 from trackside.shipper.channel import DONE
 from trackside.shipper.environment import Renewal
+from trackside.shipper.judge import Judge
 from trackside.shipper.leftovers import has_refused, waiting_names
 from trackside.shipper.log_redaction import hide
 from trackside.shipper.protocol import LINGER
 from trackside.shipper.removal import Presence, say_lost
 from trackside.shipper.signals import on_request_to_leave
 from trackside.shipper.survival import Survival
+from trackside.shipper.trainer import Trainer
 from trackside.shipper.trouble import Trouble
 from trackside.shipper.wakeup import NUDGE, PROVE, SEEN, read_bytes, signals_in
-from trackside.shipper.watch import UNKNOWN, DeathWatch, Ending, oom_kills
 from trackside.shipper.worker import DeliveryWorker
 from trackside.system.once import Once
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trackside.journal.format import LifecycleRecord
+    from trackside.journal.directory import JournalDirectory
+    from trackside.journal.meta import Meta
     from trackside.journal.progress import Progress
     from trackside.protocols import Destination
     from trackside.shipper.channel import Line
@@ -82,12 +75,6 @@ their files after a run that they do not know yet."""
 
 GONE_PATIENCE = 5.0
 """Seconds a shipper without a trainer gives a journal, or a database, that was removed to come back."""
-
-REAP_TIMEOUT = 0.3
-"""Seconds a dead trainer's parent has to wait for it; then its end is judged without the kernel's word."""
-
-STOOD_STILL_MS = 5000
-"""Milliseconds between two looks at the trainer after which the first one says little about the second."""
 
 LEAVE_PATIENCE = 10.0
 """Seconds that a call may take once the shipper is asked to leave."""
@@ -122,21 +109,13 @@ class Shipper:
         self._presence = Presence(journal.path)
         self._moved = (0, 0.0)
         self._meta = meta
-        self._telling = telling_signals(meta.terminate_signals)
         self._progress = progress
         self._pipe = pipe
         self._hold = hold
-        self._exit_code: int | None = None
+        self._trainer = Trainer(journal, meta)
+        self._judge = Judge(journal, meta, progress, self._trainer)
+        self._passed_on = (False, False)
         self._linger = linger
-        self._watch = DeathWatch(meta.owner)
-        self._alive_ms = 0 if self._watch.is_dead() else now_ms()
-        self._died_ms = 0
-        self._dead_since = 0.0
-        self._replaced = self._succeeded = False
-        self._next_successor = 0.0
-        self._ending = UNKNOWN
-        self._oom_before = oom_kills()
-        self._oom = False
         self._asked_to_leave = False
         self._seen = False
         self._next_sync = self._next_ready = 0.0
@@ -156,6 +135,7 @@ class Shipper:
             self._start_workers,
             self._wait,
             self._look_at_trainer,
+            self._pass_on_end,
             self._tend_journal,
             self._make_segment_ready,
             close_overdue,
@@ -164,7 +144,8 @@ class Shipper:
         while self._waiting or any(worker.is_alive() for worker in self.workers):
             for step in steps:
                 self._survival.attempt(step, None)
-            if self._survival.attempt(self._should_leave, self._asked_to_leave and bool(self._died_ms)):
+            is_asked = self._asked_to_leave and bool(self._trainer.died_ms)
+            if self._survival.attempt(self._should_leave, is_asked):
                 for worker in self.workers:
                     worker.stop()
                 self._waiting = []
@@ -179,48 +160,14 @@ class Shipper:
         """Whether a worker is still in a call that does not return: the process can't wait for it."""
         return any(worker.is_alive() for worker in self.workers)
 
-    def judge(self) -> tuple[Verdict, Evidence]:
-        """The verdict on all that is known now; asked by the workers."""
-        known = evidence_.gather(
-            records=list(self._progress.state.lifecycle),
-            signals=[*read_signals(self._journal.scoreboard), *self._progress.state.signals],
-            terminate_signals=self._meta.terminate_signals,
-            dead=bool(self._died_ms),
-            died_ms=self._died_ms,
-            ending=self._ending,
-            exit_code=self._noted_exit_code(),
-            oom=self._oom,
-            replaced=self._replaced,
-            succeeded=self._succeeded,
-            notes=read_notes(
-                self._journal.path.parent,
-                self._meta.job,
-                since_ms=self._meta.started_ms,
-                died_ms=self._died_ms,
-            ),
-        )
-        return decide(known), known
-
-    def _noted_exit_code(self) -> int | None:
-        if self._exit_code is not None or not self._died_ms:
-            return self._exit_code
-        return evidence_.read_exit_code(self._journal.exit_code)
-
     def _make_worker(self, destination: Destination) -> DeliveryWorker:
         return DeliveryWorker(
             destination,
             self._journal,
-            judge=self.judge,
-            on_lifecycle=self._keep_lifecycle,
-            dropped=self._dropped,
+            judge=self._judge,
             notice=self._progress.notice,
             transform=self._transforms.get(destination.name),
         )
-
-    def _dropped(self) -> int:
-        """Points that are not in the journal and never will be."""
-        board = self._journal.scoreboard
-        return read_dropped(board) + (read_on_device(board) if self._died_ms else 0)
 
     def _start_workers(self) -> None:
         """Start the workers that wait; where no thread can be started, the next turn tries again."""
@@ -233,17 +180,10 @@ class Shipper:
                 worker.start()
                 self._waiting.remove(worker)
 
-    def _keep_lifecycle(self, record: LifecycleRecord) -> None:
-        known = self._progress.state.lifecycle
-        if all(record.seq != other.seq for other in known):
-            kept = keep(known, record)
-            if kept is not None:
-                self._progress.update(lifecycle=kept)
-
     def _listen(self) -> None:
         on_request_to_leave(self._on_signal)
         line = None if self._line is None else self._line.fileno()
-        for descriptor in (self._pipe, line, self._watch.fileno()):
+        for descriptor in (self._pipe, line, self._trainer.fileno()):
             if descriptor is not None:
                 self._selector.register(descriptor, selectors.EVENT_READ)
 
@@ -291,14 +231,11 @@ class Shipper:
 
     def _take(self, data: bytes) -> None:
         self._seen = self._seen or SEEN in data
-        # The others (a timer's, a dead child's) come by the thousand, and explain no end.
-        numbers = [number for number in signals_in(data) if number in self._telling]
-        if numbers:
-            self._progress.update(signals=merged(self._progress.state.signals, numbers, now_ms()))
+        asked_to_stop = self._judge.keep_signals(signals_in(data))
         if PROVE in data:
             for worker in self.workers:
                 worker.prove_now()
-        elif numbers or NUDGE in data:
+        elif asked_to_stop or NUDGE in data:
             self._wake()
 
     def _wake(self) -> None:
@@ -306,84 +243,37 @@ class Shipper:
             worker.wake.set()
 
     def _look_at_trainer(self) -> None:
-        if self._died_ms:
+        trainer = self._trainer
+        if trainer.died_ms:
             return
-        if not self._watch.is_dead():
-            self._alive_ms = now_ms()
-            self._look_for_exec()
-            self._look_at_exit()
-            return
-        if self._pipe is not None:
+        if trainer.is_gone() and self._pipe is not None:
             self._take(read_bytes(self._pipe))  # a signal that came just before the end
-        noted = evidence_.read_exit_code(self._journal.exit_code)
-        certain = noted is not None and self._said_exited()
-        self._ending = self._watch.ending(patience=0.0 if certain else REAP_TIMEOUT)
-        oom_now = oom_kills()
-        self._oom = (
-            self._oom_before is not None
-            and oom_now is not None
-            and oom_now > self._oom_before
-            and self._ending in {UNKNOWN, Ending(killed_by=int(signal.SIGKILL))}
-        )
-        logger.info("the training process is dead: %s", self._ending)
-        self._conclude(self._time_of_death())
+        trainer.look(said_exited=self._judge.said_exited)
+        if not trainer.died_ms and self._hold is not None:
+            self._serve_waiting_exit()
 
-    def _time_of_death(self) -> int:
-        """When the trainer died: now, if it was seen alive right before.
-
-        Otherwise nobody looked for a while: this process began later, or stood still (SIGSTOP, a suspended
-        machine). Then it is the trainer's last sign. An attempt that has ended meanwhile came after it.
-        """
-        now = now_ms()
-        if now - self._alive_ms < STOOD_STILL_MS:
-            return now
-        return max(self._alive_ms, last_sign_ms(self._journal))
-
-    def _look_at_exit(self) -> None:
-        """In a container the process waits, its exit code noted, until the status is right.
-
-        Behind process 1 nothing can be done, so its end is taken as told.
-        """
-        if self._hold is None:
+    def _pass_on_end(self) -> None:
+        """Let the workers know, once for each, that the trainer was replaced or has died."""
+        end = (self._trainer.replaced, bool(self._trainer.died_ms))
+        if end == self._passed_on:
             return
-        if self._exit_code is None and self._said_exited():
-            self._exit_code = evidence_.read_exit_code(self._journal.exit_code)
-            if self._exit_code is not None and self._meta.owner.pid == 1:
-                logger.info("process 1 is about to end with exit code %s", self._exit_code)
-                self._ending = Ending(exit_code=self._exit_code)
-                self._conclude(now_ms())
-        if self._exit_code is None or self._died_ms:
+        for worker in self.workers:
+            worker.reader.writer_dead = True
+        self._wake()
+        self._passed_on = end
+
+    def _serve_waiting_exit(self) -> None:
+        """In a container the process waits at its exit until the status is right: let it go then."""
+        if not self._judge.said_exited or self._trainer.read_code_of_waiting_exit() is None:
             return
         told = self.workers[0].told
-        if told is not None and told.status == self.judge()[0].status:
+        if not self._trainer.died_ms and told is not None and told.status == self._judge.judge()[0].status:
             self._let_exit_go()
-
-    def _said_exited(self) -> bool:
-        return any(record.kind == "exited" for record in self._progress.state.lifecycle)
 
     def _let_exit_go(self) -> None:
         hold, self._hold = self._hold, None
         if hold is not None:
             let_go(hold)
-
-    def _conclude(self, died_ms: int) -> None:
-        self._dead_since = time.monotonic()
-        self._died_ms = died_ms
-        for worker in self.workers:
-            worker.reader.writer_dead = True
-        self._wake()
-
-    def _look_for_exec(self) -> None:
-        """A program that replaced the training writes nothing more to this journal, but may end the run."""
-        if not self._replaced and self._watch.is_replaced():
-            self._replaced = True
-            logger.info("another program has replaced the training (exec)")
-            for worker in self.workers:
-                worker.reader.writer_dead = True
-            self._wake()
-        elif self._replaced and not self._succeeded and time.monotonic() >= self._next_successor:
-            self._next_successor = time.monotonic() + SYNC_EVERY
-            self._succeeded = has_successor(self._journal, self._meta)
 
     def _tend_journal(self) -> None:
         if time.monotonic() < self._next_sync:
@@ -397,7 +287,7 @@ class Shipper:
 
     def _make_segment_ready(self) -> None:
         """At every turn: a trainer that needs the next segment sooner has to make it itself, in its loop."""
-        if self._died_ms or self._replaced or time.monotonic() < self._next_ready:
+        if self._trainer.writes_no_more or time.monotonic() < self._next_ready:
             return
         if self._presence.is_gone():  # made in a removed folder, a segment would bring that back
             return
@@ -470,7 +360,7 @@ class Shipper:
     def _should_leave(self) -> bool:
         if self.workers[0].refused_at_start and not self._journal.meta.exists():
             return True  # start() has raised, and removed the journal
-        if not self._died_ms:
+        if not self._trainer.died_ms:
             return False
         failing = any(worker.failing for worker in self.workers) or (
             self._asked_to_leave and any(worker.silent_for > LEAVE_PATIENCE for worker in self.workers)
@@ -478,7 +368,7 @@ class Shipper:
         if self._presence.is_gone():
             return failing or not self.workers[0].opened or self._is_stuck()
         linger = GONE_PATIENCE if any(worker.gone for worker in self.workers) else self._linger
-        overdue = time.monotonic() - self._dead_since > min(linger, self._linger)
+        overdue = self._trainer.dead_for > min(linger, self._linger)
         return failing and (overdue or self._asked_to_leave)
 
     def _is_stuck(self) -> bool:
@@ -538,17 +428,15 @@ class Shipper:
             if self._line is not None:
                 self._line.send(DONE)
             return EXIT_DONE
-        if refused is not None and not self._died_ms:  # start() has raised, and removed it itself
+        if refused is not None and not self._trainer.died_ms:  # start() has raised, and removed it itself
             return EXIT_REFUSED
         failing = next((worker.failing for worker in self.workers if worker.failing), None)
         say_lost(self._journal.path, refused or failing or "the shipper had no time to deliver it")
         return EXIT_UNFINISHED
 
     def _wait_until_seen(self) -> None:
-        deadline = time.monotonic() + (0.0 if self._replaced else SEEN_TIMEOUT)
-        while (
-            not self._seen and not self._died_ms and not self._watch.is_dead() and time.monotonic() < deadline
-        ):
+        deadline = time.monotonic() + (0.0 if self._trainer.replaced else SEEN_TIMEOUT)
+        while not self._seen and not self._trainer.is_gone() and time.monotonic() < deadline:
             self._wait()
 
     def _clean_up(self) -> None:
@@ -565,12 +453,6 @@ class Shipper:
     def _remove_segments(self) -> None:
         for number in self._journal.segment_numbers():
             self._journal.remove_segment(number)
-
-
-def has_successor(journal: JournalDirectory, meta: Meta) -> bool:
-    """Whether the program that replaced the training in its process has a journal beside this one."""
-    found = (read_json(path, Meta) for path in journal.path.parent.glob("*/meta.json"))
-    return any(other is not None and succeeds(other.owner, meta.owner) for other in found)
 
 
 def _phase_of(worker: DeliveryWorker) -> tuple[str, str | None]:

@@ -1,6 +1,6 @@
-"""Is the training process alive, and what does the kernel say of its end?
+"""Whether the training process is alive, and what the kernel says of its end.
 
-A zombie is dead; a process that is stopped, or that holds the GIL for an hour, is alive. The process is
+A zombie is dead. A process that is stopped, or that holds the GIL for an hour, is alive. The process is
 named by number *and* start time, so that a reused number is not mistaken for it. The end of a pipe would
 not do: forked DataLoader workers hold it open.
 """
@@ -13,9 +13,10 @@ import os
 import select
 import struct
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from trackside.journal.owner import is_alive, is_replaced
+from trackside.lifecycle.evidence import UNKNOWN, Ending
 
 if TYPE_CHECKING:
     from trackside.journal.meta import Owner
@@ -27,16 +28,6 @@ _POLL = 0.005
 _INFO_SIZE = 64
 _GET_INFO = (3 << 30) | (_INFO_SIZE << 16) | (0xFF << 8) | 11
 _INFO_EXIT = 1 << 3
-
-
-class Ending(NamedTuple):
-    """How the kernel says a process ended; both None where it does not tell."""
-
-    exit_code: int | None = None
-    killed_by: int | None = None
-
-
-UNKNOWN = Ending()
 
 
 class DeathWatch:

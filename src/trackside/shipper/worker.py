@@ -22,7 +22,6 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -40,7 +39,6 @@ from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecor
 from trackside.journal.meta import WorkerState
 from trackside.journal.reader import Entry, JournalReader, Position
 from trackside.lifecycle.run_end import run_end
-from trackside.lifecycle.verdict import Evidence, Verdict
 from trackside.protocols import Probing
 from trackside.redaction.redact import redact
 from trackside.shipper import retry
@@ -54,9 +52,14 @@ from trackside.shipper.search import Comparison, Search
 from trackside.transform import Transformer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
     from trackside.journal.cursor import Cursor
     from trackside.journal.directory import JournalDirectory
+    from trackside.lifecycle.evidence import Evidence
+    from trackside.lifecycle.verdict import Verdict
     from trackside.protocols import Destination
+    from trackside.shipper.judge import Judge
     from trackside.transform import Transform, Transformed
 
 logger = logging.getLogger(__name__)
@@ -66,8 +69,6 @@ POLL = 0.25
 
 _LONGEST_CAUSE = 2000
 _ENOUGH_TO_KNOW = 50
-
-Judge = Callable[[], tuple[Verdict, Evidence]]
 
 
 class Stopped(Exception):  # noqa: N818 - no error: the way out of a wait
@@ -81,8 +82,7 @@ class Doubtful(Exception):  # noqa: N818 - no error of ours: the way out of retr
 class DeliveryWorker(threading.Thread):
     """The thread of one destination, in the shipper.
 
-    ``judge`` says what is known of the run's end; ``on_lifecycle`` gets the lifecycle records as they are
-    passed, before the cursor moves behind them; ``dropped`` tells the points the trainer could not keep, and
+    ``judge`` gets each lifecycle record before the cursor moves behind it, and says how the run ended.
     ``notice`` tells the user something.
     """
 
@@ -92,8 +92,6 @@ class DeliveryWorker(threading.Thread):
         journal: JournalDirectory,
         *,
         judge: Judge,
-        on_lifecycle: Callable[[LifecycleRecord], None],
-        dropped: Callable[[], int],
         notice: Callable[[str], None] = logger.warning,
         transform: Transform | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
@@ -111,8 +109,6 @@ class DeliveryWorker(threading.Thread):
         self.released = 1
         """Segments before this one are needed no more, not even after a power cut."""
         self._judge = judge
-        self._on_lifecycle = on_lifecycle
-        self._dropped = dropped
         self._uniform = uniform
         self._policy = policy
         self._calls = Calls(destination)
@@ -263,7 +259,7 @@ class DeliveryWorker(threading.Thread):
 
     def counts(self) -> dict[str, int]:
         """Points by what became of them, and records that could not be read (damaged), as of now."""
-        dropped, cursor = self._dropped(), self.cursor
+        dropped, cursor = self._judge.dropped_points(), self.cursor
         return {
             "emitted": cursor.shipped + cursor.merged + cursor.rejected + dropped,
             "shipped": cursor.shipped,
@@ -277,7 +273,7 @@ class DeliveryWorker(threading.Thread):
         while not self.finished:
             # Both before reading: whatever was written until then is then seen.
             dead = self.reader.writer_dead
-            verdict, evidence = self._judge()
+            verdict, evidence = self._judge.judge()
             entries = self.reader.read(self._limit.of(self.destination.batch_points))
             if entries:
                 self._deliver(entries)
@@ -365,7 +361,7 @@ class DeliveryWorker(threading.Thread):
     def _send_others(self, records: Iterable[ConfigRecord | LifecycleRecord]) -> None:
         for record in records:
             if isinstance(record, LifecycleRecord):
-                self._persist(self._on_lifecycle, record)
+                self._persist(self._judge.keep_record, record)
             elif self._comparison is not None:
                 self._configs.add(record)
             else:

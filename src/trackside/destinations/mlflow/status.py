@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from trackside.destinations.mlflow.owner import holds
 from trackside.destinations.mlflow.tags import summary_of
 from trackside.errors import RetryableError
-from trackside.lifecycle.verdict import FINAL
+from trackside.events import FINAL
 
 if TYPE_CHECKING:
     from trackside.destinations.mlflow.connection import Connection

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from trackside.events import LifecycleEvent
 from trackside.journal.format import LifecycleRecord
 from trackside.journal.scoreboard import SignalSeen
+from trackside.lifecycle.evidence import Ending, Evidence, RankCrash, evidence_from
 from trackside.lifecycle.exit_code import read_exit_code
-from trackside.lifecycle.peer_crash import CrashNote
-from trackside.lifecycle.verdict import Evidence, decide
-from trackside.shipper.evidence import gather
-from trackside.shipper.watch import Ending
+from trackside.lifecycle.verdict import decide
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,10 +22,15 @@ def record(kind: str, at_ms: int = 5, **fields) -> LifecycleRecord:
     return LifecycleRecord(0, at_ms, kind, **fields)
 
 
+def crash(error_type: str, message: str, at_ms: int) -> LifecycleEvent:
+    """What another rank tells of its end."""
+    return LifecycleEvent("crashed", message=message, error_type=error_type, timestamp_ms=at_ms)
+
+
 def known(*records: LifecycleRecord, **facts) -> Evidence:
-    """What is gathered from these."""
+    """The evidence that these make."""
     facts = {"signals": [], "terminate_signals": (15,), "dead": False, **facts}
-    return gather(records=iter(records), **facts)
+    return evidence_from(records, **facts)
 
 
 def test_an_empty_journal_says_nothing() -> None:
@@ -103,8 +107,8 @@ def test_the_earliest_word_of_a_stop_counts() -> None:
 def test_the_exit_code_is_the_kernels_then_the_c_librarys_then_pythons() -> None:
     """The kernel knows it of this very process; a forked child may have noted its own."""
     exited = record("exited", exit_code=1)
-    assert known(exited, exit_code=0, ending=Ending(exit_code=2), dead=True).exit_code == 2
-    assert known(exited, exit_code=0, dead=True).exit_code == 0
+    assert known(exited, noted_exit_code=0, ending=Ending(exit_code=2), dead=True).exit_code == 2
+    assert known(exited, noted_exit_code=0, dead=True).exit_code == 0
     assert known(exited, ending=Ending(exit_code=2), dead=True).exit_code == 2
     assert known(exited, dead=True).exit_code == 1
     assert known(dead=True, ending=Ending(killed_by=9)).killed_by == 9
@@ -112,19 +116,19 @@ def test_the_exit_code_is_the_kernels_then_the_c_librarys_then_pythons() -> None
 
 def test_what_was_killed_has_no_exit_code() -> None:
     """One that was noted all the same is a forked child's, unless Python was on its way out."""
-    killed = {"dead": True, "ending": Ending(killed_by=9), "exit_code": 7}
+    killed = {"dead": True, "ending": Ending(killed_by=9), "noted_exit_code": 7}
     assert known(**killed).exit_code is None
     assert known(record("exited"), **killed).exit_code == 7
 
 
 def test_another_ranks_crash() -> None:
     """The first crash is the cause, whichever rank it was on."""
-    note = CrashNote(3, 100, "ValueError", "boom", "lines")
-    alone = known(notes=[note, CrashNote(4, 200, "KeyError", "later", None)], dead=True)
+    first = RankCrash(3, crash("ValueError", "boom", 100))
+    alone = known(rank_crashes=[first, RankCrash(4, crash("KeyError", "later", 200))], dead=True)
     assert decide(alone).reason == "ValueError on rank 3: boom"
-    later = known(record("crashed", 150, error_type="RuntimeError", message="NCCL"), notes=[note])
+    later = known(record("crashed", 150, error_type="RuntimeError", message="NCCL"), rank_crashes=[first])
     assert decide(later).reason == "ValueError on rank 3: boom"
-    earlier = known(record("crashed", 50, error_type="RuntimeError", message="mine"), notes=[note])
+    earlier = known(record("crashed", 50, error_type="RuntimeError", message="mine"), rank_crashes=[first])
     assert decide(earlier).reason == "RuntimeError: mine"
 
 

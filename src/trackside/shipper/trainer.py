@@ -1,0 +1,150 @@
+"""What the shipper sees of the training process from outside: whether it lives, and how it ended.
+
+Invariants:
+
+* Once the process is seen dead, or replaced by another program, it stays so.
+* The time of death is that of the last sign of life, if the shipper did not look for a while.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from typing import TYPE_CHECKING
+
+from trackside.events import now_ms
+from trackside.journal.directory import last_sign_ms
+from trackside.journal.files import read_json
+from trackside.journal.meta import Meta
+from trackside.journal.owner import succeeds
+from trackside.lifecycle.evidence import UNKNOWN, Ending
+from trackside.lifecycle.exit_code import read_exit_code
+from trackside.shipper.watch import DeathWatch, oom_kills
+
+if TYPE_CHECKING:
+    from trackside.journal.directory import JournalDirectory
+
+logger = logging.getLogger(__name__)
+
+REAP_TIMEOUT = 0.3
+"""Seconds a dead trainer's parent has to wait for it. Then its end is judged without the kernel's word."""
+
+STOOD_STILL_MS = 5000
+"""Milliseconds between two looks at the trainer after which the first one says little about the second."""
+
+SUCCESSOR_EVERY = 0.5
+"""Seconds between two looks for the journal of the program that has replaced the training."""
+
+
+class Trainer:
+    """The training process whose journal is shipped."""
+
+    def __init__(self, journal: JournalDirectory, meta: Meta) -> None:
+        self._journal = journal
+        self._meta = meta
+        self._watch = DeathWatch(meta.owner)
+        self._alive_ms = 0 if self._watch.is_dead() else now_ms()
+        self._oom_before = oom_kills()
+        self._next_successor = 0.0
+        self._dead_since = 0.0
+        self._exit_code: int | None = None
+        self.died_ms = 0
+        """When it died; 0 while it lives. What waits for its exit code counts as dead, too."""
+        self.ending: Ending = UNKNOWN
+        """What the kernel says of its end."""
+        self.oom = False
+        """Whether the kernel's OOM killer ended it."""
+        self.replaced = self.succeeded = False
+        """Whether another program runs in the process by now (``exec``), and has a run of its own."""
+
+    def fileno(self) -> int | None:
+        """A descriptor that becomes readable at the death, where the system has such."""
+        return self._watch.fileno()
+
+    def is_gone(self) -> bool:
+        """Whether the process is dead, asked anew."""
+        return bool(self.died_ms) or self._watch.is_dead()
+
+    @property
+    def writes_no_more(self) -> bool:
+        """Whether the journal is complete: its writer is dead or replaced."""
+        return bool(self.died_ms) or self.replaced
+
+    @property
+    def exit_code(self) -> int | None:
+        """What Python handed to the C library's ``exit``. It counts only at the end: children note theirs."""
+        if self._exit_code is not None or not self.died_ms:
+            return self._exit_code
+        return read_exit_code(self._journal.exit_code)
+
+    @property
+    def dead_for(self) -> float:
+        """Seconds since the shipper saw it dead; 0 while it lives."""
+        return time.monotonic() - self._dead_since if self.died_ms else 0.0
+
+    def look(self, *, said_exited: bool) -> None:
+        """See what has become of it. ``said_exited``: its journal says that the interpreter exits."""
+        if self.died_ms:
+            return
+        if not self._watch.is_dead():
+            self._alive_ms = now_ms()
+            self._look_for_exec()
+            return
+        certain = said_exited and read_exit_code(self._journal.exit_code) is not None
+        self.ending = self._watch.ending(patience=0.0 if certain else REAP_TIMEOUT)
+        self.oom = self._was_killed_for_memory()
+        logger.info("the training process is dead: %s", self.ending)
+        self._note_death(self._time_of_death())
+
+    def read_code_of_waiting_exit(self) -> int | None:
+        """The exit code of a process that waits for us at its exit; None while it has not noted one.
+
+        Process 1 of a container takes the shipper with it, so its end is taken as told.
+        """
+        if self._exit_code is None:
+            self._exit_code = read_exit_code(self._journal.exit_code)
+            if self._exit_code is not None and self._meta.owner.pid == 1:
+                logger.info("process 1 is about to end with exit code %s", self._exit_code)
+                self.ending = Ending(exit_code=self._exit_code)
+                self._note_death(now_ms())
+        return self._exit_code
+
+    def _note_death(self, died_ms: int) -> None:
+        self._dead_since = time.monotonic()
+        self.died_ms = died_ms
+
+    def _time_of_death(self) -> int:
+        """When the trainer died: now, if it was seen alive right before.
+
+        Otherwise the shipper did not look for a while: it began later, or stood still (SIGSTOP, a suspended
+        machine). Then it is the trainer's last sign. An attempt that has ended meanwhile came after it.
+        """
+        now = now_ms()
+        if now - self._alive_ms < STOOD_STILL_MS:
+            return now
+        return max(self._alive_ms, last_sign_ms(self._journal))
+
+    def _was_killed_for_memory(self) -> bool:
+        now = oom_kills()
+        return (
+            self._oom_before is not None
+            and now is not None
+            and now > self._oom_before
+            and self.ending in {UNKNOWN, Ending(killed_by=int(signal.SIGKILL))}
+        )
+
+    def _look_for_exec(self) -> None:
+        """A program that replaced the training writes nothing more to this journal, but may end the run."""
+        if not self.replaced and self._watch.is_replaced():
+            self.replaced = True
+            logger.info("another program has replaced the training (exec)")
+        elif self.replaced and not self.succeeded and time.monotonic() >= self._next_successor:
+            self._next_successor = time.monotonic() + SUCCESSOR_EVERY
+            self.succeeded = has_successor(self._journal, self._meta)
+
+
+def has_successor(journal: JournalDirectory, meta: Meta) -> bool:
+    """Whether the program that replaced the training in its process has a journal beside this one."""
+    found = (read_json(path, Meta) for path in journal.path.parent.glob("*/meta.json"))
+    return any(other is not None and succeeds(other.owner, meta.owner) for other in found)
