@@ -275,3 +275,22 @@ def test_an_address_that_is_none(journals: Path) -> None:
     result = trackside("sync", "--tracking-uri", "localhost:5000")
     assert result.exit_code == 2
     assert "write http://localhost:5000" in " ".join(result.output.split())
+
+
+def test_a_journal_of_a_newer_trackside(journals: Path) -> None:
+    """It is listed with what to do. It keeps the other journals neither from the table nor from delivery."""
+    newer = make(journals, points=4)
+    newer.meta.write_text(newer.meta.read_text().replace('"schema":1', '"schema":99'))
+    other = make(journals, ALIVE, points=6)
+    before = {path.name: path.read_bytes() for path in newer.path.iterdir()}
+    result = trackside("status")
+    assert result.exit_code == 1
+    said = "meta.json is in journal format 99, and this version of trackside reads formats up to 1."
+    assert said in " ".join(result.output.split())
+    conditions = {one["condition"] for one in json.loads(trackside("status", "--json").output)}
+    assert conditions == {"newer format", "running"}
+    result = trackside("sync")
+    assert f"{newer.name}: newer format ({said}" in result.output
+    assert f"{other.name}: running" in result.output
+    assert result.exit_code == 1
+    assert {path.name: path.read_bytes() for path in newer.path.iterdir()} == before

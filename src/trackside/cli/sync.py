@@ -97,18 +97,19 @@ def _ask(
     journal: JournalDirectory, tracking_uri: str | None, importable: tuple[str, ...], *, trust: bool
 ) -> None:
     """Vouch for ``journal`` if it may be somebody else's work and the user says so."""
-    from trackside.journal.files import read_json
-    from trackside.journal.meta import Meta
+    from trackside.journal.meta import read_meta
     from trackside.journal.provenance import why_untrusted
     from trackside.journal.trust import vouch_for, withdraw
+    from trackside.journal.version import why_newer
     from trackside.shipper.handed_over import effects, links_in
 
     reason = why_untrusted(journal)
     if reason is None:
         return
     vouch_for(journal.path)  # until the answer: what it says has to be read before
-    meta = read_json(journal.meta, Meta)
-    told = [] if meta is None else effects(journal, meta, tracking_uri=tracking_uri, importable=importable)
+    newer, meta = why_newer(journal), read_meta(journal)
+    told = [] if newer is None else [f"It can't be delivered: {newer}."]
+    told += [] if meta is None else effects(journal, meta, tracking_uri=tracking_uri, importable=importable)
     links = [f"It holds {name}, which is not a file. Remove that first." for name in links_in(journal)]
     for line in (f"{journal.name} may be somebody else's work: {reason}.", *told, *links):
         click.echo(one_line(line), err=True)

@@ -10,6 +10,7 @@ import msgspec
 from trackside.journal import lossless_json
 from trackside.journal.files import read_json, write_even_when_full
 from trackside.journal.reader import Number, Position
+from trackside.journal.version import stamped
 from trackside.system.once import Once
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def save_cursor(path: Path, cursor: Cursor, *, durable: bool = False) -> None:
     sending the same again after a restart, and that is no reason to stop delivering.
     """
     try:
-        write_even_when_full(path, lossless_json.encode(cursor), durable=durable)
+        write_even_when_full(path, stamped(lossless_json.encode(cursor)), durable=durable)
     except OSError as error:
         if durable:
             raise

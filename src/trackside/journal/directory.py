@@ -36,6 +36,7 @@ class JournalDirectory:
         self.lock: Path = self.path / "shipper.lock"
         self.log: Path = self.path / "shipper.log"
         self.rejected: Path = self.path / "rejected.jsonl"
+        self.parent_note: Path = self.path / "parent.json"
 
     def segment(self, number: int) -> Path:
         """Path of segment ``number``, from 1."""

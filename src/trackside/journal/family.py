@@ -13,14 +13,13 @@ import msgspec
 
 from trackside.journal.directory import JournalDirectory
 from trackside.journal.files import read_json, write_atomically
-from trackside.journal.meta import Meta, State
+from trackside.journal.meta import Meta, State, read_meta
 from trackside.journal.opening import MAX_WORD
+from trackside.journal.version import stamped, why_newer, why_newer_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
-
-_TOLD = "parent.json"
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -45,9 +44,13 @@ def parent_run_id(journal: Path, meta: Meta) -> str | None:
     if state is not None and state.run is not None:
         return state.run.run_id
     waiting = parent.meta.exists()  # asked before the note is read: it is written before the journal goes
-    told = read_json(journal / _TOLD, Told, MAX_WORD)
+    note = JournalDirectory(journal).parent_note
+    told = read_json(note, Told, MAX_WORD)
     if told is not None:
         return told.run_id
+    newer = why_newer(parent) or why_newer_file(note)
+    if newer is not None:
+        raise ParentUnknownError(f"in {parent.path}: {newer}")
     if not waiting:
         raise ParentUnknownError(f"the parent's journal {parent.path} is gone")
     if state is not None and state.phase == "refused":
@@ -58,10 +61,11 @@ def parent_run_id(journal: Path, meta: Meta) -> str | None:
 def tell_children(journal: JournalDirectory, run_id: str) -> None:
     """Leave the run's id with the children whose journals lie beside ``journal``, which is about to go."""
     for path in journal.path.parent.glob("*/meta.json"):
-        meta = read_json(path, Meta)
+        meta = read_meta(JournalDirectory(path.parent))
         if meta is not None and meta.target.parent_journal == str(journal.path):
             with contextlib.suppress(OSError):  # it was delivered meanwhile
-                write_atomically(path.parent / _TOLD, msgspec.json.encode(Told(run_id)), durable=True)
+                note = JournalDirectory(path.parent).parent_note
+                write_atomically(note, stamped(msgspec.json.encode(Told(run_id))), durable=True)
 
 
 def parents_first(journals: Iterable[JournalDirectory]) -> list[JournalDirectory]:
@@ -77,5 +81,5 @@ def parents_first(journals: Iterable[JournalDirectory]) -> list[JournalDirectory
 
 
 def _parent_of(journal: JournalDirectory) -> str:
-    meta = read_json(journal.meta, Meta)
+    meta = read_meta(journal)
     return (meta.target.parent_journal if meta is not None else None) or ""

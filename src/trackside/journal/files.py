@@ -13,6 +13,7 @@ import msgspec
 
 from trackside.journal import lossless_json
 from trackside.journal.opening import MAX_STATE, open_own, read_file
+from trackside.journal.version import is_newer
 from trackside.system.files import is_disk_full, replacing, sync_file, write_all
 
 if TYPE_CHECKING:
@@ -63,9 +64,10 @@ def write_even_when_full(path: Path, data: bytes, *, durable: bool = False) -> N
 
 
 def read_json(path: Path, kind: type[_T], limit: int = MAX_STATE) -> _T | None:
-    """Decode ``path`` as ``kind``; None when it isn't there or isn't what it should be."""
+    """Decode ``path`` as ``kind``; None if it is not there, damaged or in a newer format."""
     try:
-        return lossless_json.decode(read_file(path, limit), kind)
+        data = read_file(path, limit)
+        return None if is_newer(path, data) else lossless_json.decode(data, kind)
     except (OSError, ValueError, msgspec.MsgspecError, RecursionError):  # ValueError: also a name with NUL
         return None
 

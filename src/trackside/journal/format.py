@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from trackside.events import LifecycleEvent
 
-SCHEMA_VERSION = 1
 FRAME_HEADER = struct.Struct("<II")
 HEADER_SIZE = FRAME_HEADER.size
 ALIGNMENT = 8

@@ -8,16 +8,21 @@ import re
 import socket
 import sys
 import time
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
 import psutil
 
-from trackside.journal.format import SCHEMA_VERSION, LifecycleRecord
+from trackside.journal.files import read_json
+from trackside.journal.format import LifecycleRecord
 from trackside.journal.process_table import can_look_up
 from trackside.journal.scoreboard import SignalSeen
+from trackside.journal.version import FIRST_FORMAT, why_newer
 from trackside.tag_names import SOURCE_NAME_TAG, SOURCE_TYPE_TAG, USER_TAG
 from trackside.transform import Transform
+
+if TYPE_CHECKING:
+    from trackside.journal.directory import JournalDirectory
 
 UNKNOWN_BOOT = "unknown"
 
@@ -96,7 +101,8 @@ class Meta(msgspec.Struct, frozen=True):
     working_directory: str
     started_ms: int
     mode: str = "online"
-    schema: int = SCHEMA_VERSION
+    schema: int = FIRST_FORMAT
+    """The format of the journal (:mod:`trackside.journal.version`)."""
     cap: int = 4 << 30
     terminate_signals: tuple[int, ...] = ()
     job: str | None = None
@@ -154,7 +160,7 @@ class RunInfo(msgspec.Struct, frozen=True):
 class WorkerState(msgspec.Struct, frozen=True):
     """How one destination is doing."""
 
-    settled: str | None = None
+    status: str | None = None
     """The status it was told last."""
     finished: bool = False
     """Whether it has everything, and that status is final."""
@@ -195,6 +201,11 @@ class State(msgspec.Struct):
     workers: dict[str, WorkerState] = {}
     """Each destination, by its name."""
     updated_ms: int = 0
+
+
+def read_meta(journal: JournalDirectory) -> Meta | None:
+    """What ``journal`` says about itself; None if it is gone, is damaged or is in a newer format."""
+    return None if why_newer(journal) else read_json(journal.meta, Meta)
 
 
 def this_process() -> Owner:

@@ -12,6 +12,7 @@ from trackside.events import now_ms
 from trackside.journal import lossless_json
 from trackside.journal.files import read_json, write_even_when_full
 from trackside.journal.meta import State
+from trackside.journal.version import require_known, stamped
 from trackside.redaction.redact import redact
 from trackside.text import printable
 
@@ -37,6 +38,7 @@ class Progress:
         self._lock = threading.Lock()
         self._failing = False
         self._published = 0.0
+        require_known(journal.state)
         found = read_json(journal.state, State)
         self.restarted = found is not None
         """Whether an earlier shipper has worked on this journal."""
@@ -74,7 +76,7 @@ class Progress:
     def _publish(self) -> None:
         self.state.updated_ms, self._published = now_ms(), time.monotonic()
         try:
-            write_even_when_full(self.journal.state, lossless_json.encode(self.state))
+            write_even_when_full(self.journal.state, stamped(lossless_json.encode(self.state)))
             self._failing = False
         except OSError as error:  # the next change is published, and this one with it
             level = logging.DEBUG if self._failing else logging.WARNING

@@ -12,8 +12,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from trackside.journal.files import read_json
-from trackside.journal.meta import Meta
+from trackside.journal.meta import Meta, read_meta
 from trackside.journal.outbox import folders
 from trackside.journal.trust import WRITABLE, was_looked_at, why_not_yours
 
@@ -61,7 +60,7 @@ def why_untrusted(journal: JournalDirectory) -> str | None:
     reason = why_suspicious(journal)
     if reason is not None:
         return reason
-    meta = read_json(journal.meta, Meta)
+    meta = read_meta(journal)
     return None if meta is None else why_moved(journal.path, meta)
 
 

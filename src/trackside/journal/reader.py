@@ -37,6 +37,7 @@ from trackside.journal.format import (
     read_frame,
 )
 from trackside.journal.opening import UnfitFileError, open_own
+from trackside.journal.version import require_known
 
 if TYPE_CHECKING:
     from trackside.journal.directory import JournalDirectory
@@ -76,12 +77,15 @@ class Entry(NamedTuple):
 class JournalReader:
     """Reads the records of the journal in ``directory`` from ``position`` on.
 
+    Raises :class:`~trackside.errors.JournalError` for a journal in a newer format.
+
     Set ``writer_dead`` once the writer can write no more. ``damaged + missing`` records were lost
     between the first position and the last record read; ``torn`` bad places lie behind it (a dead
     writer's last, unfinished record), and a reader started at that record will meet them again.
     """
 
     def __init__(self, directory: JournalDirectory, position: Position | None = None) -> None:
+        require_known(directory.meta)
         self.directory = directory
         self.position = position or Position()
         self.damaged = 0

@@ -22,6 +22,7 @@ from trackside.events import LifecycleEvent
 from trackside.journal.files import make_private_directory, read_json, write_atomically
 from trackside.journal.opening import MAX_NOTE
 from trackside.journal.trust import open_folder
+from trackside.journal.version import stamped, why_newer_file
 from trackside.lifecycle.evidence import RankCrash
 from trackside.lifecycle.exit_code import ExitCodeNote, read_exit_code
 
@@ -55,7 +56,7 @@ def write_note(root: Path, job: str, rank: int, event: LifecycleEvent) -> None:
     """Leave the note of a crash. Raises ``OSError``."""
     path = notes_directory(root, job) / f"{_FILE}{rank}.json"
     make_private_directory(path.parent)
-    write_atomically(path, msgspec.json.encode(event))
+    write_atomically(path, stamped(msgspec.json.encode(event)))
 
 
 def note_exit_code(root: Path, job: str, rank: int) -> None:
@@ -115,7 +116,8 @@ def forget_notes(root: Path, job: str | None, *, since_ms: int) -> None:
         try:
             for name in os.listdir(folder):
                 written = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime_ns // 1_000_000
-                if written >= since_ms or written < kept_since:
+                is_done = written >= since_ms or written < kept_since
+                if is_done and not why_newer_file(directory / name, MAX_NOTE):
                     with contextlib.suppress(OSError):
                         os.unlink(name, dir_fd=folder)
         finally:

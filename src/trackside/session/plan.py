@@ -15,6 +15,7 @@ from trackside.destinations.mlflow.database import existing_part
 from trackside.errors import ConfigurationError
 from trackside.events import now_ms
 from trackside.journal.meta import Meta, Target, source_tags, this_process
+from trackside.journal.version import FORMAT
 from trackside.lifecycle.expected import NOTHING_ELSE, Expected
 from trackside.lifecycle.launcher import job_key
 from trackside.redaction.redact import mask_address, redact, redact_mapping
@@ -153,6 +154,7 @@ def make_meta(plan: RunPlan, *, beside: tuple[str, ...] = (), folder: int | None
         working_directory=_working_directory(),
         started_ms=now_ms(),
         mode=plan.settings.mode,
+        schema=FORMAT,
         cap=plan.cap,
         terminate_signals=plan.terminate_signals,
         job=job_key() if plan.rank == 0 else None,  # notes of a job's ranks are read, and cleared, by rank 0

@@ -28,6 +28,7 @@ from trackside.journal.outbox import Outbox
 from trackside.journal.progress import Progress
 from trackside.journal.provenance import why_suspicious
 from trackside.journal.trust import settle, vouch_for
+from trackside.journal.version import why_newer
 from trackside.shipper import grants
 from trackside.shipper.calls import describe
 from trackside.shipper.channel import LOCKED, READY, Line
@@ -92,6 +93,10 @@ def ship(arguments: list[str] | None = None) -> int:
             line.send(LOCKED)
         return EXIT_LOCKED
     require_readable(journal)
+    newer = why_newer(journal)
+    if newer is not None:
+        logger.error("%s is not delivered: %s", journal.path, newer)
+        return EXIT_REFUSED
     meta = read_json(journal.meta, Meta)
     if meta is None:
         logger.error("%s is no journal this version can read", journal.path)

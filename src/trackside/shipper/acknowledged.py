@@ -17,6 +17,7 @@ import msgspec
 
 from trackside.journal.cursor import Cursor, load_cursor, save_cursor
 from trackside.journal.reader import last_seq
+from trackside.journal.version import require_known
 
 if TYPE_CHECKING:
     from trackside.journal.directory import JournalDirectory
@@ -32,6 +33,7 @@ class Acknowledged:
         self._name = name
         self._path = journal.cursor(name)
         self._saving = threading.Lock()
+        require_known(self._path)
         self.cursor = load_cursor(self._path)
         """Replaced whole by each acknowledgement: another thread may save it at any time."""
         self._proven = self.cursor

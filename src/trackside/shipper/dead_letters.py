@@ -10,6 +10,7 @@ from trackside.events import now_ms
 from trackside.journal.encoding import plain
 from trackside.journal.format import ConfigRecord, MetricsRecord
 from trackside.journal.opening import MAX_TEXT, open_own, read_tail
+from trackside.journal.version import FIRST_FORMAT, FORMAT, is_known
 from trackside.redaction.redact import redact, redact_config, redact_mapping
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class RejectedFile:
     def add(self, record: MetricsRecord | ConfigRecord, reason: str) -> None:
         """Keep ``record``. Raises ``OSError`` when the disk does not take it."""
         entry = {
+            "schema": FORMAT,
             "destination": self._destination,
             "error": redact(reason)[:_LONGEST_REASON],
             "at_ms": now_ms(),
@@ -113,9 +115,11 @@ def _entries_in(path: Path) -> list[dict[str, Any]]:
     for line in lines:
         try:
             entry = json.loads(line)
+            if not is_known(entry.get("schema", FIRST_FORMAT)):
+                continue
             _key(entry)
         # Cut by a power failure, or edited by somebody.
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        except (ValueError, AttributeError, KeyError, TypeError, OverflowError, RecursionError):
             continue
         entries.append(entry)
     return entries

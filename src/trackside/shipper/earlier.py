@@ -25,10 +25,11 @@ from trackside.journal.cursor import load_cursor
 from trackside.journal.directory import JournalDirectory, last_sign_ms
 from trackside.journal.files import read_json
 from trackside.journal.lock import is_locked
-from trackside.journal.meta import Meta, State
+from trackside.journal.meta import Meta, State, read_meta
 from trackside.journal.outbox import Outbox
 from trackside.journal.owner import has_ended, is_replaced
 from trackside.journal.provenance import why_untrusted
+from trackside.journal.version import why_newer
 from trackside.redaction.redact import with_credentials
 from trackside.shipper.configs import read_waiting
 from trackside.shipper.spawn import command_for, spawn
@@ -97,8 +98,10 @@ class EarlierAttempts:
         """
         while self._waits:
             wait = self._waits[0]
-            if not wait.is_over():
-                reason = self._end_of(wait, probe, "waiting until an earlier attempt is delivered")
+            newer = why_newer(wait.journal)
+            if newer is not None or not wait.is_over():
+                what = "waiting until an earlier attempt is delivered"
+                reason = newer or self._end_of(wait, probe, what)
                 self._notice(
                     f"not waiting any longer until an earlier attempt is delivered ({reason}): "
                     f"its journal is kept in {wait.journal.path}, and `trackside sync` delivers it"
@@ -130,7 +133,7 @@ class EarlierAttempts:
 
     def _begin(self, wait: _Wait) -> None:
         wait.starts += 1
-        meta = read_json(wait.journal.meta, Meta)
+        meta = read_meta(wait.journal)
         if meta is not None and why_untrusted(wait.journal) is None:
             uri = with_credentials(meta.target.tracking_uri, self._tracking_uri)
             with contextlib.suppress(OSError, subprocess.SubprocessError):  # then none is at work on it

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -22,6 +22,7 @@ from trackside.journal.provenance import advice, why_suspicious, why_untrusted
 from trackside.journal.reader import JournalReader, Position
 from trackside.journal.scoreboard import read_dropped, read_on_device
 from trackside.journal.trust import WRITABLE
+from trackside.journal.version import run_id_in, why_newer
 from trackside.lifecycle.crash_notes import holds_notes
 from trackside.lifecycle.evidence import evidence_from
 from trackside.lifecycle.verdict import decide
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_DAMAGED = "meta.json is damaged, or of another version of trackside"
+NEWER: Final = "newer format"
+
+_DAMAGED = "meta.json is damaged"
 
 
 class DestinationReport(msgspec.Struct, frozen=True):
@@ -55,8 +58,8 @@ class JournalReport(msgspec.Struct, frozen=True):
     it), ``artifacts wait`` (all is delivered but the ``artifacts``; ``trackside sync`` uploads what a
     shipper that may still be at work does not),
     ``rejected`` (delivered, but for what is in ``rejected.jsonl`` and ``refused-artifacts``), ``unreadable``
-    (``meta.json`` is damaged, or of another version: nothing else is known of it), ``untrusted`` (it may be
-    somebody else's work: nothing of it is read).
+    (``meta.json`` is damaged: nothing else is known of it), ``newer format`` (a newer trackside wrote it, and
+    only that one can use it), ``untrusted`` (it may be somebody else's work: nothing of it is read).
     """
 
     journal: str
@@ -124,10 +127,13 @@ def _report(journal: JournalDirectory) -> JournalReport | None:
     reason = why_untrusted(journal)
     if reason is not None:
         return _unknown(journal, "untrusted", advice(journal, reason))
-    meta = read_json(journal.meta, Meta)
     unfit = journal.unfit_files()
     if unfit:
         return _unknown(journal, "unreadable", not_regular(unfit))
+    newer = why_newer(journal)
+    if newer is not None:
+        return _unknown(journal, NEWER, newer, run_id_in(journal))
+    meta = read_json(journal.meta, Meta)
     if meta is None:
         return _unknown(journal, "unreadable", _DAMAGED) if journal.meta.exists() else None
     state = read_json(journal.state, State)
@@ -168,18 +174,20 @@ def _destination(name: str, cursor: Cursor, state: State | None) -> DestinationR
         cursor.shipped,
         cursor.merged,
         cursor.rejected,
-        worker.settled,
+        worker.status,
         worker.refused or worker.error,
     )
 
 
-def _unknown(journal: JournalDirectory, condition: str, error: str) -> JournalReport:
+def _unknown(
+    journal: JournalDirectory, condition: str, error: str, run_id: str | None = None
+) -> JournalReport:
     return JournalReport(
         journal=str(journal.path),
         condition=condition,
         experiment=None,
         run_name=None,
-        run_id=None,
+        run_id=run_id,
         tracking_uri="",
         host="",
         pid=0,
@@ -215,9 +223,13 @@ def owner_has_ended(journal: JournalDirectory, meta: Meta) -> bool:
 
 
 def living_runs(directory: Path) -> set[str]:
-    """Ids of the runs whose training process lives, as far as the journals in ``directory`` tell."""
+    """Ids of the runs whose training process lives, as far as the journals in ``directory`` tell.
+
+    The runs of journals in a newer format are among them: this version can't tell.
+    """
     reports = [report(journal) for journal in _readable_in(directory)]
-    return {r.run_id for r in reports if r is not None and r.condition == "running" and r.run_id}
+    spared = {"running", NEWER}
+    return {r.run_id for r in reports if r is not None and r.condition in spared and r.run_id}
 
 
 def leftovers_of(directory: Path, checkpoint_dir: str | None, tracking_uri: str) -> list[Path]:
@@ -228,6 +240,10 @@ def leftovers_of(directory: Path, checkpoint_dir: str | None, tracking_uri: str)
     """
     found = []
     for journal in _readable_in(directory) if checkpoint_dir is not None else []:
+        newer = why_newer(journal)
+        if newer is not None:
+            logger.warning("the journal %s may be an earlier attempt's, but %s", journal.path, newer)
+            continue
         meta = read_json(journal.meta, Meta)
         if meta is None:
             _say_unused(journal)

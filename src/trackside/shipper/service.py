@@ -341,7 +341,7 @@ class Shipper:
             return
         self._progress.update(workers=workers)
         if not self._meta.mlflow:  # whose destination says itself what it has told the server
-            self._progress.update(status=self.workers[0].state().settled)
+            self._progress.update(status=self.workers[0].state().status)
         for name, state in list(workers.items())[1:]:
             if state.refused:
                 self._progress.notice(

@@ -13,9 +13,10 @@ from trackside.destinations.mlflow.credentials import origin_of
 from trackside.journal.cursor import delivered_points, load_cursor
 from trackside.journal.files import read_json
 from trackside.journal.lock import is_locked
-from trackside.journal.meta import Meta, State
+from trackside.journal.meta import Meta, State, read_meta
 from trackside.journal.provenance import may_read, why_untrusted
 from trackside.journal.trust import is_vouched_for
+from trackside.journal.version import why_newer
 from trackside.redaction.redact import with_credentials
 from trackside.shipper.fork_server import ForkServer
 from trackside.shipper.grants import (
@@ -25,7 +26,7 @@ from trackside.shipper.grants import (
     environment_address,
     imports,
 )
-from trackside.shipper.inventory import not_regular, owner_has_ended, report
+from trackside.shipper.inventory import NEWER, not_regular, owner_has_ended, report
 from trackside.shipper.leftovers import has_refused
 from trackside.shipper.service import EXIT_DONE, EXIT_LOCKED
 from trackside.shipper.spawn import command_for, spawn
@@ -46,6 +47,7 @@ Result: TypeAlias = Literal[
     "artifacts wait",
     "unfinished",
     "unreadable",
+    "newer format",
     "untrusted",
 ]
 
@@ -99,10 +101,10 @@ def sync_journal(
     dotted names of destinations that may be imported. A journal that may be somebody else's is not touched,
     unless :func:`~trackside.journal.trust.vouch_for` was called for it.
     """
-    meta = read_json(journal.meta, Meta)
+    meta = read_meta(journal)
     left = _left_alone(journal, meta)
     if left is not None or meta is None:
-        return left or Synced(journal.path, "unreadable", "meta.json is missing or of another version")
+        return left or Synced(journal.path, "unreadable", "meta.json is missing or damaged")
     if not _is_writable(journal.path):
         return Synced(journal.path, "unfinished", "it is read-only: what is delivered can't be noted in it")
     granted = [*_granted(journal, meta, tracking_uri), *imports(importable)]
@@ -126,9 +128,10 @@ def _left_alone(journal: JournalDirectory, meta: Meta | None) -> Synced | None:
         if not may_read(journal.path):
             advice = "you may not read it: only its owner can deliver it"
         return Synced(journal.path, "untrusted", f"{reason}; {advice}")
-    unfit = journal.unfit_files()
-    if unfit:
-        return Synced(journal.path, "unreadable", not_regular(unfit))
+    newer, unfit = why_newer(journal), journal.unfit_files()
+    if newer is not None or unfit:
+        result: Result = "unreadable" if newer is None else NEWER
+        return Synced(journal.path, result, newer or not_regular(unfit))
     if meta is None:
         return None if journal.path.exists() else _left_to_another(journal)
     if not owner_has_ended(journal, meta):
@@ -154,7 +157,7 @@ def sync_all(
     silent: set[str] = set()
     with ForkServer() as server:
         for journal in journals:
-            meta = read_json(journal.meta, Meta)
+            meta = read_meta(journal)
             address = tracking_uri or ("" if meta is None else meta.target.tracking_uri)
             try:
                 synced = sync_journal(

@@ -1,0 +1,1 @@
+"""Journals in every format that trackside has had. They are read for ever."""

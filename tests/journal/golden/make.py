@@ -1,0 +1,220 @@
+"""Make the golden journal of the format that this checkout writes: ``python -m tests.journal.golden.make``.
+
+Run this once, when :data:`trackside.journal.version.FORMAT` has been raised, and commit the new folder. Never
+make a journal of an older format again: this checkout no longer writes it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from trackside.journal import lossless_json
+from trackside.journal.cursor import Cursor, save_cursor
+from trackside.journal.directory import JournalDirectory
+from trackside.journal.files import make_private_directory, write_atomically
+from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord, Record
+from trackside.journal.meta import DestinationSpec, Meta, Owner, RunInfo, Target, WorkerState
+from trackside.journal.progress import Progress
+from trackside.journal.reader import JournalReader
+from trackside.journal.scoreboard import SignalSeen
+from trackside.journal.version import FORMAT
+from trackside.journal.writer import JournalWriter
+from trackside.shipper.dead_letters import RejectedFile
+from trackside.transform import Transform
+
+HERE = Path(__file__).parent
+EXPECTED = "expected.json"
+
+CAP = 1 << 14
+"""Bytes; segments are a quarter of it."""
+
+DAMAGED = 9
+"""The record with a flipped bit."""
+
+_START_MS = 1_764_268_245_678
+
+ODD_METRICS = [
+    {},
+    {"nan": math.nan, "inf": math.inf, "-inf": -math.inf},
+    {"zero": -0.0, "smallest": 5e-324, "largest": 1.7976931348623157e308},
+    {"Verlust Ä/ö": 1.0, "a b.c-d_e": 2.0, "": 3.0, "損失": 4.0},
+    {f"layer.{number}": number / 7 for number in range(40)},
+]
+
+META = Meta(
+    journal_id="golden",
+    owner=Owner(
+        "node-17", 4242, 1764268200.25, "3f1c pid:[4026531836]", start_ticks=123456, program="0a1b2c"
+    ),
+    target=Target(
+        "https://mlflow.example.org",
+        experiment_name="digits",
+        run_name="näme",
+        tags={"team": "vision"},
+        checkpoint_dir="/data/checkpoints",
+    ),
+    rank=0,
+    working_directory="/data",
+    started_ms=_START_MS,
+    schema=FORMAT,
+    cap=CAP,
+    terminate_signals=(15, 10),
+    job="torchrun-1",
+    destinations=(
+        DestinationSpec(
+            "jsonl", "jsonl", {"path": "points.jsonl"}, Transform(include=("loss*",), every_n_steps=10)
+        ),
+    ),
+    system_metrics=10.0,
+)
+
+
+def records() -> list[Record]:
+    """What the journal is made of, in order."""
+    metrics: list[Record] = [
+        MetricsRecord(0, _START_MS + n, n, n / 4 if n % 2 else None, prefix, values)
+        for n, (prefix, values) in enumerate(
+            (prefix, values) for prefix in (None, "", "val", "ä/b") for values in ODD_METRICS
+        )
+    ]
+    edges: list[Record] = [
+        MetricsRecord(0, 0, -1, -0.5, None, {"loss": 0.5}),
+        MetricsRecord(0, 2**63 - 1, 2**63 - 1, math.inf, "epoch", {"epoch": 1.0}),
+        MetricsRecord(0, -(2**63), -(2**63), 0.0, None, {"epoch": 7.0}),
+    ]
+    document = {"lr": 1e-3, "layers": [1, None, True, "x", {"deep": []}], "big": 2**63, "text": "ünï\n\0"}
+    before: list[Record] = [
+        LifecycleRecord(0, _START_MS, "started"),
+        ConfigRecord(0, _START_MS, {"lr": "0.001", "naïve": ""}, document),
+    ]
+    after: list[Record] = [
+        LifecycleRecord(0, _START_MS + 50, "terminating", signal=15),
+        LifecycleRecord(
+            0,
+            _START_MS + 60,
+            "crashed",
+            "FAILED",
+            "no ünits",
+            None,
+            None,
+            "ValueError",
+            'Traceback (most recent call last):\n  File "t"',
+        ),
+        LifecycleRecord(0, _START_MS + 70, "exited", exit_code=1),
+        ConfigRecord(0, _START_MS + 80, {}, {}),
+    ]
+    return [*before, *metrics, *edges, *after]
+
+
+def make(path: Path) -> None:
+    """Make the journal in ``path``, with what a reader must find in it."""
+    shutil.rmtree(path, ignore_errors=True)
+    make_private_directory(path)
+    journal = JournalDirectory(path)
+    write_atomically(journal.meta, lossless_json.encode(META))
+    written = _write(journal)
+    cursor = Cursor(
+        JournalReader(journal).position,
+        shipped=12,
+        rejected=1,
+        merged=3,
+        destination={"run": "abc", "open": [1, 2.5, None]},
+        transform={"windows": {}},
+        configs=1,
+        proven=4,
+    )
+    save_cursor(journal.cursor("mlflow"), msgspec.structs.replace(cursor, position=_position_of(journal, 6)))
+    _publish(journal)
+    letters = RejectedFile(journal.rejected, "mlflow", after_seq=0)
+    for record in (written[1], written[4]):
+        assert not isinstance(record, LifecycleRecord)
+        letters.add(record, "name too long")
+    _damage(journal, DAMAGED)
+    _tear(journal)
+    read = [record for record in written[:-1] if record.seq != DAMAGED]
+    expected = {
+        "records": msgspec.to_builtins(read),
+        "damaged": 1,
+        "missing": 0,
+        "torn": 1,
+        "points": sum(record.points for record in read),
+        "meta": _plain(journal.meta),
+        "state": _plain(journal.state),
+        "cursor": _plain(journal.cursor("mlflow")),
+        "rejected": [json.loads(line) for line in journal.rejected.read_text("utf-8").splitlines()],
+        "signals": [[15, 1000, 2000, 2]],
+        "dropped": 5,
+    }
+    (path / EXPECTED).write_text(json.dumps(expected, indent=1) + "\n", "utf-8")
+
+
+def _write(journal: JournalDirectory) -> list[Record]:
+    writer = JournalWriter(journal, cap=CAP)
+    written = records()
+    for record in written:
+        assert writer.append(record), "the cap is too small"
+    writer.scoreboard.note_signal(15, 1000)
+    writer.scoreboard.note_signal(15, 2000)
+    writer.scoreboard.note_dropped(5)
+    writer.close()
+    return written
+
+
+def _publish(journal: JournalDirectory) -> None:
+    progress = Progress(journal)
+    progress.update(
+        pid=4243,
+        phase="retrying",
+        run=RunInfo("abc", "1", "mlflow-artifacts:/1/abc", "https://mlflow.example.org/#/abc", name="näme"),
+        error="connection refused",
+        status="RUNNING",
+        ownership="held",
+        emitted=40,
+        shipped=12,
+        lifecycle=[LifecycleRecord(1, _START_MS, "started")],
+        signals=[SignalSeen(15, 1000, 1000, 1)],
+        workers={
+            "mlflow": WorkerState(error="connection refused"),
+            "jsonl": WorkerState("FAILED", finished=True),
+        },
+        attempt=2,
+        earlier={"shipped": 7},
+    )
+    progress.notice("the server is away")
+
+
+def _plain(path: Path) -> Any:
+    return json.loads(path.read_text("utf-8"))
+
+
+def _position_of(journal: JournalDirectory, seq: int) -> Any:
+    return next(entry.after for entry in JournalReader(journal).read() if entry.record.seq == seq)
+
+
+def _damage(journal: JournalDirectory, seq: int) -> None:
+    """Flip a bit in the last byte before the position behind the record ``seq`` that is not padding."""
+    after = _position_of(journal, seq)
+    path = journal.segment(after.segment)
+    data = bytearray(path.read_bytes())
+    last = max(at for at in range(after.offset) if data[at])
+    data[last] ^= 1
+    path.write_bytes(data)
+
+
+def _tear(journal: JournalDirectory) -> None:
+    """Leave half of the last record, as a death between two stores does: its header is written last."""
+    number = max(n for n in journal.segment_numbers() if any(journal.segment(n).read_bytes()))
+    data = journal.segment(number).read_bytes().rstrip(b"\0")
+    path = journal.segment(number)
+    path.write_bytes(data[:-2].ljust(path.stat().st_size, b"\0"))
+
+
+if __name__ == "__main__":
+    make(Path(sys.argv[1]) if sys.argv[1:] else HERE / f"format-{FORMAT}")
