@@ -274,7 +274,7 @@ def test_an_address_that_is_none(journals: Path) -> None:
     make(journals)
     result = trackside("sync", "--tracking-uri", "localhost:5000")
     assert result.exit_code == 2
-    assert "write http://localhost:5000" in " ".join(result.output.split())
+    assert "Write http://localhost:5000" in " ".join(result.output.split())
 
 
 def test_a_journal_of_a_newer_trackside(journals: Path) -> None:

@@ -25,7 +25,7 @@ def _address(_ctx: click.Context, _parameter: click.Parameter, value: str | None
     if value is None:
         return None
     try:
-        return absolute_tracking_uri(checked_address(value, "it"))
+        return absolute_tracking_uri(checked_address(value, "the address"))
     except ConfigurationError as error:
         raise click.BadParameter(str(error)) from error
 
