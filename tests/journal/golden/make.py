@@ -184,8 +184,6 @@ def _publish(journal: JournalDirectory) -> None:
             "mlflow": WorkerState(error="connection refused"),
             "jsonl": WorkerState("FAILED", finished=True),
         },
-        attempt=2,
-        earlier={"shipped": 7},
     )
     progress.notice("the server is away")
 
