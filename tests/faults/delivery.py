@@ -72,7 +72,7 @@ class Delivery(Rig):
 
     def restart(self, policy: Policy = QUICK) -> DeliveryWorker:
         """What a new shipper would make, after the worker before was stopped."""
-        self.worker.stop()
+        self.worker.calls.stop()
         self.join(60)
         self.make_destination()
         self.worker = self.new_worker(policy)
@@ -88,7 +88,7 @@ class Delivery(Rig):
 
         self.evidence = Evidence(finished="FINISHED")
         assert decide(self.evidence).final
-        self.worker.wake.set()
+        self.worker.calls.wake.set()
         self.join(90)
 
     @property
@@ -111,7 +111,7 @@ def delivery(root: Path, uri: str, **more: Any) -> Iterator[Delivery]:
     try:
         yield made
     finally:
-        made.worker.stop()
+        made.worker.calls.stop()
         if made.worker.ident is not None:
             made.worker.join(60)
         made.writer.close()

@@ -128,12 +128,12 @@ class Rig:
         """Let the training process be dead."""
         self.evidence = Evidence(dead=True, died_ms=1, **evidence)
         self.worker.reader.writer_dead = True
-        self.worker.wake.set()
+        self.worker.calls.wake.set()
 
     def finish(self) -> None:
         """Let the training process have finished well, and the worker come to its end."""
         self.evidence = Evidence(finished="FINISHED")
-        self.worker.wake.set()
+        self.worker.calls.wake.set()
         self.join()
 
     def join(self, timeout: float = 20.0) -> None:

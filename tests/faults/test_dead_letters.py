@@ -132,7 +132,7 @@ def test_a_second_shipper_counts_nothing_twice(rig: Rig) -> None:
     rig.emit(10, poison=1.0)
     rig.worker.start()
     until(lambda: rig.worker.cursor.position.seq == 10)
-    rig.worker.stop()
+    rig.worker.calls.stop()
     rig.join()
     rig.journal.cursor("fake").unlink()  # as if it had not been saved
     rig.worker = rig.new_worker()
@@ -193,7 +193,7 @@ def test_a_full_disk_is_waited_out(rig: Rig, monkeypatch: pytest.MonkeyPatch) ->
         real(self, record, reason)
 
     monkeypatch.setattr(RejectedFile, "add", add)
-    monkeypatch.setattr("trackside.shipper.acknowledged.save_cursor", _no_space)
+    monkeypatch.setattr("trackside.journal.cursor.write_even_when_full", _no_space)
     rig.destination.refuse = refuse_poison
     rig.emit(3)
     rig.worker.start()

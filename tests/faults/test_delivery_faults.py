@@ -100,7 +100,7 @@ def test_a_server_that_names_its_time(proxy: FaultProxy, client: MlflowClient, j
         rig.emit(10)
         until(lambda: proxy.count("log-batch", status=429) == 1)
         for _ in range(20):
-            rig.worker.wake.set()
+            rig.worker.calls.wake.set()
             time.sleep(0.02)
         rig.finish()
     times = [seen.at for seen in proxy.seen if of_metrics(seen.request)]
@@ -218,7 +218,7 @@ def test_artifacts_that_cannot_be_uploaded_hold_nothing_up(
         rig.evidence = Evidence(finished="FINISHED")
         until(lambda: rig.worker.finished, 10)
         until(lambda: "config.yaml" in (rig.worker.failing or ""), 10)
-        rig.worker.stop()
+        rig.worker.calls.stop()
         rig.join(10)
     run = client.get_run(rig.run_id)
     assert (run.info.status, run.data.params) == ("FINISHED", {"lr": "0.1"})

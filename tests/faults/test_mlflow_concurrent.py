@@ -271,7 +271,7 @@ def flying(tmp_path: Path) -> Any:
     """A rig with that destination; three keys."""
     rig = Rig(tmp_path, FlightDestination())
     yield rig
-    rig.worker.stop()
+    rig.worker.calls.stop()
     if rig.worker.ident is not None:
         rig.join()
     rig.writer.close()
@@ -321,7 +321,7 @@ def test_a_worker_stopped_while_requests_are_in_flight(flying: Any) -> None:
     flying.emit(2000, a=1.0, b=2.0)
     flying.worker.start()
     assert gate.reached.wait(20)
-    flying.worker.stop()
+    flying.worker.calls.stop()
     gate.opened.set()
     flying.join()
     acknowledged = flying.worker.cursor.shipped

@@ -247,7 +247,7 @@ def test_a_restarted_shipper_resumes_nothing_twice(
         rig.worker.start()
         until(lambda: rig.worker.opened, 60)
         first = rig.run_id
-        rig.worker.stop()
+        rig.worker.calls.stop()
         rig.join(60)
         rig.journal.cursor("mlflow").unlink()
         rig.restart().start()

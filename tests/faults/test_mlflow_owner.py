@@ -93,7 +93,7 @@ def end(rig: Delivery, **evidence: Any) -> None:
     """Have the attempt's process be over."""
     rig.evidence = Evidence(dead=True, **evidence)
     rig.worker.reader.writer_dead = True
-    rig.worker.wake.set()
+    rig.worker.calls.wake.set()
     rig.join(60)
     rig.writer.close()
 
@@ -200,14 +200,14 @@ def test_an_owner_that_vanishes_is_succeeded(
     Its status is set however soon it ends.
     """
     owner = attempt(journals, store, ELSEWHERE)
-    owner.worker.stop()
+    owner.worker.calls.stop()
     owner.join(60)
     joiner = attempt(journals, store, run_id=owner.run_id, required_run=True)
     assert not joiner.destination._claim.held
     if ends_early:
         begun = time.monotonic()
         joiner.evidence = Evidence(finished="FINISHED")
-        joiner.worker.wake.set()
+        joiner.worker.calls.wake.set()
         until(lambda: joiner.progress.state.status == "FINISHED")
         assert time.monotonic() - begun < 1.5, "the training does not wait for it"
     else:
@@ -225,7 +225,7 @@ def test_an_owner_that_was_only_silent_finds_its_successor(
 ) -> None:
     """It goes on adding points, and says so; the status is the successor's."""
     owner = attempt(journals, store, ELSEWHERE)
-    owner.worker.stop()
+    owner.worker.calls.stop()
     owner.join(60)
     joiner = attempt(journals, store, run_id=owner.run_id, required_run=True)
     until(lambda: joiner.destination._claim.held)
@@ -307,7 +307,7 @@ def test_an_older_attempt_never_sets_a_status_again(
     """
     place = str(tmp_path / "checkpoints")
     older = attempt(journals, store, other.owner, checkpoint_dir=place)
-    older.worker.stop()
+    older.worker.calls.stop()
     older.join(60)
     other.die()
     newer = attempt(journals, store, checkpoint_dir=place)

@@ -54,7 +54,7 @@ class Launches:
             rig.worker.start()
             until(lambda: rig.worker.opened, 60)
             rig.evidence = Evidence(finished=status)
-            rig.worker.wake.set()
+            rig.worker.calls.wake.set()
             rig.join(60)
         return rig
 

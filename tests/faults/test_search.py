@@ -58,7 +58,7 @@ def server_rig(tmp_path: Path) -> Iterator[ServerRig]:
     """A journal and a worker to a :class:`Server`."""
     rig = ServerRig(tmp_path)
     yield rig
-    rig.worker.stop()
+    rig.worker.calls.stop()
     if rig.worker.ident is not None:
         rig.join()
     rig.writer.close()
@@ -97,7 +97,7 @@ def test_a_last_point_that_always_fails_is_found_by_the_next_shipper(server_rig:
     server_rig.emit(10)
     server_rig.worker.start()
     until(lambda: len(server_rig.destination.points) == 10)
-    server_rig.worker.stop()
+    server_rig.worker.calls.stop()
     server_rig.join()
     server_rig.writer.append(MetricsRecord(0, 1, 10, None, None, {"bad": 1.0}))
     server_rig.destination.fails = holds("bad")
@@ -273,7 +273,7 @@ def test_a_configuration_in_an_outage_survives_the_shipper(server_rig: ServerRig
     server_rig.emit(5)
     server_rig.worker.start()
     until(lambda: len(server_rig.destination.points) == 5)
-    server_rig.worker.stop()
+    server_rig.worker.calls.stop()
     server_rig.join()
     server_rig.make_destination(Server())
     server_rig.worker = server_rig.new_worker()

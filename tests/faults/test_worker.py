@@ -60,7 +60,7 @@ def test_a_stop_in_the_middle_leaves_the_rest_to_the_next(rig: Rig) -> None:
     rig.worker = rig.new_worker(Policy(base=1000.0, cap=1000.0))
     rig.worker.start()
     until(lambda: rig.worker.failing is not None)
-    rig.worker.stop()
+    rig.worker.calls.stop()
     rig.join(5)
     assert not rig.worker.finished
     assert rig.worker.refused is None
@@ -190,11 +190,11 @@ def test_a_call_past_its_deadline_fails(rig: Rig, monkeypatch: pytest.MonkeyPatc
     until(lambda: rig.worker.failing is not None)
     assert rig.worker.failing == "no answer for more than 0 s (in write_metrics)"
     assert rig.worker.state().error == rig.worker.failing
-    assert rig.worker.silent_for > 0.05
+    assert rig.worker.calls.silent_for > 0.05
     gate.opened.set()
     rig.finish()
     assert rig.worker.failing is None
-    assert rig.worker.silent_for == 0.0
+    assert rig.worker.calls.silent_for == 0.0
 
 
 class Forgetful(FakeDestination):
@@ -225,13 +225,13 @@ def test_what_is_not_proven_is_delivered_again(tmp_path: Path) -> None:
         rig.emit(200)
     rig.worker.start()
     until(lambda: rig.worker.failing == "nothing is there")
-    assert rig.worker.released == 1
+    assert rig.worker.keep_from == 1
     assert len(destination.points) == 0
     destination.lossy = False
     rig.finish()
     assert len(destination.points) == 200
     assert rig.worker.counts()["shipped"] == 200
-    assert rig.worker.released > 1
+    assert rig.worker.keep_from > 1
     rig.writer.close()
 
 
@@ -280,7 +280,7 @@ def test_a_cursor_at_the_end_delivers_nothing_again(rig: Rig) -> None:
     rig.emit(30)
     rig.worker.start()
     until(lambda: rig.worker.cursor.shipped == 30)
-    rig.worker.stop()
+    rig.worker.calls.stop()
     rig.join()
     rig.destination.points.clear()
     rig.worker = rig.new_worker()
@@ -322,14 +322,14 @@ def test_a_nudge_cuts_a_backoff_short_but_no_wish_of_the_server(rig: Rig) -> Non
     rig.worker.start()
     until(lambda: rig.worker.failing is not None)
     tries = len(rig.destination.batches)
-    rig.worker.wake.set()
+    rig.worker.calls.wake.set()
     until(lambda: len(rig.destination.batches) > tries)
     rig.destination.refuse = _wish
-    rig.worker.wake.set()
+    rig.worker.calls.wake.set()
     until(lambda: rig.worker.failing == "429")
     tries = len(rig.destination.batches)
     for _ in range(10):
-        rig.worker.wake.set()
+        rig.worker.calls.wake.set()
         time.sleep(0.01)
     assert len(rig.destination.batches) == tries
 

@@ -41,7 +41,7 @@ def test_an_open_window_survives_a_restart(rig: Rig) -> None:
     rig.emit(7)
     rig.worker.start()
     until(lambda: load_cursor(rig.journal.cursor("fake")).position.seq == 7)
-    rig.worker.stop()
+    rig.worker.calls.stop()
     rig.join()
     rig.worker = rig.new_worker(transform=transform)
     rig.emit(3, start=7)
@@ -119,7 +119,7 @@ def test_a_destination_takes_back_what_was_not_acknowledged(rig: Rig) -> None:
     rig.emit(40)
     rig.worker.start()
     until(lambda: rig.worker.failing is not None)
-    rig.worker.stop()
+    rig.worker.calls.stop()
     rig.join()
     assert ledger.lines == list(range(30)), "the last ten are written, and not acknowledged"
     assert ledger.restored == [], "there was nothing to go on from at the first start"
@@ -188,9 +188,9 @@ def test_segments_are_let_go_when_the_destination_has_them_for_good(tmp_path: Pa
         rig = Rig(tmp_path, disk)
         rig.emit(200)
         rig.worker = rig.new_worker()
-        assert rig.worker.released == 1
+        assert rig.worker.keep_from == 1
         rig.worker.start()
-        until(lambda: rig.worker.released == rig.worker.cursor.position.segment > 1)
+        until(lambda: rig.worker.keep_from == rig.worker.cursor.position.segment > 1)
         rig.finish()
     assert disk.synced
     assert disk.failures == 0

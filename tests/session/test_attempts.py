@@ -98,7 +98,7 @@ def crash(rig: Delivery) -> None:
     rig.emit(2)
     rig.worker.start()
     rig.evidence = Evidence(crash=Crash("ValueError", "boom", "the traceback"), finished="FAILED")
-    rig.worker.wake.set()
+    rig.worker.calls.wake.set()
     rig.join(90)
 
 

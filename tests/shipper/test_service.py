@@ -298,13 +298,13 @@ def test_told_to_go_it_stays_while_there_is_a_trainer(bench: Bench) -> None:
     """A scheduler signals every process of the job; the trainer's end is still to be told."""
     shipper = bench.shipper(linger=0.0)
     shipper._on_signal(15, None)
-    shipper.workers[0].failing = "down"
+    shipper.workers[0].calls.error = "down"
     assert not shipper._should_leave()
     shipper._trainer.died_ms = 1
     assert shipper._should_leave()
-    shipper.workers[0].failing = None
+    shipper.workers[0].calls.error = None
     assert not shipper._should_leave(), "it is getting somewhere"
-    shipper.workers[0]._calls._current = "write_metrics", time.monotonic() - loop.LEAVE_PATIENCE - 1
+    shipper.workers[0].calls.once._current = "write_metrics", time.monotonic() - loop.LEAVE_PATIENCE - 1
     assert shipper._should_leave(), "it hangs"
 
 
@@ -356,7 +356,7 @@ def test_acknowledged_segments_are_deleted(many_segments: Bench) -> None:
     worker._acknowledged.cursor = msgspec.structs.replace(
         worker.cursor, position=Position(3, 0, 99), shipped=99
     )
-    worker.released = 3
+    worker.keep_from = 3
     tend(shipper)
     assert journal.segment_numbers()[0] == 3
     assert load_cursor(journal.cursor("fake")).position == Position(3, 0, 99)
@@ -447,7 +447,7 @@ def test_signals_and_nudges_from_the_pipe(bench: Bench) -> None:
     shipper._listen()
     bench.pipe.send(NUDGE)
     shipper._wait()
-    assert shipper.workers[0].wake.is_set()
+    assert shipper.workers[0].calls.wake.is_set()
     bench.pipe.send(15)
     shipper._wait()
     assert [seen.number for seen in bench.state().signals] == [15]
@@ -550,10 +550,10 @@ def test_a_failing_worker_shows(bench: Bench) -> None:
     (worker,) = shipper.workers
     shipper._publish()
     assert (bench.state().phase, bench.state().error) == ("starting", None)
-    worker.failing = "connection refused"
+    worker.calls.error = "connection refused"
     shipper._publish()
     assert (bench.state().phase, bench.state().error) == ("retrying", "connection refused")
-    worker.failing, worker.opened = None, True
+    worker.calls.error, worker.opened = None, True
     shipper._publish()
     assert (bench.state().phase, bench.state().error) == ("shipping", None)
 

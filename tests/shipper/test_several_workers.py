@@ -184,11 +184,11 @@ def test_a_refusing_or_crowding_destination_keeps_no_segments(
     bench.emit(2000)
     until(lambda: arrived(bench.own) == 2000)
     own = bench.shipper.workers[0]
-    until(lambda: own.cursor.position.seq == 2000 and own.released == own.cursor.position.segment)
+    until(lambda: own.cursor.position.seq == 2000 and own.keep_from == own.cursor.position.segment)
     first = bench.journal.segment_numbers()[0]
     assert first == 1, "the third has not read them, and there is room"
     bench.shipper._meta = msgspec.structs.replace(bench.meta, cap=1)
-    until(lambda: bench.journal.segment_numbers()[0] == own.released)
+    until(lambda: bench.journal.segment_numbers()[0] == own.keep_from)
     gate.opened.set()
     bench.shipper._meta = bench.meta
     bench.finish()

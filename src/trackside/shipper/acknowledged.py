@@ -9,7 +9,6 @@ Invariants:
 
 from __future__ import annotations
 
-import logging
 import threading
 from typing import TYPE_CHECKING
 
@@ -22,11 +21,9 @@ from trackside.journal.version import require_known
 if TYPE_CHECKING:
     from trackside.journal.directory import JournalDirectory
 
-logger = logging.getLogger(__name__)
-
 
 class Acknowledged:
-    """The cursor of the destination ``name``. Moved by one thread; :meth:`save` is for any."""
+    """The cursor of the destination ``name``. One thread moves it, and any may call :meth:`save`."""
 
     def __init__(self, journal: JournalDirectory, name: str) -> None:
         self._journal = journal
@@ -41,7 +38,7 @@ class Acknowledged:
         self._is_checked = not self.cursor.position.seq
 
     def save(self, *, durable: bool = False) -> None:
-        """Have the cursor on disk; ``durable``: for good. Raises ``OSError``."""
+        """Have the cursor on disk. ``durable``: for good, or raise ``OSError``."""
         with self._saving:
             save_cursor(self._path, self.cursor, durable=durable)
 
@@ -52,10 +49,7 @@ class Acknowledged:
         """
         proven = self._proven.position.seq if needs_proof else None
         self.cursor = msgspec.structs.replace(self.cursor, configs=configs, proven=proven)
-        try:
-            self.save()
-        except OSError as error:  # a full disk: the next one is saved, or these points are sent again
-            logger.warning("%s: the cursor could not be saved: %s", self._name, error)
+        self.save()
 
     def note_proof(self) -> None:
         """The destination shows everything up to here."""

@@ -1,8 +1,9 @@
-"""Records that no destination will take: bisected down to the point, and kept in ``rejected.jsonl``."""
+"""The dead-letter file: records that a destination rejects for good, bisected down to the point."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
+    from trackside.shipper.retrying import RetryingCalls
+
+logger = logging.getLogger(__name__)
+
 _LONGEST_REASON = 1000
 
 
 class RejectedFile:
-    """``rejected.jsonl``: one line a record (or the part of it) that was refused, with the reason.
+    """``rejected.jsonl``: one line a record (or the part of it) that was rejected, with the reason.
 
-    A shipper that is killed between this file and its cursor meets the same records again; what was
+    A shipper that is killed between this file and its cursor meets the same records again. What was
     written ``after_seq`` by the one before it is not written a second time.
     """
 
@@ -34,8 +39,13 @@ class RejectedFile:
         known = (_key(entry) for entry in _entries_in(path) if entry["destination"] == destination)
         self._known = {key for key in known if key[0] > after_seq}
 
+    def keep(self, record: MetricsRecord | ConfigRecord, error: Exception, calls: RetryingCalls) -> None:
+        """Add ``record``, however long the disk is full."""
+        logger.warning("%s: rejected: %s", self._destination, str(error)[:300])
+        calls.until_done(self.add, record, str(error))
+
     def add(self, record: MetricsRecord | ConfigRecord, reason: str) -> None:
-        """Keep ``record``. Raises ``OSError`` when the disk does not take it."""
+        """Append ``record``. Raises ``OSError`` when the disk is full."""
         entry = {
             "schema": FORMAT,
             "destination": self._destination,

@@ -22,17 +22,23 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from trackside.errors import DeliveryError, RejectedError, RetryableError, UnauthorisedError
+from trackside.journal.format import MetricsRecord
+from trackside.journal.reader import JournalReader, Position
+from trackside.protocols import Probing
 from trackside.shipper import retry
 from trackside.shipper.dead_letters import halves, without
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from trackside.journal.format import MetricsRecord
+    from trackside.journal.directory import JournalDirectory
+    from trackside.protocols import Destination
+    from trackside.shipper.retrying import RetryingCalls
 
 MOST_FAILURES = 10
 
 _MOST_SUSPECTS = 1000
+_ENOUGH_TO_KNOW = 50
 
 
 class _Outcome(enum.Enum):
@@ -85,8 +91,28 @@ class Comparison:
         return True
 
 
+def comparison_with(destination: Destination, calls: RetryingCalls) -> Comparison | None:
+    """What to compare failures of ``destination`` with; None if it can't be probed."""
+    if not isinstance(destination, Probing):
+        return None
+    return Comparison(lambda known: calls.once(destination.probe, known))
+
+
+def delivered_before(journal: JournalDirectory, position: Position) -> list[MetricsRecord]:
+    """Records up to ``position`` that an earlier shipper delivered, if their segment is still there."""
+    reader = JournalReader(journal, Position(position.segment))
+    try:
+        records = [entry.record for entry in reader.read(_ENOUGH_TO_KNOW)]
+    finally:
+        reader.close()
+    return [r for r in records if isinstance(r, MetricsRecord) and r.points and r.seq <= position.seq]
+
+
 class Search:
-    """The search in one batch. ``send`` raises what a destination raises; ``set_aside`` keeps a bad point."""
+    """The search in one batch.
+
+    ``send`` raises what a destination raises. ``keep`` puts a bad point into the dead-letter file.
+    """
 
     def __init__(
         self,
@@ -94,13 +120,13 @@ class Search:
         comparison: Comparison,
         *,
         send: Callable[[list[MetricsRecord]], None],
-        set_aside: Callable[[MetricsRecord, DeliveryError], None],
+        keep: Callable[[MetricsRecord, DeliveryError], None],
         policy: retry.Policy,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._comparison = comparison
         self._send = send
-        self._set_aside = set_aside
+        self._keep = keep
         self._policy = policy
         self._uniform = uniform
         self._rounds_in_vain = 0
@@ -161,7 +187,7 @@ class Search:
     def _reject(self, part: Part, error: RejectedError) -> None:
         parts = halves(part.batch)
         if not parts:
-            self._set_aside(part.batch[0], error)
+            self._keep(part.batch[0], error)
         self.parts += [Part(half) for half in parts]
 
     def _fail(self, part: Part, error: RetryableError) -> _Outcome:
@@ -184,9 +210,7 @@ class Search:
     def _give_up(self, record: MetricsRecord, error: RetryableError) -> None:
         self.found += 1
         self._comparison.suspect(record)
-        self._set_aside(
-            record, RejectedError(f"it failed every time, while other points were taken: {error}")
-        )
+        self._keep(record, RejectedError(f"it failed every time, while other points were taken: {error}"))
 
     def _pairs_needed(self, part: Part) -> int:
         familiar = not self._comparison.suspects.isdisjoint(part.batch[0].named_values())

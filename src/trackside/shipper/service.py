@@ -147,7 +147,7 @@ class Shipper:
             is_asked = self._asked_to_leave and bool(self._trainer.died_ms)
             if self._survival.attempt(self._should_leave, is_asked):
                 for worker in self.workers:
-                    worker.stop()
+                    worker.calls.stop()
                 self._waiting = []
                 break
         try:
@@ -227,7 +227,7 @@ class Shipper:
         logger.info("changed by the training process: %s", names)
         for worker in self.workers:
             worker.destination.renew(renewal.tracking_uri)
-            worker.retry_now()
+            worker.calls.retry_now()
 
     def _take(self, data: bytes) -> None:
         self._seen = self._seen or SEEN in data
@@ -240,7 +240,7 @@ class Shipper:
 
     def _wake(self) -> None:
         for worker in self.workers:
-            worker.wake.set()
+            worker.calls.wake.set()
 
     def _look_at_trainer(self) -> None:
         trainer = self._trainer
@@ -305,7 +305,7 @@ class Shipper:
                     _sync_file(self._journal, number)
 
     def _delete_acknowledged(self) -> None:
-        done_with = min(worker.released for worker in self._keepers())
+        done_with = min(worker.keep_from for worker in self._keepers())
         old = [number for number in self._journal.segment_numbers() if number < done_with]
         if old:
             for worker in self.workers:
@@ -363,11 +363,11 @@ class Shipper:
         if not self._trainer.died_ms:
             return False
         failing = any(worker.failing for worker in self.workers) or (
-            self._asked_to_leave and any(worker.silent_for > LEAVE_PATIENCE for worker in self.workers)
+            self._asked_to_leave and any(worker.calls.silent_for > LEAVE_PATIENCE for worker in self.workers)
         )
         if self._presence.is_gone():
             return failing or not self.workers[0].opened or self._is_stuck()
-        linger = GONE_PATIENCE if any(worker.gone for worker in self.workers) else self._linger
+        linger = GONE_PATIENCE if any(worker.calls.gone for worker in self.workers) else self._linger
         overdue = self._trainer.dead_for > min(linger, self._linger)
         return failing and (overdue or self._asked_to_leave)
 
