@@ -13,10 +13,12 @@ Everything raised on purpose is a :class:`TracksideError`; :func:`log` and :func
 
 from __future__ import annotations
 
+import logging
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from trackside.events import ConfigEvent, LifecycleEvent, MetricsSample
+from trackside.system import last_resort
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,6 +77,8 @@ __all__ = [
     "start",
     "start_from_config",
 ]
+
+last_resort.add_to(logging.getLogger("trackside"))
 
 _LAZY = {
     "Bus": ("trackside.event_bus.bus", "Bus"),

@@ -30,7 +30,7 @@ from trackside.tag_names import DESCRIPTION_TAG
 if TYPE_CHECKING:
     from types import TracebackType
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.mlflow_utils")
 
 DEFAULT_EXPERIMENT = "automodel-experiment"
 
@@ -151,7 +151,8 @@ def to_float_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
             floats[key] = to_float(_tensor_or_number(value))
         except CoercionError as error:
             if _dropped.is_first(key):
-                logger.warning("metric %r is not logged: %s (logged once per name)", key, error)
+                extra = {"trackside_metric": key}
+                logger.warning("metric %r is not logged: %s (logged once per name)", key, error, extra=extra)
     return floats
 
 

@@ -28,7 +28,7 @@ __all__ = [
     "to_plain",
 ]
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside")
 
 # Deeper than any real configuration, and shallow enough that str() of the result cannot recurse
 # too deep even in a program that is itself far down its stack.

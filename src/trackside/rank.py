@@ -17,7 +17,7 @@ from trackside.system.once import Once
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside")
 
 _ignored = Once()
 

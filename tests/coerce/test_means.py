@@ -20,7 +20,7 @@ from trackside.system.once import Once
 def said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     """What is said from here on, with no name met before."""
     monkeypatch.setattr(means, "_explained", Once())
-    caplog.set_level(logging.INFO, "trackside.coerce.means")
+    caplog.set_level(logging.INFO, "trackside.coerce")
     return caplog
 
 

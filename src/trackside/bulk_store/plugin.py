@@ -11,7 +11,7 @@ from typing import Any
 
 from trackside.bulk_store.uri import plain_uri
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.bulk_store")
 
 
 def tracking_store(store_uri: str, artifact_uri: str | None = None) -> Any:

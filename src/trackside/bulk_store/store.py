@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from mlflow.entities import Param, RunTag
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.bulk_store")
 
 DEADLOCK_RETRIES = 3
 """As many as in MLflow, with its pauses (``_run_with_deadlock_retry``)."""

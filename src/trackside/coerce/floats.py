@@ -21,7 +21,7 @@ from trackside.system.once import Once
 
 __all__ = ["to_float", "to_float_metrics"]
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.coerce")
 
 Reader = Callable[[Any], float]
 """Reads one value of a known type; raises ``CoercionError``, or anything at all."""
@@ -213,7 +213,8 @@ def _drop(key: object, reason: str, on_drop: OnDrop | None) -> None:
     if on_drop is not None:
         on_drop(name, reason)
     elif _dropped.is_first(name):
-        logger.warning("metric %r is dropped: %s (logged once per name)", name, reason)
+        extra = {"trackside_metric": name}
+        logger.warning("metric %r is dropped: %s (logged once per name)", name, reason, extra=extra)
         if _dropped.is_full:
             logger.warning("%d metrics were dropped. Further ones are not named", len(_dropped))
 

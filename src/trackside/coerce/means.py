@@ -15,7 +15,7 @@ from trackside.system.once import Once
 
 __all__ = ["element_count", "note_mean"]
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.coerce")
 
 _MANY = 100
 """Elements from which a value is a distribution rather than a score a class."""
@@ -49,6 +49,7 @@ def note_mean(name: Any, value: Any) -> None:
         element_count(value),
         _shape_text(value),
         _remedy(name, value),
+        extra={"trackside_metric": name},
     )
 
 

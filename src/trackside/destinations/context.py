@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from trackside.journal.meta import Meta, RunInfo
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.destinations")
 
 PLACEHOLDERS = ("run", "run_name", "experiment_name", "journal", "rank")
 """What may stand in braces in a path."""

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from trackside.protocols import AnySink
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.event_bus")
 
 FAULTS_BEFORE_DETACH = 10
 """How many errors in a row a sink may raise before it is detached."""
@@ -322,12 +322,18 @@ class Bus:
         attachment.faults_in_a_row += 1
         if attachment.faults == 1:
             logger.error(
-                "sink %r failed; further errors of it are only counted", attachment.sink, exc_info=error
+                "sink %r failed; further errors of it are only counted",
+                attachment.sink,
+                exc_info=error,
+                extra={"trackside_sink": attachment.sink},
             )
         if attachment.faults_in_a_row >= FAULTS_BEFORE_DETACH and not attachment.stays:
             self.detach(attachment.sink)
             logger.error(
-                "sink %r was detached after %d errors in a row", attachment.sink, attachment.faults_in_a_row
+                "sink %r was detached after %d errors in a row",
+                attachment.sink,
+                attachment.faults_in_a_row,
+                extra={"trackside_sink": attachment.sink, "trackside_faults": attachment.faults},
             )
 
     def _refuse(self, event: object) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.event_bus")
 
 _SAID = "child_said"
 

@@ -21,7 +21,7 @@ from trackside.system.once import Once
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.event_bus")
 
 DEPTH = 3
 """Handlers that may be at work on one thread, each because of an event of the one before."""

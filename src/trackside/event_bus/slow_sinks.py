@@ -14,7 +14,7 @@ from typing import Any
 
 from trackside.system.once import Once
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.event_bus")
 
 SLOW_SECONDS = 200e-6
 """A sink is slow when an event costs it more than this ..."""
@@ -103,4 +103,5 @@ class SinkTimes:
                     usual * 1e3,
                     100 * sum(taken) / together,
                     100 * usual / max(period, usual),
+                    extra={"trackside_sink": sinks[key]},
                 )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.journal")
 
 _failed = Once()
 

@@ -17,7 +17,7 @@ from trackside.journal.files import DIRECTORY_MODE, make_private_directory
 from trackside.journal.trust import settle, vouch_for, why_not_yours
 from trackside.settings import DEFAULT_DIRECTORY
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.journal")
 
 _SEGMENT = re.compile(r"([0-9]{8}|[1-9][0-9]{8,17})\.seg")
 _TRIES = 3

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from trackside.journal.directory import JournalDirectory
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.journal")
 
 MAX_NOTICES = 50
 

@@ -52,7 +52,7 @@ from trackside.system.files import is_of_the_system
 if TYPE_CHECKING:
     from trackside.journal.directory import JournalDirectory
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.journal")
 
 RETRY_AFTER = 0.5
 """Seconds between two tries to get room again."""

@@ -15,6 +15,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from trackside.destinations.mlflow.run_page import front_page, how_to_look, run_page
+from trackside.system.last_resort import has_handlers
 from trackside.text import printable
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ logger = logging.getLogger("trackside")
 def announce(text: str) -> None:
     """Tell the user ``text``, of one line or several."""
     text = printable(text)
-    if logger.hasHandlers():
+    if has_handlers(logger.name):
         logger.info("%s", text)
     elif logger.level <= logging.INFO and not logger.disabled:
         with contextlib.suppress(Exception):  # stderr may be None, closed, or a full disk

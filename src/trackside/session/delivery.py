@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from trackside.session.shipper_handle import ShipperProcess
     from trackside.settings import Settings
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.session")
 
 CONCLUDE_TIMEOUT = 5.0
 """Seconds ``start()`` waits for the run before it to be settled, where that was left open."""
@@ -61,6 +61,7 @@ class Delivery:
         self.told: str | None = None
         """The status that MLflow shows since the end, as far as this attempt has set it."""
         self.online = meta.mode == "online"
+        self._fields = {"trackside_journal": str(journal.path)}
 
     def counts(self) -> Counts:
         """Points by what became of them until now."""
@@ -122,6 +123,7 @@ class Delivery:
             reason,
             self._journal.path,
             self._journal.log,
+            extra=self._fields,
         )
 
     # Going on
@@ -239,6 +241,7 @@ class Delivery:
                 "not everything is delivered (%s): it is kept in %s; deliver it with `trackside sync`",
                 self._shipper.gave_up,
                 self._journal.path,
+                extra=self._fields,
             )
             return
         names = {name: self._label(name) for name in self._meta.destination_names}
@@ -249,6 +252,7 @@ class Delivery:
             describe_rest(state, lacking, names, waited=waited, at_work=self._at_work()),
             self._journal.path,
             self._how_it_goes_out(state),
+            extra=self._fields,
         )
 
     def _warn_of_loss(self) -> None:
@@ -256,6 +260,7 @@ class Delivery:
             "the journal %s was removed before everything in it was delivered: what is missing in the run "
             "is lost",
             self._journal.path,
+            extra=self._fields,
         )
 
     def _warn_of_files(self, names: list[str], state: State | None) -> None:
@@ -265,6 +270,7 @@ class Delivery:
             (state and state.artifacts_error) or "the artifact store has not answered yet",
             self._journal.path,
             self._how_it_goes_out(state),
+            extra=self._fields,
         )
 
     def _how_it_goes_out(self, state: State | None) -> str:

@@ -24,7 +24,7 @@ from trackside.tag_names import JOURNAL_TAG
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.session")
 
 _VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID")
 """What MLflow sets in the environment when its API is told where to log."""

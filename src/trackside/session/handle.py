@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from trackside.events import FinalStatus
     from trackside.journal.directory import JournalDirectory
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.session")
 
 
 class Names(NamedTuple):

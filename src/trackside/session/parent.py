@@ -14,7 +14,7 @@ from trackside.session import fluent
 from trackside.settings import absolute_tracking_uri
 from trackside.system.once import Once
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.session")
 
 
 class Parent(NamedTuple):

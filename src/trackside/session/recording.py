@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from trackside.session.counts import Counts
     from trackside.session.plan import RunPlan
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.session")
 
 
 class RecordingRun(Run):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from trackside.session.counts import Counts
     from trackside.session.parent import Parent
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.session")
 
 
 class Run(ABC):

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from trackside.journal.directory import JournalDirectory
     from trackside.lifecycle.exit_hold import ExitHold
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.session")
 
 POLL = 0.01
 MAX_RESTARTS = 20

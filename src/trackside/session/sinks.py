@@ -11,7 +11,7 @@ from trackside.transform import Transform
 if TYPE_CHECKING:
     from trackside.protocols import AnySink
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.session")
 
 
 class SinkPlan(NamedTuple):
@@ -33,7 +33,7 @@ def close_sinks(sinks: Iterable[AnySink]) -> None:
             try:
                 close()
             except Exception:
-                logger.exception("closing sink %r failed", sink)
+                logger.exception("closing sink %r failed", sink, extra={"trackside_sink": sink})
 
 
 def plan_sinks(given: Iterable[object], rank: int) -> SinkPlan:

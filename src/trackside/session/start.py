@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from trackside.session.options import DestinationOption, SinkOption
     from trackside.session.run import Run
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.session")
 
 
 def start(  # noqa: PLR0917 - the public signature, all of them options

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from trackside.protocols import Destination
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.shipper")
 
 DEADLINE = 35.0
 """Seconds without an answer after which a call counts as failing. MLflow's requests give up after 30."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.shipper")
 
 NEWER: Final = "newer format"
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.shipper")
 
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ESTALE}
 

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from trackside.shipper.channel import Line
     from trackside.transform import Transform
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.shipper")
 
 TICK = 0.1
 SYNC_EVERY = 0.5

@@ -20,7 +20,7 @@ from trackside.shipper.trouble import Trouble
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.shipper")
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0

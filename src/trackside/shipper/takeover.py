@@ -26,7 +26,7 @@ from trackside.shipper.spawn import is_forked, ships
 if TYPE_CHECKING:
     from trackside.journal.directory import JournalDirectory
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.shipper")
 
 PATIENCE = 15.0
 """Seconds to wait for it to leave: a request that hangs takes its own time."""

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from trackside.shipper.judge import Judge
     from trackside.transform import Transform, Transformed
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.shipper")
 
 
 class DeliveryWorker(threading.Thread):

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from trackside.journal.writer import JournalWriter
     from trackside.sinks.accelerator import Devices
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.sinks")
 
 WATCH_EVERY = 5.0
 """Seconds between two looks at the shipper, by a clock that nobody sets."""
@@ -207,11 +207,12 @@ class MLflowSink:
     def _drop(self, key: Any, reason: str) -> None:
         """Count a value that is no number; say so once a key."""
         self._journal.scoreboard.note_dropped(1)
-        self._warn(f"metric {key!r}", f"is dropped: {reason}")
+        self._warn(f"metric {key!r}", f"is dropped: {reason}", metric=key)
 
-    def _warn(self, subject: str, text: str, *, once_for: str | None = None) -> None:
+    def _warn(self, subject: str, text: str, *, once_for: str | None = None, metric: Any = None) -> None:
         if self._warned.is_first(once_for or subject):
-            logger.warning("%s (logged once)", redact(f"{subject} {text}"))
+            extra = None if metric is None else {"trackside_metric": redact(str(metric))}
+            logger.warning("%s (logged once)", redact(f"{subject} {text}"), extra=extra)
 
     def _step(self, step: Any) -> int:
         """An int for what is given as a step; the step after the last where it has no meaning as one."""

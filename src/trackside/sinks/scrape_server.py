@@ -25,7 +25,7 @@ from trackside.system.descriptors import OwnDescriptor, move_up
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.sinks")
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at whether the socket is still there."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from trackside.bulk_store.store import BulkStore
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.destinations")
 
 POINTS_PER_WRITE = 5000
 """Points in one transaction, which locks a sqlite file for a tenth of a second. More points gain nothing."""

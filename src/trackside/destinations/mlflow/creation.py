@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trackside.destinations.mlflow.connection import Connection
     from trackside.journal.meta import Meta
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.destinations")
 
 
 class RunCreator:

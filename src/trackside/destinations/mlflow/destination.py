@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from trackside.journal.format import ConfigRecord, MetricsRecord
     from trackside.journal.outbox import Outbox
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.destinations")
 
 LAST_UPLOAD_SECONDS = 5.0
 

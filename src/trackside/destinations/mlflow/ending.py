@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from trackside.events import RunEnd
     from trackside.journal.meta import Meta
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.destinations")
 
 END_TRIES = 5
 """Failures after which the status is set without what fails, if the server takes other writes."""

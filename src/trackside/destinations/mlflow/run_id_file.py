@@ -18,7 +18,7 @@ from trackside.system.files import replacing
 if TYPE_CHECKING:
     import os
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.destinations")
 
 RUN_ID_FILE = "mlflow_run_id"
 

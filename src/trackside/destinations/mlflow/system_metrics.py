@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from trackside.destinations.mlflow.connection import Connection
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.destinations")
 
 LOAD_SAMPLES = 50
 """Samples sent at a time: some ten numbers each, more with GPUs."""

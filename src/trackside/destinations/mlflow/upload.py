@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from trackside.journal.outbox import Outbox
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.destinations")
 
 LONGEST_PAUSE = 300.0
 NOTICE_AFTER = 3

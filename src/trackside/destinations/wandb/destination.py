@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from trackside.events import RunEnd
     from trackside.journal.format import ConfigRecord, MetricsRecord
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.destinations")
 
 Mode = Literal["online", "offline"]
 
