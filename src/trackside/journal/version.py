@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from trackside.journal.directory import JournalDirectory
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.journal")
 
 FIRST_FORMAT = 1
 FORMAT = 1

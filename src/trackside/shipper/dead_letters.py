@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from trackside.shipper.retrying import RetryingCalls
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.shipper")
 
 _LONGEST_REASON = 1000
 

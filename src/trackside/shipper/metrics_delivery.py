@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from trackside.shipper.retrying import RetryingCalls
     from trackside.shipper.search import Comparison
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.shipper")
 
 
 class MetricsDelivery:

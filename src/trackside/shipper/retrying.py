@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from trackside.protocols import Destination
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.shipper")
 
 POLL = 0.25
 """Seconds between two looks at a quiet journal. Small samples are collected for so long, too."""

@@ -25,7 +25,7 @@ from trackside.shipper.watch import DeathWatch, oom_kills
 if TYPE_CHECKING:
     from trackside.journal.directory import JournalDirectory
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.shipper")
 
 REAP_TIMEOUT = 0.3
 """Seconds a dead trainer's parent has to wait for it. Then its end is judged without the kernel's word."""
