@@ -1,11 +1,11 @@
-"""Everything trackside raises on purpose, and the one tree it hangs in.
+"""The tree of trackside's exceptions.
 
 ::
 
     TracksideError
     ├── CoercionError (also TypeError)      a value has no meaning as one float
-    ├── ConfigurationError (also ValueError) start() was given something it can't work with
-    │   └── TrackingError                   the tracking server refused, for good
+    ├── ConfigurationError (also ValueError) an argument of start() is not usable
+    │   └── TrackingError                   the tracking server permanently refused the run
     ├── JournalError (also OSError)         the journal's directory can't be created or written
     ├── DeliveryError                       a destination refused or did not answer
     │   ├── RetryableError                  the same batch may be accepted later
@@ -16,27 +16,27 @@
     │   └── DestinationFailedError          this destination accepts nothing any more
     └── RunActiveError (also RuntimeError)  a second start() on a bus that still has a run
 
-Errors of the first three kinds and ``RunActiveError`` come out of ``start()`` only. Delivery errors
-live and die in the shipper. Nothing in this tree is ever raised by ``log()`` or ``emit()``.
+``start()`` raises ``ConfigurationError``, ``JournalError`` and ``RunActiveError``. Delivery errors stay in
+the shipper. ``log()`` and ``emit()`` raise none of these.
 """
 
 from __future__ import annotations
 
 
 class TracksideError(Exception):
-    """Base of everything below."""
+    """Base class of trackside's exceptions."""
 
 
 class CoercionError(TracksideError, TypeError):
-    """A value cannot be read as one float; the message names its type and the reason."""
+    """A value cannot be read as one float. The message names its type and the reason."""
 
 
 class ConfigurationError(TracksideError, ValueError):
-    """``start()`` was given something it cannot work with; the message says what to change."""
+    """An argument of ``start()``, or a variable, is not usable. The message says what to change."""
 
 
 class TrackingError(ConfigurationError):
-    """The tracking server refused the run for a reason that trying again will not mend."""
+    """The tracking server refused the run, and another try would not help."""
 
 
 class JournalError(TracksideError, OSError):
@@ -44,7 +44,7 @@ class JournalError(TracksideError, OSError):
 
 
 class RunActiveError(TracksideError, RuntimeError):
-    """A run is already being logged through this bus."""
+    """This bus already has a run."""
 
 
 class DeliveryError(TracksideError):
@@ -52,9 +52,9 @@ class DeliveryError(TracksideError):
 
 
 class RetryableError(DeliveryError):
-    """A passing fault (connection, 408, 429, 5xx, database locked): send the same batch again.
+    """A transient fault (connection, 408, 429, 5xx, database locked). The same batch is sent again.
 
-    ``retry_after`` is the server's own wish in seconds, where it named one.
+    ``retry_after`` is the pause in seconds that the server asked for, if it did.
     """
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
@@ -71,15 +71,15 @@ class UnauthorisedError(RetryableError):
 
 
 class UnprovenError(DeliveryError):
-    """A destination does not show points it has acknowledged. They are delivered again."""
+    """A destination does not show points that it acknowledged. They are delivered again."""
 
 
 class RejectedError(DeliveryError):
-    """A lasting refusal of this batch (400 and the like).
+    """The destination permanently rejects this batch (400 and the like).
 
     The batch is bisected down to the record that causes it, and that record goes to the dead-letter file.
     """
 
 
 class DestinationFailedError(DeliveryError):
-    """A lasting refusal of everything, such as a run that was deleted. The delivery worker ends."""
+    """The destination accepts nothing any more, because its run was deleted, for example. The worker ends."""

@@ -1,7 +1,7 @@
-"""The records that travel on the bus: frozen, slotted, made in a fraction of a microsecond.
+"""The records on the bus: frozen, slotted, made in a fraction of a microsecond.
 
-They are :class:`msgspec.Struct` rather than dataclasses because a frozen dataclass pays
-``object.__setattr__`` once a field, and one of these is made at every training step.
+They are :class:`msgspec.Struct` and not dataclasses. A frozen dataclass calls ``object.__setattr__`` once for
+each field, and each training step makes one of these.
 """
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ class MetricsSample(msgspec.Struct, frozen=True, gc=False):
 
     ``metrics`` maps names to anything :func:`trackside.coerce.to_float` reads (numbers, tensors, arrays,
     lists) or to further mappings, which are flattened: ``{"eval": {"loss": 1}}`` is delivered as
-    ``eval/loss``. ``step`` is an int. A missing or unusable one is replaced by the step after the last.
-    ``epoch``, when given, is delivered as the metric ``epoch``. ``prefix="val"`` delivers ``loss`` as
-    ``val/loss``. ``timestamp_ms`` is milliseconds since the epoch, now by default.
+    ``eval/loss``. ``step`` is an int. A missing or unusable one is replaced by the step after the last. If
+    you give ``epoch``, it is delivered as the metric ``epoch``. ``prefix="val"`` delivers ``loss`` as
+    ``val/loss``. ``timestamp_ms`` is milliseconds since the Unix epoch, now by default.
     """
 
     step: Any

@@ -1,8 +1,8 @@
 """The five helpers this project grew from, for recipes that want MLflow's fluent interface.
 
-A recipe written for NeMo AutoModel's ``mlflow_utils`` works after changing one import. These
-helpers call MLflow in this process and wait for its answer; ``trackside.start`` is the way that
-does not. Importing this module imports neither mlflow nor torch.
+A recipe written for NeMo AutoModel's ``mlflow_utils`` works after you change one import. These helpers call
+MLflow in this process and wait for its answer. ``trackside.start`` does not wait. Importing this module
+imports neither mlflow nor torch.
 """
 
 from __future__ import annotations
@@ -46,27 +46,26 @@ def configure_mlflow(cfg: Any) -> Any | None:
     ``cfg`` answers ``get(dotted_key, default)``; its section ``mlflow`` (a mapping, or anything
     with ``get`` or ``to_dict``) has the keys ``experiment_name`` ("automodel-experiment"),
     ``run_name``, ``tracking_uri``, ``artifact_location``, ``tags``, ``description``, ``resume``
-    (True) and ``flatten_depth`` (1; None is without limit). What is logged is
-    ``cfg.to_yaml_dict(use_orig_values=True)``, or where that is missing what
-    ``trackside.params.to_plain`` makes of ``cfg``, with its secrets masked; so are those
-    in the tags and the description.
+    (True) and ``flatten_depth`` (1, or None for no limit). The configuration is
+    ``cfg.to_yaml_dict(use_orig_values=True)`` or, without that method, what ``trackside.params.to_plain``
+    makes of ``cfg``. Secrets are masked in it, in the tags and in the description.
 
-    The run resumed is the one ``MLFLOW_RUN_ID`` names, else, unless ``resume`` is false, the one in
-    the file ``mlflow_run_id`` of ``cfg.get("checkpoint.checkpoint_dir")``. That file is left naming
-    the run this call returns. If the run it named is deleted or unknown to the server, a new one is
-    started with a warning; an ``MLFLOW_RUN_ID`` like that was somebody's explicit wish, and raises.
+    If ``MLFLOW_RUN_ID`` names a run, that run is resumed. Otherwise, unless ``resume`` is false, it is the
+    one in the run-id file ``mlflow_run_id`` of ``cfg.get("checkpoint.checkpoint_dir")``. Afterwards that
+    file names the run this call returns. If the run it named is deleted or unknown to the server, a new one
+    is started with a warning. If ``MLFLOW_RUN_ID`` names such a run, this raises.
 
-    A new run gets the flattened configuration as params and as ``config.yaml``; a resumed one keeps
-    its params and gets ``config.resumed-<UTC time>.yaml``. Once there is a run, a configuration or
-    file that cannot be written costs a warning. ``_install_mlflow_failure_hook`` is called.
+    A new run gets the flattened configuration as params and as ``config.yaml``. A resumed one keeps its
+    params and gets ``config.resumed-<UTC time>.yaml``. Once the run is active, a configuration or file that
+    cannot be written costs a warning. The failure hook is installed.
 
-    Returns the active run; None on other ranks, and where there is no section ``mlflow``.
+    Returns the active run, or None on other ranks and without a section ``mlflow``.
 
     Raises:
-        TrackingError: MLflow starts no run, because the server refuses or cannot be reached (after
-            MLflow's own retries: some four minutes, unless ``MLFLOW_HTTP_REQUEST_MAX_RETRIES`` says
-            less), the experiment is deleted, or the run of ``MLFLOW_RUN_ID`` is unknown.
-        RunActiveError: a fluent run is active in this thread already.
+        TrackingError: MLflow started no run. The server refuses or cannot be reached (after MLflow's own
+            retries: some four minutes, unless ``MLFLOW_HTTP_REQUEST_MAX_RETRIES`` says less), the
+            experiment is deleted, or the run of ``MLFLOW_RUN_ID`` is unknown.
+        RunActiveError: a fluent run is already active in this thread.
         ImportError: MLflow is not installed.
     """
     options = _options(cfg) if get_rank() == 0 else {}
@@ -85,10 +84,10 @@ def configure_mlflow(cfg: Any) -> Any | None:
 
 
 def end_mlflow_active_run_as_killed() -> None:
-    """End the active run, and any it is nested in, as KILLED; do nothing without one.
+    """End the active run, and any it is nested in, as KILLED. Do nothing without one.
 
-    For a SIGTERM handler: MLflow's own exit hook would end the run as FINISHED. Raises nothing;
-    what MLflow raises is logged as a warning.
+    Call it in your SIGTERM handler, because MLflow's own exit hook would end the run as FINISHED. Raises
+    nothing. What MLflow raises is logged as a warning.
     """
     end_active_runs("KILLED")
 
@@ -96,10 +95,10 @@ def end_mlflow_active_run_as_killed() -> None:
 def _install_mlflow_failure_hook() -> None:
     """Chain ``sys.excepthook`` so that an uncaught exception ends the active run as FAILED.
 
-    MLflow's own exit hook, which runs later, would end it as FINISHED. The run ends first, with
-    those it is nested in, then the previous hook prints the traceback, whatever MLflow did.
-    Installing twice changes nothing. Covers exceptions of the main thread, Ctrl-C among them;
-    ``sys.exit(1)``, other threads and signals reach no excepthook (``trackside.start`` sees those).
+    MLflow's own exit hook, which runs later, would end it as FINISHED. The run ends first, with those it is
+    nested in. Then the previous hook prints the traceback, whatever MLflow did. Installing it twice changes
+    nothing. The hook sees exceptions of the main thread, including Ctrl-C. ``sys.exit(1)``, other threads and
+    signals reach no excepthook (``trackside.start`` sees those).
     """
     previous = sys.excepthook
     if getattr(previous, "_mlflow_failure_hook", False):
@@ -123,10 +122,10 @@ def flatten_params_for_mlflow(
 ) -> dict[str, str]:
     """Flatten nested mappings to strings under dotted keys.
 
-    ``max_depth`` is how many levels are split into keys: at 1 ``{"a": {"b": {"c": 1}}}`` becomes
-    ``{"a.b": "{'c': 1}"}``, at 0 each value of the top level is one string, None splits every
-    level. Lists and tuples are always one string; an empty mapping that would be split leaves
-    nothing. ``prefix`` goes before every key, with a dot.
+    ``max_depth`` is how many levels are split into keys. At 1, ``{"a": {"b": {"c": 1}}}`` becomes
+    ``{"a.b": "{'c': 1}"}``. At 0, each value of the top level is one string. None splits every level. Lists
+    and tuples are always one string. An empty mapping that would be split leaves nothing. ``prefix`` goes
+    before every key, with a dot.
     """
     flat: dict[str, str] = {}
     for key, value in params.items():
@@ -139,11 +138,11 @@ def flatten_params_for_mlflow(
 
 
 def to_float_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Keep what ``mlflow.log_metrics`` can take, as floats.
+    """Keep the values that ``mlflow.log_metrics`` accepts, as floats.
 
-    A tensor of one element becomes its value, a larger one its mean, integer and bool tensors
-    included; int, float and bool become floats. Anything else is dropped, with one warning per key
-    in the life of the process. Raises nothing.
+    A tensor of one element becomes its value, and a larger one its mean, including integer and bool tensors.
+    int, float and bool become floats. Anything else is dropped, with one warning for each key in the life of
+    the process. Raises nothing.
     """
     floats: dict[str, float] = {}
     for key, value in metrics.items():
@@ -165,12 +164,12 @@ def _tensor_or_number(value: Any) -> Any:
 
 
 def end_active_runs(status: str, *, down_to: str | None = None) -> None:
-    """End this thread's runs, innermost first, but for ``down_to`` and those below; log what goes wrong."""
+    """End this thread's runs, innermost first, except ``down_to`` and those below it. Log what fails."""
     mlflow = sys.modules.get("mlflow")
-    if mlflow is None:  # nobody has imported it, so nobody has started a run
+    if mlflow is None:  # without the import no run was started
         return
     ended = None
-    # A run that end_run() has left active is not tried again.
+    # Do not try a run again that end_run() has left active.
     while (run := _active_run(mlflow)) is not None and run is not ended:
         if run.info.run_id == down_to:
             break
@@ -197,7 +196,7 @@ def _warn_on_failure(consequence: str) -> Iterator[None]:
 
 
 def _options(cfg: Any) -> Any:
-    """Return the section ``mlflow`` as something with ``get``; empty when not configured."""
+    """Return the section ``mlflow`` as an object with ``get``, or an empty one."""
     section = cfg.get("mlflow", None)
     if not section or hasattr(section, "get"):
         return section or {}
@@ -205,7 +204,7 @@ def _options(cfg: Any) -> Any:
 
 
 def _option(options: Any, key: str, default: Any) -> Any:
-    """Return an option; a key left empty in the file (``run_name:``) counts as left out."""
+    """Return an option. An empty key in the file (``run_name:``) counts as left out."""
     value = options.get(key, None)
     return default if value is None or value == "" else value
 
@@ -242,7 +241,7 @@ def _as_dict(value: Any) -> dict[Any, Any]:
 
 
 def _start_run(options: Any, checkpoint_dir: str | None) -> tuple[Any, bool]:
-    """Return the active run and whether it was there before."""
+    """Return the active run, and whether it was resumed."""
     mlflow = import_mlflow()
     if (active := mlflow.active_run()) is not None:
         raise RunActiveError(f"run {active.info.run_id} is active: call mlflow.end_run() first")
@@ -270,7 +269,7 @@ def _start_run(options: Any, checkpoint_dir: str | None) -> tuple[Any, bool]:
 
 
 def import_mlflow() -> Any:
-    """Import mlflow on first use; raise ``ImportError`` with the command that installs it."""
+    """Import mlflow on first use, or raise ``ImportError`` with the command that installs it."""
     try:
         import mlflow
     except ImportError as error:
@@ -351,7 +350,7 @@ def _log_one_by_one(mlflow: Any, params: Mapping[str, str]) -> None:
 
 
 def _batches(params: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """Cut params to MLflow's limits; the whole values are in the artifact."""
+    """Cut params to MLflow's limits. The artifact has the whole values."""
     batch: dict[str, str] = {}
     size = 0
     for key, value in truncate_params(params)[0].items():
@@ -367,7 +366,7 @@ def _batches(params: Mapping[str, str]) -> Iterator[dict[str, str]]:
 
 
 def _address(run: Any) -> str:
-    """Return where a person finds the run: a link, where the store has a UI of its own."""
+    """Return where you find the run: a link, if the store has its own UI."""
     info = run.info
     uri = mask_address(import_mlflow().get_tracking_uri())
     if not is_server(uri):

@@ -183,7 +183,7 @@ def test_ctrl_c_ends_the_run_as_killed(tmp_path: Path):
     output, errors = process.communicate(timeout=60)
 
     assert (process.returncode, errors) == (130, "")
-    assert "interrupted: the training is over" in output
+    assert "interrupted: the training has stopped" in output
     client, (run,) = runs_in(tmp_path)
     assert run.info.status == "KILLED"
     points = histories(client, run)
@@ -201,7 +201,7 @@ def test_offline_says_where_the_points_are(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     (journal,) = (tmp_path / ".trackside").iterdir()
     assert f"17 points are kept in {journal}" in done.stdout
-    assert "`trackside sync` delivers them" in done.stdout
+    assert "To deliver them, run `trackside sync`." in done.stdout
 
 
 def test_disabled_is_said(monkeypatch: pytest.MonkeyPatch):
@@ -209,7 +209,7 @@ def test_disabled_is_said(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TRACKSIDE_MODE", "disabled")
     result = CliRunner().invoke(main, ["demo"])
     assert result.exit_code == 1
-    assert "nothing is logged here" in result.output
+    assert "the demo logs nothing here" in result.output
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch):

@@ -1,4 +1,4 @@
-"""``trackside demo``: a real training, logged for real, and what became of every point."""
+"""``trackside demo``: train a small model, log it, and report what became of every point."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C: what a shell reports for a program that SIGINT ended."""
 
 LINES_IN_A_PIPE = 10
-"""How many progress lines a whole training prints where there is no terminal."""
+"""How many progress lines a training prints without a terminal."""
 
 
 @click.command()
@@ -61,8 +61,8 @@ def demo(
 
     counter = PointCounter()
     config = make_config(steps, model)
-    click.echo("opening the run (the first one in a directory creates the database)")
-    os.environ.setdefault("TRACKSIDE_QUIET", "on")  # what it would say, the demo says itself
+    click.echo("opening the run (the first run in a directory also creates the database)")
+    os.environ.setdefault("TRACKSIDE_QUIET", "on")  # the demo prints the same itself
     run = trackside.start(
         experiment,
         run_name=f"digits-{steps}-steps",
@@ -72,7 +72,9 @@ def demo(
         sinks=[counter],
     )
     if not run.is_recording:
-        raise click.ClickException("nothing is logged here: TRACKSIDE_MODE=disabled, or not rank 0")
+        raise click.ClickException(
+            "the demo logs nothing here, because TRACKSIDE_MODE is disabled or this is not rank 0"
+        )
     click.echo(f"logging to {one_line(run.tracking_uri)}")
     began = time.monotonic()
     try:
@@ -80,7 +82,7 @@ def demo(
             last = train(config, on_step)
             seconds = time.monotonic() - began
     except KeyboardInterrupt:
-        click.echo("\ninterrupted: the training is over, the run is closed")
+        click.echo("\ninterrupted: the training has stopped, and the run is closed")
         _report(run, counter)
         ctx.exit(INTERRUPTED)
     click.echo(f"{last.number} steps in {format_duration(seconds)}: {_numbers(last)}")
@@ -88,14 +90,14 @@ def demo(
 
 
 def _load_training(library: str | None) -> tuple[Callable[..., Step], dict[str, Any]]:
-    """The training and its model's description, with torch where that can be had."""
+    """Return the training and its model's description, with torch if that can be imported."""
     if importlib.util.find_spec("sklearn") is None:
         msg = "the demo needs scikit-learn: pip install scikit-learn"
         raise click.ClickException(msg)
     if library != "numpy":
         try:
             from trackside.cli import demo_torch
-        except Exception as error:  # a torch that does not fit its driver raises anything at all
+        except Exception as error:  # a torch that does not match its driver may raise anything
             if library == "torch":
                 msg = f"torch can't be imported ({error}): pip install torch, or use --with numpy"
                 raise click.ClickException(msg) from error
@@ -110,7 +112,7 @@ def _load_training(library: str | None) -> tuple[Callable[..., Step], dict[str, 
 
 @contextmanager
 def _progress(steps: int) -> Iterator[Callable[[Step], None]]:
-    """Yield what to call after each step: it moves a bar, or prints a line now and then."""
+    """Yield a function to call after each step. It moves a bar, or sometimes prints a line."""
     from rich.console import Console
 
     console = Console()
@@ -143,7 +145,7 @@ def _numbers(step: Step) -> str:
 
 
 def _report(run: Run, counter: PointCounter) -> None:
-    """Say what became of the points, and how to look at them."""
+    """Report what became of the points, and how to view them."""
     counts = run.counts
     waiting = counter.points - sum(counts)
     rows = {
@@ -163,6 +165,6 @@ def _report(run: Run, counter: PointCounter) -> None:
         click.echo(f"{waiting} points are lost: {place} was removed before they were delivered")
     elif waiting:
         click.echo(f"{waiting} points are kept in {place}")
-        click.echo("`trackside sync` delivers them")
+        click.echo("To deliver them, run `trackside sync`.")
     else:
         click.echo(printable(how_to_look(run.tracking_uri, run.url)))
