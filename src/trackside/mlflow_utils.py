@@ -23,7 +23,8 @@ from trackside.errors import CoercionError, RunActiveError, TrackingError
 from trackside.names import MAX_PARAMS_TAGS_PER_BATCH, MAX_REQUEST_BYTES, truncate_params
 from trackside.params import to_plain
 from trackside.rank import get_rank
-from trackside.redaction.redact import mask_address, redact, redact_config, redact_mapping
+from trackside.redaction.forms import mask_address
+from trackside.redaction.redact import redact, redact_config, redact_mapping
 from trackside.system.once import Once
 from trackside.tag_names import DESCRIPTION_TAG
 

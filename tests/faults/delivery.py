@@ -19,7 +19,7 @@ from trackside.journal.meta import Meta, Target, this_process
 from trackside.journal.outbox import Outbox
 from trackside.journal.progress import Progress
 from trackside.lifecycle.verdict import decide
-from trackside.redaction.redact import mask_address
+from trackside.redaction.forms import mask_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

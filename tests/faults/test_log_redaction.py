@@ -50,7 +50,7 @@ def test_a_secret_in_two_pieces_is_found() -> None:
     masked.flush()
     masked.write("ter22 here\nnext")
     assert stream.getvalue() == "pass *** here\n"
-    masked.close_line()
+    masked.write("\n")
     assert stream.getvalue() == "pass *** here\nnext\n"
 
 

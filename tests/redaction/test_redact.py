@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trackside.redaction.redact import MASK, redact, redact_config
+from trackside.redaction.forms import MASK
+from trackside.redaction.redact import redact, redact_config
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text("abc ", max_size=5),

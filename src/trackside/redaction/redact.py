@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 __all__ = [
-    "MASK",
-    "mask_address",
     "redact",
     "redact_config",
     "redact_mapping",

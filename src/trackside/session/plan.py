@@ -18,7 +18,8 @@ from trackside.journal.meta import Meta, Target, source_tags, this_process
 from trackside.journal.version import FORMAT
 from trackside.lifecycle.expected import NOTHING_ELSE, Expected
 from trackside.lifecycle.launcher import job_key
-from trackside.redaction.redact import mask_address, redact, redact_mapping
+from trackside.redaction.forms import mask_address
+from trackside.redaction.redact import redact, redact_mapping
 from trackside.session.arguments import (
     ALWAYS,
     checked_folder,

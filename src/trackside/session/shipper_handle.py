@@ -27,7 +27,8 @@ from trackside.journal.cursor import load_cursor
 from trackside.journal.files import read_json
 from trackside.journal.meta import State
 from trackside.journal.opening import read_tail
-from trackside.redaction.redact import mask_address, redact, with_credentials
+from trackside.redaction.forms import mask_address
+from trackside.redaction.redact import redact, with_credentials
 from trackside.settings import PYTHON_VARIABLE
 from trackside.shipper import environment
 from trackside.shipper.channel import DONE, LOCKED, READY, Channel

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from trackside.destinations.mlflow.address import is_server
 from trackside.destinations.registry import is_dotted
 from trackside.journal import trust
-from trackside.redaction.redact import mask_address
+from trackside.redaction.forms import mask_address
 
 if TYPE_CHECKING:
     import argparse

@@ -14,7 +14,8 @@ from trackside.destinations.registry import is_dotted
 from trackside.errors import ConfigurationError
 from trackside.journal import lossless_json
 from trackside.journal.outbox import Outbox
-from trackside.redaction.redact import mask_address, redact_config
+from trackside.redaction.forms import mask_address
+from trackside.redaction.redact import redact_config
 from trackside.shipper.sync import gets_credentials
 
 if TYPE_CHECKING:

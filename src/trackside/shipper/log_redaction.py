@@ -8,8 +8,9 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, TextIO
 
+from trackside.redaction.forms import MASK
 from trackside.redaction.known_values import SHORTEST_IN_USE, kept_by_mlflow, know, passwords_in, secrets_of
-from trackside.redaction.redact import MASK, redact, secrets_among
+from trackside.redaction.redact import redact, secrets_among
 
 if TYPE_CHECKING:
     from trackside.shipper.environment import Renewal
@@ -43,12 +44,6 @@ class MaskedStream:
         """Pass on what there is; a line that is not whole waits, since half a secret is not found."""
         with self._lock:
             self._stream.flush()
-
-    def close_line(self) -> None:
-        """Pass on a last line that has no end."""
-        if self._line:
-            self.write("\n")
-        self.flush()
 
     def isatty(self) -> bool:
         """No terminal."""

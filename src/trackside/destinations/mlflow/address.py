@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from trackside.bulk_store.uri import PREFIX, plain_uri
 from trackside.errors import ConfigurationError, RejectedError
-from trackside.redaction.redact import mask_address
+from trackside.redaction.forms import mask_address
 
 _SERVERS = ("http", "https")
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")

@@ -16,7 +16,8 @@ from trackside.destinations.mlflow.address import checked_address
 from trackside.destinations.mlflow.destination import MLflowDestination
 from trackside.errors import ConfigurationError
 from trackside.journal.outbox import Outbox
-from trackside.redaction.redact import mask_address, redact, with_credentials
+from trackside.redaction.forms import mask_address
+from trackside.redaction.redact import redact, with_credentials
 from trackside.settings import absolute_tracking_uri
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import sys
 
 from trackside.bulk_store.uri import plain_uri
 from trackside.destinations.mlflow.address import DATABASES, is_server
-from trackside.redaction.redact import MASK
+from trackside.redaction.forms import MASK
 
 LOCAL_UI = "http://127.0.0.1:5000"
 """Where ``mlflow ui`` serves unless told otherwise."""
