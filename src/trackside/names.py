@@ -23,6 +23,7 @@ __all__ = [
     "MAX_REQUEST_BYTES",
     "MAX_TAG_VALUE_LENGTH",
     "bare_prefix",
+    "delivered",
     "prefixed",
     "truncate_params",
     "valid_name",
@@ -64,6 +65,14 @@ def prefixed(prefix: object, items: Iterable[tuple[str, _T]]) -> dict[str, _T]:
     """``items`` under the names they are delivered by: ``val/loss`` for ``loss`` with the prefix ``val``."""
     bare = bare_prefix(prefix)
     return {f"{bare}/{name}": value for name, value in items} if bare else dict(items)
+
+
+def delivered(prefix: object, items: Iterable[tuple[str, _T]], epoch: _T | None) -> dict[str, _T]:
+    """``items`` under the names they are delivered by, and ``epoch`` under its own unless they name it."""
+    named = prefixed(prefix, items)
+    if epoch is not None:
+        named.setdefault("epoch", epoch)
+    return named
 
 
 def valid_name(name: str, max_length: int = MAX_KEY_LENGTH) -> str:

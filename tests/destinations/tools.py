@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from trackside.destinations.context import DestinationContext
 from trackside.journal.format import ConfigRecord, MetricsRecord
-from trackside.journal.meta import Meta, Owner, Target
+from trackside.journal.meta import Meta, Target
+from trackside.journal.owner import Owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,8 +15,9 @@ from trackside.destinations.context import DestinationContext
 from trackside.destinations.mlflow.destination import MLflowDestination
 from trackside.destinations.mlflow.tags import counts_in
 from trackside.journal.format import ConfigRecord
-from trackside.journal.meta import Meta, Target, this_process
+from trackside.journal.meta import Meta, Target
 from trackside.journal.outbox import Outbox
+from trackside.journal.owner import this_process
 from trackside.journal.progress import Progress
 from trackside.lifecycle.verdict import decide
 from trackside.redaction.forms import mask_address

@@ -22,7 +22,7 @@ from trackside.destinations.mlflow import owner as mlflow_owner
 from trackside.destinations.mlflow import status as status_
 from trackside.destinations.mlflow.owner import LONG_GONE, QUIET, OwnerWatch, may_claim, owner_tags
 from trackside.destinations.mlflow.run_id_file import read_run_id_file
-from trackside.journal.meta import Owner, boot_id, start_ticks, this_process
+from trackside.journal.owner import Owner, boot_id, start_ticks, this_process
 from trackside.lifecycle.evidence import Evidence
 from trackside.tag_names import HEARTBEAT_TAG, JOURNAL_TAG, OWNER_TAG
 

@@ -14,7 +14,8 @@ from mlflow.tracking import MlflowClient
 from tests.ends.harness import new_database, wait_until_settled
 from trackside.journal import lossless_json
 from trackside.journal.directory import JournalDirectory
-from trackside.journal.meta import Owner, State, this_process
+from trackside.journal.meta import State
+from trackside.journal.owner import Owner, this_process
 from trackside.session import daemon
 from trackside.session.daemon import is_daemon_of, session, wait_for_run
 

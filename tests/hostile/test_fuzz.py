@@ -39,7 +39,8 @@ from trackside.journal.scoreboard import SignalSeen, read_signals
 from trackside.journal.trust import vouch_for, withdraw
 from trackside.journal.writer import JournalWriter
 from trackside.lifecycle.crash_notes import notes_directory, read_notes
-from trackside.shipper.inventory import last_step_of, leftovers_of, living_runs, report
+from trackside.shipper.inventory import living_runs, report
+from trackside.shipper.leftovers import last_step_of, leftovers_of
 from trackside.shipper.service import Shipper
 from trackside.shipper.sync import address_of
 

@@ -20,7 +20,8 @@ from trackside.journal.meta import DestinationSpec, Meta, RunInfo, State, Target
 from trackside.journal.provenance import folder_number
 from trackside.journal.reader import Position
 from trackside.journal.writer import JournalWriter
-from trackside.shipper.inventory import leftovers_of, report
+from trackside.shipper.inventory import report
+from trackside.shipper.leftovers import leftovers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,10 +13,9 @@ from tests.ends.container import can_make_container
 from tests.hostile.odd_program import PROGRAM, Played, play
 from trackside import settings
 from trackside.errors import ConfigurationError
-from trackside.journal import lossless_json, meta, owner, process_table
+from trackside.journal import lossless_json, owner
 from trackside.journal.directory import comes_and_goes
-from trackside.journal.meta import this_process
-from trackside.journal.owner import has_ended, is_alive
+from trackside.journal.owner import has_ended, is_alive, this_process
 from trackside.session.plan import make_target
 from trackside.settings import read_environment
 
@@ -157,9 +156,7 @@ def play_hidden(folder: Path, self: str, during: str) -> Played:
 @pytest.mark.parametrize("command", [WITHOUT_PROC, PROC_OF_OTHERS], ids=["none", "another namespace's"])
 def test_proc(tmp_path: Path, command: tuple[str, ...]) -> None:
     """The trainer's process can't be looked up; it is watched all the same, and its end is noticed."""
-    during = (
-        "from trackside.journal.process_table import can_look_up\nassert not can_look_up()\ntime.sleep(2)"
-    )
+    during = "from trackside.journal.owner import can_look_up\nassert not can_look_up()\ntime.sleep(2)"
     if can_make_container():
         assert_delivered(play(tmp_path, command=command, during=during))
     else:
@@ -170,16 +167,14 @@ def test_proc(tmp_path: Path, command: tuple[str, ...]) -> None:
 def test_a_process_that_cannot_be_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is asked for by its number alone. Two machines whose boots are unknown are not taken for one."""
     known = this_process()
-    for module in (meta, owner):
-        monkeypatch.setattr(module, "can_look_up", lambda: False)
-    monkeypatch.setattr(meta, "boot_id", lambda: f"{meta.UNKNOWN_BOOT} here")
-    monkeypatch.setattr(owner, "boot_id", lambda: f"{meta.UNKNOWN_BOOT} here")
+    monkeypatch.setattr(owner, "can_look_up", lambda: False)
+    monkeypatch.setattr(owner, "boot_id", lambda: f"{owner.UNKNOWN_BOOT} here")
     ours = this_process()
     assert is_alive(ours)
     assert not is_alive(msgspec.structs.replace(ours, pid=2**22 + 1))
     assert not has_ended(ours, silent_for=1e9)
     assert not has_ended(known, silent_for=0), "nobody knows whether the machine was started anew"
-    assert process_table.is_there(1)
+    assert owner.is_there(1)
 
 
 def test_the_usual_folder_is_somebody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,8 @@ from trackside.journal.meta import Meta
 from trackside.journal.provenance import why_untrusted
 from trackside.shipper import grants
 from trackside.shipper import sync as sync_
-from trackside.shipper.inventory import leftovers_of, report
+from trackside.shipper.inventory import report
+from trackside.shipper.leftovers import leftovers_of
 from trackside.shipper.service import EXIT_UNFINISHED
 from trackside.shipper.sync import sync_journal
 

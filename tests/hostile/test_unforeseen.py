@@ -21,12 +21,13 @@ from tests.faults.fake import FakeDestination, until
 from trackside.destinations import registry
 from trackside.destinations.context import DestinationContext
 from trackside.errors import DestinationFailedError
+from trackside.journal import opening
 from trackside.journal.directory import JournalDirectory, create_directory
 from trackside.journal.files import read_json
-from trackside.journal.meta import Meta, State, Target, this_process
+from trackside.journal.meta import Meta, State, Target
+from trackside.journal.opening import require_readable
+from trackside.journal.owner import this_process
 from trackside.shipper import __main__ as shipper_main
-from trackside.shipper import readable
-from trackside.shipper.readable import require_readable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -186,17 +187,17 @@ def test_errors_and_outages_of_the_system_are_survived(tmp_path: Path) -> None:
 def test_what_cannot_be_read_now_is_not_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the state the shipper would make a second run; it ends instead, and is started again."""
     journal = create_directory(tmp_path, "unreadable")
-    require_readable(journal)
+    require_readable(journal.documents())
     for path in (journal.meta, journal.state, journal.cursor("mlflow")):
         path.write_text("{}")
-    require_readable(journal)
+    require_readable(journal.documents())
 
     def open_own(path: Path, _flags: int) -> int:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
 
-    monkeypatch.setattr(readable, "open_own", open_own)
+    monkeypatch.setattr(opening, "open_own", open_own)
     with pytest.raises(OSError, match="Too many open files"):
-        require_readable(journal)
+        require_readable(journal.documents())
 
 
 def test_a_destination_that_the_system_kept_from_being_made_is_tried_again(

@@ -28,9 +28,9 @@ from tests.journal.tools import (
 )
 from trackside.errors import JournalError
 from trackside.journal import writer as writer_module
-from trackside.journal.buffer import FileBuffer
 from trackside.journal.format import ConfigRecord
 from trackside.journal.writer import JournalWriter
+from trackside.system.mapping import FileBuffer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -32,10 +32,10 @@ from tests.journal.tools import (
     small_segments,
     steps,
 )
-from trackside.journal.buffer import FileBuffer
 from trackside.journal.directory import JournalDirectory
 from trackside.journal.reader import JournalReader
 from trackside.journal.writer import JournalWriter
+from trackside.system.mapping import FileBuffer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

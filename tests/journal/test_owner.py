@@ -8,8 +8,7 @@ import sys
 import msgspec
 import pytest
 
-from trackside.journal.meta import Owner, program_of, this_process
-from trackside.journal.owner import is_replaced, succeeds, was_this_process
+from trackside.journal.owner import Owner, is_replaced, program_of, succeeds, this_process, was_this_process
 
 HERE = this_process()
 pytestmark = pytest.mark.skipif(HERE.program is None, reason="no /proc here")

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from trackside.journal import segment as segment_module
-from trackside.journal.buffer import FileBuffer, NoBuffer, open_buffer
 from trackside.journal.segment import (
     Segment,
     capacity_for,
     create_segment,
     open_segment,
 )
+from trackside.system.mapping import FileBuffer, NoBuffer, open_buffer
 
 if TYPE_CHECKING:
     from pathlib import Path

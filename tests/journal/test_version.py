@@ -20,7 +20,8 @@ from trackside.journal.cursor import Cursor, load_cursor, save_cursor
 from trackside.journal.directory import JournalDirectory
 from trackside.journal.family import ParentUnknownError, parent_run_id, parents_first, tell_children
 from trackside.journal.files import read_json, write_atomically
-from trackside.journal.meta import Meta, State, Target, read_meta, this_process
+from trackside.journal.meta import Meta, State, Target, read_meta
+from trackside.journal.owner import this_process
 from trackside.journal.progress import Progress
 from trackside.journal.reader import JournalReader
 from trackside.journal.scoreboard import read_dropped, read_signals
@@ -30,7 +31,8 @@ from trackside.lifecycle import crash_notes
 from trackside.shipper.acknowledged import Acknowledged
 from trackside.shipper.dead_letters import RejectedFile
 from trackside.shipper.earlier import EarlierAttempts
-from trackside.shipper.inventory import leftovers_of, living_runs, report
+from trackside.shipper.inventory import living_runs, report
+from trackside.shipper.leftovers import leftovers_of
 from trackside.shipper.service import EXIT_REFUSED
 from trackside.shipper.sync import sync_all
 

@@ -21,7 +21,8 @@ from trackside.event_bus.bus import Bus
 from trackside.journal.directory import JournalDirectory, create_directory
 from trackside.journal.family import ParentUnknownError, parent_run_id, parents_first, tell_children
 from trackside.journal.files import read_json
-from trackside.journal.meta import Meta, RunInfo, State, Target, this_process
+from trackside.journal.meta import Meta, RunInfo, State, Target
+from trackside.journal.owner import this_process
 from trackside.session import fluent, parent, plan
 from trackside.session.fluent import ActiveRun
 from trackside.shipper.sync import sync_journal

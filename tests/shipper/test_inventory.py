@@ -15,30 +15,14 @@ from trackside.journal.directory import JournalDirectory, create_directory
 from trackside.journal.files import read_json, write_atomically
 from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord
 from trackside.journal.lock import JournalLock
-from trackside.journal.meta import (
-    DestinationSpec,
-    Meta,
-    Owner,
-    RunInfo,
-    State,
-    Target,
-    WorkerState,
-    this_process,
-)
+from trackside.journal.meta import DestinationSpec, Meta, RunInfo, State, Target, WorkerState
 from trackside.journal.outbox import Outbox
-from trackside.journal.owner import SILENCE
+from trackside.journal.owner import SILENCE, Owner, this_process
 from trackside.journal.provenance import folder_number
 from trackside.journal.reader import JournalReader
 from trackside.journal.writer import JournalWriter
-from trackside.shipper.inventory import (
-    DestinationReport,
-    journals_in,
-    last_step_of,
-    leftovers_of,
-    living_runs,
-    owner_has_ended,
-    report,
-)
+from trackside.shipper.inventory import DestinationReport, journals_in, living_runs, owner_has_ended, report
+from trackside.shipper.leftovers import last_step_of, leftovers_of
 
 if TYPE_CHECKING:
     from pathlib import Path

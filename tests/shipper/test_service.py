@@ -21,8 +21,9 @@ from trackside.journal.directory import JournalDirectory, create_directory
 from trackside.journal.files import read_json, write_atomically
 from trackside.journal.format import LifecycleRecord, MetricsRecord
 from trackside.journal.lock import JournalLock
-from trackside.journal.meta import Meta, State, Target, this_process
+from trackside.journal.meta import Meta, State, Target
 from trackside.journal.outbox import Outbox
+from trackside.journal.owner import this_process
 from trackside.journal.progress import Progress
 from trackside.journal.reader import Position
 from trackside.journal.writer import JournalWriter

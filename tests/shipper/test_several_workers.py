@@ -15,7 +15,8 @@ from trackside.errors import DestinationFailedError, RetryableError
 from trackside.journal.directory import create_directory
 from trackside.journal.files import read_json, write_atomically
 from trackside.journal.format import LifecycleRecord, MetricsRecord
-from trackside.journal.meta import DestinationSpec, Meta, State, Target, this_process
+from trackside.journal.meta import DestinationSpec, Meta, State, Target
+from trackside.journal.owner import this_process
 from trackside.journal.progress import Progress
 from trackside.journal.writer import JournalWriter
 from trackside.shipper import service as loop

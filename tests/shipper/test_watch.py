@@ -13,8 +13,16 @@ import msgspec
 import psutil
 import pytest
 
-from trackside.journal.meta import Owner, boot_id, start_ticks, this_process
-from trackside.journal.owner import SILENCE, has_ended, is_alive, is_local
+from trackside.journal.owner import (
+    SILENCE,
+    Owner,
+    boot_id,
+    has_ended,
+    is_alive,
+    is_local,
+    start_ticks,
+    this_process,
+)
 from trackside.lifecycle.evidence import UNKNOWN, Ending
 from trackside.shipper import watch
 from trackside.shipper.watch import DeathWatch

@@ -74,6 +74,10 @@ class JournalDirectory:
         """Paths of all cursors there are."""
         return sorted(self.path.glob("cursor-*.json"))
 
+    def documents(self) -> list[Path]:
+        """Paths of the files in JSON that a shipper starts from."""
+        return [self.meta, self.state, *self.cursors()]
+
     def unfit_files(self) -> list[str]:
         """Names of this journal's files that are not regular files; trackside makes no others."""
         segments = [self.segment(number) for number in self.segment_numbers()]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from trackside.names import bare_prefix, prefixed
+from trackside.names import bare_prefix, delivered, prefixed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,10 +68,7 @@ class MetricsRecord(msgspec.Struct, tag="m", array_like=True, gc=False):
 
     def named_values(self) -> dict[str, float]:
         """All this record delivers: the prefixed metrics, and ``epoch`` unless they name it."""
-        values = self.full_names()
-        if self.epoch is not None:
-            values.setdefault("epoch", self.epoch)
-        return values
+        return delivered(self.prefix, self.metrics.items(), self.epoch)
 
 
 class ConfigRecord(msgspec.Struct, tag="c", array_like=True):

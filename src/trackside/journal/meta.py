@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-import socket
 import sys
-import time
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import psutil
 
 from trackside.journal.files import read_json
 from trackside.journal.format import LifecycleRecord
-from trackside.journal.process_table import can_look_up
+from trackside.journal.owner import Owner, ProcessNumber
 from trackside.journal.scoreboard import SignalSeen
 from trackside.journal.version import FIRST_FORMAT, why_newer
 from trackside.tag_names import SOURCE_NAME_TAG, SOURCE_TYPE_TAG, USER_TAG
@@ -24,30 +21,10 @@ from trackside.transform import Transform
 if TYPE_CHECKING:
     from trackside.journal.directory import JournalDirectory
 
-UNKNOWN_BOOT = "unknown"
-
 NAME = re.compile(r"[A-Za-z0-9-]{1,60}")
 """A destination's name, which is in the names of its files."""
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
-ProcessNumber: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
-"""What the system can be asked about; a file may say anything."""
-
-
-class Owner(msgspec.Struct, frozen=True):
-    """The training process, so named that a reused process number is not mistaken for it."""
-
-    host: str
-    pid: ProcessNumber
-    started: float
-    """Seconds since the epoch, as psutil's ``create_time`` has it."""
-    boot_id: str
-    """Differs between two boots, and between two process namespaces (containers) of one."""
-    start_ticks: int | None = None
-    """When the kernel says it was started (Linux), in ticks since the boot: ``started``, which is counted
-    from the wall clock, moves when somebody sets that. None on other systems, and in older journals."""
-    program: str | None = None
-    """Tells a program from the one that replaces it in the same process (:func:`program_of`)."""
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -206,61 +183,6 @@ class State(msgspec.Struct):
 def read_meta(journal: JournalDirectory) -> Meta | None:
     """What ``journal`` says about itself; None if it is gone, is damaged or is in a newer format."""
     return None if why_newer(journal) else read_json(journal.meta, Meta)
-
-
-def this_process() -> Owner:
-    """The running process as an owner."""
-    host, pid = socket.gethostname(), os.getpid()
-    if not can_look_up():
-        return Owner(host, pid, started=time.time(), boot_id=boot_id())
-    return Owner(
-        host,
-        pid,
-        started=psutil.Process().create_time(),
-        boot_id=boot_id(),
-        start_ticks=start_ticks(pid),
-        program=program_of(pid),
-    )
-
-
-def start_ticks(pid: int) -> int | None:
-    """When the process was started, in the kernel's ticks since the boot; None where that can't be read."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            after_name = file.read().rpartition(b")")[2]  # the name may hold anything, brackets too
-        return int(after_name.split()[19])  # proc_pid_stat(5): field 22, the name being the second
-    except (OSError, ValueError, IndexError):
-        return None
-
-
-def program_of(pid: int) -> str | None:
-    """Differs before and after ``exec``, which keeps a process's number and start; None if it can't be read.
-
-    A digest of what the kernel hands to a program at its start (Linux): the addresses in it are drawn anew
-    each time, and no running program changes them.
-    """
-    try:
-        with open(f"/proc/{pid}/auxv", "rb") as file:
-            told = file.read()
-    except OSError:
-        return None
-    return hashlib.sha256(told).hexdigest()[:16] if told else None  # a zombie's is empty
-
-
-def boot_id() -> str:
-    """Names this boot of this machine and, on Linux, the namespace of process numbers.
-
-    Begins with :data:`UNKNOWN_BOOT` where neither can be told.
-    """
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return f"{file.read().strip()} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        pass
-    try:
-        return str(int(psutil.boot_time()))
-    except (OSError, RuntimeError):  # Linux without /proc
-        return f"{UNKNOWN_BOOT} {socket.gethostname()}"
 
 
 def source_tags() -> dict[str, str]:

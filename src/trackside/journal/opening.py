@@ -20,8 +20,12 @@ import errno
 import os
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from trackside.journal.trust import check, open_folder
+from trackside.journal.trust import UntrustedError, check, open_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 FILE_MODE = 0o600
 
@@ -122,6 +126,20 @@ def read_tail(path: str | os.PathLike[str], limit: int) -> bytes:
         return os.pread(descriptor, min(size, limit), max(0, size - limit))
     finally:
         os.close(descriptor)
+
+
+def require_readable(paths: Iterable[Path]) -> None:
+    """Raise ``OSError`` if a file is there and can't be opened.
+
+    A file that can't be read now is not missing. A shipper that finds no state makes a new run, and one that
+    finds no cursor delivers everything again. Neither may follow from a lack of descriptors, or from a disk
+    that fails for a moment.
+    """
+    for path in paths:
+        try:
+            os.close(open_own(path, os.O_RDONLY))
+        except (FileNotFoundError, UnfitFileError, UntrustedError):
+            continue
 
 
 def _not_a_file(path: str | os.PathLike[str]) -> UnfitFileError:

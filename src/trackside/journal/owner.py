@@ -1,13 +1,23 @@
-"""Does the process that writes a journal still live, and can this machine tell?"""
+"""The process that writes a journal: its name, and whether it still lives.
+
+On Linux it takes ``/proc`` to look up a process by its number, which some containers and jails do not have.
+Others show the processes of another namespace in it, where the same number is another process. Then the start
+time of a process can't be read, and all that is left is to ask the kernel whether the number is in use.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
 import socket
+import sys
+import time
+from typing import Annotated, TypeAlias
 
+import msgspec
 import psutil
 
-from trackside.journal.meta import UNKNOWN_BOOT, Owner, boot_id, program_of, start_ticks, this_process
-from trackside.journal.process_table import can_look_up, is_there
+UNKNOWN_BOOT = "unknown"
 
 SILENCE = 300.0
 """Seconds without a sign of life after which a process elsewhere counts as gone; live shippers give one
@@ -15,6 +25,80 @@ every 30 s."""
 
 _START_TOLERANCE = 0.1
 """Seconds; psutil's start times are multiples of the kernel's 10 ms tick."""
+
+ProcessNumber: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
+"""What the system can be asked about; a file may say anything."""
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """The training process, so named that a reused process number is not mistaken for it."""
+
+    host: str
+    pid: ProcessNumber
+    started: float
+    """Seconds since the epoch, as psutil's ``create_time`` has it."""
+    boot_id: str
+    """Differs between two boots, and between two process namespaces (containers) of one."""
+    start_ticks: int | None = None
+    """When the kernel says it was started (Linux), in ticks since the boot: ``started``, which is counted
+    from the wall clock, moves when somebody sets that. None on other systems, and in older journals."""
+    program: str | None = None
+    """Tells a program from the one that replaces it in the same process (:func:`program_of`)."""
+
+
+def this_process() -> Owner:
+    """The running process as an owner."""
+    host, pid = socket.gethostname(), os.getpid()
+    if not can_look_up():
+        return Owner(host, pid, started=time.time(), boot_id=boot_id())
+    return Owner(
+        host,
+        pid,
+        started=psutil.Process().create_time(),
+        boot_id=boot_id(),
+        start_ticks=start_ticks(pid),
+        program=program_of(pid),
+    )
+
+
+def start_ticks(pid: int) -> int | None:
+    """When the process was started, in the kernel's ticks since the boot; None where that can't be read."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            after_name = file.read().rpartition(b")")[2]  # the name may hold anything, brackets too
+        return int(after_name.split()[19])  # proc_pid_stat(5): field 22, the name being the second
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def program_of(pid: int) -> str | None:
+    """Differs before and after ``exec``, which keeps a process's number and start; None if it can't be read.
+
+    A digest of what the kernel hands to a program at its start (Linux): the addresses in it are drawn anew
+    each time, and no running program changes them.
+    """
+    try:
+        with open(f"/proc/{pid}/auxv", "rb") as file:
+            told = file.read()
+    except OSError:
+        return None
+    return hashlib.sha256(told).hexdigest()[:16] if told else None  # a zombie's is empty
+
+
+def boot_id() -> str:
+    """Names this boot of this machine and, on Linux, the namespace of process numbers.
+
+    Begins with :data:`UNKNOWN_BOOT` where neither can be told.
+    """
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return f"{file.read().strip()} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        pass
+    try:
+        return str(int(psutil.boot_time()))
+    except (OSError, RuntimeError):  # Linux without /proc
+        return f"{UNKNOWN_BOOT} {socket.gethostname()}"
 
 
 def is_local(owner: Owner) -> bool:
@@ -78,3 +162,24 @@ def _is_same(process: psutil.Process, owner: Owner) -> bool:
     if owner.start_ticks is not None:
         return start_ticks(owner.pid) == owner.start_ticks
     return bool(abs(process.create_time() - owner.started) < _START_TOLERANCE)
+
+
+def can_look_up() -> bool:
+    """Whether the system's table of processes is there, and knows this process by its own number."""
+    if not sys.platform.startswith("linux"):
+        return True
+    try:
+        return os.readlink("/proc/self") == str(os.getpid())
+    except OSError:
+        return False
+
+
+def is_there(pid: int) -> bool:
+    """Whether some process has the number, a zombie included."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:  # somebody else's
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True

@@ -17,9 +17,9 @@ import os
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from trackside.journal.buffer import open_buffer
 from trackside.journal.opening import MAX_WORD, open_file, read_file
 from trackside.system.files import write_all
+from trackside.system.mapping import open_buffer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

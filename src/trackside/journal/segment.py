@@ -17,10 +17,10 @@ import mmap
 import os
 from typing import TYPE_CHECKING
 
-from trackside.journal.buffer import Buffer, open_buffer
 from trackside.journal.files import make_private_directory
 from trackside.journal.opening import open_file
 from trackside.system.files import is_disk_full, is_of_the_system, temporary_beside, write_all
+from trackside.system.mapping import Buffer, open_buffer
 
 if TYPE_CHECKING:
     from pathlib import Path

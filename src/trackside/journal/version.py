@@ -75,7 +75,7 @@ def why_newer_file(path: Path, limit: int = MAX_STATE) -> str | None:
 
 def why_newer(journal: JournalDirectory) -> str | None:
     """Why this version leaves ``journal`` alone, and what to do, as a sentence; None if it may be used."""
-    paths = (journal.meta, journal.state, *journal.cursors(), journal.parent_note)
+    paths = (*journal.documents(), journal.parent_note)
     return next(filter(None, map(why_newer_file, paths)), None)
 
 

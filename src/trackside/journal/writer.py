@@ -30,7 +30,6 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeAlias
 from zlib import crc32
 
 from trackside.errors import JournalError
-from trackside.journal.buffer import NoBuffer
 from trackside.journal.directory import not_writable
 from trackside.journal.format import (
     ALIGNMENT,
@@ -48,6 +47,7 @@ from trackside.journal.segment import Segment
 from trackside.journal.supply import DEFAULT_CAP, SegmentSupply
 from trackside.system.clock import steady
 from trackside.system.files import is_of_the_system
+from trackside.system.mapping import NoBuffer
 
 if TYPE_CHECKING:
     from trackside.journal.directory import JournalDirectory

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from trackside.journal.meta import boot_id, start_ticks
+from trackside.journal.owner import boot_id, start_ticks
 from trackside.rank import BATCH_VARIABLES, RANK_VARIABLES
 from trackside.system.multiprocess import parent_number
 

@@ -28,7 +28,7 @@ from trackside.session.delivery import Delivery
 from trackside.session.plan import make_meta
 from trackside.session.shipper_handle import ShipperProcess
 from trackside.shipper.grants import grants
-from trackside.shipper.inventory import last_step_of
+from trackside.shipper.leftovers import last_step_of
 from trackside.sinks.mlflow import MLflowSink
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ from trackside.system.multiprocess import parent_number
 
 if TYPE_CHECKING:
     from trackside.journal.directory import JournalDirectory
-    from trackside.journal.meta import Owner, RunInfo
+    from trackside.journal.meta import RunInfo
+    from trackside.journal.owner import Owner
 
 PATIENCE = 2.0
 """Seconds the process that started the run has to end, from the first time that its daemon logs."""

@@ -14,7 +14,8 @@ from trackside.destinations.mlflow.address import checked_artifact_location
 from trackside.destinations.mlflow.database import existing_part
 from trackside.errors import ConfigurationError
 from trackside.events import now_ms
-from trackside.journal.meta import Meta, Target, source_tags, this_process
+from trackside.journal.meta import Meta, Target, source_tags
+from trackside.journal.owner import this_process
 from trackside.journal.version import FORMAT
 from trackside.lifecycle.expected import NOTHING_ELSE, Expected
 from trackside.lifecycle.launcher import job_key
@@ -32,7 +33,7 @@ from trackside.session.arguments import (
 from trackside.session.destinations import RUN_ONLY, DestinationPlan
 from trackside.session.parent import NO_PARENT, active_parent, checked_parent
 from trackside.settings import absolute, absolute_tracking_uri
-from trackside.shipper.inventory import leftovers_of
+from trackside.shipper.leftovers import leftovers_of
 from trackside.text import encodable
 
 if TYPE_CHECKING:

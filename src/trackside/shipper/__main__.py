@@ -24,6 +24,7 @@ from trackside.journal.directory import JournalDirectory
 from trackside.journal.files import read_json
 from trackside.journal.lock import JournalLock
 from trackside.journal.meta import Meta
+from trackside.journal.opening import require_readable
 from trackside.journal.outbox import Outbox
 from trackside.journal.progress import Progress
 from trackside.journal.provenance import why_suspicious
@@ -36,7 +37,6 @@ from trackside.shipper.earlier import EarlierAttempts
 from trackside.shipper.ending import end_in_any_case, end_now
 from trackside.shipper.log_redaction import mask_output
 from trackside.shipper.protocol import LINGER
-from trackside.shipper.readable import require_readable
 from trackside.shipper.service import EXIT_LOCKED, EXIT_REFUSED, EXIT_UNFINISHED, Shipper
 from trackside.shipper.signals import ignore_foreign_signals
 from trackside.shipper.spawn import SECRETS, TRACKING_URI
@@ -92,7 +92,7 @@ def ship(arguments: list[str] | None = None) -> int:
         if line is not None:
             line.send(LOCKED)
         return EXIT_LOCKED
-    require_readable(journal)
+    require_readable(journal.documents())
     newer = why_newer(journal)
     if newer is not None:
         logger.error("%s is not delivered: %s", journal.path, newer)

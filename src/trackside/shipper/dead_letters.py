@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
 from trackside.events import now_ms
-from trackside.journal.encoding import plain
 from trackside.journal.format import ConfigRecord, MetricsRecord
 from trackside.journal.opening import MAX_TEXT, open_own, read_tail
 from trackside.journal.version import FIRST_FORMAT, FORMAT, is_known
 from trackside.redaction.redact import redact, redact_config, redact_mapping
+from trackside.text import encodable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trackside.shipper")
 
 _LONGEST_REASON = 1000
+
+_MIN, _MAX = -(2**63), 2**64 - 1
+"""What the decoder reads back as a whole number."""
+
+_DEEPEST = 100
+"""Levels of nesting that are kept. A text stands for what lies deeper."""
 
 
 class RejectedFile:
@@ -58,7 +65,7 @@ class RejectedFile:
         key = _key(entry)
         if key in self._known:
             return
-        line = json.dumps(plain(entry), allow_nan=False).encode() + b"\n"
+        line = json.dumps(_plain(entry), allow_nan=False).encode() + b"\n"
         descriptor = open_own(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
             os.write(descriptor, line)
@@ -111,7 +118,7 @@ def _part(record: MetricsRecord, names: list[Any], *, epoch: bool = True) -> Met
 def _contents(record: MetricsRecord | ConfigRecord) -> dict[str, Any]:
     if isinstance(record, ConfigRecord):
         # Made shallow first: a walk through it must not meet the limit of the interpreter's stack.
-        document = redact_config(plain(record.document))
+        document = redact_config(_plain(record.document))
         return {"params": redact_mapping(record.params), "document": document}
     return {"step": record.step, "metrics": record.named_values()}
 
@@ -139,3 +146,22 @@ def _key(entry: dict[str, Any]) -> tuple[int, str]:
     """What names a part of a record: its number, and the names in it."""
     names = sorted(entry["metrics"] if "metrics" in entry else entry["params"])
     return int(entry["seq"]), json.dumps([entry["destination"], *names])
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """A copy of ``value`` that every JSON encoder takes: numbers without a word in JSON as text."""
+    if isinstance(value, (dict, list, tuple)):
+        return "..." if depth >= _DEEPEST else _plain_container(value, depth + 1)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return value if _MIN <= value <= _MAX else hex(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    return encodable(value if isinstance(value, str) else repr(value))
+
+
+def _plain_container(value: Any, depth: int) -> Any:
+    if isinstance(value, dict):
+        return {encodable(str(key)): _plain(item, depth) for key, item in value.items()}
+    return [_plain(item, depth) for item in value]

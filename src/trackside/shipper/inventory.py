@@ -10,23 +10,19 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from trackside.destinations.mlflow.address import is_same_address
 from trackside.journal.cursor import Cursor, delivered_points, load_cursor
 from trackside.journal.directory import JournalDirectory, last_sign_ms
 from trackside.journal.files import read_json
-from trackside.journal.format import LifecycleRecord, MetricsRecord
 from trackside.journal.lock import is_locked
 from trackside.journal.meta import Meta, State, WorkerState
-from trackside.journal.owner import has_ended, was_this_process
-from trackside.journal.provenance import advice, why_suspicious, why_untrusted
+from trackside.journal.outbox import Outbox
+from trackside.journal.owner import has_ended
+from trackside.journal.provenance import advice, why_untrusted
 from trackside.journal.reader import JournalReader, Position
 from trackside.journal.scoreboard import read_dropped, read_on_device
-from trackside.journal.trust import WRITABLE
 from trackside.journal.version import run_id_in, why_newer
 from trackside.lifecycle.crash_notes import holds_notes
-from trackside.lifecycle.evidence import evidence_from
-from trackside.lifecycle.verdict import decide
-from trackside.shipper.leftovers import has_refused, waiting_names
+from trackside.shipper.configs import read_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,7 +103,8 @@ def _is_there(path: Path) -> bool:
     return True
 
 
-def _readable_in(directory: Path) -> list[JournalDirectory]:
+def readable_in(directory: Path) -> list[JournalDirectory]:
+    """As :func:`journals_in`. Empty for a directory that may not be read, too."""
     try:
         return journals_in(directory)
     except OSError:
@@ -227,93 +224,9 @@ def living_runs(directory: Path) -> set[str]:
 
     The runs of journals in a newer format are among them: this version can't tell.
     """
-    reports = [report(journal) for journal in _readable_in(directory)]
+    reports = [report(journal) for journal in readable_in(directory)]
     spared = {"running", NEWER}
     return {r.run_id for r in reports if r is not None and r.condition in spared and r.run_id}
-
-
-def leftovers_of(directory: Path, checkpoint_dir: str | None, tracking_uri: str) -> list[Path]:
-    """Journals of ended attempts that belong to the checkpoints in ``checkpoint_dir``, oldest first.
-
-    Those for another address than ``tracking_uri`` are left out: a run there can't be the one that is
-    resumed here.
-    """
-    found = []
-    for journal in _readable_in(directory) if checkpoint_dir is not None else []:
-        newer = why_newer(journal)
-        if newer is not None:
-            logger.warning("the journal %s may be an earlier attempt's, but %s", journal.path, newer)
-            continue
-        meta = read_json(journal.meta, Meta)
-        if meta is None:
-            _say_unused(journal)
-            continue
-        if meta.target.checkpoint_dir != checkpoint_dir or not _is_over(journal, meta):
-            continue
-        if meta.mlflow and not is_same_address(meta.target.tracking_uri, tracking_uri):
-            continue
-        reason = why_untrusted(journal)
-        if reason is None:
-            found.append(journal.path)
-        else:
-            logger.warning("an earlier attempt's journal %s is %s", journal.path, advice(journal, reason))
-    return found
-
-
-def _say_unused(journal: JournalDirectory) -> None:
-    """Warn of a journal of this user's that others can write to: it may be of the same checkpoints."""
-    reason = why_suspicious(journal)
-    if reason is not None and WRITABLE in reason:
-        logger.warning("the journal %s is %s", journal.path, advice(journal, reason))
-
-
-def _is_over(journal: JournalDirectory, meta: Meta) -> bool:
-    return owner_has_ended(journal, meta) or was_this_process(meta.owner)
-
-
-def last_step_of(meta: Meta) -> int | None:
-    """The last step of the attempts before the one of ``meta``, as far as their journals lie here.
-
-    None when they belong to a run that this attempt does not resume. Reads one segment of each.
-    """
-    steps = [_last_step(JournalDirectory(path), meta) for path in meta.after if meta.target.resume]
-    return max((step for step in steps if step is not None), default=None)
-
-
-def _last_step(journal: JournalDirectory, later: Meta) -> int | None:
-    meta = read_json(journal.meta, Meta)
-    for number in reversed(journal.segment_numbers()) if meta is not None else ():
-        step, told = _last_step_from(journal, number)
-        if step is not None:  # else it is the next segment, made ready and not begun
-            return step if meta is not None and _is_resumed(meta, later, told) else None
-    return None
-
-
-def _last_step_from(journal: JournalDirectory, number: int) -> tuple[int | None, list[LifecycleRecord]]:
-    """The largest step in the segments from ``number`` on, and what was said of the run's end."""
-    last, told = None, []
-    reader = JournalReader(journal, Position(segment=number))
-    reader.writer_dead = True
-    try:
-        while entries := reader.read():
-            for record in (entry.record for entry in entries):
-                if isinstance(record, LifecycleRecord):
-                    told.append(record)
-                elif isinstance(record, MetricsRecord) and (last is None or record.step > last):
-                    last = record.step
-    finally:
-        reader.close()
-    return last, told
-
-
-def _is_resumed(meta: Meta, later: Meta, told: list[LifecycleRecord]) -> bool:
-    """Whether a later attempt resumes the run: it is not finished, and is the one asked for."""
-    wanted, had = later.target, meta.target
-    if wanted.resume_finished:
-        return True
-    asked = ((wanted.experiment_name, had.experiment_name), (wanted.run_name, had.run_name))
-    same = all(now in {None, before} for now, before in asked)
-    return same and decide(evidence_from(told)).status != "FINISHED"
 
 
 def _condition(journal: JournalDirectory, meta: Meta, state: State | None) -> str:
@@ -336,3 +249,19 @@ def _pending_points(journal: JournalDirectory, start: Position) -> Iterator[int]
             yield from (entry.record.points for entry in entries)
     finally:
         reader.close()
+
+
+def waiting_names(journal: JournalDirectory, meta: Meta) -> list[str]:
+    """Names of the artifacts that wait to be uploaded, and "params" where a configuration waits."""
+    names = [path.name for outbox in _outboxes(journal, meta) for path in outbox.pending()]
+    waits = any(read_waiting(journal.path, name) for name in meta.destination_names)
+    return [*names, *(["params"] if waits else [])]
+
+
+def has_refused(journal: JournalDirectory, meta: Meta) -> bool:
+    """Whether a record or an artifact was rejected for good."""
+    return journal.rejected.exists() or any(outbox.refused() for outbox in _outboxes(journal, meta))
+
+
+def _outboxes(journal: JournalDirectory, meta: Meta) -> list[Outbox]:
+    return [Outbox(journal.path), *(Outbox(journal.path, spec.name) for spec in meta.destinations)]

@@ -34,8 +34,8 @@ from trackside.lifecycle.exit_hold import let_go
 from trackside.shipper import environment
 from trackside.shipper.channel import DONE
 from trackside.shipper.environment import Renewal
+from trackside.shipper.inventory import has_refused, waiting_names
 from trackside.shipper.judge import Judge
-from trackside.shipper.leftovers import has_refused, waiting_names
 from trackside.shipper.log_redaction import hide
 from trackside.shipper.protocol import LINGER
 from trackside.shipper.removal import Presence, say_lost

@@ -26,8 +26,7 @@ from trackside.shipper.grants import (
     environment_address,
     imports,
 )
-from trackside.shipper.inventory import NEWER, not_regular, owner_has_ended, report
-from trackside.shipper.leftovers import has_refused
+from trackside.shipper.inventory import NEWER, has_refused, not_regular, owner_has_ended, report
 from trackside.shipper.service import EXIT_DONE, EXIT_LOCKED
 from trackside.shipper.spawn import command_for, spawn
 from trackside.shipper.takeover import failing_with, take_over

@@ -19,7 +19,7 @@ from trackside.journal.owner import is_alive, is_replaced
 from trackside.lifecycle.evidence import UNKNOWN, Ending
 
 if TYPE_CHECKING:
-    from trackside.journal.meta import Owner
+    from trackside.journal.owner import Owner
 
 _POLL = 0.005
 

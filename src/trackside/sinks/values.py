@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from trackside.coerce.floats import flat_metrics, to_float, to_float_metrics
 from trackside.errors import CoercionError
-from trackside.names import prefixed
+from trackside.names import delivered
 
 if TYPE_CHECKING:
     from trackside.events import MetricsSample
@@ -25,10 +25,7 @@ def named_values(sample: MetricsSample) -> dict[str, Any]:
         items = metrics.items()
     except AttributeError:
         raise CoercionError(f"metrics must be a mapping, not {type(sample.metrics).__name__}") from None
-    named = prefixed(sample.prefix, items)
-    if sample.epoch is not None:
-        named.setdefault("epoch", sample.epoch)
-    return named
+    return delivered(sample.prefix, items, sample.epoch)
 
 
 def floats(named: dict[str, Any]) -> dict[str, float]:

@@ -20,7 +20,8 @@ from trackside.journal.cursor import Cursor, save_cursor
 from trackside.journal.directory import JournalDirectory
 from trackside.journal.files import make_private_directory, write_atomically
 from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord, Record
-from trackside.journal.meta import DestinationSpec, Meta, Owner, RunInfo, Target, WorkerState
+from trackside.journal.meta import DestinationSpec, Meta, RunInfo, Target, WorkerState
+from trackside.journal.owner import Owner
 from trackside.journal.progress import Progress
 from trackside.journal.reader import JournalReader
 from trackside.journal.scoreboard import SignalSeen

@@ -4,12 +4,12 @@ import json
 import resource
 import sys
 
-from trackside.journal.buffer import FileBuffer
 from trackside.journal.directory import create_directory
 from trackside.journal.format import MetricsRecord
 from trackside.journal.reader import JournalReader
 from trackside.journal.scoreboard import read_signals
 from trackside.journal.writer import JournalWriter
+from trackside.system.mapping import FileBuffer
 
 with open("/proc/self/statm", encoding="ascii") as file:
     used = int(file.read().split()[0]) * resource.getpagesize()

@@ -25,8 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import msgspec
 
 from trackside.destinations.mlflow.reaper import parse_heartbeat
-from trackside.journal.meta import Owner, boot_id
-from trackside.journal.owner import is_alive, is_local, is_replaced
+from trackside.journal.owner import Owner, boot_id, is_alive, is_local, is_replaced
 from trackside.tag_names import HEARTBEAT_TAG, JOURNAL_TAG, OWNER_TAG
 
 if TYPE_CHECKING:
