@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(HERE.program is None, reason="no /proc here")
 
 FIRST = """
 import os, sys, msgspec
-from trackside.journal.meta import this_process
+from trackside.journal.owner import this_process
 print(msgspec.json.encode(this_process()).decode(), flush=True)
 sys.stdin.readline()
 again = "import sys; print('again', flush=True); sys.stdin.readline()"
