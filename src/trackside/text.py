@@ -41,6 +41,11 @@ def utc(at_ms: float) -> datetime:
     return _EPOCH + timedelta(milliseconds=min(max(at_ms, 0), _LAST_MS))
 
 
+def iso_seconds(at_ms: float) -> str:
+    """The moment ``at_ms`` after the epoch as ``2026-01-02T03:04:05Z``."""
+    return f"{utc(at_ms):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def format_duration(seconds: float) -> str:
     """``90`` as ``1m 30s``: whole seconds, in the two largest units."""
     parts: list[str] = []

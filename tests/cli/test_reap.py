@@ -16,7 +16,8 @@ from tests.shipper.test_inventory import ALIVE, DEAD, make, say
 from trackside.cli.main import main
 from trackside.cli.options import Duration
 from trackside.destinations.mlflow import reaper as mlflow_reaper
-from trackside.destinations.mlflow.reaper import parse_heartbeat, stale_runs
+from trackside.destinations.mlflow.heartbeat import parse_heartbeat
+from trackside.destinations.mlflow.reaper import stale_runs
 from trackside.journal.meta import RunInfo
 from trackside.tag_names import HEARTBEAT_TAG
 

@@ -193,7 +193,7 @@ def test_a_process_that_executes_itself_again_takes_its_run_over(
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("ends_early", [True, False])
 def test_an_owner_that_vanishes_is_succeeded(
-    store: str, client: MlflowClient, journals: Path, ends_early: bool
+    store: str, client: MlflowClient, journals: Path, monkeypatch: pytest.MonkeyPatch, ends_early: bool
 ) -> None:
     """On another machine, with a fresh heartbeat: a preempted job that is started again elsewhere.
 
@@ -205,15 +205,16 @@ def test_an_owner_that_vanishes_is_succeeded(
     joiner = attempt(journals, store, run_id=owner.run_id, required_run=True)
     assert not joiner.destination._claim.held
     if ends_early:
-        begun = time.monotonic()
-        joiner.evidence = Evidence(finished="FINISHED")
-        joiner.worker.calls.wake.set()
-        until(lambda: joiner.progress.state.status == "FINISHED")
-        assert time.monotonic() - begun < 1.5, "the training does not wait for it"
+        with monkeypatch.context() as patch:
+            patch.setattr(mlflow_owner, "QUIET", 1e9)
+            joiner.evidence = Evidence(finished="FINISHED")
+            joiner.worker.calls.wake.set()
+            until(lambda: joiner.progress.state.status == "FINISHED")  # the training does not wait for it
+            assert status(client, owner.run_id) == "RUNNING"
     else:
-        until(lambda: joiner.destination._claim.held)
+        until(lambda: "this process now owns run" in joiner.notices)
+        assert joiner.destination._claim.held
         assert status(client, owner.run_id) == "RUNNING"
-        assert "this process now owns run" in joiner.notices
     finish(joiner)
     assert status(client, owner.run_id) == "FINISHED"
     owner.writer.close()

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from trackside.destinations.mlflow.tags import counts_in, stale_tags, summary_of, without_end
 from trackside.errors import RejectedError
 from trackside.tag_names import ATTEMPT_TAG, DESCRIPTION_TAG, END_PREFIX, HEARTBEAT_TAG, JOURNAL_TAG
-from trackside.text import utc
+from trackside.text import iso_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,7 +85,7 @@ def attempt_line(run: Any) -> dict[str, Any]:
         "journal": tags.get(JOURNAL_TAG),
         "host": summary.get("host") or tags.get(HEARTBEAT_TAG, "").partition(" ")[2] or None,
         "started": summary.get("started"),
-        "ended": None if ended_ms is None else _iso(ended_ms),
+        "ended": None if ended_ms is None else iso_seconds(ended_ms),
         "last_heartbeat": tags.get(HEARTBEAT_TAG, "").partition(" ")[0] or None,
         "status": run.info.status if ended else _UNKNOWN,
         **{key.removeprefix(END_PREFIX): value for key, value in tags.items() if key.startswith(END_PREFIX)},
@@ -119,7 +119,3 @@ def _journal_in(line: str) -> Any:
     except (ValueError, RecursionError):
         return None
     return found.get("journal") if isinstance(found, dict) else None
-
-
-def _iso(at_ms: int) -> str:
-    return f"{utc(at_ms):%Y-%m-%dT%H:%M:%SZ}"

@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-import socket
 import time
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from trackside.destinations.mlflow.attempts import clean_page
+from trackside.destinations.mlflow.heartbeat import new_heartbeat
 from trackside.destinations.mlflow.owner import Ownership, describe_owner, owner_tags
 from trackside.destinations.mlflow.status import set_status
 from trackside.errors import RetryableError
@@ -73,7 +72,7 @@ class RunClaim:
         """Write the owner's sign of life, by the same kind of request as metrics."""
         self._look(self._connection.get_run())
         if self.held and self._record.state.status is None:
-            self._connection.for_run(self._connection.log_tags, {HEARTBEAT_TAG: _sign_of_life()})
+            self._connection.for_run(self._connection.log_tags, {HEARTBEAT_TAG: new_heartbeat()})
 
     def owns_end(self, end: RunEnd) -> bool:
         """Whether the final status is for this attempt to set.
@@ -113,7 +112,7 @@ class RunClaim:
         was_ended = self._record.state.status is None and run.info.status != "RUNNING"
         if was_ended and not set_status(self._connection, self._meta, "RUNNING"):
             return
-        self._connection.for_run(self._connection.client.set_tag, HEARTBEAT_TAG, _sign_of_life())
+        self._connection.for_run(self._connection.client.set_tag, HEARTBEAT_TAG, new_heartbeat())
 
     def _look(self, run: Any) -> None:
         held = self.held
@@ -139,8 +138,3 @@ class RunClaim:
     def _save(self) -> None:
         if self._record.state.ownership != self._ownership.standing:
             self._record.update(ownership=self._ownership.standing)
-
-
-def _sign_of_life() -> str:
-    now = datetime.now(tz=timezone.utc).isoformat(timespec="seconds")
-    return f"{now} {socket.gethostname()}"

@@ -2,7 +2,7 @@
 
 Invariant: a run is created at most once for a journal. The run carries the journal's id as a tag from its
 first moment. If it is unknown whether an earlier attempt to create it succeeded (the shipper was killed, the
-connection was cut behind the commit), the run is looked up by that tag before another one is made.
+connection was cut after the commit), the run is looked up by that tag before another one is made.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class RunOpener:
             return
         late = not is_alive(self._meta.owner)
         if late and is_newer(directory, self._meta.started_ms, info.run_id):
-            return  # delivered late, this attempt must not lead the next one away from a later attempt's run
+            return  # a late delivery must not lead the next attempt away from a later attempt's run
         try:
             write_run_id_file(directory, info.run_id)
         except OSError as error:
@@ -162,5 +162,5 @@ class RunOpener:
     def _start_waits(self) -> bool:
         """Whether ``start()`` still waits for the run, so that it can raise an error."""
         waited = time.time() - self._meta.started_ms / 1000
-        # Less than nothing: the clock was set back meanwhile. Then they are tried again, as they are later.
+        # Negative if the clock was set back. Then the credentials are tried again, as after the start.
         return 0 <= waited < read_environment().start_timeout

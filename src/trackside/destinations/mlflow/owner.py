@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
-from trackside.destinations.mlflow.reaper import parse_heartbeat
+from trackside.destinations.mlflow.heartbeat import parse_heartbeat
 from trackside.journal.owner import Owner, boot_id, is_alive, is_local, is_replaced
 from trackside.tag_names import HEARTBEAT_TAG, JOURNAL_TAG, OWNER_TAG
 

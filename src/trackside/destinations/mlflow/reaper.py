@@ -7,12 +7,12 @@ journal is here and whose process lives.
 from __future__ import annotations
 
 import time
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from trackside.destinations.mlflow.chunks import chunks
+from trackside.destinations.mlflow.heartbeat import parse_heartbeat
 from trackside.tag_names import END_HEARTBEAT_AGE_TAG, END_REASON_TAG, HEARTBEAT_TAG
 from trackside.text import format_duration
 
@@ -79,18 +79,6 @@ def close_run(client: Any, stale: StaleRun) -> bool:
     client.set_terminated(stale.run_id, status="KILLED", end_time=last_sign_ms)
     client.delete_tag(stale.run_id, HEARTBEAT_TAG)
     return True
-
-
-def parse_heartbeat(text: str) -> tuple[float, str] | None:
-    """Time (seconds since the epoch) and host of a heartbeat tag. None for any other text."""
-    stamp, _, host = text.partition(" ")
-    try:
-        moment = datetime.fromisoformat(stamp)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return moment.timestamp(), host
 
 
 def _running(client: Any) -> Iterator[Any]:

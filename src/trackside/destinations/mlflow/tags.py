@@ -24,7 +24,7 @@ from trackside.tag_names import (
     HEARTBEAT_TAG,
     SUMMARY_TAG,
 )
-from trackside.text import utc
+from trackside.text import iso_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -70,16 +70,12 @@ def summary_tags(
 ) -> dict[str, str]:
     """What became of the run and its points: all in the summary, and what is lost in tags of its own."""
     shown = {name: count for name, count in counts.items() if count or name in {"emitted", "shipped"}}
-    times = {"started": _iso(started_ms), "ended": _iso(ended_ms)}
+    times = {"started": iso_seconds(started_ms), "ended": iso_seconds(ended_ms)}
     summary: dict[str, int | str] = {**shown, "status": status, "host": host, **times}
     if attempt > 1:
         summary["attempt"] = attempt
     lost = {f"{COUNT_PREFIX}{name}": str(counts[name]) for name in LOST if counts.get(name)}
     return {SUMMARY_TAG: json.dumps(summary), **lost}
-
-
-def _iso(at_ms: int) -> str:
-    return f"{utc(at_ms):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def summary_of(tags: Mapping[str, str]) -> dict[str, int | str]:
