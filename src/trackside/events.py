@@ -130,7 +130,7 @@ class RunEnd(msgspec.Struct, frozen=True, kw_only=True):
     ``final``: nothing can change it any more. Otherwise the training still runs, or may.
     """
 
-    status: Literal["FINISHED", "FAILED", "KILLED"]
+    status: FinalStatus
     reason: str
     """Why, in a few words."""
     final: bool = True

@@ -56,7 +56,7 @@ def test_a_record_that_is_answered_with_500_every_time(
     assert (run.info.status, counts_in(run.data.tags)["rejected"]) == ("FINISHED", 1)
     (line,) = training.journal.rejected.read_text().splitlines()
     assert json.loads(line)["metrics"] == {"bad": 1.0}
-    assert "refuses some of what was logged" in training.text
+    assert "rejects some of what was logged" in training.text
     assert str(training.journal.rejected) in training.text
 
 

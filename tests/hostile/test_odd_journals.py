@@ -89,7 +89,7 @@ def root(tmp_path: Path, private: None) -> Path:
     nul.write_bytes(nul.read_bytes().replace(b'"name":"jsonl"', b'"name":"a\\u0000b"'))
     make(root, os.fsdecode(b"j \xff bytes"))
     told = make(root, "k " + EVIL.replace("/", ""))
-    state = State(pid=1, error=EVIL, status=EVIL, run=RunInfo(EVIL, "1", "", None))
+    state = State(pid=1, error=EVIL, status="FAILED", run=RunInfo(EVIL, "1", "", None))
     told.state.write_bytes(msgspec.json.encode(state))
     beyond = make(root, "l cursor").cursor("jsonl")
     beyond.write_bytes(b'{"position": {"segment": -1, "offset": -8, "seq": 1e99}, "shipped": 4}')

@@ -8,12 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.journal.tools import metrics_records, records, same
+from trackside.events import LifecycleEvent
 from trackside.journal.format import (
     ALIGNMENT,
     FRAME_HEADER,
     HEADER_SIZE,
     MAX_PAYLOAD,
     QUIET,
+    LifecycleRecord,
     MetricsRecord,
     Record,
     bytes_wanted,
@@ -121,3 +123,12 @@ def test_record_that_is_none_is_refused() -> None:
     """A payload that is no record raises an error of msgspec's and nothing else."""
     with pytest.raises(msgspec.MsgspecError):
         decode(b"\x93\xa1x\x01\x02")
+
+
+def test_a_lifecycle_record_has_the_fields_of_the_event() -> None:
+    """Under the same names. On disk they have the order of format 1."""
+    event = LifecycleEvent("crashed", "FAILED", "boom", 15, 3, "ValueError", "lines", timestamp_ms=7)
+    record = LifecycleRecord.of(event)
+    assert msgspec.structs.asdict(record) == {"seq": 0, **msgspec.structs.asdict(event)}
+    on_disk = ["l", 0, 7, "crashed", "FAILED", "boom", 15, 3, "ValueError", "lines"]
+    assert msgspec.msgpack.decode(encode(record)) == on_disk

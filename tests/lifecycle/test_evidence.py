@@ -9,7 +9,7 @@ import pytest
 from trackside.events import LifecycleEvent
 from trackside.journal.format import LifecycleRecord
 from trackside.journal.scoreboard import SignalSeen
-from trackside.lifecycle.evidence import Ending, Evidence, RankCrash, evidence_from
+from trackside.lifecycle.evidence import Evidence, ExitStatus, RankCrash, evidence_from
 from trackside.lifecycle.exit_code import read_exit_code
 from trackside.lifecycle.verdict import decide
 
@@ -107,16 +107,16 @@ def test_the_earliest_word_of_a_stop_counts() -> None:
 def test_the_exit_code_is_the_kernels_then_the_c_librarys_then_pythons() -> None:
     """The kernel knows it of this very process; a forked child may have noted its own."""
     exited = record("exited", exit_code=1)
-    assert known(exited, noted_exit_code=0, ending=Ending(exit_code=2), dead=True).exit_code == 2
+    assert known(exited, noted_exit_code=0, exit_status=ExitStatus(exit_code=2), dead=True).exit_code == 2
     assert known(exited, noted_exit_code=0, dead=True).exit_code == 0
-    assert known(exited, ending=Ending(exit_code=2), dead=True).exit_code == 2
+    assert known(exited, exit_status=ExitStatus(exit_code=2), dead=True).exit_code == 2
     assert known(exited, dead=True).exit_code == 1
-    assert known(dead=True, ending=Ending(killed_by=9)).killed_by == 9
+    assert known(dead=True, exit_status=ExitStatus(killed_by=9)).killed_by == 9
 
 
 def test_what_was_killed_has_no_exit_code() -> None:
     """One that was noted all the same is a forked child's, unless Python was on its way out."""
-    killed = {"dead": True, "ending": Ending(killed_by=9), "noted_exit_code": 7}
+    killed = {"dead": True, "exit_status": ExitStatus(killed_by=9), "noted_exit_code": 7}
     assert known(**killed).exit_code is None
     assert known(record("exited"), **killed).exit_code == 7
 

@@ -103,7 +103,7 @@ sys.exit(2)
 @pytest.mark.wheel
 def test_runs_one_after_another_and_two_at_once(tmp_path: Path) -> None:
     """A released note is reused, and writes to the second file only; two at once write to both."""
-    again = "note.release()\nassert ExitCodeNote.write_to(two) is note\nsys.exit(3)"
+    again = "note.stop()\nassert ExitCodeNote.write_to(two) is note\nsys.exit(3)"
     assert play(again, tmp_path) == (3, None, 3)
     both = "assert ExitCodeNote.write_to(two) is not note\nsys.exit(4)"
     assert play(both, tmp_path) == (4, 4, 4)
@@ -126,7 +126,7 @@ def test_a_release_without_memory_to_be_had(tmp_path: Path, monkeypatch: pytest.
 
     with monkeypatch.context() as patch:
         patch.setattr(note, "point_at_nothing", fail)
-        note.release()
+        note.stop()
         assert note not in ExitCodeNote._spare
-    note.release()
+    note.stop()
     assert note in ExitCodeNote._spare

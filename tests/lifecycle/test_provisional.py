@@ -247,7 +247,7 @@ def test_a_notebook_sees_finished_at_once(place: Path, bus: Bus, monkeypatch: py
     assert run.run_id is not None
     assert MlflowClient(uri).get_run(run.run_id).info.status == "FINISHED"
     following = start(bus, tracking_uri=uri)
-    assert not journal_of(run).meta.exists(), "start() waited until the run before was settled"
+    assert not journal_of(run).meta.exists(), "start() waited until the run before had ended"
     following.finish()
 
 
@@ -288,10 +288,10 @@ def test_an_exception_that_is_still_on_its_way_is_waited_for(bus: Bus) -> None:
         except ValueError:
             run.finish()
             start(bus).finish()
-            assert [end.settled for end in open_end._open.values()] == [False]
+            assert [end.final for end in open_end._open.values()] == [False]
 
     first()
-    until(lambda: all(end.settled for end in open_end._open.values()))
+    until(lambda: all(end.final for end in open_end._open.values()))
     conclude_earlier(other)
 
 
@@ -311,6 +311,6 @@ def test_few_ends_of_other_buses_wait(bus: Bus, monkeypatch: pytest.MonkeyPatch)
                     run.finish()
             del run
     start(bus).finish()
-    assert sum(not end.settled for end in open_end._open.values()) <= 1
+    assert sum(not end.final for end in open_end._open.values()) <= 1
     for one in buses:
         conclude_earlier(one)

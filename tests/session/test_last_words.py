@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from trackside.journal.meta import State, WorkerState
 from trackside.session.last_words import describe_delivery, describe_offline, describe_rest
+
+if TYPE_CHECKING:
+    from trackside.events import FinalStatus
 
 NAMES = {"mlflow": "MLflow", "second": "destination second"}
 DOWN = WorkerState(error="connection refused")
@@ -60,7 +65,7 @@ REFUSED = WorkerState(refused="no such project")
     ],
 )
 def test_what_is_missing(
-    workers: dict[str, WorkerState], status: str | None, lacking: list[str], at_work: str, text: str
+    workers: dict[str, WorkerState], status: FinalStatus | None, lacking: list[str], at_work: str, text: str
 ) -> None:
     """The one that lacks something is named, with its own reason, and the seconds are those of the wait."""
     state = State(pid=1, workers=workers, status=status)

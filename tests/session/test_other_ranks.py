@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tests.faults.fake import until
 from trackside.lifecycle.crash_notes import read_notes
-from trackside.lifecycle.launcher import job_key
+from trackside.session.launcher import job_key
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -28,7 +28,7 @@ from trackside.journal.progress import Progress
 from trackside.journal.reader import Position
 from trackside.journal.writer import JournalWriter
 from trackside.lifecycle.crash_notes import notes_directory
-from trackside.lifecycle.evidence import Ending
+from trackside.lifecycle.evidence import ExitStatus
 from trackside.shipper import calls, trouble
 from trackside.shipper import service as loop
 from trackside.shipper.protocol import LINGER
@@ -120,7 +120,7 @@ def test_a_finished_run_is_delivered_and_the_journal_goes(bench: Bench) -> None:
     assert bench.journal.path.parent.exists(), "a folder that the user chose stays"
 
 
-def test_a_dead_trainers_run_is_settled_as_failed(dead: Bench) -> None:
+def test_a_dead_trainers_run_has_failed(dead: Bench) -> None:
     """The end record that never came is made up for by what is seen of the process."""
     dead.emit(20)
     assert dead.shipper().run() == EXIT_DONE
@@ -128,7 +128,7 @@ def test_a_dead_trainers_run_is_settled_as_failed(dead: Bench) -> None:
     assert len(dead.destination.points) == 20
 
 
-def test_a_crash_is_told_at_once_and_settled_at_the_end(bench: Bench) -> None:
+def test_a_crash_is_told_at_once_and_is_final_at_the_end(bench: Bench) -> None:
     """The status is set while the process still lives, and again when it is final."""
     shipper = bench.shipper()
     bench.tell("crashed", error_type="ValueError", message="boom")
@@ -173,7 +173,7 @@ def test_an_artifact_that_waits_keeps_the_journal(dead: Bench) -> None:
 
 
 def test_crash_notes_of_the_job_go_with_the_run(dead: Bench) -> None:
-    """They were for this run's shipper; they say why rank 0 was stopped."""
+    """They were for this run's shipper, and say why rank 0 was stopped."""
     directory = notes_directory(dead.journal.path.parent, "job")
     directory.mkdir(parents=True)
     note = LifecycleEvent("crashed", message="boom", error_type="ValueError", timestamp_ms=3)
@@ -477,29 +477,29 @@ def test_a_closed_pipe_is_not_asked_again(bench: Bench) -> None:
 class Ended:
     """Stands in for the death watch: dead, and the kernel says how."""
 
-    def __init__(self, ending: Ending) -> None:
-        self._ending = ending
+    def __init__(self, status: ExitStatus) -> None:
+        self._status = status
 
     def is_dead(self) -> bool:
         return True
 
-    def ending(self, *, patience: float) -> Ending:
-        return self._ending
+    def exit_status(self, *, patience: float) -> ExitStatus:
+        return self._status
 
 
 @pytest.mark.parametrize(
     ("before", "after", "ending", "reason"),
     [
-        (3, 4, Ending(killed_by=9), "out of memory (the kernel's OOM killer)"),
-        (3, 4, Ending(), "out of memory (the kernel's OOM killer)"),
-        (3, 3, Ending(killed_by=9), "died without a word (SIGKILL)"),
-        (3, 4, Ending(killed_by=11), "died without a word (SIGSEGV)"),
-        (None, None, Ending(killed_by=9), "died without a word (SIGKILL)"),
-        (3, 4, Ending(exit_code=1), "died without a word (exit code 1 without Python's exit)"),
+        (3, 4, ExitStatus(killed_by=9), "out of memory (the kernel's OOM killer)"),
+        (3, 4, ExitStatus(), "out of memory (the kernel's OOM killer)"),
+        (3, 3, ExitStatus(killed_by=9), "died without a word (SIGKILL)"),
+        (3, 4, ExitStatus(killed_by=11), "died without a word (SIGSEGV)"),
+        (None, None, ExitStatus(killed_by=9), "died without a word (SIGKILL)"),
+        (3, 4, ExitStatus(exit_code=1), "died without a word (exit code 1 without Python's exit)"),
     ],
 )
 def test_an_oom_kill_is_told_from_others(  # noqa: PLR0917 - the fixtures come on top
-    bench: Bench, before, after, ending: Ending, reason: str, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, before, after, ending: ExitStatus, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The cgroup counted one more, and the process died of SIGKILL or of what nobody knows."""
     counts = iter([before, after])
@@ -516,7 +516,7 @@ def test_a_signal_just_before_the_end_is_taken_into_account(bench: Bench) -> Non
     """SIGTERM, then SIGKILL, before the shipper looked at the pipe even once."""
     shipper = bench.shipper()
     bench.pipe.send(15)
-    shipper._trainer._watch = Ended(Ending(killed_by=9))  # type: ignore[assignment]
+    shipper._trainer._watch = Ended(ExitStatus(killed_by=9))  # type: ignore[assignment]
     shipper._look_at_trainer()
     assert shipper._judge.judge()[0].reason == "SIGTERM, then SIGKILL"
 
@@ -529,7 +529,7 @@ def test_a_death_that_was_found_late_is_not_dated_late(bench: Bench, unseen: int
     shipper._trainer._alive_ms = int((now - unseen) * 1000)
     for path in bench.journal.path.iterdir():
         os.utime(path, (now - 40, now - 40))
-    shipper._trainer._watch = Ended(Ending(killed_by=9))  # type: ignore[assignment]
+    shipper._trainer._watch = Ended(ExitStatus(killed_by=9))  # type: ignore[assignment]
     shipper._look_at_trainer()
     assert shipper._trainer.died_ms == pytest.approx((now - early) * 1000, abs=3000)
 
@@ -540,7 +540,7 @@ def test_the_exit_code_counts_only_after_the_death(bench: Bench) -> None:
     bench.journal.exit_code.write_bytes((3).to_bytes(4, "little"))
     bench.tell("exited")
     assert shipper._judge.judge()[0].status == "RUNNING"
-    shipper._trainer._watch = Ended(Ending())  # type: ignore[assignment]
+    shipper._trainer._watch = Ended(ExitStatus())  # type: ignore[assignment]
     shipper._look_at_trainer()
     assert shipper._judge.judge()[1].exit_code == 3
 

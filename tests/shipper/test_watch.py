@@ -23,7 +23,7 @@ from trackside.journal.owner import (
     start_ticks,
     this_process,
 )
-from trackside.lifecycle.evidence import UNKNOWN, Ending
+from trackside.lifecycle.evidence import UNKNOWN, ExitStatus
 from trackside.shipper import watch
 from trackside.shipper.watch import DeathWatch
 
@@ -149,7 +149,7 @@ def test_a_reused_number_is_not_the_process(child, older: bool) -> None:
     assert seen.fileno() is None
     child.kill()
     child.wait()
-    assert seen.ending() == UNKNOWN
+    assert seen.exit_status() == UNKNOWN
 
 
 def test_setting_the_clock_kills_nobody(child, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +171,7 @@ def test_without_process_descriptors(child, monkeypatch: pytest.MonkeyPatch) -> 
     child.kill()
     child.wait()
     assert seen.is_dead()
-    assert seen.ending() == UNKNOWN
+    assert seen.exit_status() == UNKNOWN
 
 
 def test_a_process_that_may_not_be_looked_at_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,21 +216,21 @@ def kernel_tells() -> bool:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         seen = DeathWatch(owner_of(process))  # type: ignore[arg-type]
         process.wait()
-        return seen.fileno() is not None and seen.ending() != UNKNOWN
+        return seen.fileno() is not None and seen.exit_status() != UNKNOWN
 
 
 @pytest.mark.parametrize("code", [0, 7, 255])
 def test_the_kernel_tells_the_exit_code(child, code: int) -> None:
     """Once the parent has waited for it, and unknown until then."""
     seen = DeathWatch(owner_of(child))
-    assert seen.ending() == UNKNOWN
+    assert seen.exit_status() == UNKNOWN
     assert child.stdin is not None
     child.stdin.write(str(code))
     child.stdin.close()
     become_zombie(child)
-    assert seen.ending(patience=0.01) == UNKNOWN
+    assert seen.exit_status(patience=0.01) == UNKNOWN
     child.wait()
-    assert seen.ending() == (Ending(exit_code=code) if kernel_tells() else UNKNOWN)
+    assert seen.exit_status() == (ExitStatus(exit_code=code) if kernel_tells() else UNKNOWN)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGRTMIN + 3])
@@ -239,16 +239,16 @@ def test_the_kernel_tells_the_signal(child, number: int) -> None:
     seen = DeathWatch(owner_of(child))
     child.send_signal(number)
     child.wait()
-    assert seen.ending() == (Ending(killed_by=number) if kernel_tells() else UNKNOWN)
+    assert seen.exit_status() == (ExitStatus(killed_by=number) if kernel_tells() else UNKNOWN)
 
 
 def test_wait_statuses_are_decoded() -> None:
     """As the kernel packs them: the code in the second byte, the signal in the lowest seven bits."""
-    assert watch._decode_wait_status(0) == Ending(exit_code=0)
-    assert watch._decode_wait_status(7 << 8) == Ending(exit_code=7)
-    assert watch._decode_wait_status(9) == Ending(killed_by=9)
-    assert watch._decode_wait_status(11 | 128) == Ending(killed_by=11), "with a core dump"
-    assert watch._decode_wait_status(40) == Ending(killed_by=40)
+    assert watch._decode_wait_status(0) == ExitStatus(exit_code=0)
+    assert watch._decode_wait_status(7 << 8) == ExitStatus(exit_code=7)
+    assert watch._decode_wait_status(9) == ExitStatus(killed_by=9)
+    assert watch._decode_wait_status(11 | 128) == ExitStatus(killed_by=11), "with a core dump"
+    assert watch._decode_wait_status(40) == ExitStatus(killed_by=40)
 
 
 def test_the_descriptor_wakes_a_waiter(child) -> None:

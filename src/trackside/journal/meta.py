@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import psutil
 
+from trackside.events import FinalStatus
 from trackside.journal.files import read_json
 from trackside.journal.format import LifecycleRecord
 from trackside.journal.owner import Owner, ProcessNumber
@@ -83,7 +84,7 @@ class Meta(msgspec.Struct, frozen=True):
     cap: int = 4 << 30
     terminate_signals: tuple[int, ...] = ()
     job: str | None = None
-    """The launcher's job this process is a rank of (:func:`trackside.lifecycle.launcher.job_key`)."""
+    """The launcher's job this process is a rank of (:func:`trackside.session.launcher.job_key`)."""
     after: tuple[str, ...] = ()
     """Journals of earlier attempts with the same checkpoints and address, which are delivered before this
     one (:mod:`trackside.shipper.earlier`)."""
@@ -137,7 +138,7 @@ class RunInfo(msgspec.Struct, frozen=True):
 class WorkerState(msgspec.Struct, frozen=True):
     """How one destination is doing."""
 
-    status: str | None = None
+    status: FinalStatus | None = None
     """The status it was told last."""
     finished: bool = False
     """Whether it has everything, and that status is final."""
@@ -160,7 +161,7 @@ class State(msgspec.Struct):
     error: str | None = None
     artifacts_error: str | None = None
     """Why artifacts wait in the journal; None while nothing is wrong with the artifact store."""
-    status: str | None = None
+    status: FinalStatus | None = None
     """The status MLflow was told last."""
     ownership: str = ""
     """Whose run it is: ``held`` (this attempt sets the status), ``joined`` (another one did from the start),

@@ -1,4 +1,4 @@
-"""What the shipper says of itself: ``state.json``, replaced whole, from any of its threads."""
+"""What the shipper reports of itself: ``state.json``, replaced whole, by any of its threads."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ MAX_NOTICES = 50
 
 
 class Progress:
-    """The state, kept on disk. A restarted shipper goes on from what its predecessor left.
+    """The state, kept on disk. A restarted shipper continues from what its predecessor left.
 
-    Nothing here raises because of the disk: delivering matters more than telling of it.
+    Nothing here raises because of the disk: delivering matters more than reporting it.
     """
 
     def __init__(self, journal: JournalDirectory, *, notice: Callable[[str], None] | None = None) -> None:
@@ -53,7 +53,7 @@ class Progress:
             self._publish()
 
     def notice(self, text: str) -> None:
-        """Tell the user once; the trainer logs it when it next looks, or ``notice`` passes it on."""
+        """Tell the user once. The trainer logs it when it next looks, or ``notice`` passes it on."""
         text = _presentable(text)
         if self._pass_on is not None:
             self._pass_on(text)
@@ -64,7 +64,7 @@ class Progress:
                 self._publish()
 
     def touch(self) -> None:
-        """Give a sign of life, for those who can't look the process up."""
+        """Give a sign of life, for processes that can't look this one up."""
         with self._lock:
             self._publish()
 

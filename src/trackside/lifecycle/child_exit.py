@@ -21,7 +21,7 @@ _LAST = -1000
 
 
 def at_child_exit(function: Callable[[], None]) -> Callable[[], None]:
-    """Have ``function`` called as this process ends, if it is such a child; returns what takes that back."""
+    """Have ``function`` called as this process ends, if it is such a child. Returns what undoes that."""
     for name in _LIBRARIES:
         library = sys.modules.get(name)
         if library is not None and library.parent_process() is not None:

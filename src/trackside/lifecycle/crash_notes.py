@@ -60,12 +60,12 @@ def write_note(root: Path, job: str, rank: int, event: LifecycleEvent) -> None:
 
 
 def note_exit_code(root: Path, job: str, rank: int) -> None:
-    """Have this process's exit code noted. Raises ``OSError`` if rank 0 expects no notes (any more)."""
+    """Have this process's exit code noted. Raises ``OSError`` if rank 0 expects no notes."""
     ExitCodeNote.write_to(notes_directory(root, job) / f"{_FILE}{rank}.exit")
 
 
 def read_notes(root: Path, job: str | None, *, since_ms: int, died_ms: int | None = None) -> list[RankCrash]:
-    """The job's notes written since ``since_ms``, the earliest first; of each rank the first.
+    """The job's notes written since ``since_ms``, the earliest first. Each rank's first note counts.
 
     ``died_ms`` is when rank 0 died, if it did: what is written much later is of another job that has the same
     ids and address.
@@ -128,7 +128,7 @@ def forget_notes(root: Path, job: str | None, *, since_ms: int) -> None:
 
 
 def _read_note(path: Path) -> RankCrash | None:
-    """The crash that a file tells of; None for a clean exit, and for a file that can't be read as a note."""
+    """The crash that a file tells of, or None for a clean exit or a file that can't be read as a note."""
     try:
         rank = int(path.stem.removeprefix(_FILE))
         at_ms = path.lstat().st_mtime_ns // 1_000_000

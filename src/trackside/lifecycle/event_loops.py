@@ -1,12 +1,12 @@
-"""Event loops that take over signal handlers: learn of it, so that the hooks can go back on top.
+"""Event loops that take over signal handlers: notice it, so that the hooks can go back on top.
 
 ``loop.add_signal_handler(SIGTERM, stop)`` replaces both the signal's handler and the wakeup descriptor, and
 chains to neither. ``loop.remove_signal_handler`` and the end of the loop set the default action. Python
 offers no way to be told, so both methods are wrapped on the loop classes while there are hooks. The
 callbacks that the loop calls are left as they are.
 
-asyncio's loop is covered always, uvloop's if uvloop was imported before. Trio and Twisted are not: they have
-no such method.
+asyncio's loop is always covered, uvloop's if uvloop was imported before. Trio and Twisted are not covered,
+since they have no such method.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _wrapped: list[tuple[type, str, Any, Any]] = []
 
 
 def watch_event_loops(changed: Callable[[int], None]) -> None:
-    """Have ``changed(number)`` called whenever a loop takes or gives up a signal; idempotent."""
+    """Have ``changed(number)`` called whenever a loop takes or gives up a signal. Idempotent."""
     if _wrapped:
         return
     for loop in _loop_classes():
@@ -38,7 +38,7 @@ def watch_event_loops(changed: Callable[[int], None]) -> None:
 
 
 def leave_event_loops() -> None:
-    """Undo :func:`watch_event_loops`, wherever no one has wrapped the method once more."""
+    """Undo :func:`watch_event_loops`, unless other code has wrapped the method since."""
     for loop, name, own, wrapper in _wrapped:
         if vars(loop).get(name) is not wrapper:
             continue

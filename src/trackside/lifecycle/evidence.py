@@ -28,14 +28,14 @@ CRASHES = {"crashed": "", "thread_crashed": "in a thread", "task_crashed": "in a
 _ENDS = {"exited", "finishing", "finished"}
 
 
-class Ending(NamedTuple):
+class ExitStatus(NamedTuple):
     """How the kernel says that a process ended. Both are None where it does not tell."""
 
     exit_code: int | None = None
     killed_by: int | None = None
 
 
-UNKNOWN = Ending()
+UNKNOWN = ExitStatus()
 
 
 class RankCrash(NamedTuple):
@@ -61,7 +61,7 @@ class Crash:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything known about how a process ended, or is ending."""
+    """Everything known about how a process ended, or is exit_status."""
 
     terminate_signals: frozenset[int] = frozenset({int(signal.SIGTERM)})
     """The signals that mean "stop"."""
@@ -110,7 +110,7 @@ def evidence_from(
     terminate_signals: Iterable[int] = (),
     dead: bool = False,
     died_ms: int = 0,
-    ending: Ending = UNKNOWN,
+    exit_status: ExitStatus = UNKNOWN,
     noted_exit_code: int | None = None,
     oom: bool = False,
     replaced: bool = False,
@@ -120,15 +120,15 @@ def evidence_from(
     """What ``records``, in their order, and the other sources tell.
 
     ``rank_crashes`` are those of other ranks, the earliest first. ``noted_exit_code`` is what Python handed
-    to the C library's ``exit``. What the kernel says (``ending``) comes before it: a forked child may have
-    noted its own.
+    to the C library's ``exit``. What the kernel says (``exit_status``) comes before it: a forked child may
+    have noted its own.
     """
     stop = _first(records, "terminating")
     exited, finished, cause = (_last(records, kind) for kind in ("exited", "finished", "exit_cause"))
     told = None if exited is None else exited.exit_code
     # Killed before it reached Python's exit, it left with no code at all.
-    noted = None if ending.killed_by is not None and exited is None else noted_exit_code
-    code = next((c for c in (ending.exit_code, noted, told) if c is not None), None)
+    noted = None if exit_status.killed_by is not None and exited is None else noted_exit_code
+    code = next((c for c in (exit_status.exit_code, noted, told) if c is not None), None)
     seen = {item.number: item for item in signals}
     stops = frozenset(terminate_signals) or frozenset({int(signal.SIGTERM)})
     stop_times = [seen[number].first_ms for number in stops & set(seen)]
@@ -149,7 +149,7 @@ def evidence_from(
         dead=dead,
         died_ms=died_ms,
         ended_ms=max((one.timestamp_ms for one in records if one.kind in _ENDS), default=0),
-        killed_by=ending.killed_by,
+        killed_by=exit_status.killed_by,
         oom=oom,
         replaced=replaced,
         succeeded=succeeded,

@@ -128,7 +128,7 @@ class ExceptionHooks:
         status: FinalStatus | None = None,
         suffix: str = "",
     ) -> None:
-        """Emit the event for an exception, unless it is none of this run's."""
+        """Emit the event for an exception of this run."""
         if not self._is_heeded(error):
             return
         if kind == "crashed" and self.is_of_earlier_run(error):

@@ -1,4 +1,4 @@
-"""The exit code, noted by the C library, after everything of Python is gone.
+"""The exit code, noted by the C library after everything of Python is gone.
 
 ``raise SystemExit(3)`` reaches no hook of Python's: not ``sys.excepthook``, and ``atexit`` is not told the
 code. glibc's ``on_exit`` is: it calls ``function(status, argument)``. Python code can't run by then, but
@@ -35,7 +35,7 @@ _SIZE = 64
 """Bytes of the file: a code for each time that it is noted."""
 
 _UNWRITTEN = b"\xa5" * _WORD
-"""What stands where no code was noted; no program leaves with it."""
+"""What the file holds where no code was noted. No program leaves with this code."""
 
 _UNMAPPABLE = {errno.ENODEV, errno.EINVAL, errno.EACCES, errno.ENOTSUP, errno.ENOMEM}
 """A file system without shared mappings."""
@@ -45,7 +45,7 @@ _UNBUFFERED = 2
 
 
 class ExitCodeNote:
-    """Notes this process's exit code in a file; one may be made for several runs, one after another.
+    """Notes this process's exit code in a file. One object may serve several runs, one after another.
 
     The registration can't be taken back, so streams are kept and reused, on memory of no file meanwhile.
     """
@@ -63,7 +63,7 @@ class ExitCodeNote:
 
     @classmethod
     def write_to(cls, path: Path) -> ExitCodeNote | None:
-        """Have the exit code written to ``path`` as a 32-bit integer; None where the system can't."""
+        """Have the exit code written to ``path`` as a 32-bit integer. Returns None where the system can't."""
         library = load_library()
         if library is None:
             return None
@@ -93,16 +93,16 @@ class ExitCodeNote:
         """Note the code before what was registered until now is done, too."""
         on_exit_putw(self._library, self._stream)
 
-    def release(self) -> None:
-        """Note nothing any more."""
+    def stop(self) -> None:
+        """Stop noting."""
         self.path = None
-        with contextlib.suppress(OSError):  # no memory left: it goes on storing into a file nobody reads
+        with contextlib.suppress(OSError):  # no memory left: it keeps writing a file that is not read
             self.point_at_nothing()
             ExitCodeNote._spare.append(self)
 
     @classmethod
     def abandon_all(cls) -> None:
-        """In a forked child, which inherits the registrations: its exit code is nobody's business."""
+        """In a forked child, which inherits the registrations: note nothing."""
         for note in cls._all:
             note.point_at_nothing()
 
@@ -124,7 +124,7 @@ class ExitCodeNote:
 
 
 def read_exit_code(path: Path) -> int | None:
-    """The exit code Python left with, as noted by the C library; None when it did not get that far."""
+    """The exit code Python left with, as noted by the C library, or None if it did not get that far."""
     try:
         data = read_file(path, MAX_WORD)
     except OSError:
@@ -132,7 +132,7 @@ def read_exit_code(path: Path) -> int | None:
     words = {data[at : at + _WORD] for at in range(0, len(data) - _WORD + 1, _WORD)}
     # The stream puts a zero behind what it has written.
     words = {word for word in words if word[1:] != _UNWRITTEN[1:]}
-    # Several that differ: a library's forked children left theirs, and no one can tell whose is whose.
+    # Several that differ: a library's forked children left theirs, too. It is not known whose is whose.
     return int.from_bytes(words.pop(), "little", signed=True) & 0xFF if len(words) == 1 else None
 
 

@@ -30,7 +30,7 @@ _INITIAL_NAMESPACE = "pid:[4026531836]"
 """``PROC_PID_INIT_INO`` of Linux's include/linux/proc_ns.h: the processes of the machine, in no container."""
 
 _BUFFER = 4096
-"""Bytes asked for as the socket's buffer; the kernel takes twice its minimum at least."""
+"""Bytes asked for as the socket's buffer. The kernel gives at least twice its minimum."""
 
 
 class ExitHold:
@@ -42,7 +42,7 @@ class ExitHold:
 
     @classmethod
     def if_needed(cls) -> ExitHold | None:
-        """A hold if this process is in a container, and its C library allows it; None otherwise."""
+        """A hold if this process is in a container, and its C library allows it, or None."""
         if not in_container() or load_library() is None:
             return None
         try:
@@ -52,18 +52,18 @@ class ExitHold:
 
     @property
     def shipper_end(self) -> int:
-        """The descriptor that the shipper closes to let the process exit; -1 once that is armed."""
+        """The descriptor that the shipper closes to let the process exit, or -1 once the hold is armed."""
         return self._theirs.fileno()
 
     def arm(self, timeout: float) -> bool:
-        """Have ``exit`` wait for the shipper, at most ``timeout`` seconds; call it at the interpreter's exit.
+        """Have ``exit`` wait for the shipper, at most ``timeout`` seconds. Returns whether it will.
 
-        False if it can't be done.
+        Call it at the interpreter's exit.
         """
         library = load_library()
         self._theirs.close()  # or we would wait for ourselves
         if library is None or (signal.getsignal(signal.SIGPIPE) is signal.SIG_DFL and os.getpid() != 1):
-            self.close()  # a shipper that has died would kill us by SIGPIPE; process 1 is immune
+            self.close()  # a shipper that has died would kill us by SIGPIPE, to which process 1 is immune
             return False
         number = self._ours.detach()
         if number < 0:  # the program has closed it

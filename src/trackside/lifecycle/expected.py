@@ -32,7 +32,7 @@ class Expected:
         self._statuses = {**BUILT_IN, **(given or {})}
 
     def status_of(self, error: BaseException | None) -> FinalStatus | None:
-        """The status that ``error`` stands for; a group means something if all its exceptions do."""
+        """The status that ``error`` stands for. A group means something if all its exceptions do."""
         members = getattr(error, "exceptions", None)
         if isinstance(members, tuple) and members:
             found = [self.status_of(member) for member in members]
@@ -49,7 +49,7 @@ NOTHING_ELSE = Expected()
 
 
 def checked_expected(given: ExpectedExceptions) -> Expected:
-    """``given`` as one object; raises :class:`ConfigurationError` that says what to write instead."""
+    """``given`` as one object. Raises :class:`ConfigurationError` that says what to write instead."""
     if given is None:
         return NOTHING_ELSE
     if isinstance(given, (str, type)) or not isinstance(given, Iterable):

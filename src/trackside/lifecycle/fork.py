@@ -1,4 +1,4 @@
-"""Forked children log nothing: what the parent has set up is made inert in them.
+"""Forked children log nothing: what the parent has set up becomes inert in them.
 
 A DataLoader worker must not write to its parent's journal, answer its signals, wait for its shipper at
 exit, or end its run.
@@ -13,10 +13,10 @@ from typing import Protocol
 
 
 class Inheritable(Protocol):
-    """Something a forked child inherits and must let go of."""
+    """Something that a forked child inherits and must not use."""
 
     def abandon(self) -> None:
-        """Become inert; called in the child, where no other thread runs."""
+        """Become inert. Called in the child, where no other thread runs."""
 
 
 _inherited: weakref.WeakSet[Inheritable] = weakref.WeakSet()
@@ -34,7 +34,7 @@ def keep_in_children(thing: Inheritable) -> None:
 
 def _after_fork() -> None:
     for thing in list(_inherited):
-        with contextlib.suppress(Exception):  # the others must be let go of all the same
+        with contextlib.suppress(Exception):  # the others must become inert all the same
             thing.abandon()
     _inherited.clear()
 

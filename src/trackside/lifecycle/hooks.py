@@ -78,7 +78,7 @@ class ProcessHooks:
         self._installed = False
 
     def install(self) -> None:
-        """Hook in; a second call changes nothing."""
+        """Hook in. A second call changes nothing."""
         with SignalHooks.changing:
             if self._installed:
                 return

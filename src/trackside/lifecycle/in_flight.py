@@ -1,9 +1,9 @@
-"""Exceptions on their way through the caller: known again when they come out on top, or told to be gone.
+"""Exceptions in flight through the caller: recognise one that ends the program, notice one that is gone.
 
-Whoever is called in a ``finally`` or an ``except`` sees the exception in :func:`sys.exc_info`, but not what
-will become of it. It can't be referred to weakly, and a strong reference would keep alive all that its
-frames hold, a batch on the GPU say. So an exception of interest gets a mark among its attributes; the mark
-is referred to weakly, and dies with it.
+A function that is called in a ``finally`` or an ``except`` sees the exception in :func:`sys.exc_info`, but
+not what will become of it. Python offers no weak reference to it, and a strong one would keep alive all that
+its frames hold, such as a batch on the GPU. So an exception of interest gets a mark among its attributes. A
+weak reference to the mark tells when the exception is gone.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class _Mark:
 class InFlightException:
     """Knows one exception without keeping it alive. ``gone()`` is called when it is handled and forgotten.
 
-    Not when it is dropped by the interpreter itself: so ends a ``SystemExit``, with what it was raised
-    from, after the program's last frame.
+    It is not called if the interpreter itself drops the exception. A ``SystemExit``, with what it was raised
+    from, ends so after the program's last frame.
     """
 
     def __init__(self, error: BaseException, gone: Callable[[], None] | None = None) -> None:
@@ -57,7 +57,7 @@ class InFlightException:
 
 
 def passing_exception() -> BaseException | None:
-    """The exception being handled, or on its way, where this is called; None for one that is no failure."""
+    """The exception being handled, or in flight, where this is called. None if it is not a failure."""
     error = sys.exc_info()[1]
     clean_exit = isinstance(error, SystemExit) and error.code in {None, 0}
     return None if isinstance(error, GeneratorExit) or clean_exit else error
@@ -69,7 +69,7 @@ def uncaught_exception() -> BaseException | None:
 
 
 def interpreter_is_leaving() -> bool:
-    """Whether this is called by an ``atexit`` function, or later: the exit code is settled by then."""
+    """Whether this is called by an ``atexit`` function, or later: the exit code is fixed by then."""
     return not threading.main_thread().is_alive()
 
 

@@ -1,8 +1,8 @@
 """Cells of a notebook: which error concerns the run.
 
-In a notebook an error ends its cell, and the session goes on. So an error counts only if its cell logged
-something, or started the run, and if no later cell went on logging. A typing error in a cell about something
-else says nothing about the training.
+In a notebook an error ends its cell, not the session. So an error counts only if its cell logged something,
+or started the run, and if no later cell logged anything. A typing error in an unrelated cell says nothing
+about the training.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class CellWatch:
-    """Watches IPython's cells, if there is an IPython; ``written`` counts what was logged so far."""
+    """Watches IPython's cells, if there is an IPython. ``written`` counts what was logged so far."""
 
     def __init__(self, written: Callable[[], int], expected: Expected) -> None:
         self._written = written
@@ -43,9 +43,9 @@ class CellWatch:
             self._events.register("post_run_cell", self._on_end)
 
     def uninstall(self) -> None:
-        """Ask no more."""
+        """Stop watching."""
         if self._events is not None:
-            with contextlib.suppress(ValueError):  # somebody has cleared IPython's list
+            with contextlib.suppress(ValueError):  # the program has cleared IPython's list
                 self._events.unregister("pre_run_cell", self._on_begin)
                 self._events.unregister("post_run_cell", self._on_end)
             self._events = None

@@ -62,7 +62,7 @@ class CrashNoteHook:
         self._passing: InFlightException | None = None
 
     def install(self) -> None:
-        """Hook in; a second call changes nothing."""
+        """Hook in. A second call changes nothing."""
         self._hook.replace()
         atexit.register(self.note_exit_code)
 
@@ -101,7 +101,7 @@ class CrashNoteHook:
         self._hook.previous(kind, error, trace)
 
     def _forget_exit(self) -> None:
-        """The exception was handled: how the process ends tells nothing about the run any more."""
+        """The exception was handled: from here on the end of the process tells nothing about the run."""
         self._job = ""
 
     def note_exit_code(self) -> None:

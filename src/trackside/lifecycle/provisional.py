@@ -1,17 +1,20 @@
 """An end that is not certain yet: ``finish()`` was called while an exception was on its way.
 
-In ``finally: run.finish()`` nobody can know whether the exception will be handled. So the run shows
-FINISHED, and hooks and shipper stay, until one of these tells:
+In ``finally: run.finish()`` it is not known yet whether the exception will be handled. So the run shows
+FINISHED, and hooks and shipper stay, until one of these happens:
 
-* the exception, or one that came of it, comes out on top: a crash like any other;
-* it is gone, so it was handled: FINISHED for good;
-* the program starts its next run: FINISHED for good, unless the exception was last seen uncaught, or is kept
-  by somebody and has left the function that started the run (a sweep that collects its failures);
-* it starts one on another bus (a bus a trial, in a thread pool), and somebody keeps an exception that has
-  left the function that started this one: FAILED. Of those that are still open, :data:`MAX_OPEN` may wait;
-* the process ends: its exit code decides, as it does where nobody calls ``finish()``.
+* The exception, or one that came of it, ends the program. That is a crash like any other.
+* The exception is gone, so it was handled. FINISHED becomes final.
+* The program starts its next run on the same bus. FINISHED becomes final, unless the exception was last seen
+  uncaught, or has left the function that started the run and is still kept (by a sweep that collects its
+  failures, say).
+* The program starts a run on another bus (a bus for each trial, in a thread pool). If the exception has left
+  the function that started this run, and is still kept, the run has FAILED. Of the ends that stay
+  provisional, :data:`MAX_OPEN` may wait.
+* The process ends. Its exit code decides, as it does when the program never calls ``finish()``.
 
-Invariant: what is open keeps a shipper, and its hooks. So their number never grows with that of the runs.
+Invariant: the number of provisional ends never grows with that of the runs, because each one keeps a shipper
+and its hooks.
 """
 
 from __future__ import annotations
@@ -34,12 +37,12 @@ MAX_OPEN = 8
 
 
 class ProvisionalEnd:
-    """Waits to see what becomes of ``error``, or, without one, of the exit the interpreter is at.
+    """Waits to see what becomes of ``error`` or, without one, of the interpreter's exit.
 
-    ``settle()`` makes the end final, on any thread; ``wait()`` waits for the shipper to have heard;
-    ``tidy_up()`` takes the hooks out. It is called on the main thread, unless ``anywhere()`` says that every
-    thread can do that. ``has_left(end)`` tells whether somebody keeps an exception that has left the function
-    that started the run.
+    ``make_final()`` writes the end into the journal, on any thread. ``wait()`` waits until the shipper has
+    read it. ``tidy_up()`` takes the hooks out. It is called on the main thread, unless ``anywhere()`` says
+    that any thread may do that. ``has_left(end)`` tells whether an exception that has left the function that
+    started the run is still kept.
     """
 
     def __init__(
@@ -47,17 +50,17 @@ class ProvisionalEnd:
         bus: object,
         error: BaseException | None,
         *,
-        settle: Callable[[], None],
+        make_final: Callable[[], None],
         wait: Callable[[], None],
         tidy_up: Callable[[], None],
         anywhere: Callable[[], bool] = lambda: False,
         has_left: Callable[[ProvisionalEnd], bool] = lambda _: False,
     ) -> None:
         self._bus = id(bus)
-        self._settle, self._wait, self._tidy_up = settle, wait, tidy_up
+        self._make_final, self._wait, self._tidy_up = make_final, wait, tidy_up
         self._anywhere, self._has_left = anywhere, has_left
         self._lock = threading.Lock()
-        self._handled = self.settled = self._tidy = False
+        self._handled = self.final = self._tidy = False
         self._passing = None if error is None else InFlightException(error, self._on_gone)
         _open[self._bus] = self
 
@@ -68,21 +71,21 @@ class ProvisionalEnd:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the exception still exists: somebody keeps it, or it is still on its way."""
+        """Whether the exception still exists: it is kept, or still on its way."""
         return self._passing is not None and self._passing.is_alive
 
     def concerns(self, error: BaseException | None) -> bool:
-        """Whether ``error``, which nobody caught, tells something of this end."""
-        if self.settled:
+        """Whether ``error``, which was not caught, tells something about this end."""
+        if self.final:
             return False
         return self._passing is None or self._passing.is_behind(error)
 
     def conclude(self, *, wait: bool = False) -> None:
-        """What ``finish()`` said, or the crash seen since, is final."""
+        """Make final what ``finish()`` said, or the crash seen since."""
         with self._lock:
-            if not self.settled:
-                self._settle()
-                self.settled = True
+            if not self.final:
+                self._make_final()
+                self.final = True
             if wait:
                 self._wait()
             in_main = threading.current_thread() is threading.main_thread()
@@ -93,25 +96,25 @@ class ProvisionalEnd:
                     forget(self._bus)
 
     def conclude_if_left(self) -> None:
-        """Conclude if the exception is past all that could handle it before the run is over."""
-        if self.settled or (self.is_alive and self._has_left(self)):
+        """Conclude if the exception has left all code that could handle it before the run is over."""
+        if self.final or (self.is_alive and self._has_left(self)):
             self.conclude()
 
     def conclude_if_handled(self) -> bool:
         """Whether the end is known by now."""
-        if self._handled and not self.settled:
+        if self._handled and not self.final:
             self.conclude()
-        return self.settled
+        return self.final
 
     def _on_gone(self) -> None:
-        """Called by whoever drops the last reference, say the garbage collector: wait for no lock here."""
+        """Called where the last reference is dropped, say by the garbage collector: wait for no lock here."""
         self._handled = True
         with contextlib.suppress(RuntimeError):  # no more threads: the exit sees to it
             _thread.start_new_thread(self.conclude, ())
 
 
 def conclude_earlier(bus: object) -> None:
-    """The program goes on with another run, so it did not end with the one before."""
+    """The program starts another run on ``bus``, so it did not end with the one before."""
     earlier = _open.get(id(bus))
     if earlier is not None:
         earlier.conclude(wait=True)
@@ -122,13 +125,13 @@ def conclude_others(bus: object) -> None:
     others = [end for key, end in list(_open.items()) if key != id(bus)]
     for end in others:
         end.conclude_if_left()
-    waiting = [end for end in others if not end.settled]
+    waiting = [end for end in others if not end.final]
     for end in waiting[: max(0, len(waiting) - MAX_OPEN)]:
         end.conclude()
 
 
 def forget(bus: int | None = None) -> None:
-    """Drop the end of ``bus`` (its id); all, in a forked child."""
+    """Drop the end of ``bus`` (its id). Without one, as in a forked child, drop all."""
     if bus is None:
         _open.clear()
     else:

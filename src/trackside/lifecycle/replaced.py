@@ -29,7 +29,7 @@ class Replaced:
         self.previous: Any = getattr(module, name)
 
     def replace(self) -> None:
-        """Put ours in place, on top of whatever is there now; a second call changes nothing."""
+        """Put ours in place, on top of whatever is there now. A second call changes nothing."""
         if self in Replaced._in_place:
             return
         self.previous = getattr(self._module, self._name)
@@ -37,7 +37,7 @@ class Replaced:
         Replaced._in_place.append(self)
 
     def restore(self) -> None:
-        """Take ours out again; without :meth:`replace` before, change nothing."""
+        """Take ours out again. Without :meth:`replace` before, change nothing."""
         if self not in Replaced._in_place:
             return
         Replaced._in_place.remove(self)

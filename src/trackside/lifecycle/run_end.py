@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from trackside.events import RunEnd
+from trackside.events import RunEnd, checked_status
 from trackside.lifecycle.evidence import signal_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
 
     from trackside.lifecycle.evidence import Evidence
     from trackside.lifecycle.verdict import Verdict
 
 
 def run_end(verdict: Verdict, evidence: Evidence, counts: Mapping[str, int]) -> RunEnd:
-    """What to tell a destination of ``verdict``, whose status is a final one."""
+    """What to tell a destination of ``verdict``. Raises ``ValueError`` while the run is RUNNING."""
     crash = evidence.exception
     return RunEnd(
-        status=cast("Any", verdict.status),
+        status=checked_status(verdict.status),
         reason=verdict.reason,
         final=verdict.final,
         ended_ms=evidence.ended_ms or evidence.died_ms,

@@ -5,7 +5,7 @@ Invariants:
 * A link never changes how the process dies. It plays the default action only when the interpreter itself
   called it. When another handler called it, it stands for ``SIG_DFL`` there, and a handler that chains calls
   nothing for that.
-* Every time we hook in, we make a new link. So whoever saved an older one and calls it, or sets it back,
+* Every time we hook in, we make a new link. So code that saved an older one and calls it, or sets it back,
   reaches what that one had replaced.
 * The chain is as long as there are runs. A link whose run ended on another thread than the main one, which
   alone may change a handler, is retired, and taken out when the main thread next hooks in or out.
@@ -52,7 +52,7 @@ class SignalLink:
         self.run(number, frame, direct=called_by is frame and self._is_installed())
 
     def run(self, number: int, frame: FrameType | None, *, direct: bool) -> None:
-        """Note the signal and pass it on; ``direct``: no handler of somebody else's called us."""
+        """Note the signal and pass it on. ``direct``: the interpreter called us, not another handler."""
         for link in self.chain():
             link._note(number)  # noqa: SLF001 - our own kind
         if callable(link.previous):
@@ -72,7 +72,7 @@ class SignalLink:
             link = link.previous
 
     def in_use(self) -> Any:
-        """What of this chain is still needed: the first link that is not retired, or what it all replaced."""
+        """What is still needed of this chain: the first link in use, or what all of them replaced."""
         link: Any = self
         while isinstance(link, SignalLink) and link.retired:
             link = link.previous

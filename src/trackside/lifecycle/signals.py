@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def _nothing(*_: Any) -> None:
-    """Stand in for a callback that was not given, or is not wanted any more."""
+    """Stand in for a callback that was not given, or is no longer wanted."""
 
 
 class SignalHooks:
@@ -92,7 +92,7 @@ class SignalHooks:
         self._let_go_of_wakeup()
 
     def use_wakeup(self, descriptor: int) -> None:
-        """Have signals written to ``descriptor`` from now on; -1: the program has closed the one so far."""
+        """Have signals written to ``descriptor`` from now on. -1: the program has closed the one so far."""
         if threading.current_thread() is not threading.main_thread() or descriptor == self._wakeup_descriptor:
             return
         with SignalHooks.changing:
@@ -176,7 +176,7 @@ class SignalHooks:
         owner = SignalHooks._wakeup_owner
         try:
             before = signal.set_wakeup_fd(self._wakeup_descriptor, warn_on_full_buffer=False)
-        except (OSError, ValueError):  # the program has closed it; or this is not the main interpreter
+        except (OSError, ValueError):  # the program has closed it, or this is not the main interpreter
             return
         one_of_ours = owner is not None and before == owner._wakeup_descriptor  # noqa: SLF001 - our own kind
         in_use = owner is None or not one_of_ours or owner._active  # noqa: SLF001
@@ -235,7 +235,7 @@ class SignalHooks:
 
 
 def _drop_retired(number: int) -> None:
-    """Take links of ended runs off the top of a signal's handlers; on the main thread."""
+    """On the main thread, take links of ended runs off the top of a signal's handlers."""
     current: Any = signal.getsignal(number)
     if isinstance(current, SignalLink) and current.retired:
         signal.signal(number, current.in_use())

@@ -36,7 +36,7 @@ INTERRUPT_MEMORY_MS = 120_000
 
 @dataclass(frozen=True)
 class Verdict:
-    """The status, and the reason in a few words. ``final``: nothing can change it any more."""
+    """The status, and the reason in a few words. ``final``: nothing can change it."""
 
     status: RunStatus = "RUNNING"
     reason: str = "running"

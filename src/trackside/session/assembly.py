@@ -18,13 +18,13 @@ from trackside.lifecycle.crash_notes import expect_notes, forget_notes
 from trackside.lifecycle.exit_code import ExitCodeNote
 from trackside.lifecycle.exit_hold import ExitHold
 from trackside.lifecycle.hooks import ProcessHooks
-from trackside.lifecycle.launcher import is_in_a_job
 from trackside.lifecycle.subscriber import LifecycleSubscriber
 from trackside.redaction.known_values import SHORTEST_IN_USE, know, passwords_in
 from trackside.redaction.redact import secrets_among
 from trackside.session import current, fluent
 from trackside.session.announce import Announcer
 from trackside.session.delivery import Delivery
+from trackside.session.launcher import is_in_a_job
 from trackside.session.plan import make_meta
 from trackside.session.shipper_handle import ShipperProcess
 from trackside.shipper.grants import grants
@@ -135,7 +135,7 @@ class Assembly:
             self.plan.bus.detach(sink)
         self.writer.close()
         if self.exit_code is not None:
-            self.exit_code.release()
+            self.exit_code.stop()
         current.leave(self.plan.bus, self.journal)
 
     def dismiss_shipper(self) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trackside.session")
 
 CONCLUDE_TIMEOUT = 5.0
-"""Seconds ``start()`` waits for the run before it to be settled, where that was left open."""
+"""Seconds ``start()`` waits for the end of the run before it, where that was provisional."""
 
 
 NO_PROGRESS = 5.0

@@ -136,7 +136,7 @@ class Ending:
         return ProvisionalEnd(
             self._bus,
             error,
-            settle=self._conclude,
+            make_final=self._conclude,
             wait=self._parts.delivery.wait_until_concluded,
             tidy_up=self._tidy_up,
             anywhere=lambda: not hooks.signals.needs_main_thread,

@@ -18,7 +18,6 @@ from trackside.journal.meta import Meta, Target, source_tags
 from trackside.journal.owner import this_process
 from trackside.journal.version import FORMAT
 from trackside.lifecycle.expected import NOTHING_ELSE, Expected
-from trackside.lifecycle.launcher import job_key
 from trackside.redaction.forms import mask_address
 from trackside.redaction.redact import redact, redact_mapping
 from trackside.session.arguments import (
@@ -31,6 +30,7 @@ from trackside.session.arguments import (
     chosen_address,
 )
 from trackside.session.destinations import RUN_ONLY, DestinationPlan
+from trackside.session.launcher import job_key
 from trackside.session.parent import NO_PARENT, active_parent, checked_parent
 from trackside.settings import absolute, absolute_tracking_uri
 from trackside.shipper.leftovers import leftovers_of

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from trackside.events import ConfigEvent
 from trackside.journal.supply import DEFAULT_CAP
 from trackside.lifecycle.expected import checked_expected
-from trackside.lifecycle.launcher import job_key
 from trackside.lifecycle.peer_crash import CrashNoteHook, CrashNoteSink
 from trackside.rank import get_rank
 from trackside.session.arguments import (
@@ -28,6 +27,7 @@ from trackside.session.arguments import (
 from trackside.session.call_site import CallSite
 from trackside.session.current import checked_bus, recording_runs, reserved
 from trackside.session.destinations import plan_destinations
+from trackside.session.launcher import job_key
 from trackside.session.noop import NoopRun
 from trackside.session.parent import checked_parent
 from trackside.session.plan import RunPlan, free_run_id, make_target

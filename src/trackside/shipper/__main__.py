@@ -34,7 +34,7 @@ from trackside.shipper import grants
 from trackside.shipper.calls import describe
 from trackside.shipper.channel import LOCKED, READY, Line
 from trackside.shipper.earlier import EarlierAttempts
-from trackside.shipper.ending import end_in_any_case, end_now
+from trackside.shipper.forced_exit import end_in_any_case, end_now
 from trackside.shipper.log_redaction import mask_output
 from trackside.shipper.protocol import LINGER
 from trackside.shipper.service import EXIT_LOCKED, EXIT_REFUSED, EXIT_UNFINISHED, Shipper

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from trackside.events import FinalStatus
 from trackside.journal.cursor import Cursor, delivered_points, load_cursor
 from trackside.journal.directory import JournalDirectory, last_sign_ms
 from trackside.journal.files import read_json
@@ -42,7 +43,7 @@ class DestinationReport(msgspec.Struct, frozen=True):
     shipped: int
     merged: int
     rejected: int
-    status: str | None
+    status: FinalStatus | None
     error: str | None
 
 
@@ -66,7 +67,7 @@ class JournalReport(msgspec.Struct, frozen=True):
     tracking_uri: str
     host: str
     pid: int
-    status: str | None
+    status: FinalStatus | None
     emitted: int
     shipped: int
     pending: int

@@ -47,7 +47,7 @@ class Judge:
             self._progress.update(lifecycle=keep(known, record))
 
     def keep_signals(self, numbers: Iterable[int]) -> bool:
-        """Take in signals that the process has just got; whether any of them may explain its end."""
+        """Take in signals that the process has just got. Returns whether any of them may explain its end."""
         # The others (a timer's, a dead child's) come by the thousand, and explain no end.
         telling = [number for number in numbers if number in self._telling]
         if telling:
@@ -68,7 +68,7 @@ class Judge:
             terminate_signals=self._meta.terminate_signals,
             dead=bool(trainer.died_ms),
             died_ms=trainer.died_ms,
-            ending=trainer.ending,
+            exit_status=trainer.exit_status,
             noted_exit_code=trainer.exit_code,
             oom=trainer.oom,
             replaced=trainer.replaced,

@@ -7,9 +7,9 @@ leaves without it.
 
 A step of the main thread that fails is survived (:mod:`trackside.shipper.survival`).
 
-The first worker is the run's own (MLflow's, on rank 0): what it meets is what ``start()`` and ``finish()``
-hear of. The others can't hold it up: they are started behind it, and one that takes nothing any more, or
-is so far behind that the disk's cap is near, no longer keeps segments from being deleted.
+The first worker is the run's own (MLflow's, on rank 0). ``start()`` and ``finish()`` report what becomes of
+it. The others can't hold it up: they are started behind it. One that has failed permanently, or is so far
+behind that the disk's cap is near, no longer keeps segments from being deleted.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ EXIT_DONE, EXIT_REFUSED, EXIT_UNFINISHED, EXIT_LOCKED = 0, 3, 4, 5
 
 
 class Shipper:
-    """Ships the journal in ``journal`` to ``destinations``; made in a process of its own.
+    """Ships the journal in ``journal`` to ``destinations``, in a process of its own.
 
     ``pipe`` is the read end of the trainer's wakeup pipe, and ``line`` the shipper's end of the channel,
     where there is a trainer. ``hold`` is what the exit of the trainer's process waits for
@@ -129,7 +129,7 @@ class Shipper:
         self._others_due = time.monotonic() + OTHERS_WAIT
 
     def run(self) -> int:
-        """Work until everything is delivered and the status is set; the process's exit code."""
+        """Work until everything is delivered and the status is set. Returns the process's exit code."""
         self._listen()
         steps = (
             self._start_workers,
@@ -170,7 +170,7 @@ class Shipper:
         )
 
     def _start_workers(self) -> None:
-        """Start the workers that wait; where no thread can be started, the next turn tries again."""
+        """Start the workers that wait. Where no thread can be started, the next turn tries again."""
         first = self.workers[0]
         if first in self._waiting:
             first.start()
@@ -202,7 +202,7 @@ class Shipper:
                 self._selector.unregister(key.fileobj)
 
     def _hear(self, descriptor: int) -> bool:
-        """Take what has come in through ``descriptor``; False when nothing ever will again."""
+        """Take what has come in through ``descriptor``. False when nothing ever will again."""
         if descriptor == self._pipe:
             data = read_bytes(descriptor)
             self._take(data)
@@ -345,7 +345,7 @@ class Shipper:
         for name, state in list(workers.items())[1:]:
             if state.refused:
                 self._progress.notice(
-                    f"destination {name} takes nothing any more: {state.refused} (see {self._journal.log})"
+                    f"destination {name} has failed permanently: {state.refused} (see {self._journal.log})"
                 )
 
     def _tell_of_troubles(self) -> None:
@@ -355,7 +355,7 @@ class Shipper:
             name = worker.destination.name
             if worker.cursor.rejected and self._rejections.is_first(name):
                 where = f"kept in {self._journal.rejected}, with the reason"
-                self._progress.notice(f"{trouble.name} refuses some of what was logged; it is {where}")
+                self._progress.notice(f"{trouble.name} rejects some of what was logged. It is {where}")
 
     def _should_leave(self) -> bool:
         if self.workers[0].refused_at_start and not self._journal.meta.exists():
@@ -379,7 +379,7 @@ class Shipper:
         return time.monotonic() - self._moved[1] > GONE_PATIENCE
 
     def _leave_at_last(self) -> int:
-        """Leave; what fails while leaving is tried again, a few times."""
+        """Leave. What fails while leaving is tried again, a few times."""
         for _ in range(LEAVE_TRIES - 1):
             try:
                 return self._leave()
@@ -423,7 +423,7 @@ class Shipper:
         return EXIT_DONE
 
     def _leave_nothing(self, refused: str | None) -> int:
-        """Leave after somebody removed the journal, and bring nothing of it back."""
+        """Leave after the journal was removed, and bring nothing of it back."""
         if all(worker.finished for worker in self.workers):
             if self._line is not None:
                 self._line.send(DONE)
@@ -440,7 +440,7 @@ class Shipper:
             self._wait()
 
     def _clean_up(self) -> None:
-        """Remove the journal; what nobody took stays behind, to be looked at."""
+        """Remove the journal. What was rejected stays behind, to be looked at."""
         forget_notes(self._journal.path.parent, self._meta.job, since_ms=self._meta.started_ms)
         if not has_refused(self._journal, self._meta):
             run = self._progress.state.run
@@ -471,7 +471,7 @@ def _label(worker: DeliveryWorker, meta: Meta) -> str:
 
 
 def transforms_of(meta: Meta) -> dict[str, Transform | None]:
-    """What each destination, by its name, wants made of the metrics; the run's own is ``mlflow``."""
+    """The transform of each destination, by its name. The run's own is ``mlflow``."""
     return {"mlflow": meta.mlflow_transform, **{spec.name: spec.transform for spec in meta.destinations}}
 
 

@@ -18,7 +18,7 @@ from trackside.journal.directory import last_sign_ms
 from trackside.journal.files import read_json
 from trackside.journal.meta import Meta
 from trackside.journal.owner import succeeds
-from trackside.lifecycle.evidence import UNKNOWN, Ending
+from trackside.lifecycle.evidence import UNKNOWN, ExitStatus
 from trackside.lifecycle.exit_code import read_exit_code
 from trackside.shipper.watch import DeathWatch, oom_kills
 
@@ -50,8 +50,8 @@ class Trainer:
         self._dead_since = 0.0
         self._exit_code: int | None = None
         self.died_ms = 0
-        """When it died; 0 while it lives. What waits for its exit code counts as dead, too."""
-        self.ending: Ending = UNKNOWN
+        """When it died, or 0 while it lives. Process 1 counts as dead once it has noted its exit code."""
+        self.exit_status: ExitStatus = UNKNOWN
         """What the kernel says of its end."""
         self.oom = False
         """Whether the kernel's OOM killer ended it."""
@@ -80,7 +80,7 @@ class Trainer:
 
     @property
     def dead_for(self) -> float:
-        """Seconds since the shipper saw it dead; 0 while it lives."""
+        """Seconds since the shipper saw it dead, or 0 while it lives."""
         return time.monotonic() - self._dead_since if self.died_ms else 0.0
 
     def look(self, *, said_exited: bool) -> None:
@@ -92,13 +92,13 @@ class Trainer:
             self._look_for_exec()
             return
         certain = said_exited and read_exit_code(self._journal.exit_code) is not None
-        self.ending = self._watch.ending(patience=0.0 if certain else REAP_TIMEOUT)
+        self.exit_status = self._watch.exit_status(patience=0.0 if certain else REAP_TIMEOUT)
         self.oom = self._was_killed_for_memory()
-        logger.info("the training process is dead: %s", self.ending)
+        logger.info("the training process is dead: %s", self.exit_status)
         self._note_death(self._time_of_death())
 
     def read_code_of_waiting_exit(self) -> int | None:
-        """The exit code of a process that waits for us at its exit; None while it has not noted one.
+        """The exit code of a process that waits for us at its exit, or None while it has not noted one.
 
         Process 1 of a container takes the shipper with it, so its end is taken as told.
         """
@@ -106,7 +106,7 @@ class Trainer:
             self._exit_code = read_exit_code(self._journal.exit_code)
             if self._exit_code is not None and self._meta.owner.pid == 1:
                 logger.info("process 1 is about to end with exit code %s", self._exit_code)
-                self.ending = Ending(exit_code=self._exit_code)
+                self.exit_status = ExitStatus(exit_code=self._exit_code)
                 self._note_death(now_ms())
         return self._exit_code
 
@@ -131,7 +131,7 @@ class Trainer:
             self._oom_before is not None
             and now is not None
             and now > self._oom_before
-            and self.ending in {UNKNOWN, Ending(killed_by=int(signal.SIGKILL))}
+            and self.exit_status in {UNKNOWN, ExitStatus(killed_by=int(signal.SIGKILL))}
         )
 
     def _look_for_exec(self) -> None:

@@ -22,7 +22,7 @@ MOST_TOLD = 10
 
 @dataclass
 class Trouble:
-    """The troubles of ``name``, a destination or the shipper itself; ``notice`` tells the user.
+    """The troubles of ``name``, a destination or the shipper itself. ``notice`` tells the user.
 
     ``fails``, ``then`` and ``mended`` are the words for it.
     """
@@ -38,7 +38,7 @@ class Trouble:
     _count: int = 0
 
     def note(self, failing: str | None, *, quietly: bool = False) -> None:
-        """``failing`` is what it fails with now; None while it works. ``quietly``: it was told elsewhere."""
+        """``failing`` is what it fails with now, or None. ``quietly``: the user was told elsewhere."""
         now = self.clock()
         if failing is None:
             self._end()

@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING
 
 from trackside.journal.owner import is_alive, is_replaced
-from trackside.lifecycle.evidence import UNKNOWN, Ending
+from trackside.lifecycle.evidence import UNKNOWN, ExitStatus
 
 if TYPE_CHECKING:
     from trackside.journal.owner import Owner
@@ -33,14 +33,14 @@ _INFO_EXIT = 1 << 3
 class DeathWatch:
     """Watches the process ``owner``, which must be of this machine.
 
-    The start time identifies the process once; from then on the descriptor does, where there are such.
+    The start time identifies the process once. From then on the descriptor does, where the system has one.
     """
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
         self._pidfd = _open_pidfd(owner.pid)
         self._dead = not is_alive(owner)  # asked after opening: the descriptor can't be a successor's
-        if self._dead and self._pidfd is not None:  # of somebody who got the number
+        if self._dead and self._pidfd is not None:  # of a process that got the number since
             os.close(self._pidfd)
             self._pidfd = None
 
@@ -49,7 +49,7 @@ class DeathWatch:
         return self._pidfd
 
     def is_dead(self) -> bool:
-        """Whether the process has ended; once True, always True."""
+        """Whether the process has ended. Once True, always True."""
         if not self._dead:
             gone = not is_alive(self._owner) if self._pidfd is None else _is_readable(self._pidfd)
             self._dead = gone
@@ -59,7 +59,7 @@ class DeathWatch:
         """Whether another program runs in the process by now (``exec``): it writes nothing more."""
         return not self._dead and is_replaced(self._owner)
 
-    def ending(self, *, patience: float = 0.0) -> Ending:
+    def exit_status(self, *, patience: float = 0.0) -> ExitStatus:
         """What the kernel knows of the end (Linux 6.15 and later).
 
         It tells only once the parent has waited for the dead process: ``patience`` is how many seconds to
@@ -70,7 +70,7 @@ class DeathWatch:
             time.sleep(_POLL)
         return found
 
-    def _ask_kernel(self) -> Ending:
+    def _ask_kernel(self) -> ExitStatus:
         if self._pidfd is None:
             return UNKNOWN
         info = bytearray(_INFO_SIZE)
@@ -84,7 +84,7 @@ class DeathWatch:
 
 
 def oom_kills() -> int | None:
-    """The OOM kills of this process's memory cgroup so far; None where it can't be read."""
+    """The OOM kills of this process's memory cgroup so far, or None where they can't be read."""
     with contextlib.suppress(OSError, ValueError, StopIteration), open(_memory_events()) as file:
         return sum(int(line.split()[1]) for line in file if line.startswith("oom_kill "))
     return None
@@ -115,7 +115,7 @@ def _is_readable(descriptor: int) -> bool:
     return bool(poller.poll(0))
 
 
-def _decode_wait_status(status: int) -> Ending:
+def _decode_wait_status(status: int) -> ExitStatus:
     if os.WIFSIGNALED(status):
-        return Ending(killed_by=os.WTERMSIG(status))
-    return Ending(exit_code=os.WEXITSTATUS(status))
+        return ExitStatus(killed_by=os.WTERMSIG(status))
+    return ExitStatus(exit_code=os.WEXITSTATUS(status))

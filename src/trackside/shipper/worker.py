@@ -30,6 +30,7 @@ from trackside.errors import (
     RetryableError,
     UnprovenError,
 )
+from trackside.events import as_final
 from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord
 from trackside.journal.meta import WorkerState
 from trackside.journal.reader import Entry, JournalReader, Position
@@ -133,7 +134,7 @@ class DeliveryWorker(threading.Thread):
 
     def state(self) -> WorkerState:
         """How it is doing, for the shipper's state."""
-        told = None if self.told is None else self.told.status
+        told = None if self.told is None else as_final(self.told.status)
         return WorkerState(told, self.finished, refused=self.refused, error=self.failing)
 
     def counts(self) -> dict[str, int]:

@@ -1,8 +1,8 @@
 """Which process started the ranks of this job on this host, and a key that only they share.
 
 A launcher's own ids need not be unique: torchrun's is ``none`` unless it is given one or makes one up, and
-its address is ``127.0.0.1:29500`` on every host. What nobody else shares is the launcher's process. So a job
-on one host is named after that process, and only a job on several hosts after its ids and its address.
+its address is ``127.0.0.1:29500`` on every host. Only the launcher's process is shared by this job alone. So
+a job on one host is named after that process, and only a job on several hosts after its ids and its address.
 
 The launcher is the nearest ancestor that does not have the rank's variables in its environment yet, since a
 wrapper between it and the rank (``bash``, ``numactl``) has them. Two kinds of ranks are not started with
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _MARKS = ("TORCHELASTIC_RUN_ID", "LOCAL_RANK", *RANK_VARIABLES)
-"""Variables a rank has and its launcher has not; the first that is set tells the nearest launcher's ranks."""
+"""Variables that a rank has and its launcher has not. The first one set marks the nearest launcher's."""
 
 _SHARED = (
     "TORCHELASTIC_RUN_ID",
@@ -58,7 +58,7 @@ _SIZES = (
 
 
 def job_key(environment: Mapping[str, str] = os.environ) -> str:
-    """A text all ranks of a job share, as far as can be told, and no other job has.
+    """A text that all ranks of a job share, as far as can be told, and no other job has.
 
     Outside a launcher's job it is the process's own: of a process whose children may turn out to be ranks.
     """
@@ -94,7 +94,7 @@ def is_on_one_host(environment: Mapping[str, str]) -> bool:
 
 
 def launcher_pid(environment: Mapping[str, str] = os.environ) -> int:
-    """The launcher's process number; this process's own where it may be the launcher itself."""
+    """The launcher's process number, or this process's own where it may be the launcher itself."""
     own = os.getpid()
     mark = next((name for name in _MARKS if environment.get(name)), None)
     if mark is not None and _was_started_with(own, mark):
@@ -103,13 +103,13 @@ def launcher_pid(environment: Mapping[str, str] = os.environ) -> int:
 
 
 def _is_started_by_lightning(environment: Mapping[str, str]) -> bool:
-    """Whether ``LOCAL_RANK`` is all there is; or nothing yet, as in the process that becomes rank 0."""
+    """Whether ``LOCAL_RANK`` is all there is, or nothing yet, as in the process that becomes rank 0."""
     nearer = (name for name in RANK_VARIABLES if name not in BATCH_VARIABLES)
     return not any(environment.get(name) for name in ("TORCHELASTIC_RUN_ID", *nearer))
 
 
 def _was_started_with(pid: int, name: str) -> bool:
-    """Whether the process had the variable when it was started; False for one that can't be asked."""
+    """Whether the process had the variable when it was started. False for one that can't be asked."""
     with contextlib.suppress(psutil.Error, OSError):
         return name in psutil.Process(pid).environ()
     return False

@@ -11,9 +11,9 @@ import pytest
 
 from tests.faults.fake import until
 from tests.support import recorder
-from trackside.lifecycle import launcher
-from trackside.lifecycle.launcher import is_in_a_job, is_on_one_host, job_key
 from trackside.rank import LAUNCHER_VARIABLES
+from trackside.session import launcher
+from trackside.session.launcher import is_in_a_job, is_on_one_host, job_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,10 +75,10 @@ def test_only_a_launcher_makes_a_job() -> None:
     assert job_key({}) == job_key({})
 
 
-KEY = "from trackside.lifecycle.launcher import job_key; print(job_key(), flush=True)"
+KEY = "from trackside.session.launcher import job_key; print(job_key(), flush=True)"
 CHILDREN = """
 import os, subprocess, sys
-from trackside.lifecycle.launcher import job_key
+from trackside.session.launcher import job_key
 ranks = [dict(os.environ, LOCAL_RANK=str(n), WORLD_SIZE="2", **{extra}) for n in {numbers}]
 script = ["-c", {key!r}]
 commands = [[sys.executable, *script], ["bash", "-c", '"$0" "$@"; true', sys.executable, *script]]
@@ -89,7 +89,7 @@ SPAWNED = """
 import multiprocessing, os
 def rank(number):
     os.environ.update(RANK=str(number), LOCAL_RANK=str(number), MASTER_ADDR="localhost", MASTER_PORT="12355")
-    from trackside.lifecycle.launcher import job_key
+    from trackside.session.launcher import job_key
     print(job_key(), flush=True)
 if __name__ == "__main__":
     for method in ("spawn", "fork", "forkserver"):
