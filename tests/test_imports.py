@@ -50,7 +50,7 @@ def test_the_public_modules_load_nothing_heavy() -> None:
     script = (
         "import trackside.sinks, trackside.lifecycle.hooks, trackside.lifecycle.subscriber\n"
         "import trackside.errors\n"
-        "import trackside.coerce.floats, trackside.params, trackside.mlflow_utils, trackside.protocols\n"
+        "import trackside.coerce, trackside.params, trackside.mlflow_utils, trackside.protocols\n"
     )
     assert not packages_after(script) & HEAVY
 

@@ -13,6 +13,7 @@ PACKAGE = Path(trackside.__file__).parent
 
 PURE = [
     "coerce/floats",
+    "coerce/metrics",
     "coerce/large_means",
     "coerce/steps",
     "errors",

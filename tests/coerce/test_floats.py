@@ -28,8 +28,9 @@ from matplotlib.figure import Figure
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 
-from trackside.coerce import floats as coerce
-from trackside.coerce.floats import to_float, to_float_metrics
+from trackside.coerce import floats, metrics
+from trackside.coerce.floats import to_float
+from trackside.coerce.metrics import to_float_metrics
 from trackside.errors import CoercionError
 from trackside.system.once import Once
 
@@ -93,9 +94,9 @@ class Key(str, Enum):
 @pytest.fixture(autouse=True)
 def _nothing_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test meets every type, and every key, for the first time."""
-    monkeypatch.setattr(coerce, "_QUICK", {int: float, bool: float})
-    monkeypatch.setattr(coerce, "_READERS", {})
-    monkeypatch.setattr(coerce, "_dropped", Once())
+    monkeypatch.setattr(floats, "QUICK", {int: float, bool: float})
+    monkeypatch.setattr(floats, "_READERS", {})
+    monkeypatch.setattr(metrics, "_dropped", Once())
 
 
 def read_twice(value: object) -> float:
@@ -210,7 +211,7 @@ def test_a_thousand_types_made_on_the_fly_do_not_pile_up() -> None:
     """The caches hold on to a bounded number of classes."""
     for _ in range(1000):
         to_float(type("Made", (Speed,), {})())
-    assert len(coerce._READERS) <= coerce._MAX_TYPES
+    assert len(floats._READERS) <= floats._MAX_TYPES
 
 
 # numpy
@@ -501,7 +502,7 @@ def test_warnings_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
         to_float_metrics({f"text/{step}": "x"})
     assert len(caplog.records) == 1001
     assert "Further ones are not named" in caplog.records[-1].getMessage()
-    assert len(coerce._dropped) == 1000
+    assert len(metrics._dropped) == 1000
 
 
 def test_keys_become_strings() -> None:
@@ -563,7 +564,7 @@ def test_what_is_no_mapping_is_refused(metrics: Any) -> None:
 def test_importing_coerce_pulls_in_no_heavy_library() -> None:
     """A process that logs plain floats never pays for torch, numpy or mlflow."""
     code = (
-        "import json, sys; import trackside.coerce.floats as c; c.to_float_metrics({'a': 1, 'b': 'x'});"
+        "import json, sys; import trackside.coerce as c; c.to_float_metrics({'a': 1, 'b': 'x'});"
         "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
     )
     done = subprocess.run(
@@ -578,9 +579,9 @@ def test_tensors_on_an_accelerator_are_left_to_whoever_fetches_them_later(
 ) -> None:
     """On the host a tensor is read at once, whatever torch was built for; nothing is dropped beside one."""
     torch = pytest.importorskip("torch")
-    monkeypatch.setattr(coerce, "_has_accelerators", lambda _torch: True)
-    monkeypatch.setattr(coerce, "_QUICK", {})
-    monkeypatch.setattr(coerce, "_READERS", {})
+    monkeypatch.setattr(floats, "_has_accelerators", lambda _torch: True)
+    monkeypatch.setattr(floats, "QUICK", {})
+    monkeypatch.setattr(floats, "_READERS", {})
     here, elsewhere = torch.tensor(2.0), torch.empty((), device="meta")
     dropped: list[str] = []
 
@@ -596,7 +597,7 @@ def test_tensors_on_an_accelerator_are_left_to_whoever_fetches_them_later(
             "a": 2.0,
             "b": 1.5,
         }
-        with pytest.raises(coerce.OnDeviceError):
+        with pytest.raises(floats.OnDeviceError):
             to_float_metrics({"note": "text", "a": here, "b": elsewhere}, on_drop, elsewhere_only)
     assert dropped == []
     assert to_float_metrics({"a": here, "b": elsewhere}, on_drop) == {"a": 2.0}

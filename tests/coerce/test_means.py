@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from trackside.coerce import means
-from trackside.coerce.floats import to_float_metrics
+from trackside.coerce.metrics import to_float_metrics
 from trackside.system.once import Once
 
 

@@ -7,36 +7,28 @@ have been, and they are then found in ``sys.modules``.
 
 from __future__ import annotations
 
-import logging
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from trackside.coerce.large_means import ON_HOST, array_mean, masked_mean, pieces, tensor_mean
-from trackside.coerce.means import element_count, note_mean
-from trackside.coerce.nested import flatten_metrics, key_text, nests
+from trackside.coerce.means import element_count
+from trackside.coerce.nested import nests
 from trackside.errors import CoercionError
-from trackside.system.once import Once
 
-__all__ = ["to_float", "to_float_metrics"]
-
-logger = logging.getLogger("trackside.coerce")
+__all__ = ["NestedError", "OnDeviceError", "to_float"]
 
 Reader = Callable[[Any], float]
 """Reads one value of a known type; raises ``CoercionError``, or anything at all."""
-
-OnDrop = Callable[[str, str], None]
-"""Told the key and the reason of each metric that was dropped."""
 
 # Classes made on the fly (mocks, namedtuples in functions) must not pile up in the caches.
 _MAX_TYPES = 512
 
 # What reads the common case of a type in one C call. It may raise or give another kind of number
 # (Tensor.item does both); such a value goes the long way, through _READERS.
-_QUICK: dict[type, Callable[[Any], Any]] = {int: float, bool: float}
+QUICK: dict[type, Callable[[Any], Any]] = {int: float, bool: float}
 _READERS: dict[type, Reader] = {}
-_dropped = Once()
 
 
 def to_float(value: object) -> float:
@@ -58,14 +50,14 @@ def to_float(value: object) -> float:
     if type(value) is float:
         return value
     try:
-        number = _QUICK[type(value)](value)
+        number = QUICK[type(value)](value)
         return number if type(number) is float else float(number)
     except Exception:
         # Not the common case of its type, or a type not met before.
-        return _read(value)
+        return read(value)
 
 
-class _NestedError(CoercionError):
+class NestedError(CoercionError):
     """A value holds metrics of its own; nothing was dropped or counted."""
 
 
@@ -73,153 +65,14 @@ class OnDeviceError(Exception):
     """A value is on an accelerator, and is to be fetched later; nothing was dropped or counted."""
 
 
-def to_float_metrics(
-    metrics: Mapping[Any, object],
-    on_drop: OnDrop | None = None,
-    fetched_later: Callable[[object], bool] | None = None,
-) -> dict[str, float]:
-    """Read every value of ``metrics`` with :func:`to_float`, dropping those that cannot be read.
-
-    Nested mappings, named tuples and dataclasses are flattened: ``{"eval": {"loss": 1}}`` gives
-    ``eval/loss``. Keys that are not strings become ``str(key)``. For each dropped metric
-    ``on_drop(key, reason)`` is called; without it, a key is warned about the first time only, in this
-    process. The first time that a name's value is the mean of several elements, an INFO record says so.
-    ``fetched_later`` is asked of values that have no quick reader, those on an accelerator among them.
-
-    Raises:
-        CoercionError: ``metrics`` is not a mapping.
-        OnDeviceError: ``fetched_later`` said so of one of the values.
-    """
-    global _known_keys  # noqa: PLW0603 - a cache of one
-    if type(metrics) is not dict:
-        metrics = _mapping(metrics)
-    # A copy in one piece, whoever fills the original at this moment. Most samples are floats under the names
-    # of the sample before, and then nothing is stored a second time: storing was half the price.
-    floats: dict[Any, Any] = metrics.copy()
-    for value in floats.values():
-        if type(value) is not float:
-            try:
-                _read_in_place(floats, on_drop, fetched_later)
-            except _NestedError:
-                return _read_nested(metrics, on_drop, fetched_later)
-            break
-    keys = [*floats]  # a list: 40 % less than a tuple
-    if keys != _known_keys:
-        if not all(type(key) is str for key in keys):
-            return _with_names(floats, metrics, on_drop)
-        _known_keys = keys
-    return floats
-
-
-_known_keys: list[str] = []
-"""The names of the last sample, which are text: comparing them again takes a tenth of looking at each."""
-
-_tensor: type | None = None
+tensor_type: type | None = None
 """``torch.Tensor``, once one was met."""
 
-_on_host = False
+on_host_only = False
 """Whether this torch has no other place for a tensor."""
 
 
-def _read_in_place(
-    floats: dict[Any, Any], on_drop: OnDrop | None, fetched_later: Callable[[object], bool] | None
-) -> None:
-    """Replace each value of ``floats`` by its float, and take out those that have none."""
-    quick, tensor, on_host = _QUICK, _tensor, _on_host
-    dropped = []
-    for key, value in floats.items():
-        # The body of to_float once more, and tensors by themselves: calls would double the price of a step.
-        kind = type(value)
-        if kind is not float:
-            try:
-                number = value.item() if kind is tensor and (on_host or value.is_cpu) else quick[kind](value)
-                floats[key] = number if type(number) is float else float(number)
-            except Exception:
-                if fetched_later is not None and fetched_later(value):
-                    raise OnDeviceError from None
-                try:
-                    floats[key] = _read(value)
-                    if element_count(value) > 1:
-                        note_mean(key, value)
-                except _NestedError:
-                    raise
-                except CoercionError as error:
-                    dropped.append((key, str(error)))
-    for key, reason in dropped:
-        del floats[key]
-        _drop(key, reason, on_drop)
-
-
-def _read_nested(
-    metrics: Mapping[Any, object], on_drop: OnDrop | None, fetched_later: Callable[[object], bool] | None
-) -> dict[str, float]:
-    """Read nested metrics as flat ones. Nothing is reported as dropped before all of it is read."""
-    clashes: list[tuple[str, str]] = []
-    flat = flatten_metrics(metrics, lambda name, reason: clashes.append((name, reason)))
-    floats = to_float_metrics(flat, on_drop, fetched_later)
-    for name, reason in clashes:
-        _drop(name, reason, on_drop)
-    return floats
-
-
-def flat_metrics(metrics: Mapping[Any, object], on_drop: OnDrop | None = None) -> Mapping[Any, object]:
-    """``metrics`` without nested ones; see :func:`trackside.coerce.nested.flatten_metrics`."""
-    return flatten_metrics(metrics, lambda name, reason: _drop(name, reason, on_drop))
-
-
-def _with_names(
-    floats: dict[Any, float], metrics: Mapping[Any, object], on_drop: OnDrop | None
-) -> dict[str, float]:
-    """``floats`` under ``str(key)``, where some keys are no text."""
-    named: dict[str, float] = {}
-    for key, number in floats.items():
-        if type(key) is str:
-            named[key] = number
-        else:
-            _store_renamed(named, metrics, key, number, on_drop)
-    return named
-
-
-def _mapping(metrics: object) -> dict[Any, object]:
-    """A dict of ``metrics``, which may be anything with a mapping's ``items()``."""
-    items = getattr(metrics, "items", None)
-    try:
-        if items is not None:
-            return dict(items())
-    except Exception as error:
-        raise CoercionError(f"metrics: {_failure(type(metrics), error)}") from error
-    raise CoercionError(
-        f"metrics must be a mapping of names to numbers, such as {{'loss': 0.1}}, not {_name(type(metrics))}"
-    )
-
-
-def _store_renamed(
-    floats: dict[str, float],
-    metrics: Mapping[Any, object],
-    key: object,
-    number: float,
-    on_drop: OnDrop | None,
-) -> None:
-    """Store under ``str(key)``, unless another metric has that name: it must not be overwritten."""
-    name = key_text(key)
-    if name in floats or (name in metrics and not isinstance(key, str)):
-        _drop(name, f"another metric is called {name!r} too", on_drop)
-    else:
-        floats[name] = number
-
-
-def _drop(key: object, reason: str, on_drop: OnDrop | None) -> None:
-    name = key_text(key)
-    if on_drop is not None:
-        on_drop(name, reason)
-    elif _dropped.is_first(name):
-        extra = {"trackside_metric": name}
-        logger.warning("metric %r is dropped: %s (logged once per name)", name, reason, extra=extra)
-        if _dropped.is_full:
-            logger.warning("%d metrics were dropped. Further ones are not named", len(_dropped))
-
-
-def _read(value: object) -> float:
+def read(value: object) -> float:
     """The long way: by the reader of the value's type, every failure a ``CoercionError``."""
     cls = type(value)
     try:
@@ -228,7 +81,7 @@ def _read(value: object) -> float:
     except CoercionError:
         raise
     except Exception as error:
-        raise CoercionError(_failure(cls, error)) from error
+        raise CoercionError(failure(cls, error)) from error
 
 
 def _learn(cls: type) -> Reader:
@@ -277,14 +130,14 @@ def _why_not(cls: type) -> str:
 
 
 def _choose_for_tensor(cls: type) -> Reader:
-    global _tensor, _on_host
+    global tensor_type, on_host_only
     # By name, because the module of DTensor has moved between versions of torch.
     if any(base.__name__ == "DTensor" for base in cls.__mro__):
         return _read_dtensor
     torch = sys.modules["torch"]
     if cls is torch.Tensor or cls is torch.nn.Parameter:
-        _tensor, _on_host = torch.Tensor, not _has_accelerators(torch)
-        _QUICK[cls] = torch.Tensor.item if _on_host else _read_on_host
+        tensor_type, on_host_only = torch.Tensor, not _has_accelerators(torch)
+        QUICK[cls] = torch.Tensor.item if on_host_only else _read_on_host
     return _read_tensor
 
 
@@ -307,7 +160,7 @@ def _choose_for_numpy_scalar(cls: type) -> Reader:
     # A timedelta64 counts as an integer; a longdouble may be beyond a float.
     if not issubclass(cls, real) or issubclass(cls, (numpy.timedelta64, numpy.longdouble)):
         return lambda value: _read_array(numpy.asarray(value))
-    _QUICK[cls] = float
+    QUICK[cls] = float
     return float
 
 
@@ -367,7 +220,7 @@ def _read_array_like(value: Any) -> float:
     except Exception as error:
         # cupy has __array__ only to refuse; its __float__ works.
         if not hasattr(value, "__float__"):
-            raise CoercionError(_failure(type(value), error)) from error
+            raise CoercionError(failure(type(value), error)) from error
         return float(value)
     return _read_array(array)
 
@@ -404,7 +257,7 @@ def _read_masked(array: Any) -> float:
 
 def _read_sequence(values: Any) -> float:
     """The mean of a list or tuple of numbers."""
-    name = _name(type(values))
+    name = type_name(type(values))
     if len(values) == 0:
         raise CoercionError(f"{name} is empty")
     return math.fsum(_read_element(name, value) for value in values) / len(values)
@@ -415,26 +268,26 @@ def _read_element(name: str, value: Any) -> float:
         raise CoercionError(f"{name} holds tensors on an accelerator; log torch.stack() of them instead")
     if element_count(value) != 1 or isinstance(value, (Sequence, Mapping)):
         raise CoercionError(
-            f"{name} holds {_name(type(value))}, not single numbers; "
+            f"{name} holds {type_name(type(value))}, not single numbers; "
             "log an array, or a dict with a name for each"
         )
     return to_float(value)
 
 
 def _refuse_nested(value: object) -> NoReturn:
-    raise _NestedError(f"{_name(type(value))} holds several metrics and is not one number")
+    raise NestedError(f"{type_name(type(value))} holds several metrics and is not one number")
 
 
 def _read_checked(value: Any) -> float:
     """For types whose ``float()`` turns what is too large into an infinity without a word."""
     number = float(value)
     if math.isinf(number) and value != number:
-        raise CoercionError(f"{_name(type(value))} is beyond the range of a float")
+        raise CoercionError(f"{type_name(type(value))} is beyond the range of a float")
     return number
 
 
 def _refuser(cls: type, reason: str) -> Reader:
-    message = f"{_name(cls)} {reason}"
+    message = f"{type_name(cls)} {reason}"
 
     def refuse(_value: object) -> NoReturn:
         raise CoercionError(message)
@@ -448,13 +301,13 @@ def _is(cls: type, module: str, name: str) -> bool:
     return isinstance(base, type) and issubclass(cls, base)
 
 
-def _failure(cls: type, error: Exception) -> str:
+def failure(cls: type, error: Exception) -> str:
     try:
         detail = str(error).strip().partition("\n")[0][:160]
     except Exception:
         detail = "<its __str__ raised>"
-    return f"{_name(cls)} cannot be read: {type(error).__name__}: {detail}"
+    return f"{type_name(cls)} cannot be read: {type(error).__name__}: {detail}"
 
 
-def _name(cls: type) -> str:
+def type_name(cls: type) -> str:
     return cls.__name__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"

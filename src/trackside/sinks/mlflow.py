@@ -17,8 +17,9 @@ import math
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from trackside.coerce.floats import OnDeviceError, flat_metrics, to_float, to_float_metrics
+from trackside.coerce.floats import OnDeviceError, to_float
 from trackside.coerce.means import element_count, note_mean
+from trackside.coerce.metrics import flat_metrics, to_float_metrics
 from trackside.coerce.steps import is_whole, read_step
 from trackside.errors import CoercionError
 from trackside.events import ConfigEvent, MetricsSample, now_ms

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trackside.coerce.floats import flat_metrics, to_float, to_float_metrics
+from trackside.coerce.floats import to_float
+from trackside.coerce.metrics import flat_metrics, to_float_metrics
 from trackside.errors import CoercionError
 from trackside.names import delivered
 
