@@ -22,7 +22,7 @@ from trackside.shipper.inventory import owner_has_ended, readable_in
 if TYPE_CHECKING:
     from pathlib import Path
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.shipper")
 
 
 def leftovers_of(directory: Path, checkpoint_dir: str | None, tracking_uri: str) -> list[Path]:
