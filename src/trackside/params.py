@@ -1,7 +1,7 @@
-"""Any nested configuration to plain data, and to the flat strings that MLflow calls params.
+"""Turn any nested configuration into plain data, and into the flat strings that MLflow calls params.
 
-Nothing here imports the libraries whose objects it takes apart, reads a clock or touches the disk,
-and nothing but a top level that is no configuration raises: what cannot be read appears as text.
+This module imports none of the libraries whose objects it reads, and uses neither clock nor disk. It raises
+only if the top level is not a configuration. A value that cannot be read appears as text.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ __all__ = [
 
 logger = logging.getLogger("trackside")
 
-# Deeper than any real configuration, and shallow enough that str() of the result cannot recurse
-# too deep even in a program that is itself far down its stack.
+# Deeper than any real configuration, and shallow enough that str() of the result does not hit the recursion
+# limit, even deep in a program's stack.
 _MAX_DEPTH = 50
-# Shared substructures multiply when written out; this many nodes is some tens of megabytes.
+# Shared substructures multiply when written out. This many nodes take some tens of megabytes.
 _MAX_NODES = 200_000
 # Arrays up to this many elements are shown whole.
 _MAX_ELEMENTS = 64
@@ -41,16 +41,16 @@ _ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 
 
 def to_plain(config: object) -> dict[str, Any]:
-    """``config`` as nested dicts with string keys, lists, and None, bool, int, float and str.
+    """Return ``config`` as nested dicts with string keys, lists, and None, bool, int, float and str.
 
-    Takes mappings, dataclasses, ``argparse.Namespace``, ``SimpleNamespace``, pydantic, attrs and
-    msgspec objects, OmegaConf configs (interpolations resolved; a missing value is ``"???"`` and a
-    broken interpolation its own text) and anything with ``to_yaml_dict()`` or ``to_dict()``, at
-    every level. Other values become text without memory addresses, so that the same configuration
-    gives the same text in the next process; sets are sorted for the same reason.
+    At every level it accepts mappings, dataclasses, ``argparse.Namespace``, ``SimpleNamespace``, pydantic,
+    attrs and msgspec objects, OmegaConf configs, and anything with ``to_yaml_dict()`` or ``to_dict()``.
+    OmegaConf's interpolations are resolved. A missing value is ``"???"``, and a broken interpolation is its
+    own text. Other values become text without memory addresses, and sets are sorted, so the same
+    configuration gives the same text in the next process.
 
     Raises:
-        CoercionError: the top level is none of these.
+        CoercionError: the top level is of another kind.
     """
     plain = _Converter(list)(config)
     if isinstance(plain, dict):
@@ -62,20 +62,20 @@ def to_plain(config: object) -> dict[str, Any]:
 
 
 def flatten_params(config: object, max_depth: int | None = 1, mask: bool = True) -> dict[str, str]:
-    """``config`` (see :func:`to_plain`) as dot-keyed strings.
+    """Return ``config`` (see :func:`to_plain`) as strings under dotted keys.
 
-    ``max_depth`` levels of nesting get keys of their own and what is below is stringified: 0
-    stringifies the values of the top level, 1 gives ``model.text_config: "{'hidden': True}"``, None
-    gives every leaf its key. Lists, tuples and empty dicts are always stringified. Of two values
-    whose keys fall together the later one's key gets ``-2``, ``-3``, ... With ``mask`` secrets are
-    ``***`` (see :func:`trackside.redaction.redact.redact_config`), inside what is stringified too.
+    ``max_depth`` levels of nesting get keys of their own, and deeper values are stringified. 0 stringifies
+    the values of the top level, 1 gives ``model.text_config: "{'hidden': True}"``, and None gives every leaf
+    its key. Lists, tuples and empty dicts are always stringified. If two values get the same key, the later
+    one's key gets ``-2``, ``-3``, ... With ``mask``, secrets are ``***`` (see
+    :func:`trackside.redaction.redact.redact_config`), also inside stringified values.
 
     Raises:
-        CoercionError: the top level is no configuration.
+        CoercionError: the top level is not a configuration.
     """
     plain = _Converter(tuple)(config)
     if not isinstance(plain, dict):
-        plain = to_plain(config)  # raises, with the message for people
+        plain = to_plain(config)  # raises, with the message for the user
     flat: dict[str, str] = {}
     _flatten(redact_config(plain) if mask else plain, max_depth, "", flat)
     return flat
@@ -100,7 +100,7 @@ def _unused(name: str, taken: Mapping[str, Any]) -> str:
 
 
 class _Converter:
-    """One conversion: knows which objects it is inside of, and how much it has written."""
+    """One conversion. It knows which objects it is inside of, and how much it has written."""
 
     def __init__(self, make_tuple: Callable[[Iterable[Any]], Any]) -> None:
         self._make_tuple = make_tuple
@@ -164,10 +164,9 @@ def _order(item: Any) -> tuple[str, Any]:
 
 
 def _open(value: Any) -> Any:
-    """What ``value`` holds, by the first way to open it that works; ``value`` if there is none.
+    """Return what ``value`` holds, by the first way to open it that works, or ``value`` itself.
 
-    A way that raises is passed over: ``to_dict`` of a half-built object may fail where its fields
-    can still be read.
+    A way that raises is skipped: ``to_dict`` of a half-built object may fail while its fields can be read.
     """
     for applies, open_it in _WAYS:
         if applies(value):
@@ -212,7 +211,7 @@ def _open_to_yaml_dict(value: Any) -> Any:
 
 
 def _holds_data(value: Any) -> bool:
-    """Tables have ``to_dict()`` as well; their contents are no configuration."""
+    """Whether ``value`` is a table. Those have ``to_dict()`` too, but hold no configuration."""
     return hasattr(type(value), "__array__") or hasattr(type(value), "to_pandas")
 
 
@@ -221,7 +220,7 @@ def _has(name: str) -> Callable[[Any], bool]:
 
 
 def _fields(value: Any, names: Iterable[str]) -> dict[str, Any]:
-    """The fields that are set: those left out of ``__init__`` may not be."""
+    """Return the fields that are set. Those left out of ``__init__`` may not be."""
     return {name: getattr(value, name) for name in names if hasattr(value, name)}
 
 
@@ -239,11 +238,11 @@ _WAYS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Any]], ...] = (
     (_has("__struct_fields__"), lambda it: _fields(it, it.__struct_fields__)),
     (lambda it: isinstance(it, (Namespace, types.SimpleNamespace)), vars),
 )
-"""Which objects can be opened and how, the way that says most first."""
+"""Which objects can be opened, and how. The way that shows most comes first."""
 
 
 def _array(value: Any) -> Any:
-    """A small array as lists and numbers; otherwise its shape, never read off an accelerator."""
+    """Return a small array as lists and numbers, and any other as its shape. Never reads an accelerator."""
     device = getattr(value, "device", "cpu")
     on_cpu = getattr(device, "type", device) == "cpu"
     if on_cpu and math.prod(value.shape) <= _MAX_ELEMENTS:

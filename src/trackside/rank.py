@@ -1,8 +1,8 @@
-"""Which of the job's processes this one is.
+"""The rank of this process in its job.
 
-Asked once at start, because only rank 0 logs. The answer must be right before
-``init_process_group`` has run, and without importing torch: a process that does not use it should
-not pay for it.
+It is read once at the start, because only rank 0 logs. The answer must be right before
+``init_process_group`` has run. It must not import torch, because a process that does not use torch should not
+pay for it.
 """
 
 from __future__ import annotations
@@ -88,11 +88,11 @@ LAUNCHER_VARIABLES = (
 
 
 def get_rank() -> int:
-    """Return this process's rank in the job, 0 when nothing says otherwise.
+    """Return this process's rank in the job, or 0 if nothing says otherwise.
 
     The first of these that has an answer:
 
-    1. ``torch.distributed``, if torch is imported and its process group is up; then ``jax.distributed``.
+    1. ``torch.distributed``, if torch is imported and its process group is up. Then ``jax.distributed``.
     2. The first of ``RANK_VARIABLES`` that holds an integer of 0 or more. A 0 from a batch system (Slurm,
        Flux) does not end the search, because its shells have it too.
     3. ``LOCAL_RANK`` with the node's rank, for launchers that set nothing else. Without ``LOCAL_WORLD_SIZE``
@@ -112,7 +112,7 @@ def get_rank() -> int:
 
 
 def get_world_size() -> int:
-    """Return how many processes the job has, 1 when nothing says otherwise.
+    """Return how many processes the job has, or 1 if nothing says otherwise.
 
     Asks the same sources as ``get_rank``, in the same order. Raises nothing.
     """
@@ -131,20 +131,20 @@ def _rank_of_group() -> int | None:
 
 
 def _rank_by_node() -> int:
-    """What ``LOCAL_RANK`` and the node's rank amount to; 0 without them."""
+    """Return the rank by ``LOCAL_RANK`` and the node's rank, or 0 without them."""
     local = _first_integer(["LOCAL_RANK"], minimum=0)
     node = _first_integer(NODE_VARIABLES, minimum=0) or 0
     if local is None and not os.environ.get("MASTER_ADDR"):
-        return 0  # a node's number alone, in the environment of a machine, makes no job
-    # A stand-in for the number of processes on a node that is too large rather than too small.
+        return 0  # a node's number alone does not make a job
+    # The number of processes on a node. Too large is harmless, too small is not.
     per_node = _first_integer(["LOCAL_WORLD_SIZE", "WORLD_SIZE"], minimum=1) or 1024
     return node * per_node + (local or 0)
 
 
 def _rank_of_tpu_host() -> int:
-    """The number of this host of a TPU slice that has several; 0 elsewhere.
+    """Return the number of this host in a TPU slice of several hosts, or 0 elsewhere.
 
-    The variables are those that JAX looks at (``jax/_src/clusters/cloud_tpu_cluster.py``).
+    JAX reads the same variables (``jax/_src/clusters/cloud_tpu_cluster.py``).
     """
     hosts = os.environ.get("TPU_WORKER_HOSTNAMES", "")
     names = ["TPU_WORKER_ID", "CLOUD_TPU_TASK_ID"] if "," in hosts else ["CLOUD_TPU_TASK_ID"]
@@ -152,10 +152,10 @@ def _rank_of_tpu_host() -> int:
 
 
 def _jax_state(name: str) -> int | None:
-    """What ``jax.distributed.initialize()`` was told; None before, and without JAX.
+    """Return an argument of ``jax.distributed.initialize()``, or None before that call and without JAX.
 
-    ``jax.process_index()`` would be public, but starts JAX's back end, which takes the GPU's memory and waits
-    for the other processes.
+    ``jax.process_index()`` is public, but it starts JAX's back end. That takes the GPU's memory and waits for
+    the other processes.
     """
     state = getattr(sys.modules.get("jax._src.distributed"), "global_state", None)
     value = getattr(state, name, None)
@@ -163,9 +163,9 @@ def _jax_state(name: str) -> int | None:
 
 
 def _process_group() -> Any:
-    """Return ``torch.distributed`` if it is loaded and initialised, else None."""
-    # A torch that is half imported has no `distributed` yet, and one built without it answers
-    # `is_available()` with False and has no `is_initialized`.
+    """Return ``torch.distributed`` if it is loaded and initialised, or None."""
+    # A half-imported torch has no `distributed` yet. A torch built without it answers `is_available()` with
+    # False and has no `is_initialized`.
     distributed = getattr(sys.modules.get("torch"), "distributed", None)
     is_available = getattr(distributed, "is_available", None)
     if distributed is None or is_available is None or not is_available():
@@ -179,7 +179,7 @@ def _first_integer(names: Iterable[str], minimum: int) -> int | None:
         text = os.environ.get(name, "").strip()
         if not text:
             continue
-        # int() takes "1_0" and other scripts' digits too; no launcher writes those.
+        # int() also accepts "1_0" and digits of other scripts, which no launcher writes.
         if text.isascii() and text.isdigit() and int(text) >= minimum:
             return int(text)
         if _ignored.is_first((name, text)):

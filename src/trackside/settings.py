@@ -1,4 +1,4 @@
-"""Settings, frozen, and the one function that reads the environment."""
+"""The settings, frozen, and the one function that reads the environment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Mode: TypeAlias = Literal["online", "offline", "disabled"]
-"""``offline`` keeps the journal for ``trackside sync``; ``disabled`` writes and starts nothing."""
+"""``offline`` keeps the journal for ``trackside sync``. ``disabled`` writes and starts nothing."""
 
 DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
 DEFAULT_DIRECTORY = ".trackside"
@@ -48,7 +48,7 @@ VARIABLES = frozenset(
 
 @dataclass(frozen=True)
 class Settings:
-    """What the environment says; arguments of ``start()`` come before it."""
+    """What the environment says. Arguments of ``start()`` come before it."""
 
     directory: Path
     mode: Mode
@@ -57,26 +57,26 @@ class Settings:
     experiment_id: str | None
     run_id: str | None
     start_timeout: float = 15.0
-    """Seconds ``start()`` waits for the run's id before training goes on without it."""
+    """Seconds ``start()`` waits for the run's id. Without one, training continues."""
     exit_timeout: float = 30.0
-    """Seconds the end of the process waits for delivery; the shipper goes on after it."""
+    """Seconds the end of the process waits for delivery. The shipper continues after it."""
     terminate_timeout: float = 5.0
-    """Seconds a SIGTERM waits for the status to be set: in a container the shipper dies with process 1."""
+    """Seconds a SIGTERM waits for the status, because in a container the shipper dies with process 1."""
     bulk_store: bool = True
     """Whether metrics are written to a database in bulk, rather than through MLflow's own store."""
     requests_in_flight: int = DEFAULT_REQUESTS_IN_FLIGHT
-    """How many requests with metrics an MLflow server gets at once."""
+    """How many concurrent requests with metrics an MLflow server gets."""
     quiet: bool = False
-    """Whether to keep the run's address to yourself, at its start and its end."""
+    """Whether to leave out the lines at the run's start and end that say where to view it."""
     python: str | None = None
-    """The Python interpreter that runs the shipper; None for the one that runs here."""
+    """The Python interpreter that runs the shipper. None: the one that runs here."""
 
 
 def read_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     """Settings from ``TRACKSIDE_*`` and MLflow's variables.
 
-    Raises :class:`ConfigurationError` for a mode there is none of, a timeout or a count that is no number,
-    and a switch that is neither on nor off.
+    Raises :class:`ConfigurationError` for an unknown mode, for a timeout or count that is not a number, and
+    for a switch that is neither on nor off.
     """
     mode = environment.get("TRACKSIDE_MODE", "").strip().lower() or "online"
     if mode not in _MODES:
@@ -100,9 +100,9 @@ def read_environment(environment: Mapping[str, str] = os.environ) -> Settings:
 
 
 def mistyped_variables(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Variables that are set and unknown, with the one of ours that each nearly is.
+    """Return unknown variables that are set, each with the known one that it resembles.
 
-    Others that begin alike are not ours to judge: Kubernetes sets some for a service of that name.
+    Other variables with this prefix pass: Kubernetes sets some for a service called trackside.
     """
     names = [name for name in environment if name.startswith("TRACKSIDE_") and name not in VARIABLES]
     near = {name: difflib.get_close_matches(name, sorted(VARIABLES), n=1, cutoff=0.85) for name in names}
@@ -110,7 +110,7 @@ def mistyped_variables(environment: Mapping[str, str] = os.environ) -> dict[str,
 
 
 def absolute_tracking_uri(uri: str | os.PathLike[str]) -> str:
-    """``uri`` with a relative sqlite or directory path made absolute: ``sync`` may run elsewhere."""
+    """Return ``uri`` with its sqlite or directory path made absolute, because ``sync`` may run elsewhere."""
     text = os.fspath(uri)
     prefix, separator, path = text.partition("sqlite:///")
     if separator and prefix in {"", "trackside+"} and path and not path.startswith(("/", ":memory:")):
@@ -121,9 +121,9 @@ def absolute_tracking_uri(uri: str | os.PathLike[str]) -> str:
 
 
 def absolute(path: str, name: str) -> Path:
-    """``path``, which ``name`` was given as, made absolute.
+    """Return ``path``, the value of ``name``, made absolute.
 
-    Raises :class:`ConfigurationError` if the working folder, which it is relative to, was removed.
+    Raises :class:`ConfigurationError` if it is relative and the working folder was removed.
     """
     try:
         return Path(path).expanduser().absolute()
@@ -136,13 +136,13 @@ def absolute(path: str, name: str) -> Path:
 
 
 def _directory(given: str) -> Path:
-    """Where journals live; by default a folder of the user's own, if the usual one is somebody else's."""
+    """Return where journals are kept. If another user owns the default folder, use one with our user id."""
     path = absolute(given or DEFAULT_DIRECTORY, "TRACKSIDE_DIR")
     if given:
         return path
     try:
         is_ours = path.lstat().st_uid == os.geteuid()
-    except OSError:  # it is not there, or can't be looked at: then it can't be made either, and that is told
+    except OSError:  # it does not exist, or is not readable: creating it then raises the error
         return path
     return path if is_ours else path.with_name(f"{DEFAULT_DIRECTORY}-{os.geteuid()}")
 

@@ -28,20 +28,20 @@ from trackside.plugins import unknown_name
 __all__ = ["Transform", "TransformOptions", "Transformed", "Transformer", "make_transform"]
 
 Reduce = Literal["last", "mean", "min", "max"]
-"""What stands for all the points of a window."""
+"""How a window's points become one."""
 
 _MAX_CACHED = 10_000
 """Names whose treatment is remembered. Names made on the fly must not pile up."""
 
 
 class Transform(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is wanted of the metrics. Names are those delivered, with their prefix: ``val/loss``.
+    """Which metrics are wanted, under which names, and how often. Names have their prefix: ``val/loss``.
 
-    ``include``, ``exclude``: globs (``*``, ``?``, ``[ab]``; case matters); no ``include`` is all.
-    ``rename``: whole names to new ones; ``prefix`` goes in front after that, with a slash.
-    ``every_n_steps``: one point of each metric for every so many steps; ``every_seconds``: for every so
-    many seconds. ``reduce``: what that point is; it carries the step and time of the last of them.
-    ``ranks``: the ranks where a sink is attached (None: rank 0).
+    * ``include``, ``exclude``: globs (``*``, ``?``, ``[ab]``). Case matters. Without ``include``, all match.
+    * ``rename``: maps whole names to new ones. ``prefix`` goes in front after that, with a slash.
+    * ``every_n_steps``: one point of each metric for every n steps. ``every_seconds``: for every n seconds.
+    * ``reduce``: how that point is made. It has the step and time of the last one.
+    * ``ranks``: the ranks on which a sink is attached. None: rank 0.
     """
 
     include: tuple[str, ...] = ()
@@ -59,11 +59,11 @@ class Transform(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.every_n_steps is not None or self.every_seconds is not None
 
     def wants_rank(self, rank: int) -> bool:
-        """Whether ``rank`` is one of those asked for."""
+        """Whether the sink is attached on ``rank``."""
         return rank in (self.ranks if self.ranks is not None else (0,))
 
     def delivered_as(self, name: str) -> str | None:
-        """The name that ``name`` is given out under; None when it is excluded."""
+        """Return the name under which ``name`` is delivered, or None if it is excluded."""
         if self.include and not _matches(name, self.include):
             return None
         if _matches(name, self.exclude):
@@ -74,7 +74,7 @@ class Transform(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TransformOptions(TypedDict, total=False):
-    """A :class:`Transform` as a mapping, such as a configuration holds it."""
+    """A :class:`Transform` as a mapping, as you write it in a configuration."""
 
     include: str | Sequence[str]
     exclude: str | Sequence[str]
@@ -87,7 +87,7 @@ class TransformOptions(TypedDict, total=False):
 
 
 class Transformed(NamedTuple):
-    """Points of one step and time, as given out."""
+    """Points of one step and time, as they are delivered."""
 
     step: int
     timestamp_ms: int
@@ -95,7 +95,7 @@ class Transformed(NamedTuple):
 
 
 def make_transform(given: TransformOptions | Mapping[str, Any] | Transform | None) -> Transform | None:
-    """Check what a user declared and make a :class:`Transform` of it; None stays None.
+    """Check the options that a user gave, and make a :class:`Transform`. None stays None.
 
     Raises:
         ConfigurationError: an unknown key, a value of the wrong type or range, two windows at once,
@@ -126,7 +126,7 @@ def make_transform(given: TransformOptions | Mapping[str, Any] | Transform | Non
 
 
 def _plain(value: Any) -> Any:
-    """Lists and mappings of any make (OmegaConf has its own) as those that msgspec reads."""
+    """Return lists and mappings of any kind (OmegaConf has its own) as msgspec reads them."""
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
@@ -211,11 +211,11 @@ class Transformer:
             self._restore(state)
 
     def feed(self, step: int, timestamp_ms: int, metrics: Mapping[str, float]) -> list[Transformed]:
-        """Take the points of one step; return what can be given out now.
+        """Take the points of one step, and return those that can be delivered now.
 
-        ``metrics`` by delivered names. Without a window that is what came in, as one :class:`Transformed` or
-        none (two, should a renamed metric meet another that has the name already: neither is lost). With
-        one, it is whatever windows these points have closed.
+        ``metrics`` has delivered names. Without a window, the points come back as one :class:`Transformed`
+        or none. They come back as two if a renamed metric meets another of the same name, so neither is
+        lost. With a window, the points of the windows that these points have closed come back.
         """
         out = _Batch()
         number = self._number(step, timestamp_ms) if self._windowed else 0
@@ -232,7 +232,7 @@ class Transformer:
         return out.transformed()
 
     def flush(self) -> list[Transformed]:
-        """Close the open windows, at the end; the earliest first."""
+        """Close the open windows at the end, the earliest first."""
         out = _Batch()
         for name, window in sorted(self._open.items(), key=lambda item: item[1].timestamp_ms):
             self._give(name, window, out)
@@ -240,14 +240,14 @@ class Transformer:
         return out.transformed()
 
     def state(self) -> dict[str, Any]:
-        """The open windows and the count, as JSON can hold it (numbers as text: NaN survives)."""
+        """Return the open windows and the count as JSON. Numbers are text, so NaN survives."""
         windows = {
             name: [w.number, w.step, w.timestamp_ms, repr(w.value), w.count] for name, w in self._open.items()
         }
         return {"merged": self.merged, "newest": self._newest, "open": windows}
 
     def keeps(self, name: str) -> bool:
-        """Whether the metric ``name`` is given out at all."""
+        """Whether the metric ``name`` is delivered at all."""
         return self._final(name) is not None
 
     def _restore(self, state: Mapping[str, Any]) -> None:
@@ -271,9 +271,9 @@ class Transformer:
         return int(timestamp_ms // self._length_ms)
 
     def _close_before(self, number: int, out: _Batch) -> None:
-        """Give out every window that time has passed: one logged hourly must not wait for the next.
+        """Deliver every window whose time has passed, so that an hourly metric does not wait for the next.
 
-        Steps have no such order: validation may count its own.
+        Steps have no such order, because validation may count its own.
         """
         if self._newest is not None and number <= self._newest:
             return
@@ -308,7 +308,7 @@ class Transformer:
 
 
 class _Batch:
-    """Points on their way out, those of one step and time together."""
+    """Points that are ready, grouped by step and time."""
 
     __slots__ = ("_extra", "_groups")
 

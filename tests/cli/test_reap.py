@@ -196,7 +196,7 @@ def test_what_is_no_duration(text: str) -> None:
     """A usage error that shows the forms there are."""
     code, output = reap("--older-than", text)
     assert code == 2
-    assert "is not a length of time; write 90s, 10m, 2h or 1d" in output
+    assert "is not a duration. Write 90s, 10m, 2h or 1d" in output
 
 
 @pytest.mark.parametrize(

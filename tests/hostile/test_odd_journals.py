@@ -144,7 +144,7 @@ def test_what_is_asked_about_a_journal_of_others_acts_on_no_terminal(tmp_path: P
     command = [sys.executable, "-m", "trackside", "sync", str(journal.path)]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=False)
     assert done.returncode == 1
-    assert "may be somebody else's work" in done.stderr
+    assert "may be another user's work" in done.stderr
     assert "owned" in done.stderr
     assert not [c for c in done.stdout + done.stderr if not c.isprintable() and c != "\n"]
     assert "\nforged" not in done.stderr

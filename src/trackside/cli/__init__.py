@@ -1,5 +1,5 @@
-"""The commands of ``trackside``, one a file, added to the group in :mod:`trackside.cli.main`.
+"""The commands of ``trackside``, one in each file. :mod:`trackside.cli.main` adds them to its group.
 
-A command's module imports click and nothing heavy: all of them are loaded for every ``--help``.
-What a command needs beyond that (torch, rich, the journal) it imports inside its function.
+A command's module imports click and nothing heavy, because every ``--help`` loads all of them. Imports of
+torch, rich or the journal stand inside the command's function.
 """

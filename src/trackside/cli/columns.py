@@ -17,15 +17,15 @@ class Elapsed(ProgressColumn):
     """How long the task has taken."""
 
     def render(self, task: Task) -> Text:
-        """As ``1m 30s``."""
+        """Return a text such as ``1m 30s``."""
         seconds = task.finished_time if task.finished else task.elapsed
         return Text("" if seconds is None else format_duration(seconds))
 
 
 class Remaining(ProgressColumn):
-    """How long the task will still take, going by its pace."""
+    """How long the task will still take at its pace."""
 
     def render(self, task: Task) -> Text:
-        """As ``1m 30s left``; empty while there is no telling."""
+        """Return a text such as ``1m 30s left``, empty while the pace is unknown."""
         seconds = None if task.finished else task.time_remaining
         return Text("" if seconds is None else f"{format_duration(seconds)} left")

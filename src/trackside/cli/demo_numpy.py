@@ -60,7 +60,7 @@ def one_cycle(progress: float, peak: float) -> float:
 
 
 class Network:
-    """64 pixels in, a hidden layer, ten logits out; learns by AdamW."""
+    """A network of 64 pixels, a hidden layer and ten logits. It learns by AdamW."""
 
     def __init__(self, hidden: int, optimizer: dict[str, Any], random: np.random.Generator) -> None:
         self.weights: list[Array] = [
@@ -75,7 +75,7 @@ class Network:
         self._updates = 0
 
     def learn(self, batch: Digits, lr: float, clip: float) -> dict[str, Any]:
-        """One optimisation step; returns its metrics, numpy scalars as they are."""
+        """Take one optimisation step. Return its metrics, numpy scalars as they are."""
         pixels, hidden, chances = self._forward(batch)
         error = chances.copy()
         error[np.arange(len(error)), batch.digits] -= 1

@@ -69,7 +69,7 @@ def train(config: dict[str, Any], on_step: Callable[[Step], None]) -> Step:
 
 
 def learn(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Split, clip: float) -> dict[str, Any]:
-    """One optimisation step; returns its metrics, tensors as they are."""
+    """Take one optimisation step. Return its metrics, tensors as they are."""
     logits = model(batch.images)
     loss = nn.functional.cross_entropy(logits, batch.digits)
     optimizer.zero_grad()

@@ -28,7 +28,7 @@ Every optimisation step is logged. The curves to look at: `train/loss`, `train/a
 
 
 def make_config(steps: int, model: dict[str, Any]) -> dict[str, Any]:
-    """The run's configuration, nested as configurations are; ``model`` describes the network."""
+    """Return the run's configuration, nested as configurations are. ``model`` describes the network."""
     return {
         "seed": 0,
         "data": {"name": "digits", "batch_size": 64},
@@ -51,7 +51,7 @@ class Step(NamedTuple):
 
 
 class PointCounter:
-    """A sink of one's own: counts what is emitted, to be compared with what was delivered."""
+    """A sink that counts what is emitted, to compare it with what was delivered."""
 
     def __init__(self) -> None:
         self.points = 0

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class _Group(click.Group):
-    """Turns what trackside raises on purpose into one line and exit code 1, for every command."""
+    """Turns trackside's own exceptions into one line and exit code 1, for every command."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -32,7 +32,7 @@ class _Group(click.Group):
 
 
 class _LineHandler(logging.Handler):
-    """Writes plain lines to the stderr of the moment, which a progress bar may have replaced."""
+    """Writes plain lines to the current stderr, which a progress bar may have replaced."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

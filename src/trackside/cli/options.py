@@ -1,4 +1,4 @@
-"""What several commands take: a length of time, a folder of journals."""
+"""Options of several commands: a duration, a folder of journals."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Duration(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # gen
     name = "duration"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Seconds; fails with the forms there are."""
+        """Return seconds, or fail with the accepted forms."""
         if isinstance(value, (int, float)):
             return float(value)
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", str(value).strip())
         if match is None:
-            self.fail(f"{value!r} is not a length of time; write 90s, 10m, 2h or 1d", param, ctx)
+            self.fail(f"{value!r} is not a duration. Write 90s, 10m, 2h or 1d", param, ctx)
         return float(match[1]) * _UNITS[match[2] or "s"]
 
 
@@ -38,10 +38,10 @@ directory_option = click.option(
 
 
 def existing_directory(given: Path | None) -> Path | None:
-    """The folder to look for journals in; None when there is none, and nothing is wrong with that.
+    """Return the folder with the journals, or None if the default one does not exist.
 
-    The default folder comes with the first journal and goes with the last. Any other folder must exist: a
-    misspelt one must not look like one where everything is delivered.
+    The default folder comes with the first journal and goes with the last. Any other folder must exist,
+    because a misspelt one must not look like one where everything is delivered.
     """
     from trackside.journal.directory import comes_and_goes
     from trackside.settings import read_environment
@@ -66,13 +66,13 @@ def existing_directory(given: Path | None) -> Path | None:
 
 
 def journals_lying_in(directory: Path | None) -> list[JournalDirectory]:
-    """The journals in ``directory``. One that may not be read must not look like an empty one."""
+    """Return the journals in ``directory``. An unreadable folder must not look like an empty one."""
     from trackside.shipper.inventory import journals_in
 
     try:
         return [] if directory is None else journals_in(directory)
     except OSError as error:
-        assert directory is not None  # noqa: S101 - else nothing was read
+        assert directory is not None  # noqa: S101 - without a directory nothing was read
         raise _unreadable(directory, error) from error
 
 

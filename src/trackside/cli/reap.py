@@ -37,7 +37,7 @@ def reap(ctx: click.Context, *, older_than: float, dry_run: bool, tracking_uri: 
     from trackside.shipper.inventory import living_runs
 
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ["MLFLOW_ENABLE_ASYNC_LOGGING"] = "false"  # "closed" is said once it is so
+    os.environ["MLFLOW_ENABLE_ASYNC_LOGGING"] = "false"  # report "closed" only once it is stored
     settings = read_environment()
     uri = absolute_tracking_uri(tracking_uri or settings.tracking_uri or DEFAULT_TRACKING_URI)
     _require_store(uri)
@@ -93,7 +93,7 @@ def _has_experiments(database: str) -> bool:
         with closing(sqlite3.connect(address, uri=True)) as connection:
             return connection.execute("SELECT 1 FROM experiments LIMIT 1").fetchone() is not None
     except sqlite3.OperationalError as error:
-        return "locked" in str(error)  # by somebody who writes into it: it is there
+        return "locked" in str(error)  # another process writes into it, so it exists
     except sqlite3.DatabaseError:
         return False
 

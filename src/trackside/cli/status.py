@@ -21,7 +21,7 @@ WIDTH = 100
 _TITLES = ("journal", "run", "condition", "status", "emitted", "shipped", "pending")
 _LOST = ("dropped", "rejected")
 _RUN_ID = 8
-"""Characters of a run's id that are shown; `--json` has all of them."""
+"""Characters of a run's id that are shown. `--json` has all of them."""
 
 _OTHERS = 1 + 9 + 15 + 9 + 3 * 8 + 9
 """Columns that all but the names take, each with a space behind it."""
@@ -96,7 +96,7 @@ def _print_table(reports: list[JournalReport]) -> None:
 
 
 def _names(reports: list[JournalReport], width: int) -> list[str]:
-    """The journals' names as they fit; long ones lose their middle, never what tells them apart."""
+    """Return the journals' names as they fit. Long ones lose their middle, and still differ."""
     return [shorten(one_line(Path(item.journal).name), max(width, _SHORTEST_NAME)) for item in reports]
 
 

@@ -1,4 +1,4 @@
-"""``trackside sync``: deliver what lies here."""
+"""``trackside sync``: deliver the journals here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _address(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """The option as an address, absolute: the shipper may run in another folder."""
+    """Return the option as an absolute address, because the shipper may run in another folder."""
     from trackside.destinations.mlflow.address import checked_address
     from trackside.errors import ConfigurationError
     from trackside.settings import absolute_tracking_uri
@@ -75,7 +75,7 @@ def sync(
     imported only with --allow-import.
     """
     if trust and not journals:
-        raise click.UsageError("name the JOURNALS that you trust: --trust is not for all that lie here")
+        raise click.UsageError("name the JOURNALS that you trust, because --trust is not for all of them")
     from trackside.journal.directory import JournalDirectory
     from trackside.journal.family import parents_first
 
@@ -96,7 +96,7 @@ def sync(
 def _ask(
     journal: JournalDirectory, tracking_uri: str | None, importable: tuple[str, ...], *, trust: bool
 ) -> None:
-    """Vouch for ``journal`` if it may be somebody else's work and the user says so."""
+    """If ``journal`` may be another user's work, ask, and vouch for it if the user agrees."""
     from trackside.journal.meta import read_meta
     from trackside.journal.provenance import why_untrusted
     from trackside.journal.trust import vouch_for, withdraw
@@ -106,18 +106,18 @@ def _ask(
     reason = why_untrusted(journal)
     if reason is None:
         return
-    vouch_for(journal.path)  # until the answer: what it says has to be read before
+    vouch_for(journal.path)  # until the answer, because its contents must be read first
     newer, meta = why_newer(journal), read_meta(journal)
     told = [] if newer is None else [f"It can't be delivered: {newer}."]
     told += [] if meta is None else effects(journal, meta, tracking_uri=tracking_uri, importable=importable)
     links = [f"It holds {name}, which is not a file. Remove that first." for name in links_in(journal)]
-    for line in (f"{journal.name} may be somebody else's work: {reason}.", *told, *links):
+    for line in (f"{journal.name} may be another user's work: {reason}.", *told, *links):
         click.echo(one_line(line), err=True)
     wanted = trust or (not links and sys.stdin.isatty() and click.confirm("Deliver it?", err=True))
     if links or not wanted:
         withdraw(journal.path)
         if not (links or sys.stdin.isatty()):
-            click.echo("It is not delivered. If you want it to be, run this again with --trust.", err=True)
+            click.echo("It is not delivered. To deliver it, run this again with --trust.", err=True)
 
 
 def _deliver(
