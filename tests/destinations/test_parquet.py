@@ -17,11 +17,13 @@ from trackside.destinations.parquet.names import Part, cover, parts_of
 from trackside.errors import DestinationFailedError, RejectedError, RetryableError
 from trackside.events import RunEnd
 from trackside.journal.meta import RunInfo
+from trackside.testing.destinations import DestinationContract, Point
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from trackside.destinations.context import DestinationContext
     from trackside.journal.format import MetricsRecord
 
 
@@ -61,6 +63,18 @@ def files(directory: Path) -> list[str]:
 def records(*wanted: int) -> Sequence[MetricsRecord]:
     """A record for each step."""
     return [metrics(step) for step in wanted]
+
+
+class TestContract(DestinationContract):
+    """Parquet keeps to what every destination does."""
+
+    def destination(self, context: DestinationContext) -> ParquetDestination:
+        return ParquetDestination(context, path="points")
+
+    def points(self, context: DestinationContext) -> Iterator[Point]:
+        if list(context.path("points").iterdir()):
+            found = pd.read_parquet(context.path("points"))
+            yield from zip(found["name"], found["step"], found["value"], strict=True)
 
 
 def test_points_are_read_back_by_pandas(tmp_path: Path):
@@ -166,22 +180,6 @@ def test_the_tail_goes_when_its_part_is_there(tmp_path: Path):
         made.write_metrics(records(step))
         made.idle()
     assert len(list(context(tmp_path, journal_id="0" * 32).journal.glob("*.tail"))) == 1
-
-
-def test_a_batch_that_was_not_acknowledged_is_not_doubled(tmp_path: Path):
-    """It arrives again after the restart, cut at other places, and is there once."""
-    made = opened(tmp_path)
-    made.write_config(config({"lr": 0.1}))
-    made.write_metrics(records(1, 2))
-    state = made.state()
-    made.write_metrics(records(3, 4, 5))
-    again = opened(tmp_path, state)
-    again.write_metrics(records(3))
-    again.write_metrics(records(4, 5, 6))
-    tell_end(again)
-    assert steps(tmp_path) == [1, 2, 3, 4, 5, 6]
-    (path,) = (tmp_path / "points").iterdir()
-    assert json.loads(parquet.read_schema(path).metadata[b"trackside.config"]) == {"lr": 0.1}
 
 
 def test_every_moment_of_a_run_can_be_gone_on_from(tmp_path: Path):

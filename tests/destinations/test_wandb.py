@@ -23,12 +23,15 @@ from trackside.destinations.wandb.destination import WandbDestination, row_of
 from trackside.destinations.wandb.log import TransactionLog
 from trackside.errors import ConfigurationError, DestinationFailedError, RetryableError
 from trackside.events import RunEnd
+from trackside.testing.destinations import DestinationContract, Point
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from trackside.destinations.context import DestinationContext
     from trackside.journal.format import MetricsRecord
+    from trackside.protocols import Destination
 
 pytestmark = [
     pytest.mark.timeout(110),
@@ -94,6 +97,22 @@ def steps(directory: Path) -> list[int]:
 def records(*wanted: int) -> Sequence[MetricsRecord]:
     """A record for each step."""
     return [metrics(step) for step in wanted]
+
+
+class TestContract(DestinationContract):
+    """W&B, offline, keeps to what every destination does."""
+
+    def destination(self, context: DestinationContext) -> WandbDestination:
+        return WandbDestination(context, mode="offline")
+
+    def points(self, context: DestinationContext) -> Iterator[Point]:
+        for row in rows(context.path(".")):
+            step = row.pop("trainer/global_step")
+            yield from ((name, step, value) for name, value in row.items() if not name.startswith("_"))
+
+    def crash(self, destination: Destination) -> None:
+        assert isinstance(destination, WandbDestination)
+        destination._abandon()
 
 
 def test_rows_are_in_the_transaction_log(tmp_path: Path):
@@ -163,21 +182,6 @@ def test_a_delivered_batch_is_on_the_disk(tmp_path: Path):
     for step in range(3):
         made.write_metrics(records(step))
         assert steps(tmp_path) == list(range(step + 1))
-
-
-def test_a_batch_that_was_not_acknowledged_is_not_doubled(tmp_path: Path):
-    """The restarted shipper's file holds everything once, and the old one is gone."""
-    made = opened(tmp_path)
-    made.write_metrics(records(1, 2))
-    state = made.state()
-    made.write_metrics(records(3, 4))
-    made._abandon()
-    again = opened(tmp_path, state)
-    again.write_metrics(records(3))
-    again.write_metrics(records(4, 5))
-    tell_end(again)
-    assert steps(tmp_path) == [1, 2, 3, 4, 5]
-    assert rows(tmp_path)[0]["_timestamp"] == (START_MS + 10) / 1000
 
 
 def test_killed_while_the_rows_were_logged_again(tmp_path: Path):
