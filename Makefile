@@ -1,6 +1,7 @@
 # Every target does its own set-up: python3, make and pip's usual access to packages are all it needs.
 #   make test                       make test N=0 PYTEST_ARGS="-x -k journal"
 #   make demo ARGS="--steps 50"     make test PYTHON=python3.12
+#   make test-pythons PYTHONS="3.10 3.13"
 #   make test TORCH=1               (0: without torch; the default takes it if it is not gigabytes)
 #   make soak SOAK_SECONDS=60       make soak SOAK_SEED=7    (the kills of an earlier run)
 #   make fuzz FUZZ_SECONDS=60       make fuzz FUZZ_SEED=7    (the bytes of an earlier run)
@@ -9,6 +10,7 @@ N ?= 2
 TORCH ?= auto
 ARGS ?=
 PYTEST_ARGS ?=
+PYTHONS ?= 3.10 3.12 3.13
 SOAK_SECONDS ?= 600
 SOAK_SEED ?=
 FUZZ_SECONDS ?= 600
@@ -16,7 +18,8 @@ FUZZ_SEED ?=
 
 BIN := .venv/bin
 PYTEST = -m pytest -n $(N) --dist worksteal
-FAST = -m "not slow and not gpu and not soak"
+FAST = -m "not process and not slow and not gpu and not soak"
+PROCESS = -m "process and not slow and not gpu and not soak"
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -62,9 +65,16 @@ demo: .venv/demo.stamp ## train a small model and look at its run; with torch if
 	@if [ "$(TORCH)" = 1 ]; then .ci/torch 1 .venv .ci/constraints.txt; fi
 	@$(BIN)/python .ci/demo.py "$$(command -v $(PYTHON))" $(ARGS)
 
-test: .venv/test.stamp ## the tests, but for those marked slow, gpu or soak
+unit: .venv/test.stamp ## the tests that start no process and do not import MLflow: seconds
+	$(BIN)/python $(PYTEST) -m "unit and not slow" $(PYTEST_ARGS)
+
+test: .venv/test.stamp ## the tests, but for those marked process, slow, gpu or soak
 	$(call torch,.venv,.ci/constraints.txt)
 	$(BIN)/python $(PYTEST) $(FAST) $(PYTEST_ARGS)
+
+test-processes: .venv/test.stamp ## the tests marked process: servers and processes that fail, for minutes
+	$(call torch,.venv,.ci/constraints.txt)
+	$(BIN)/python $(PYTEST) $(PROCESS) $(PYTEST_ARGS)
 
 test-slow: .venv/test.stamp ## the tests marked slow
 	$(call torch,.venv,.ci/constraints.txt)
@@ -77,9 +87,12 @@ soak: .venv/test.stamp ## minutes of emission while shipper and server are kille
 fuzz: .venv/test.stamp ## minutes of odd bytes in the place of a journal's files
 	FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$(FUZZ_SEED) $(BIN)/python -m pytest -s $(PYTEST_ARGS) tests/hostile/test_fuzz.py
 
-test-oldest: .venv-oldest/test.stamp ## the same as `test`, with the oldest mlflow that is tested
+test-oldest: .venv-oldest/test.stamp ## `test` and `test-processes`, with the oldest mlflow that is tested
 	$(call torch,.venv-oldest,.ci/constraints-oldest.txt)
-	.venv-oldest/bin/python $(PYTEST) $(FAST) $(PYTEST_ARGS)
+	.venv-oldest/bin/python $(PYTEST) -m "not slow and not gpu and not soak" $(PYTEST_ARGS)
+
+test-pythons: ## the same as `test`, on each version in PYTHONS that is on PATH or in pyenv
+	@.ci/pythons "$(PYTHONS)" $(TORCH) -n $(N) --dist worksteal $(FAST) $(PYTEST_ARGS)
 
 lint: .venv/lint.stamp ## style, format, and who may import whom
 	$(BIN)/ruff check
@@ -113,7 +126,7 @@ lock: ## renew .ci/constraints*.txt (minutes)
 	PYTHON=$(PYTHON) .ci/lock
 
 clean: ## remove everything that this file makes
-	rm -rf .venv .venv-oldest .venv-bench dist build .*_cache .hypothesis
+	rm -rf .venv .venv-oldest .venv-bench .venv-3.* dist build .*_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo test test-slow soak fuzz test-oldest lint types bench matrix fan-out docs build lock clean
+.PHONY: help demo unit test test-processes test-slow soak fuzz test-oldest test-pythons lint types bench matrix fan-out docs build lock clean

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import importlib.util
 import os
 import signal
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from tests.support import tiers
 from trackside.redaction import known_values as known_secrets
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
+_HERE = Path(__file__).parent
+_LEFT_OUT = pytest.StashKey[int]()
 _HAS_TORCH = importlib.util.find_spec("torch") is not None
 
 
@@ -48,9 +52,36 @@ def _needs_torch(path: Path) -> bool:
     return any(name.partition(".")[0] == "torch" for name in names)
 
 
-def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Leave a file out that can't be imported without torch."""
-    return True if not _HAS_TORCH and collection_path.is_file() and _needs_torch(collection_path) else None
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave a file out that can't be imported without torch, or that `make unit` would import for long."""
+    if collection_path.suffix != ".py" or not collection_path.is_file():
+        return None
+    heavy = config.option.markexpr.startswith("unit") and not tiers.is_light(collection_path)
+    return True if heavy or (not _HAS_TORCH and _needs_torch(collection_path)) else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark the unit tests, and those that need an MLflow server."""
+    if item.get_closest_marker("outside") is None and tiers.is_light(item.path):
+        names = {item.nodeid.split("::")[1].partition("[")[0], *getattr(item, "fixturenames", ())}
+        folders = [folder for folder in item.path.parents if folder.is_relative_to(_HERE)]
+        conftests = [file for folder in folders if (file := folder / "conftest.py").exists()]
+        outside = frozenset().union(*map(tiers.outside_names, [item.path, *conftests]))
+        if not names & outside and all(map(tiers.is_light, conftests)):
+            item.add_marker("unit")
+    if "shared_server" in getattr(item, "fixturenames", ()):
+        item.add_marker("process")
+
+
+@pytest.fixture(autouse=True)
+def _unit_tests_stay_inside(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a unit test that starts a process, opens a connection or imports MLflow."""
+    if request.node.get_closest_marker("unit") is None:
+        yield
+        return
+    with tiers.guard():
+        yield
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -59,6 +90,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = [item for item in items if item.get_closest_marker("torch") is not None]
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
+        config.stash[_LEFT_OUT] = len(left_out)
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    """Say how many tests are missing without torch."""
+    if _HAS_TORCH:
+        return []
+    files = [path for path in _HERE.rglob("test_*.py") if _needs_torch(path)]
+    functions = sum(path.read_text("utf-8").count("\ndef test_") for path in files)
+    count = config.stash.get(_LEFT_OUT, 0)
+    return [f"torch: {count} tests left out, and the {functions} test functions of {len(files)} files"]
+
+
+def pytest_collection_finish() -> None:
+    """Keep what is imported out of garbage collections, which take a third of a second with MLflow."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_report_header() -> str:

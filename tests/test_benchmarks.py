@@ -14,7 +14,10 @@ from tests.ends.harness import new_database
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(400)  # the shipper has low priority: on a busy machine it takes its time
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.timeout(400),
+]  # the shipper has low priority: on a busy machine it takes its time
 
 TIMES = {"calls", "median", "mean", "p99", "p99.9", "max"}
 COUNTS = {"logged", "kept", "lost", "partial", "doubles", "status", "left"}

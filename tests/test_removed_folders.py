@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 DEADLINE = 60.0
 """Seconds; it takes 6 at most on a quiet machine, and an hour where it goes wrong."""

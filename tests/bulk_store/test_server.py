@@ -15,6 +15,8 @@ from tests.faults.servers import MlflowServer
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.process
+
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)

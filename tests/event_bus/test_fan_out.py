@@ -11,6 +11,8 @@ from tests.event_bus.fan_out import READERS, expected, play
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.process
+
 
 @pytest.mark.parametrize("samples", [1_000, pytest.param(20_000, marks=pytest.mark.slow)])
 @pytest.mark.timeout(300)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.faults.training import Play, Training
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 OOPS = answer(Reply.error(500, "INTERNAL_ERROR", "oops"))
 

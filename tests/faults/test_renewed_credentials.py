@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tests.faults.proxy import FaultProxy, Request
     from tests.faults.training import Play
 
+pytestmark = pytest.mark.process
+
 LOGIN = Reply.error(401, "UNAUTHENTICATED", "the token has expired")
 
 

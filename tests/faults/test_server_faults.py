@@ -19,7 +19,7 @@ from trackside.shipper.sync import sync_journal
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 
 def test_a_server_killed_midway_and_back(

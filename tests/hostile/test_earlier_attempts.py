@@ -7,6 +7,7 @@ import signal
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import pytest
 from mlflow.tracking import MlflowClient
 
 from tests.support.job import Job, wait_for
@@ -17,6 +18,8 @@ from trackside.tag_names import HEARTBEAT_TAG
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = pytest.mark.process
 
 NOWHERE = "http://127.0.0.1:9"
 

@@ -224,6 +224,7 @@ def test_a_destination_that_the_system_kept_from_being_made_is_tried_again(
         hopeless.open()
 
 
+@pytest.mark.process
 def test_a_shipper_leaves_though_its_worker_hangs(tmp_path: Path) -> None:
     """Asked to leave, it gives a call that is under way some seconds, says that it has stopped, and ends."""
     done = play(tmp_path, HANGS)

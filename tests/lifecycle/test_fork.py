@@ -180,6 +180,7 @@ for way in (lambda: sys.exit(0), lambda: 1 / 0, mlflow.end_run):
 """
 
 
+@pytest.mark.process
 def test_a_child_does_not_end_an_activated_run(tmp_path: Path) -> None:
     """It inherits MLflow's exit hook, which ends the process's active run as FINISHED."""
     uri = new_database(tmp_path)

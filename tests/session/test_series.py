@@ -11,14 +11,13 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import pytest
-from mlflow.tracking import MlflowClient
 
 import trackside
-from tests.ends.harness import new_database
+from tests.ends.harness import wait_until_delivered
+from tests.support import recorder
 from trackside.errors import RunActiveError
 from trackside.event_bus.bus import Bus
 from trackside.session.call_site import CallSite
@@ -28,8 +27,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # As Hydra's: jobs in turn in one process, failures kept until all are done, then turned into an exit code.
-MULTIRUN = """
+MULTIRUN = f"""
 import sys
+{recorder.IN_A_SCRIPT}
 import trackside
 
 def run_job(job, number):
@@ -103,8 +103,8 @@ SCENARIOS = {
 def test_a_multirun(tmp_path: Path, name: str) -> None:
     """Each job has a run, each run the status of its own job, and no job is stopped by the one before."""
     script, wanted = SCENARIOS[name]
-    uri = new_database(tmp_path)
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": uri, "TRACKSIDE_DIR": str(tmp_path / "journals")}
+    journals, records = tmp_path / "journals", tmp_path / "records"
+    environment = {**os.environ, **recorder.environment(records), "TRACKSIDE_DIR": str(journals)}
     done = subprocess.run(
         [sys.executable, "-c", MULTIRUN + textwrap.dedent(script)],
         cwd=tmp_path,
@@ -115,18 +115,12 @@ def test_a_multirun(tmp_path: Path, name: str) -> None:
         check=False,
     )
     assert done.returncode == 1, done.stderr
-    deadline = time.monotonic() + 60
-    while any((tmp_path / "journals").glob("*/meta.json")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    client = MlflowClient(uri)
-    runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
-    found = sorted((r.info.run_name, r.info.status, r.data.tags["trackside.end.reason"]) for r in runs)
-    assert [(number, status) for number, status, _ in found] == [row[:2] for row in wanted], (
-        found,
-        done.stderr,
-    )
-    for (_, _, reason), (_, _, part) in zip(found, wanted, strict=True):
-        assert part in reason
+    wait_until_delivered(journals)
+    runs = recorder.read_runs(records)
+    assert [run.status for run in runs] == [status for _, status, _ in wanted], (runs, done.stderr)
+    for run, (number, _, part) in zip(runs, wanted, strict=True):
+        assert f"-{number}-" in run.journal
+        assert part in run.reason
 
 
 # Which calls are the same place
