@@ -57,8 +57,7 @@ def checked_status(status: str) -> FinalStatus:
     """``status`` in capitals. Raises ``ValueError`` with the final statuses if it is not one of them."""
     found = as_final(str(status).upper())
     if found is None:
-        msg = f"status {status!r} is not a final status; use FINISHED, FAILED or KILLED"
-        raise ValueError(msg)
+        raise ValueError(f"status {status!r} is not a final status; use FINISHED, FAILED or KILLED")
     return found
 
 

@@ -32,6 +32,7 @@ from trackside.lifecycle.evidence import ExitStatus
 from trackside.shipper import calls, trouble
 from trackside.shipper import service as loop
 from trackside.shipper.protocol import LINGER
+from trackside.shipper.segment_keeper import SegmentKeeper
 from trackside.shipper.service import EXIT_DONE, EXIT_LOCKED, EXIT_REFUSED, EXIT_UNFINISHED, Shipper
 from trackside.shipper.wakeup import NUDGE, SEEN, WakeupPipe
 from trackside.shipper.worker import DeliveryWorker
@@ -232,7 +233,7 @@ def test_what_hangs_or_breaks_for_long_is_told(bench: Bench, monkeypatch: pytest
     """In the training's log, with what it is, and what goes on."""
     monkeypatch.setattr(trouble, "TELL_AFTER", 0.3)
     monkeypatch.setattr(calls, "DEADLINE", 0.1)
-    monkeypatch.setattr(Shipper, "_tend_journal", _broken)
+    monkeypatch.setattr(SegmentKeeper, "tend", _broken)
     gate = Gate()
     bench.destination.refuse = lambda call, _points: gate() if call == "metrics" else None
     bench.emit(5)
@@ -248,11 +249,11 @@ def test_what_hangs_or_breaks_for_long_is_told(bench: Bench, monkeypatch: pytest
     assert "destination fake has taken nothing for 0 s" in told
     assert "no answer for more than 0 s (in write_metrics)" in told
     assert "the shipper (broken) has met an unexpected error again and again for 0 s" in told
-    assert "(LookupError: no journal today); it keeps trying" in told
+    assert "(LookupError: no journal today). It keeps trying" in told
     assert "destination fake works again" in told
 
 
-def _broken(_shipper: Shipper) -> None:
+def _broken(_segments: SegmentKeeper) -> None:
     raise LookupError("no journal today")
 
 
@@ -342,8 +343,8 @@ def many_segments(tmp_path: Path) -> Iterator[Bench]:
 
 def tend(shipper: Shipper) -> None:
     """What the main loop does twice a second."""
-    shipper._next_sync = 0.0
-    shipper._tend_journal()
+    shipper._segments._next_sync = 0.0
+    shipper._segments.tend()
 
 
 def test_acknowledged_segments_are_deleted(many_segments: Bench) -> None:
@@ -373,7 +374,7 @@ def test_the_journal_gets_onto_the_disk(many_segments: Bench, monkeypatch: pytes
     wanted = [journal.segment(n).stat().st_ino for n in journal.segment_numbers() if n >= 2]
     tend(shipper)
     assert synced == wanted
-    shipper._tend_journal()
+    shipper._segments.tend()
     assert synced == wanted, "half a second has not passed"
 
 
@@ -383,7 +384,7 @@ def test_leaving_early_it_syncs_what_stays(dead: Bench, monkeypatch: pytest.Monk
     dead.destination.refuse = refuse_all("gone", DestinationFailedError, "open")
     shipper = dead.shipper()
     synced: list[int] = []
-    monkeypatch.setattr(shipper, "_tend_journal", lambda: None)
+    monkeypatch.setattr(shipper._segments, "tend", lambda: None)
     monkeypatch.setattr(os, "fdatasync", synced.append)
     assert shipper.run() == EXIT_REFUSED
     assert len(synced) == len(dead.journal.segment_numbers()) > 0
@@ -411,7 +412,7 @@ def test_a_disk_without_room_for_it_is_asked_again_later(
     def refuse(*_: object, **__: object) -> None:
         raise OSError("full")
 
-    monkeypatch.setattr(loop, "segment_ready_after", refuse)
+    monkeypatch.setattr("trackside.shipper.segment_keeper.segment_ready_after", refuse)
     for _ in range(5):
         shipper._make_segment_ready()
     assert caplog.text.count("making a segment ready: ") == 1
@@ -434,7 +435,7 @@ def test_a_disk_error_stops_no_tending(bench: Bench, caplog: pytest.LogCaptureFi
         raise OSError("read-only file system")
 
     shipper = bench.shipper()
-    monkeypatch.setattr(shipper, "_sync_segments", fail)
+    monkeypatch.setattr(shipper._segments, "sync", fail)
     tend(shipper)
     assert "tending the journal: read-only file system" in caplog.text
 
@@ -564,7 +565,7 @@ def test_a_hanging_worker_delays_no_tending(bench: Bench, monkeypatch: pytest.Mo
     gate, tended = Gate(), threading.Event()
     bench.destination.refuse = lambda call, _points: gate() if call == "metrics" else None
     shipper = bench.shipper()
-    tend_for_real = shipper._tend_journal
+    tend_for_real = shipper._segments.tend
 
     def tend_and_open() -> None:
         tend_for_real()
@@ -572,7 +573,7 @@ def test_a_hanging_worker_delays_no_tending(bench: Bench, monkeypatch: pytest.Mo
             tended.set()
             gate.opened.set()
 
-    monkeypatch.setattr(shipper, "_tend_journal", tend_and_open)
+    monkeypatch.setattr(shipper._segments, "tend", tend_and_open)
     bench.emit(1)
     bench.tell("finished", status="FINISHED")
     bench.pipe.send(SEEN)

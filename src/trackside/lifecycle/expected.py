@@ -64,11 +64,10 @@ def _checked_class(kind: Any) -> type[BaseException] | str:
         return kind
     if isinstance(kind, str) and all(part.isidentifier() for part in kind.split(".")):
         return kind
-    msg = (
+    raise ConfigurationError(
         "expected must name exception classes, such as {optuna.TrialPruned: 'FINISHED'} or "
         f"('my_package.StopTraining',), not {kind!r}"
     )
-    raise ConfigurationError(msg)
 
 
 def _checked_meaning(kind: Any, status: Any) -> FinalStatus:

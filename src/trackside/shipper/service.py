@@ -9,14 +9,14 @@ A step of the main thread that fails is survived (:mod:`trackside.shipper.surviv
 
 The first worker is the run's own (MLflow's, on rank 0). ``start()`` and ``finish()`` report what becomes of
 it. The others can't hold it up: they are started behind it. One that has failed permanently, or is so far
-behind that the disk's cap is near, no longer keeps segments from being deleted.
+behind that the disk's cap is near, no longer keeps segments from being deleted
+(:mod:`trackside.shipper.segment_keeper`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import selectors
 import time
 from typing import TYPE_CHECKING
@@ -26,9 +26,6 @@ import msgspec
 from trackside.destinations.answer_deadline import close_overdue
 from trackside.journal import lossless_json
 from trackside.journal.family import tell_children
-from trackside.journal.opening import UnfitFileError, open_own
-from trackside.journal.reader import is_begun
-from trackside.journal.supply import segment_ready_after
 from trackside.lifecycle.crash_notes import forget_notes
 from trackside.lifecycle.exit_hold import let_go
 from trackside.shipper import environment
@@ -39,6 +36,7 @@ from trackside.shipper.judge import Judge
 from trackside.shipper.log_redaction import hide
 from trackside.shipper.protocol import LINGER
 from trackside.shipper.removal import Presence, say_lost
+from trackside.shipper.segment_keeper import SegmentKeeper
 from trackside.shipper.signals import on_request_to_leave
 from trackside.shipper.survival import Survival
 from trackside.shipper.trainer import Trainer
@@ -60,9 +58,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trackside.shipper")
 
 TICK = 0.1
-SYNC_EVERY = 0.5
-"""Seconds: what a power cut may cost."""
-
 SIGN_EVERY = 30.0
 """Seconds between two signs of life in ``state.json``."""
 
@@ -118,11 +113,11 @@ class Shipper:
         self._linger = linger
         self._asked_to_leave = False
         self._seen = False
-        self._next_sync = self._next_ready = 0.0
         self._selector = selectors.DefaultSelector()
         self._rejections = Once()
         self._transforms = transforms_of(meta)
         self.workers = [self._make_worker(destination) for destination in destinations]
+        self._segments = SegmentKeeper(journal, meta.cap, self.workers)
         self._troubles = [Trouble(_label(worker, meta), progress.notice) for worker in self.workers]
         self._survival = Survival(progress.notice)
         self._waiting = list(self.workers)
@@ -136,7 +131,7 @@ class Shipper:
             self._wait,
             self._look_at_trainer,
             self._pass_on_end,
-            self._tend_journal,
+            self._segments.tend,
             self._make_segment_ready,
             close_overdue,
             self._publish,
@@ -275,55 +270,9 @@ class Shipper:
         if hold is not None:
             let_go(hold)
 
-    def _tend_journal(self) -> None:
-        if time.monotonic() < self._next_sync:
-            return
-        self._next_sync = time.monotonic() + SYNC_EVERY
-        try:
-            self._sync_segments()
-            self._delete_acknowledged()
-        except OSError as error:
-            logger.warning("tending the journal: %s", error)
-
     def _make_segment_ready(self) -> None:
-        """At every turn: a trainer that needs the next segment sooner has to make it itself, in its loop."""
-        if self._trainer.writes_no_more or time.monotonic() < self._next_ready:
-            return
-        if self._presence.is_gone():  # made in a removed folder, a segment would bring that back
-            return
-        try:
-            segment_ready_after(self._journal, self._newest_begun(), cap=self._meta.cap)
-        except OSError as error:
-            self._next_ready = time.monotonic() + SYNC_EVERY
-            logger.warning("making a segment ready: %s", error)
-
-    def _sync_segments(self) -> None:
-        oldest = min((worker.reader.position.segment for worker in self.workers), default=1)
-        for number in self._journal.segment_numbers():
-            if number >= oldest:
-                with contextlib.suppress(FileNotFoundError, UnfitFileError):
-                    _sync_file(self._journal, number)
-
-    def _delete_acknowledged(self) -> None:
-        done_with = min(worker.keep_from for worker in self._keepers())
-        old = [number for number in self._journal.segment_numbers() if number < done_with]
-        if old:
-            for worker in self.workers:
-                worker.save_durably()
-            for number in old:
-                self._journal.remove_segment(number)
-
-    def _keepers(self) -> list[DeliveryWorker]:
-        """The workers that segments are kept for."""
-        crowded = self._journal.segment_bytes() > self._meta.cap // 2
-        others = [worker for worker in self.workers[1:] if not (crowded or worker.refused)]
-        return [self.workers[0], *others]
-
-    def _newest_begun(self) -> int:
-        for number in reversed(self._journal.segment_numbers()):
-            if is_begun(self._journal, number):
-                return number
-        return 1
+        if not (self._trainer.writes_no_more or self._presence.is_gone()):  # that would bring a folder back
+            self._segments.make_ready()
 
     def _publish(self) -> None:
         self._publish_workers()
@@ -402,7 +351,7 @@ class Shipper:
             return self._leave_nothing(refused)
         if not all(worker.finished for worker in self.workers):
             with contextlib.suppress(OSError):
-                self._sync_segments()  # what is left over must not hang on the machine's staying up
+                self._segments.sync()  # what is left over must not hang on the machine's staying up
         if refused is not None:
             self._progress.update(phase="refused", error=refused)
             return EXIT_REFUSED
@@ -413,7 +362,7 @@ class Shipper:
         if waiting:
             error = self._progress.state.artifacts_error or self.workers[0].failing
             self._progress.update(phase="artifacts", error=error)
-            self._remove_segments()
+            self._segments.remove_all()
             return EXIT_UNFINISHED
         self._progress.update(phase="done", error=None)
         if self._line is not None:
@@ -448,11 +397,7 @@ class Shipper:
                 tell_children(self._journal, run.run_id)
             self._journal.remove()
             return
-        self._remove_segments()
-
-    def _remove_segments(self) -> None:
-        for number in self._journal.segment_numbers():
-            self._journal.remove_segment(number)
+        self._segments.remove_all()
 
 
 def _phase_of(worker: DeliveryWorker) -> tuple[str, str | None]:
@@ -473,11 +418,3 @@ def _label(worker: DeliveryWorker, meta: Meta) -> str:
 def transforms_of(meta: Meta) -> dict[str, Transform | None]:
     """The transform of each destination, by its name. The run's own is ``mlflow``."""
     return {"mlflow": meta.mlflow_transform, **{spec.name: spec.transform for spec in meta.destinations}}
-
-
-def _sync_file(journal: JournalDirectory, number: int) -> None:
-    descriptor = open_own(journal.segment(number), os.O_RDWR)
-    try:
-        getattr(os, "fdatasync", os.fsync)(descriptor)
-    finally:
-        os.close(descriptor)

@@ -82,6 +82,6 @@ class Survival:
             self._notice,
             clock=self._clock,
             fails="has met an unexpected error again and again",
-            then="it keeps trying",
-            mended="what was kept is being delivered",
+            then="It keeps trying",
+            mended="What was kept is being delivered",
         )

@@ -31,8 +31,8 @@ class Trouble:
     notice: Callable[[str], None]
     clock: Callable[[], float] = time.monotonic
     fails: str = "has taken nothing"
-    then: str = "everything is kept, and is tried again"
-    mended: str = "what was kept is being delivered"
+    then: str = "Everything is kept, and is tried again"
+    mended: str = "What was kept is being delivered"
     _since: float | None = None
     _told: bool = False
     _count: int = 0
@@ -51,12 +51,12 @@ class Trouble:
                 return
             self.notice(
                 f"{self.name} {self.fails} for {now - self._since:.0f} s, as of {_time_of_day()} "
-                f"({failing}); {self.then}"
+                f"({failing}). {self.then}"
             )
 
     def _end(self) -> None:
         if self._told:
-            self.notice(f"{self.name} works again, as of {_time_of_day()}; {self.mended}")
+            self.notice(f"{self.name} works again, as of {_time_of_day()}. {self.mended}")
         self._since, self._told = None, False
 
 
