@@ -7,8 +7,8 @@ Start a run with :func:`start`, log with :func:`log`, and the run ends with the 
     with trackside.start("digits", config={"lr": 0.1}) as run:
         trackside.log({"loss": 0.5}, step=0)
 
-Everything raised on purpose is a :class:`TracksideError`; :func:`log` and :func:`emit` raise none.
-``import trackside`` loads neither torch nor mlflow; names are loaded when they are first used.
+Every exception of trackside is a :class:`TracksideError`. :func:`log` and :func:`emit` raise none.
+``import trackside`` loads neither torch nor mlflow. Names are loaded when you first use them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Names and values that MLflow takes, made from any text.
+"""Make names and values that MLflow accepts from any text.
 
 The rules are MLflow's own, from ``mlflow/utils/validation.py`` (``validate_param_and_metric_name``,
 ``path_not_unique``, ``MAX_ENTITY_KEY_LENGTH``, ``MAX_PARAM_VAL_LENGTH``); they hold for params,
@@ -55,20 +55,20 @@ _ELLIPSIS = "..."
 
 
 def bare_prefix(prefix: object) -> str:
-    """``prefix`` as it goes before a slash: ``val/`` is ``val``. Empty for None, and for slashes alone."""
+    """Return ``prefix`` without slashes at its ends. None and slashes alone give an empty text."""
     if isinstance(prefix, str):
         return str.strip(prefix, "/")
     return "" if prefix is None else str(prefix)
 
 
 def prefixed(prefix: object, items: Iterable[tuple[str, _T]]) -> dict[str, _T]:
-    """``items`` under the names they are delivered by: ``val/loss`` for ``loss`` with the prefix ``val``."""
+    """Return ``items`` under their delivered names: ``val/loss`` for ``loss`` with the prefix ``val``."""
     bare = bare_prefix(prefix)
     return {f"{bare}/{name}": value for name, value in items} if bare else dict(items)
 
 
 def delivered(prefix: object, items: Iterable[tuple[str, _T]], epoch: _T | None) -> dict[str, _T]:
-    """``items`` under the names they are delivered by, and ``epoch`` under its own unless they name it."""
+    """Return ``items`` under their delivered names, with ``epoch`` added unless they have one."""
     named = prefixed(prefix, items)
     if epoch is not None:
         named.setdefault("epoch", epoch)
@@ -76,7 +76,7 @@ def delivered(prefix: object, items: Iterable[tuple[str, _T]], epoch: _T | None)
 
 
 def valid_name(name: str, max_length: int = MAX_KEY_LENGTH) -> str:
-    """``name`` itself where MLflow takes it, otherwise a readable name that it takes.
+    """Return ``name`` if MLflow accepts it, otherwise a readable name that it accepts.
 
     A changed name ends in ``-`` and 8 hexadecimal digits of the original's BLAKE2b, so that two
     names that differ only in what had to go stay two names, the same ones in every process.
@@ -97,7 +97,7 @@ def valid_name(name: str, max_length: int = MAX_KEY_LENGTH) -> str:
 
 
 def _is_valid(name: str, max_length: int) -> bool:
-    # MLflow matches with "$", which lets one newline at the end through; stores do not like it.
+    # MLflow matches with "$", which lets one newline at the end through. Stores fail at it.
     if len(name) > max_length or _BAD_CHARACTER.search(name) is not None:
         return False
     normal = posixpath.normpath(name)
@@ -114,11 +114,10 @@ def truncate_params(
     max_key: int = MAX_KEY_LENGTH,
     max_value: int = MAX_PARAM_VALUE_LENGTH,
 ) -> tuple[dict[str, str], list[str]]:
-    r"""Make params that MLflow takes; returns them and the original names of those changed.
+    r"""Make params that MLflow accepts. Return them, and the original names of those that changed.
 
-    Keys go through :func:`valid_name`; values longer than ``max_value`` characters are cut and
-    end in ``...``. Distinct keys stay distinct. NUL characters, which PostgreSQL refuses, are spelt
-    ``\\0``.
+    Keys pass :func:`valid_name`. Values longer than ``max_value`` characters are cut and end in ``...``.
+    Distinct keys stay distinct. NUL characters, which PostgreSQL refuses, are spelt ``\\0``.
     """
     result: dict[str, str] = {}
     changed: list[str] = []
@@ -133,7 +132,7 @@ def truncate_params(
 
 
 def _free_name(key: str, max_length: int, taken: set[str]) -> str:
-    """The valid name of ``key``, or of a variation where that one belongs to another key."""
+    """Return the valid name of ``key``, or of a variation if another key has that name."""
     name, attempt = valid_name(key, max_length), 0
     while name in taken:
         attempt += 1

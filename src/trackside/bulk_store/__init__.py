@@ -2,12 +2,12 @@
 
     mlflow server --backend-store-uri trackside+postgresql://user@host/mlflow
 
-MLflow finds it by its entry points (:mod:`trackside.bulk_store.plugin`); the shipper uses it by itself.
+MLflow finds it by its entry points (:mod:`trackside.bulk_store.plugin`). The shipper uses it directly.
 Nothing here imports mlflow but :mod:`~trackside.bulk_store.store`, :mod:`~trackside.bulk_store.stock` and
 the functions of the plug-in, when they are called.
 
 ============ =====================================================================
-points.py    which batches are plain enough; rows, and the latest row of each key
+points.py    which batches are plain enough, their rows, and the latest row of each key
 tables.py    the SQL, for each database
 stock.py     what is leant on in MLflow, checked before it is used
 store.py     the store

@@ -1,4 +1,4 @@
-"""What MLflow's entry points name: makers of stores for ``trackside+sqlite`` and ``trackside+postgresql``.
+"""Factories for MLflow's entry points: the stores for ``trackside+sqlite`` and ``trackside+postgresql``.
 
 The groups ``mlflow.tracking_store`` and ``mlflow.model_registry_store``, a name for each spelling of the
 scheme (``pyproject.toml``). The model registry's tables are none of our business: it gets MLflow's store.
@@ -15,7 +15,7 @@ logger = logging.getLogger("trackside.bulk_store")
 
 
 def tracking_store(store_uri: str, artifact_uri: str | None = None) -> Any:
-    """The store for ``store_uri``; MLflow's own when workspaces are on, which are its business."""
+    """Return the store for ``store_uri``. With workspaces on, that is MLflow's own."""
     from trackside.bulk_store import stock
     from trackside.bulk_store.store import BulkStore
 

@@ -1,4 +1,4 @@
-"""Which points may be written in bulk, and as what rows. Pure.
+"""Which points may be written in bulk, and their rows. Pure.
 
 The rule that keeps MLflow's semantics: what is not plainly valid here is not judged here. It goes to
 MLflow's own ``log_batch``, which refuses it in its own words or stores it in its own way. So these checks
@@ -22,12 +22,12 @@ Point: TypeAlias = "tuple[str, float, int, int]"
 """Key, value, timestamp in milliseconds, step: the order of ``mlflow.entities.Metric``'s arguments."""
 
 Row: TypeAlias = "tuple[str, int, int, float, bool, str]"
-"""Values of :data:`COLUMNS`; step, timestamp and value in the order that says which row is the latest."""
+"""Values of :data:`COLUMNS`. Step, timestamp and value, in this order, say which row is the latest."""
 
 COLUMNS = ("key", "step", "timestamp", "value", "is_nan", "run_uuid")
 
 MAX_TEXT = 5000
-"""Characters of a tag's value: less than any version's limit, which MLflow may be told to cut at."""
+"""Characters of a tag's value, below the limit of every version."""
 
 _MAX_BIGINT = 2**63 - 1
 _MAX_EXACT_INT = 2**53
@@ -37,7 +37,7 @@ _KEY = re.compile(r"[/\w.\- ]+" if sys.platform == "win32" else r"[/\w.\- :]+")
 
 
 def rows_of(run_id: str, points: Iterable[Point]) -> list[Row] | None:
-    """A row for each point; None when one of them is for MLflow's own ``log_batch`` to judge.
+    """Return a row for each point, or None if MLflow's own ``log_batch`` must judge one of them.
 
     NaN and the infinities are what ``SqlAlchemyStore.sanitize_metric_value`` makes of them. Minus zero loses
     its sign, as it does on MLflow's way into sqlite (its file format) and PostgreSQL (psycopg2's literals).
@@ -56,7 +56,7 @@ def rows_of(run_id: str, points: Iterable[Point]) -> list[Row] | None:
 
 
 def latest_of(rows: Iterable[Row]) -> list[Row]:
-    """The latest row of each key; of equal ones the first, as in MLflow."""
+    """Return the latest row of each key. Of equal rows the first one counts, as in MLflow."""
     latest: dict[str, Row] = {}
     for row in rows:
         best = latest.get(row[0])
@@ -66,12 +66,12 @@ def latest_of(rows: Iterable[Row]) -> list[Row]:
 
 
 def is_plain_run_id(run_id: Any) -> bool:
-    """Whether MLflow is sure to look for such a run."""
+    """Whether MLflow certainly accepts such a run id."""
     return type(run_id) is str and _RUN_ID.fullmatch(run_id) is not None
 
 
 def is_plain_tag(key: Any, value: Any) -> bool:
-    """Whether MLflow is sure to take the tag."""
+    """Whether MLflow certainly accepts the tag."""
     return type(key) is str and _is_plain_key(key) and type(value) is str and len(value) <= MAX_TEXT
 
 

@@ -1,4 +1,4 @@
-"""What the bulk store leans on in MLflow beyond its public names, and the check that it is as it was.
+"""The private parts of MLflow that the bulk store needs, and the check that they are unchanged.
 
 The only file with such names. What was found there when it was written, in MLflow 3.6 and 3.17:
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 OLDEST, TOO_NEW = Version("3.6"), Version("3.18.dev0")
-"""Tried with both ends. A newer one may do more in ``log_batch`` than we know of."""
+"""Tested with both ends. A newer version may do more in ``log_batch``."""
 
 _PRIMARY_KEYS = {
     "metrics": {"key", "timestamp", "step", "run_uuid", "value", "is_nan"},
@@ -38,7 +38,7 @@ _RUN_COLUMNS = {"run_uuid", "lifecycle_stage"}
 
 
 def why_not(store: Any) -> str | None:
-    """Why ``store`` (a ``SqlAlchemyStore``) can't be written in bulk; None when it can."""
+    """Return why ``store`` (a ``SqlAlchemyStore``) cannot be written in bulk, or None if it can."""
     version = mlflow.__version__
     try:
         if not OLDEST <= Version(version) < TOO_NEW:
@@ -59,18 +59,18 @@ def writing_session(store: Any) -> AbstractContextManager[Any]:
 
 
 def artifact_root(given: str | None) -> str:
-    """Where artifacts of new experiments go when nobody says, as in MLflow's ``_get_sqlalchemy_store``."""
+    """Return where artifacts of new experiments go by default, as in MLflow's ``_get_sqlalchemy_store``."""
     return given or os.environ.get("_MLFLOW_SERVER_ARTIFACT_ROOT") or DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
 
 
 def read_replica() -> dict[str, str]:
-    """The option that ``mlflow server --read-replica-backend-store-uri`` means for the stores."""
+    """Return the stores' option for ``mlflow server --read-replica-backend-store-uri``."""
     uri = os.environ.get("_MLFLOW_SERVER_READ_REPLICA_BACKEND_STORE")
     return {"read_db_uri": uri} if uri else {}
 
 
 def has_workspaces() -> bool:
-    """Whether MLflow's stores are to keep workspaces apart, which this one does not."""
+    """Whether MLflow's stores must keep workspaces apart, which this one does not."""
     return os.environ.get("MLFLOW_ENABLE_WORKSPACES", "").lower() in {"true", "1"}
 
 

@@ -36,8 +36,8 @@ DEADLOCK_RETRIES = 3
 class BulkStore(SqlAlchemyStore):
     """MLflow's store at ``db_uri``, which may have ``trackside+`` before it.
 
-    Where it meets an MLflow or tables that it was not tried with, it is MLflow's store and no more, and
-    says so once in the log: :attr:`is_bulk` is False then, and :attr:`why_not` says why.
+    With a version of MLflow or with tables that it does not know, it behaves as MLflow's own store and says
+    so once in the log. :attr:`is_bulk` is then False, and :attr:`why_not` says why.
     """
 
     def __init__(self, db_uri: str, default_artifact_root: str, **options: Any) -> None:
@@ -52,7 +52,7 @@ class BulkStore(SqlAlchemyStore):
     def log_batch(
         self, run_id: str, metrics: Sequence[Metric], params: Sequence[Param], tags: Sequence[RunTag]
     ) -> None:
-        """MLflow's, with its limits and its order: params, metrics, tags; each committed by itself."""
+        """As in MLflow, with its limits and its order: params, metrics, tags. Each commits separately."""
         rows = self._rows_of_batch(run_id, metrics, params, tags)
         if not rows:
             self._log_batch_as_stock(run_id, metrics, params, tags)
@@ -80,7 +80,7 @@ class BulkStore(SqlAlchemyStore):
     def _rows_of_batch(
         self, run_id: str, metrics: Sequence[Metric], params: Sequence[Param], tags: Sequence[RunTag]
     ) -> list[Row] | None:
-        """Rows for ``metrics``; None when the batch is for MLflow's own method."""
+        """Return rows for ``metrics``, or None if the batch is for MLflow's own method."""
         if (
             not self.is_bulk
             or not is_plain_run_id(run_id)
@@ -92,7 +92,7 @@ class BulkStore(SqlAlchemyStore):
         return rows_of(run_id, ((m.key, m.value, m.timestamp, m.step) for m in metrics))
 
     def _write(self, run_id: str, rows: list[Row]) -> bool:
-        """Store ``rows``; False, and nothing is stored, when the run is deleted or there is none."""
+        """Store ``rows``. If the run is deleted or unknown, store nothing and return False."""
         for attempt in range(DEADLOCK_RETRIES):
             try:
                 return self._write_once(run_id, rows)

@@ -33,7 +33,7 @@ class Tables(Protocol):
 
 
 class SqliteTables:
-    """Prepared once, executed for each row: next to what the indexes cost, the calls are cheap."""
+    """Prepared once, executed for each row. Beside the cost of the indexes, the calls are cheap."""
 
     _METRICS = f"INSERT INTO metrics ({_NAMES}) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"  # noqa: S608 - constants
     _LATEST = f"INSERT INTO latest_metrics ({_NAMES}) VALUES (?, ?, ?, ?, ?, ?) {_NEWER}"  # noqa: S608 - constants
@@ -45,9 +45,9 @@ class SqliteTables:
 
 
 class PostgresqlTables:
-    """Columns travel as array literals: one statement a batch, the same with every driver.
+    """Columns travel as array literals: one statement for each batch, the same with every driver.
 
-    COPY into a temporary table measured the same within the noise, and takes psycopg2's own calls.
+    COPY into a temporary table took the same time within the noise, and needs psycopg2's own calls.
     """
 
     _ROWS = """
@@ -74,7 +74,7 @@ TABLES: dict[str, type[Tables]] = {"sqlite": SqliteTables, "postgresql": Postgre
 
 
 def is_active(connection: sqlalchemy.Connection, run_id: str) -> bool:
-    """Whether the run is there and not deleted."""
+    """Whether the run exists and is not deleted."""
     query = sqlalchemy.text("SELECT lifecycle_stage FROM runs WHERE run_uuid = :run_id")
     return connection.execute(query, {"run_id": run_id}).scalars().all() == ["active"]
 

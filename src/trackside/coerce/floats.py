@@ -1,8 +1,8 @@
-"""Anything numeric to ``float``: what a training loop calls a metric is rarely one.
+"""Turn anything numeric into a ``float``.
 
 This runs in the training thread at every step, so the common types take a dictionary lookup and no
-``isinstance``. torch and numpy are never imported: a value of theirs can only arrive once they
-have been, and they are then found in ``sys.modules``.
+``isinstance``. torch and numpy are never imported. A value of theirs can only arrive once your program has
+imported them, and then they are in ``sys.modules``.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from trackside.errors import CoercionError
 __all__ = ["NestedError", "OnDeviceError", "to_float"]
 
 Reader = Callable[[Any], float]
-"""Reads one value of a known type; raises ``CoercionError``, or anything at all."""
+"""Reads one value of a known type. Raises ``CoercionError``, or any other exception."""
 
 # Classes made on the fly (mocks, namedtuples in functions) must not pile up in the caches.
 _MAX_TYPES = 512
 
 # What reads the common case of a type in one C call. It may raise or give another kind of number
-# (Tensor.item does both); such a value goes the long way, through _READERS.
+# (Tensor.item does both). Such a value goes the long way, through _READERS.
 QUICK: dict[type, Callable[[Any], Any]] = {int: float, bool: float}
 _READERS: dict[type, Reader] = {}
 
@@ -34,18 +34,17 @@ _READERS: dict[type, Reader] = {}
 def to_float(value: object) -> float:
     """Read ``value`` as one float.
 
-    Takes Python and numpy numbers, torch tensors of any dtype, ``Decimal``, ``Fraction`` and
-    whatever has ``__float__``, ``__index__`` or ``__array__``. Arrays and tensors of several
-    elements, integer and boolean ones too, give their mean, computed in float64; a sparse tensor's
-    implicit zeros count, a masked array's masked elements do not. So do lists and tuples of numbers. NaN
-    and infinities pass.
+    Takes Python and numpy numbers, torch tensors of any dtype, ``Decimal``, ``Fraction`` and anything with
+    ``__float__``, ``__index__`` or ``__array__``. Arrays and tensors of several elements give their mean,
+    computed in float64, also those of integers and booleans. A sparse tensor's implicit zeros count. A masked
+    array's masked elements do not. Lists and tuples of numbers give their mean, too. NaN and infinities pass.
 
     A tensor on an accelerator is read with ``.item()``, which waits for the work queued there.
 
     Raises:
         CoercionError: text (even "1.5"), complex numbers, empty arrays, tensors without data (meta)
             or spread over several ranks (sharded DTensors), numbers beyond the range of a float,
-            and anything else; the message names the type and the reason.
+            and anything else. The message names the type and the reason.
     """
     if type(value) is float:
         return value
@@ -58,11 +57,11 @@ def to_float(value: object) -> float:
 
 
 class NestedError(CoercionError):
-    """A value holds metrics of its own; nothing was dropped or counted."""
+    """A value holds several metrics. Nothing was dropped or counted."""
 
 
 class OnDeviceError(Exception):
-    """A value is on an accelerator, and is to be fetched later; nothing was dropped or counted."""
+    """A value is on an accelerator, and is fetched later. Nothing was dropped or counted."""
 
 
 tensor_type: type | None = None
@@ -73,7 +72,7 @@ on_host_only = False
 
 
 def read(value: object) -> float:
-    """The long way: by the reader of the value's type, every failure a ``CoercionError``."""
+    """Read ``value`` with the reader of its type. Every failure is a ``CoercionError``."""
     cls = type(value)
     try:
         reader = _READERS.get(cls) or _learn(cls)
@@ -121,7 +120,7 @@ def _choose_by_protocol(cls: type) -> Reader:
 
 
 def _why_not(cls: type) -> str:
-    """Why nothing of this type is a number, and where it belongs if that is known."""
+    """Return why values of this type are not numbers, and where to log them instead."""
     if _is(cls, "PIL.Image", "Image"):
         return "is an image; call run.activate(), then mlflow.log_image()"
     if _is(cls, "matplotlib.figure", "Figure"):
@@ -142,13 +141,13 @@ def _choose_for_tensor(cls: type) -> Reader:
 
 
 def _has_accelerators(torch: Any) -> bool:
-    """Whether this torch was built for any. Asking for devices would start the driver, and break forks."""
+    """Whether this torch was built for one. Counting devices would start the driver, and break forks."""
     built_for = (getattr(torch.version, name, None) for name in ("cuda", "hip", "xpu"))
     return any(built_for) or torch.backends.mps.is_built()
 
 
 def _read_on_host(tensor: Any) -> float:
-    """``.item()``, but for what is on an accelerator: there it would wait for all that is queued."""
+    """Call ``.item()``, except on an accelerator, where it would wait for all queued work."""
     if not tensor.is_cpu:
         raise OnDeviceError
     return tensor.item()  # type: ignore[no-any-return]
@@ -157,7 +156,7 @@ def _read_on_host(tensor: Any) -> float:
 def _choose_for_numpy_scalar(cls: type) -> Reader:
     numpy = sys.modules["numpy"]
     real = (numpy.floating, numpy.integer, numpy.bool_)
-    # A timedelta64 counts as an integer; a longdouble may be beyond a float.
+    # A timedelta64 counts as an integer, and a longdouble may be beyond a float.
     if not issubclass(cls, real) or issubclass(cls, (numpy.timedelta64, numpy.longdouble)):
         return lambda value: _read_array(numpy.asarray(value))
     QUICK[cls] = float
@@ -189,8 +188,8 @@ def _read_tensor(tensor: Any) -> float:
 
 
 def _read_sparse(torch: Any, tensor: Any, wide: Any) -> float:
-    """The mean over all places, of which most hold an implicit zero."""
-    # Several values may stand for one place of a COO tensor; to add them up (coalesce()) is to copy them.
+    """The mean over all elements, most of which are implicit zeros."""
+    # An element of a COO tensor may be stored as several values. Adding them up (coalesce()) would copy them.
     values = tensor._values() if tensor.layout is torch.sparse_coo else tensor.values()  # noqa: SLF001
     sums = (piece.sum(dtype=wide).item() for piece in pieces(values, ON_HOST))
     return math.fsum(sums) / int(tensor.numel())
@@ -214,11 +213,11 @@ def _read_dtensor(tensor: Any) -> float:
 
 
 def _read_array_like(value: Any) -> float:
-    """A jax array, a pandas series and their like."""
+    """A jax array, a pandas series or the like."""
     try:
         array = sys.modules["numpy"].asarray(value)
     except Exception as error:
-        # cupy has __array__ only to refuse; its __float__ works.
+        # cupy's __array__ only raises. Its __float__ works.
         if not hasattr(value, "__float__"):
             raise CoercionError(failure(type(value), error)) from error
         return float(value)
@@ -279,7 +278,7 @@ def _refuse_nested(value: object) -> NoReturn:
 
 
 def _read_checked(value: Any) -> float:
-    """For types whose ``float()`` turns what is too large into an infinity without a word."""
+    """For types whose ``float()`` silently turns a number that is too large into an infinity."""
     number = float(value)
     if math.isinf(number) and value != number:
         raise CoercionError(f"{type_name(type(value))} is beyond the range of a float")

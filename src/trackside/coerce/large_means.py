@@ -1,8 +1,8 @@
 """The mean of many elements, in memory that does not grow with them.
 
-``tensor.mean(dtype=float64)`` converts the whole tensor first, on the host as on an accelerator: eight
-bytes for each of a mask's one-byte elements, and for each element that an expanded view only repeats. In the
-training loop that is what runs out of memory. So large values are read in pieces, and repeated elements once.
+``tensor.mean(dtype=float64)`` converts the whole tensor first, on the host as on an accelerator. That takes
+eight bytes for each one-byte element of a mask, and for each element that an expanded view only repeats, and
+a training loop may run out of memory. So large values are read in pieces, and repeated elements once.
 
 Invariant: the extra memory is that of one piece, converted. Nothing here imports torch or numpy.
 """
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 __all__ = ["ON_DEVICE", "ON_HOST", "array_mean", "masked_mean", "pieces", "tensor_mean"]
 
 ON_HOST = 1 << 20
-"""Elements that are converted at once: 8 MiB as float64."""
+"""Elements that are converted at a time: 8 MiB as float64."""
 
 ON_DEVICE = 1 << 22
-"""The same on an accelerator, 32 MiB: each piece costs the training thread two launches."""
+"""The same on an accelerator: 32 MiB, because each piece costs the training thread two launches."""
 
 
 def tensor_mean(torch: Any, tensor: Any, wide: Any, *, plain: Callable[[Any], Any] | None = None) -> Any:
-    """The mean of a dense tensor as a tensor of one element, summed as ``wide``, on the tensor's device.
+    """Return the mean of a dense tensor as a tensor of one element on its device, summed as ``wide``.
 
-    ``plain(piece)`` makes what can be summed of a piece, where that needs more than a conversion. Queues work
-    and waits for nothing.
+    ``plain(piece)`` turns a piece into something that can be summed, if a conversion is not enough. This
+    queues work and waits for nothing.
     """
     tensor = _each_once(tensor)
     limit = ON_HOST if tensor.is_cpu else ON_DEVICE
@@ -36,7 +36,7 @@ def tensor_mean(torch: Any, tensor: Any, wide: Any, *, plain: Callable[[Any], An
     if count <= limit or tensor.dtype == wide:  # which needs no conversion
         return (tensor if plain is None else plain(tensor)).mean(dtype=wide)
     parts = list(pieces(tensor, limit))
-    # In one place made beforehand: small tensors made in between would leave holes among the large ones.
+    # Allocated beforehand: small tensors made in between would leave holes among the large ones.
     sums = torch.empty(len(parts), dtype=wide, device=tensor.device)
     for index, part in enumerate(parts):
         numbers = part if plain is None else plain(part)
@@ -45,12 +45,12 @@ def tensor_mean(torch: Any, tensor: Any, wide: Any, *, plain: Callable[[Any], An
 
 
 def array_mean(numpy: Any, array: Any) -> float:
-    """The mean of a numpy array, in float64: numpy itself converts a buffer at a time."""
+    """Return the mean of a numpy array in float64. numpy itself converts a buffer at a time."""
     return float(_each_once(array).mean(dtype=numpy.float64))
 
 
 def masked_mean(numpy: Any, array: Any) -> float | None:
-    """The mean of what is not masked; None if all is."""
+    """Return the mean of the elements that are not masked, or None if all are."""
     total, count = 0.0, 0
     for piece in pieces(array, ON_HOST):
         kept = piece.compressed()
@@ -60,7 +60,7 @@ def masked_mean(numpy: Any, array: Any) -> float | None:
 
 
 def pieces(array: Any, limit: int) -> Iterator[Any]:
-    """Views that together are ``array``, a tensor or a numpy array, each of at most ``limit`` elements."""
+    """Yield views of at most ``limit`` elements that together are ``array``, a tensor or a numpy array."""
     count = math.prod(array.shape)
     if count <= limit:
         yield array
@@ -76,7 +76,7 @@ def pieces(array: Any, limit: int) -> Iterator[Any]:
 
 
 def _each_once(array: Any) -> Any:
-    """A view without the repetitions of an expanded one, which has the same mean."""
+    """Return a view without the repetitions of an expanded one. Its mean is the same."""
     strides = array.strides if hasattr(array, "strides") else array.stride()
     if 0 not in strides:
         return array

@@ -1,8 +1,8 @@
-"""Say, once a name, that a value of several elements is logged as its mean.
+"""Report, once for each name, that a value of several elements is logged as its mean.
 
-A tensor of several elements has always been logged as its mean, and recipes rely on that. It is also what a
-mistake looks like: an image, or a vector of per-class scores, logged as one number. So the first mean of each
-name gets an INFO record that says what to do to keep the elements. Names are remembered in this process.
+Recipes rely on the mean of a tensor. It may also be a mistake: an image, or a vector of per-class scores,
+logged as one number. So the first mean of each name gets an INFO record that says how to keep the elements.
+Names are remembered in this process.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ __all__ = ["element_count", "note_mean"]
 logger = logging.getLogger("trackside.coerce")
 
 _MANY = 100
-"""Elements from which a value is a distribution rather than a score a class."""
+"""A value of more elements is a distribution, and not a score for each class."""
 _CHANNELS = (1, 3, 4)
 _MIN_SIDE = 8
-"""Pixels: a smaller array is no image anybody looks at."""
+"""Pixels. A smaller array is not taken for an image."""
 
 _explained = Once()
 
 
 def element_count(value: Any) -> int:
-    """How many elements ``value`` has; 1 for what is a single number."""
+    """Return how many elements ``value`` has, or 1 for a single number."""
     try:
         if hasattr(type(value), "numel"):
             return int(value.numel())
@@ -40,7 +40,7 @@ def element_count(value: Any) -> int:
 
 
 def note_mean(name: Any, value: Any) -> None:
-    """Say that ``name`` is logged as the mean of ``value``'s elements, the first time."""
+    """Report that ``name`` is logged as the mean of ``value``'s elements, the first time."""
     if not _explained.is_first(name):
         return
     logger.info(
@@ -54,7 +54,7 @@ def note_mean(name: Any, value: Any) -> None:
 
 
 def _remedy(name: Any, value: Any) -> str:
-    """How to keep more of ``value`` than its mean."""
+    """Return how to keep more of ``value`` than its mean."""
     if _is_table(value):
         return "it looks like a table: to keep it, call run.activate(), then mlflow.log_table()"
     if _is_image(value):
@@ -70,7 +70,7 @@ def _remedy(name: Any, value: Any) -> str:
 
 
 def _how(value: Any) -> str:
-    """What MLflow's call wants, where the array as it is would be refused: one image, channels last."""
+    """Return what MLflow's call needs if it would refuse the array: one image, channels last."""
     shape = _shape(value)
     as_it_is = len(shape) == 2 or (len(shape) == 3 and shape[-1] in _CHANNELS)  # noqa: PLR2004
     return "" if as_it_is else " with one image of shape (height, width, channels)"
@@ -93,7 +93,7 @@ def _is_table(value: Any) -> bool:
 
 
 def _is_image(value: Any) -> bool:
-    """Two sides and channels, first or last, perhaps in a batch; or two sides of bytes."""
+    """Whether it has two sides and channels (first or last, perhaps in a batch), or two sides of bytes."""
     shape = _shape(value)
     if len(shape) in {3, 4}:
         last, first = shape[-3:-1], shape[-2:]

@@ -1,10 +1,10 @@
-"""Nested metrics to one flat mapping: ``{"eval": {"loss": 1}}`` is ``{"eval/loss": 1}``. Pure.
+"""Flatten nested metrics: ``{"eval": {"loss": 1}}`` becomes ``{"eval/loss": 1}``. Pure.
 
 Invariants:
 
-* A mapping without a nested value comes back as it is, not copied: this is asked of every sample.
-* Every leaf comes out under its own name or is reported to ``on_drop``. No leaf overwrites another: a name
-  that the caller wrote whole beats one that is put together, and among those the first one stays.
+* A mapping without a nested value is returned uncopied, because every sample passes here.
+* Every leaf gets its own name or is reported to ``on_drop``. No leaf overwrites another. A name that the
+  caller wrote whole beats one that is put together, and among the latter the first one stays.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import Any
 __all__ = ["flatten_metrics", "is_nested", "key_text", "nests"]
 
 OnDrop = Callable[[str, str], None]
-"""Told the key and the reason of each metric that was dropped."""
+"""Gets the key and the reason of each metric that was dropped."""
 
 _MAX_DEPTH = 32
 # Classes made on the fly (named tuples in functions) must not pile up.
 _MAX_TYPES = 512
 
 _leaves: set[type] = {float, int, bool}
-"""Types met before that hold no metrics of their own."""
+"""Known types that hold no metrics of their own."""
 
 
 def flatten_metrics(metrics: Mapping[Any, Any], on_drop: OnDrop) -> Mapping[Any, Any]:
-    """``metrics`` with every nested mapping, named tuple and dataclass replaced by what it holds.
+    """Return ``metrics`` with every nested mapping, named tuple and dataclass replaced by its contents.
 
     Names are joined by a slash. Slashes where two parts meet count once: ``{"eval/": {"loss": 1}}`` is
     ``eval/loss`` too. A key that is not text becomes its text: ``{"acc": {0: 0.9}}`` is ``acc/0``. An empty
@@ -58,7 +58,7 @@ def nests(cls: type) -> bool:
     """Whether values of this type hold metrics of their own."""
     if cls in _leaves:
         return False
-    # What is a number, or an array, is read as one, whatever else it is.
+    # A number or an array is read as one, whatever else it is.
     number = any(hasattr(cls, name) for name in ("__float__", "__index__", "__array__"))
     found = issubclass(cls, Mapping) or (not number and (_is_named_tuple(cls) or is_dataclass(cls)))
     if not found:
@@ -69,7 +69,7 @@ def nests(cls: type) -> bool:
 
 
 def key_text(key: object) -> str:
-    """The name that a key of any type stands for."""
+    """Return the name for a key of any type."""
     if isinstance(key, str):
         return str.__str__(key)  # the content of a str enum, whose own str() is "Class.MEMBER"
     try:
@@ -81,7 +81,7 @@ def key_text(key: object) -> str:
 
 
 class _Leaves:
-    """Where the leaves go, one name each."""
+    """The leaves found so far, each under its own name."""
 
     def __init__(self, flat: dict[Any, Any], whole: set[str], on_drop: OnDrop) -> None:
         self._flat = flat

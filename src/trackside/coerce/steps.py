@@ -1,4 +1,4 @@
-"""Anything a training loop calls a step to ``int``. Pure."""
+"""Turn any kind of step into an ``int``. Pure."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _LIMIT = 2**63
 
 
 def read_step(step: Any) -> int | None:
-    """``step`` as a signed 64-bit int; None for what has no meaning as one (``None``, text, NaN).
+    """Return ``step`` as a signed 64-bit int, or None if it has no meaning as one (``None``, text, NaN).
 
-    None, too, for what can't be read, such as a tensor without data or an array that was donated. Floats,
-    tensors and arrays are read as :func:`trackside.coerce.floats.to_float` reads them, and cut.
+    A step that cannot be read, such as a tensor without data or an array that was donated, is None, too.
+    Floats, tensors and arrays are read with :func:`trackside.coerce.floats.to_float`, and cut.
     """
     try:
         number = operator.index(step)
-    except Exception:  # a type that is not an int's, or one whose __index__ raises whatever it likes
+    except Exception:  # not an int, or its __index__ raises
         try:
             value = to_float(step)
         except CoercionError:

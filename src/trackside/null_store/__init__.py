@@ -1,4 +1,4 @@
-"""Stores for MLflow at ``trackside+null:``, which take whatever they are given and keep none of it.
+"""Stores for MLflow at ``trackside+null:``. They accept everything and keep nothing.
 
 ``run.activate()`` points MLflow's own API at them where a run is not logged: on other ranks, in disabled
 mode, and offline. Code that calls ``mlflow.log_artifact()`` then works, and leaves nothing behind.

@@ -1,4 +1,4 @@
-"""A tracking store that keeps no more than which runs and models were made, and the registry beside it."""
+"""A tracking store that keeps only which runs and models were created, and its registry."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _now_ms() -> int:
 
 
 class _Tracking(AbstractStore):
-    """What MLflow's own API cannot do without: experiments, runs and models that exist when asked for."""
+    """What MLflow's own API needs: experiments, runs and models that exist on request."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -38,15 +38,15 @@ class _Tracking(AbstractStore):
         self._runs: dict[str, Any] = {}
 
     def get_experiment(self, experiment_id: Any) -> Any:
-        """Any experiment is there."""
+        """Every experiment exists."""
         return self._experiment(str(experiment_id), self._experiments.get(str(experiment_id), "null"))
 
     def get_experiment_by_name(self, experiment_name: str) -> Any:
-        """Any name is taken."""
+        """Every name exists."""
         return self._experiment(self.create_experiment(experiment_name), experiment_name)
 
     def create_experiment(self, name: str, *_: Any, **__: Any) -> str:
-        """An id; the same one for the same name."""
+        """Return an id, the same one for the same name."""
         found = next((key for key, known in self._experiments.items() if known == name), None)
         found = found or str(len(self._experiments) + 1)
         self._experiments[found] = name
@@ -73,7 +73,7 @@ class _Tracking(AbstractStore):
         return self._runs[run_id]
 
     def get_run(self, run_id: str) -> Any:
-        """The run, as it was made; one that is unknown is made."""
+        """Return the run as it was created. An unknown one is created."""
         return self._runs.get(run_id) or self.create_run("0", "", None, (), "")
 
     def update_run_info(self, run_id: str, *_: Any, **__: Any) -> Any:

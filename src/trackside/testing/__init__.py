@@ -1,4 +1,4 @@
-"""For the tests of code that logs: see what it emits, without MLflow, a shipper or a directory."""
+"""Test code that logs: see what it emits, without MLflow, a shipper or a directory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MODE = "TRACKSIDE_MODE"
 
 @contextmanager
 def capture(bus: Bus | None = None) -> Iterator[MemorySink]:
-    """Collect what is emitted in the block, on the default bus or the one given.
+    """Collect what is emitted in the block, on the default bus or on ``bus``.
 
     A ``trackside.start()`` inside starts no run (``TRACKSIDE_MODE`` is ``disabled`` for the block), so the
     code under test may be the real thing::
