@@ -172,7 +172,7 @@ def test_a_shipper_killed_between_commit_and_acknowledgement(
     assert training.end() == 0, training.text
     training.wait_until_delivered()
     check(client, tmp_path.name, 800)
-    assert "died; starting another" in training.text
+    assert "died. Starting another" in training.text
     sent = [seen.request.body for seen in proxy.seen if seen.request.is_for("log-batch")]
     first = next(body for body in sent if b'"loss"' in body)
     steps = {(m["key"], m["step"]) for m in json.loads(first)["metrics"]}

@@ -53,7 +53,7 @@ REFUSED = WorkerState(refused="no such project")
             "FINISHED",
             ["second"],
             "ours",
-            "destination second takes nothing any more (no such project)",
+            "destination second has failed permanently (no such project)",
         ),
         (
             {"mlflow": WorkerState()},
@@ -81,10 +81,12 @@ def test_how_it_goes_out() -> None:
         assert "keeps trying" not in told
         assert "`trackside sync`" in told
     assert describe_delivery("none", None).startswith("No shipper is at work on it")
-    assert "once the cause is mended" in describe_delivery("ours", 7, refused=True)
+    assert "Remove the cause, then run" in describe_delivery("ours", 7, refused=True)
 
 
 def test_an_offline_run_with_losses() -> None:
     """Not all of it is kept."""
-    assert describe_offline("here", 0) == "offline: the run is kept in here; `trackside sync` delivers it"
-    assert "but for 3 points" in describe_offline("here", 3)
+    assert (
+        describe_offline("here", 0) == "offline: the run is kept in here. To deliver it, run `trackside sync`"
+    )
+    assert "except 3 points" in describe_offline("here", 3)

@@ -448,7 +448,7 @@ def test_the_end_names_who_refuses(bus: Bus, stub: StubShipper, tmp_path: Path, 
     stub.state |= {"phase": "shipping", "workers": workers}
     run = trackside.start("x", bus=bus, destinations=[beside])
     run.finish()
-    assert "destination beside takes nothing any more (no room)" in caplog.text
+    assert "destination beside has failed permanently (no room)" in caplog.text
     assert "MLflow at" not in caplog.text
     assert parts_of(run).delivery.told == "FINISHED"
     assert not run.flush(), "one of them has not got it"
@@ -500,7 +500,7 @@ def test_a_dead_shipper_is_not_promised(bus: Bus, stub: StubShipper, caplog) -> 
     stub.returncode = 1
     run.finish()
     assert "keeps trying" not in caplog.text
-    assert "No shipper is at work on it: `trackside sync` delivers it." in caplog.text
+    assert "No shipper is at work on it. To deliver it, run `trackside sync`." in caplog.text
 
 
 def test_finish_in_another_thread(bus: Bus, stub: StubShipper) -> None:

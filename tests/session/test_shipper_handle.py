@@ -87,8 +87,9 @@ def publish(journal: JournalDirectory, **fields: Any) -> None:
 
 def shipper_end(shipper: ShipperProcess) -> Line:
     """The shipper's end of the channel."""
-    assert shipper._channel is not None
-    return Line(os.dup(shipper._channel.shipper_end))
+    channel = shipper._conversation._channel
+    assert channel is not None
+    return Line(os.dup(channel.shipper_end))
 
 
 def say(shipper: ShipperProcess, word: bytes) -> None:

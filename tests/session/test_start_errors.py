@@ -94,11 +94,11 @@ def test_an_unknown_option(refused: Callable[..., str]) -> None:
         ({"run_name": {}}, "run_name must be text, not dict"),
         ({"description": b"x"}, "description must be text, not bytes"),
         ({"checkpoint_dir": 1j}, "checkpoint_dir must be text, not complex"),
-        ({"terminate_signals": ("SIGFOO",)}, "there is no signal 'SIGFOO'; give signals such as"),
-        ({"terminate_signals": (9,)}, "no process can handle SIGKILL; leave it out"),
+        ({"terminate_signals": ("SIGFOO",)}, "'SIGFOO' is not a signal. Pass signals such as"),
+        ({"terminate_signals": (9,)}, "no process can handle SIGKILL. Leave it out"),
         ({"journal_cap": "4GiB"}, "such as 4 * 1024**3 for 4 GiB, and 1048576 or more, not '4GiB'"),
         ({"config": 5}, "config must be a mapping, dataclass, Namespace"),
-        ({"config": "conf.yaml"}, "config is 'conf.yaml', which is not read as a file; load it first"),
+        ({"config": "conf.yaml"}, "config is 'conf.yaml', which is not read as a file. Load it first"),
         ({"flatten_depth": -1}, "flatten_depth must be 0 or more, or None for every level, not -1"),
         ({"bus": 5}, "bus must be a trackside.Bus, not int"),
     ],
@@ -151,7 +151,7 @@ def test_a_mistyped_variable_is_named(
         pass
     (said,) = [message for message in caplog.messages if "does not know" in message]
     assert said.startswith("the environment has TRACKSIDE_STRAT_TIMEOUT, which")
-    assert said.endswith("did you mean TRACKSIDE_START_TIMEOUT?")
+    assert said.endswith("Did you mean TRACKSIDE_START_TIMEOUT?")
 
 
 def test_a_mode_there_is_none_of(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -197,7 +197,7 @@ def test_a_dead_shipper_whose_exit_code_is_lost(program: Program, setup: str) ->
     )
     assert "restarts 1" in program.output
     (warning,) = program.warnings
-    assert "died; starting another" in warning
+    assert "died. Starting another" in warning
     assert program.status() == "FINISHED"
 
 

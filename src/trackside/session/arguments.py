@@ -41,8 +41,8 @@ def checked_config(config: Any) -> Any:
     except CoercionError as error:
         if isinstance(config, (str, os.PathLike)):
             raise ConfigurationError(
-                f"config is {str(config)!r}, which is not read as a file; load it first, "
-                "for example with yaml.safe_load(), and give the mapping"
+                f"config is {str(config)!r}, which is not read as a file. Load it first, "
+                "for example with yaml.safe_load(), and pass the mapping"
             ) from error
         raise ConfigurationError(str(error).replace("a config must be", "config must be", 1)) from error
     know(secrets_among(plain))  # an exception may quote them, on any rank
@@ -61,9 +61,9 @@ def checked_folder(name: str, folder: str | None) -> str | None:
     if folder is None:
         return None
     if not folder.strip():
-        raise ConfigurationError(f"{name} is empty; give a folder, or None")
+        raise ConfigurationError(f"{name} is empty. Pass a folder, or None")
     if os.path.isfile(folder):
-        raise ConfigurationError(f"{name} {folder!r} is a file; give the folder it is in")
+        raise ConfigurationError(f"{name} {folder!r} is a file. Pass the folder it is in")
     return folder
 
 
@@ -81,12 +81,12 @@ def _signal(one: Any) -> int:
     number = getattr(signal, one, None) if isinstance(one, str) and _NAME.fullmatch(one) else one
     if isinstance(number, bool) or not isinstance(number, int) or number not in signal.valid_signals():
         raise ConfigurationError(
-            f"terminate_signals: there is no signal {one!r}; give signals such as "
+            f"terminate_signals: {one!r} is not a signal. Pass signals such as "
             "(signal.SIGTERM, signal.SIGUSR1)"
         )
     if number in _UNCATCHABLE:
         name = signal.Signals(number).name
-        raise ConfigurationError(f"terminate_signals: no process can handle {name}; leave it out")
+        raise ConfigurationError(f"terminate_signals: no process can handle {name}. Leave it out")
     return int(number)
 
 
@@ -161,7 +161,7 @@ def checked_name(name: str, value: Any) -> str | None:
     """``value`` as text. Raises for empty text, too."""
     text = checked_text(name, value)
     if text is not None and not text.strip():
-        raise ConfigurationError(f"{name} is empty; give a name, or None for the default")
+        raise ConfigurationError(f"{name} is empty. Pass a name, or None for the default")
     return text
 
 
@@ -185,8 +185,8 @@ def text_tags(tags: Mapping[str, Any] | None, description: str | None) -> dict[s
         items: Mapping[str, Any] = to_dict() if to_dict is not None else tags
         if not isinstance(items, Mapping):
             raise ConfigurationError(
-                f"tags must be a mapping such as {{'team': 'vision'}}, not {type(tags).__name__}; "
-                "make one of pairs with dict()"
+                f"tags must be a mapping such as {{'team': 'vision'}}, not {type(tags).__name__}. "
+                "Pairs become one with dict()"
             )
         texts.update({str(key): str(value) for key, value in items.items()})
     return texts

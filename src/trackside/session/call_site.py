@@ -1,16 +1,16 @@
 """Where ``start()`` was called, and what became of the function that called it.
 
 A sweep calls the same function again and again, with a run in each call (Hydra's multirun, Optuna's
-``optimize``, a loop). If the function does not finish its run, nothing says so: the function is simply gone
-when the next ``start()`` comes. Two questions can be answered then without having kept anything alive:
+``optimize``, a loop). If the function does not finish its run, nothing tells us: the function is gone when
+the next ``start()`` comes. Two questions can be answered then, and nothing is kept alive for it:
 
 * *Is it the same place again?* The same chain of functions on the same thread, and the same call in the
   innermost one. A library that starts a run within yours has another chain, and so has a recursion.
-* *Did the function raise?* Whoever collects failures (Hydra does) keeps the exception, whose traceback keeps
-  the frames it left. So a frame of the chain in a traceback, below the frame that caught the exception,
-  was left by raising.
+* *Did the function raise?* A sweep that collects failures (Hydra does) keeps the exception. Its traceback
+  keeps the frames that the exception left. So if a frame of the chain is in a traceback, below the frame that
+  caught the exception, the function raised.
 
-Frames are remembered by identity, which holds as long as they live, and only those that live are compared.
+Frames are known by identity, which is unique while they live. Only living frames are compared.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class CallSite:
     def is_again(self, later: CallSite) -> bool:
         """Whether ``later`` is the same call, made once more after the first one is over.
 
-        A coroutine or a generator may be suspended between the two, so for those it is never known.
+        False for a coroutine or a generator, which may be suspended between the two calls.
         """
         chain = list(self._frames.values())
         if self._thread != later._thread or self._at != later._at or chain != list(later._frames.values()):
@@ -49,7 +49,7 @@ class CallSite:
         return not any(code.co_flags & _SUSPENDED for code in own)
 
     def errors(self) -> list[BaseException]:
-        """The exceptions, still kept by somebody, that left one of these functions; the latest last."""
+        """The exceptions that left one of these functions and still exist, the latest last."""
         running = {id(frame) for frame in _stack()}
         found = [thing for thing in gc.get_objects() if issubclass(type(thing), BaseException)]
         return [error for error in found if self._was_left_by(error, running)]

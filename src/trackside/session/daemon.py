@@ -1,12 +1,13 @@
-"""A program that starts its run and then becomes a daemon goes on in another process, and the run with it.
+"""A program that starts its run and then becomes a daemon continues in another process, and so does the run.
 
 A daemon forks, and its parent ends. To the run that looks like a child that logs beside a process that died.
-So when such a child logs for the first time, we ask whether it is what is left of the program.
+So when such a child logs for the first time, we check whether the program continues in it.
 
 Invariants:
 
-* A child is the program's daemon only if it leads or joined a session of its own (``setsid``), which every
-  daemon does and no worker, is no child of ``multiprocessing``, and the process that started the run is dead.
+* A child is the program's daemon only if three things hold. It is in another session than the program
+  (``setsid``), as every daemon is and no worker. It is not a child of ``multiprocessing``. The process that
+  started the run is dead.
 * Nothing here is called before a forked child logs. That one call may wait, as ``start()`` does.
 """
 
@@ -34,7 +35,7 @@ _POLL = 0.02
 
 
 def session() -> int | None:
-    """The session of this process; None where there are none."""
+    """The session of this process. None on systems without sessions."""
     return os.getsid(0) if hasattr(os, "getsid") else None
 
 
@@ -53,8 +54,8 @@ def is_daemon_of(owner: Owner, owners_session: int | None) -> bool:
 def wait_for_run(journal: JournalDirectory, timeout: float) -> RunInfo | None:
     """The run of ``journal``, which its shipper may just be opening. None after ``timeout`` seconds.
 
-    That shipper goes on after the death of the process that started it. It removes the journal once it has
-    delivered the few points of that process, so the state is read often.
+    That shipper outlives the process that started it. It removes the journal once it has delivered the few
+    points of that process, so the state is read often.
     """
     deadline = steady() + timeout
     while True:

@@ -1,7 +1,6 @@
-"""What the training process hears of the delivery, which the shipper does: it asks, and waits for answers.
+"""The trainer's view of delivery: ask the shipper, and wait with a timeout.
 
-Every wait has an end, and nothing here is needed for the delivery itself: a trainer that never asks loses
-nothing.
+The shipper delivers without any of this, so a trainer that never asks loses nothing.
 """
 
 from __future__ import annotations
@@ -31,15 +30,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trackside.session")
 
 CONCLUDE_TIMEOUT = 5.0
-"""Seconds ``start()`` waits for the end of the run before it, where that was provisional."""
+"""Seconds ``start()`` waits for the end of the run before, if that was provisional."""
 
 
 NO_PROGRESS = 5.0
-"""Seconds the end of the program waits for a server that fails, as long as nothing gets through."""
+"""Seconds the end of the program waits for a failing server while no point gets through."""
 
 
 class Delivery:
-    """The delivery of one run's journal, as seen from the training process."""
+    """The delivery of one run's journal."""
 
     def __init__(
         self,
@@ -59,7 +58,7 @@ class Delivery:
         self._logged = Once()
         self._info: RunInfo | None = None
         self.told: str | None = None
-        """The status that MLflow shows since the end, as far as this attempt has set it."""
+        """The status that MLflow shows after the end, if this attempt has set it."""
         self.online = meta.mode == "online"
         self._fields = {"trackside_journal": str(journal.path)}
 
@@ -72,7 +71,7 @@ class Delivery:
     # The run's name
 
     def await_run(self) -> None:
-        """Wait for the run at a start, and say so when there is no answer.
+        """Wait for the run as it starts, and warn if there is no answer.
 
         Raises :class:`TrackingError` when MLflow refuses it.
         """
@@ -87,15 +86,15 @@ class Delivery:
         self._shipper.log_notices(state)
 
     def run_info(self, *, wait: bool) -> RunInfo | None:
-        """What the shipper said of the run; remembered, because the journal is gone after the end."""
+        """The run, as the shipper has named it. Kept here, because the journal is gone after the end."""
         if self._info is None:
             self._learn(self._wait_for_run() if wait else self._shipper.state())
         return self._info
 
     def _learn(self, state: State | None) -> None:
-        """Remember what the shipper says of the run, and say once what became of a run that was there.
+        """Keep what the shipper says of the run, and tell the user once which run is resumed.
 
-        A script that sets up no logging gets to see it, too: which run its metrics go into is never a detail.
+        A script that sets up no logging sees it, too: which run its metrics go into always matters.
         """
         if self._info is None and state is not None and state.run is not None:
             self._info = state.run
@@ -111,14 +110,14 @@ class Delivery:
         )
 
     def _warn_of_silence(self, state: State | None) -> None:
-        if self._shipper.gave_up is not None:  # said already, with the cause
+        if self._shipper.gave_up is not None:  # already logged, with the cause
             return
         waited = f"{self._settings.start_timeout:g} s"
         silence = f"no answer in {waited}" if self._shipper.is_ready else f"no shipper at work after {waited}"
         reason = (state and state.error) or silence
         logger.warning(
-            "MLflow at %s has not opened the run yet (%s); training goes on, metrics are kept in %s "
-            "and are delivered when it does (see %s)",
+            "MLflow at %s has not opened the run yet (%s). Your training continues. Its metrics are kept in "
+            "%s and are delivered when MLflow answers (log: %s)",
             self._meta.target.tracking_uri,
             reason,
             self._journal.path,
@@ -126,10 +125,10 @@ class Delivery:
             extra=self._fields,
         )
 
-    # Going on
+    # While the run lasts
 
     def watch(self) -> None:
-        """See that the shipper lives, and what it has to say; ``emit`` asks for it every few seconds."""
+        """Check that the shipper lives and read what it says. The sink calls this every few seconds."""
         if not self.online or not self._watching.acquire(blocking=False):
             return
         try:
@@ -146,7 +145,7 @@ class Delivery:
     def wait_for_all(self, timeout: float) -> bool:
         """Whether every destination has all that is in the journal now, within ``timeout`` seconds.
 
-        False, too, when one has refused for good.
+        Also False if a destination has failed permanently.
         """
         wanted = self._writer.last_seq
         self._shipper.nudge()
@@ -155,9 +154,9 @@ class Delivery:
         return state is not None and not _refuses(state)
 
     def _acknowledged(self, seq: int, state: State) -> bool:
-        """Whether every destination that still takes something has everything up to record ``seq``.
+        """Whether every destination that has not failed permanently has everything up to record ``seq``.
 
-        Where only the proof is missing, the shipper is asked for it.
+        If only the proof is missing, the shipper is asked for it.
         """
         refusing = {name for name, worker in state.workers.items() if worker.refused}
         names = [name for name in self._meta.destination_names if name not in refusing]
@@ -171,11 +170,11 @@ class Delivery:
     # Ending
 
     def wait_for_end(self) -> bool:
-        """Wait until the status is set behind everything emitted, and say what is still on its way if not.
+        """Wait until everything emitted and the status are delivered. If they are not, say what is missing.
 
-        Waits for :attr:`Settings.exit_timeout` while there is progress, and :data:`NO_PROGRESS` seconds
-        without any while a server fails: one that is down does not hold up the end of the program. False,
-        too, when a destination has refused for good.
+        Waits for :attr:`Settings.exit_timeout` while there is progress, and for :data:`NO_PROGRESS` seconds
+        while a server fails, so that a server that is down does not delay the end of the program. Also False
+        if a destination has failed permanently.
         """
         if not self.online:
             self._say_offline()
@@ -190,7 +189,7 @@ class Delivery:
         )
         last = state or self._shipper.state()
         self._shipper.log_notices(last)
-        if state is None:  # held up for seconds (a stopped process), we find that it has tidied up and left
+        if state is None:  # this process was stopped for seconds, and the shipper is done
             delivered = self._shipper.is_done()
         else:
             delivered = self._is_over(wanted, state) and not _refuses(state)
@@ -209,13 +208,13 @@ class Delivery:
             announce(describe_offline(self._journal.path, self._writer.scoreboard.dropped_points))
 
     def _learn_status(self, state: State | None, *, delivered: bool) -> None:
-        """Remember what MLflow was told, if this attempt is the one to tell it."""
+        """Keep what MLflow was told, if this attempt sets the status."""
         worker = None if state is None else state.workers.get("mlflow")
         if state is not None and (delivered or (worker is not None and worker.finished)):
             self.told = state.status if state.ownership in {"", "held"} else None
 
     def _is_over(self, wanted: int, state: State) -> bool:
-        """Whether there is nothing more to wait for, be it good or bad."""
+        """Whether nothing more can come, good or bad."""
         if state.phase in {"done", "refused"}:
             return True
         files_fail = state.artifacts_error is not None or not Outbox(self._journal.path).pending()
@@ -223,14 +222,14 @@ class Delivery:
         return over and self._acknowledged(wanted, state)
 
     def _progress(self, wanted: int, state: State) -> tuple[object, bool]:
-        """How far the delivery is, and whether what is left of it fails at the moment."""
+        """How far the delivery is, and whether the rest of it fails at the moment."""
         reached = {name: load_cursor(self._journal.cursor(name)) for name in self._meta.destination_names}
         lagging = [name for name, cursor in reached.items() if not cursor.has(wanted)]
         if not lagging and state.status is None:
             lagging = list(self._meta.destination_names[:1])
         failing = all(name in state.workers and state.workers[name].error for name in lagging)
         mark = (state.status, *((cursor.position.seq, cursor.configs) for cursor in reached.values()))
-        return mark, failing  # with nothing lagging, only files are left
+        return mark, failing  # if no destination lags, only files are left
 
     def _warn_of_rest(self, state: State | None, wanted: int, *, waited: float) -> None:
         if self._shipper.is_removed():
@@ -238,7 +237,8 @@ class Delivery:
             return
         if self._shipper.gave_up is not None:
             logger.warning(
-                "not everything is delivered (%s): it is kept in %s; deliver it with `trackside sync`",
+                "not everything is delivered (%s). The rest is kept in %s. To deliver it, run "
+                "`trackside sync`",
                 self._shipper.gave_up,
                 self._journal.path,
                 extra=self._fields,
@@ -248,7 +248,7 @@ class Delivery:
         cursors = {name: load_cursor(self._journal.cursor(name)) for name in names}
         lacking = [name for name, cursor in cursors.items() if not cursor.has(wanted)]
         logger.warning(
-            "%s; what is left is kept in %s. %s",
+            "%s. The rest is kept in %s. %s",
             describe_rest(state, lacking, names, waited=waited, at_work=self._at_work()),
             self._journal.path,
             self._how_it_goes_out(state),
@@ -257,7 +257,7 @@ class Delivery:
 
     def _warn_of_loss(self) -> None:
         logger.warning(
-            "the journal %s was removed before everything in it was delivered: what is missing in the run "
+            "the journal %s was removed before everything in it was delivered. What is missing in the run "
             "is lost",
             self._journal.path,
             extra=self._fields,
@@ -265,7 +265,7 @@ class Delivery:
 
     def _warn_of_files(self, names: list[str], state: State | None) -> None:
         logger.warning(
-            "metrics and status are delivered, but not uploaded yet: %s (%s); kept in %s. %s",
+            "metrics and status are delivered, but not uploaded yet: %s (%s). They are kept in %s. %s",
             ", ".join(names),
             (state and state.artifacts_error) or "the artifact store has not answered yet",
             self._journal.path,
@@ -279,7 +279,7 @@ class Delivery:
         return describe_delivery(at_work, self._shipper.pid, refused=refused, in_container=in_container())
 
     def _at_work(self) -> AtWork:
-        """Who ships the journal now."""
+        """Which shipper works on the journal now."""
         if self._shipper.is_running():
             return "ours" if self._shipper.is_ready else "starting"
         return "another" if is_locked(self._journal.lock) else "none"
@@ -288,7 +288,7 @@ class Delivery:
         return f"MLflow at {self._meta.target.tracking_uri}" if name == "mlflow" else f"destination {name}"
 
     def wait_before_death(self) -> None:
-        """A terminate signal is about to end this process; in a container the shipper ends with it."""
+        """A terminate signal is about to end this process. In a container the shipper ends with it."""
         if self.online:
             self._shipper.nudge()
             self._shipper.wait_for(
@@ -299,7 +299,7 @@ class Delivery:
             )
 
     def wait_until_concluded(self) -> None:
-        """Wait until a shipper that was told of the end has nothing left to do."""
+        """Wait until the shipper, which was told of the end, has nothing left to do."""
         if self.online:
             self._shipper.wait_for(
                 lambda state: state.phase in {"done", "refused", "artifacts"}, CONCLUDE_TIMEOUT
@@ -311,7 +311,7 @@ def _refuses(state: State) -> bool:
 
 
 class _Stall:
-    """Whether nothing has moved for ``limit`` seconds, while what is left was failing all the time."""
+    """Whether delivery made no progress for ``limit`` seconds, and the rest failed all that time."""
 
     def __init__(self, limit: float) -> None:
         self._limit = limit

@@ -1,10 +1,10 @@
-"""Making a run MLflow's fluent active run in this process, and taking it back in time.
+"""Make a run MLflow's fluent active run in this process, and undo that in time.
 
-Where there is no run to make active, MLflow's API is pointed at a store that keeps nothing, so that the same
-code runs everywhere. What was active before, the user's own run among it, is put back at the end.
+If there is no run to make active, MLflow's API is pointed at a store that keeps nothing, so that the same
+code runs everywhere. What was active before, such as the user's own run, is put back at the end.
 
-MLflow ends a fluent run as FINISHED when the interpreter exits, whatever happened. So ours is ended here
-first, with the status it really has; the shipper's word, which comes later, is the last in any case.
+MLflow ends a fluent run as FINISHED when the interpreter exits, whatever happened. So we end ours first, with
+the status it really has. The shipper sets the status after that, and has the last word.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class ActiveRun(NamedTuple):
 
 
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
-"""MLflow's own would keep the end of a process waiting for minutes when the server is down."""
+"""MLflow's own settings would delay the end of a process by minutes while the server is down."""
 
 
 def active() -> ActiveRun | None:
-    """The active run of this thread; None without one, or while nobody has imported MLflow."""
+    """The active run of this thread. None without one, and while MLflow is not imported."""
     mlflow = sys.modules.get("mlflow")
     with contextlib.suppress(Exception):  # half imported, or an MLflow that we do not know
         run = None if mlflow is None else mlflow.active_run()
@@ -53,7 +53,7 @@ def active() -> ActiveRun | None:
 
 
 class _Before(NamedTuple):
-    """What was there before a run was made active, to be put back."""
+    """What was active before, to be put back."""
 
     outer_run_id: str | None
     tracking_uri: str | None
@@ -64,7 +64,7 @@ _stack: list[_Before] = []
 
 
 def activate(tracking_uri: str, run_id: str) -> None:
-    """Make ``run_id`` the active run of this thread; raises what MLflow raises, and changes nothing then."""
+    """Make ``run_id`` the active run of this thread. Raises what MLflow raises, and then changes nothing."""
     mlflow = mlflow_utils.import_mlflow()
     before = _look(mlflow)
     try:
@@ -78,15 +78,15 @@ def activate(tracking_uri: str, run_id: str) -> None:
 
 
 def activate_beside(tracking_uri: str, run_id: str) -> None:
-    """As :func:`activate`, of a run that another process owns; raises what MLflow raises."""
+    """As :func:`activate`, for a run that another process owns."""
     activate(tracking_uri, run_id)
     atexit.register(step_aside, run_id)  # behind MLflow's own hook, so it runs before that one
 
 
 def step_aside(run_id: str) -> None:
-    """Take back :func:`activate_beside`: the run's status stays what it is now; a second call does nothing.
+    """Undo :func:`activate_beside`. The run keeps its status. A second call does nothing.
 
-    Never raises. MLflow ends a fluent run whenever it lets go of it, so it is ended as what it is.
+    Never raises. MLflow ends a fluent run when it stops being active, so it is ended with the status it has.
     """
     with contextlib.suppress(Exception):
         mlflow, run = mlflow_utils.import_mlflow(), active()
@@ -97,7 +97,7 @@ def step_aside(run_id: str) -> None:
 
 
 def _end_own(journal_id: str, status: str) -> None:
-    """End the active run as ``status``; if a newer attempt has taken it over, as what it is."""
+    """End the active run as ``status``, or with the status it has if a newer attempt has taken it over."""
     with contextlib.suppress(Exception), _impatient():
         mlflow, run = mlflow_utils.import_mlflow(), active()
         found = mlflow.MlflowClient().get_run(None if run is None else run.run_id)
@@ -118,7 +118,7 @@ class Activation:
     def begin(self, tracking_uri: str, run_id: str, *, journal_id: str | None) -> None:
         """Make ``run_id`` active. Raises what MLflow raises.
 
-        Its status is ours to set for as long as it is the run of the journal ``journal_id``.
+        We set its status for as long as it is the run of the journal ``journal_id``.
         """
         if journal_id is not None:
             activate(tracking_uri, run_id)
@@ -128,19 +128,19 @@ class Activation:
             self._leave = lambda _: step_aside(run_id)
 
     def swallow(self) -> None:
-        """Have MLflow's own API keep nothing, if that can be done."""
+        """Make MLflow's own API keep nothing, if possible."""
         if self._leave is None and swallow():
             self._leave = deactivate
 
     def end(self, status: str) -> None:
-        """Put back what was active before; ``status`` is what the run ends with, if it is owned."""
+        """Put back what was active before. ``status`` is what the run ends with, if we own it."""
         leave, self._leave = self._leave, None
         if leave is not None:
             leave(status)
 
 
 def swallow() -> bool:
-    """Have MLflow's own API keep nothing until :func:`deactivate`; False if it can't be done."""
+    """Make MLflow's own API keep nothing until :func:`deactivate`. False if that is not possible."""
     try:
         mlflow = mlflow_utils.import_mlflow()
         before = _look(mlflow)
@@ -159,9 +159,9 @@ def swallow() -> bool:
 
 
 def deactivate(status: str) -> None:
-    """End the run that was made active last as ``status``, and put back what was there before.
+    """End the run that was made active last as ``status``, and put back what was active before.
 
-    What goes wrong is logged.
+    Errors are logged.
     """
     before = _stack.pop() if _stack else None
     with _impatient():

@@ -99,7 +99,7 @@ def arguments_from(cfg: Any) -> dict[str, Any]:
 
 
 def _checked(name: str, cfg: Any, known: tuple[str, ...]) -> dict[str, Any]:
-    """The section's keys that are given; raises for one that is unknown."""
+    """The keys that the section has. Raises for an unknown one."""
     items = _items(name, _section(cfg, name))
     for key in items:
         if key not in known:

@@ -1,9 +1,9 @@
-"""What the end of a run says of its delivery: what is missing, why, where it is kept and how it goes out.
+"""What the end of a run tells you of its delivery: what is missing, why, and how it will be delivered.
 
 Invariants:
 
-* Each sentence tells what was looked at just now, never what is usual: who lacks something, how long this
-  process has waited, whether a shipper is at work.
+* Each sentence tells what was checked just now, never what is usual: which destination lacks something, how
+  long this process has waited, whether a shipper is at work.
 * A shipper is promised only if it has said that it is at work, and only for as long as it can live.
 
 Pure.
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from trackside.journal.meta import State
 
 AtWork: TypeAlias = Literal["ours", "starting", "another", "none"]
-"""Who ships the journal: this run's shipper, one that has not said that it is ready, another, or none."""
+"""Which shipper works on the journal: this run's, one that is not ready yet, another, or none."""
 
 
 def describe_rest(
     state: State | None, lacking: Sequence[str], names: dict[str, str], *, waited: float, at_work: AtWork
 ) -> str:
-    """What is not delivered, and why.
+    """Tell what is not delivered, and why.
 
-    ``lacking``: destinations without all points. ``names``: what to call each destination, the first being
-    the run's own.
+    ``lacking``: destinations without all points. ``names``: what to call each destination. The first is the
+    run's own.
     """
     workers = {} if state is None else state.workers
     refusals = {name: worker.refused for name, worker in workers.items() if worker.refused and name in names}
@@ -49,29 +49,29 @@ def describe_rest(
 def describe_delivery(
     at_work: AtWork, pid: int | None, *, refused: bool = False, in_container: bool = False
 ) -> str:
-    """How what is left goes out."""
+    """Tell how the rest will be delivered."""
     if refused:
-        return "`trackside sync` delivers it once the cause is mended."
+        return "Remove the cause, then run `trackside sync` to deliver it."
     if at_work == "ours":
         hour = f"for up to {LINGER / 60:.0f} minutes after this process ends"
         until = f"until the container ends, or {hour}" if in_container else hour
-        return f"The shipper (process {pid}) keeps trying {until}; after that, `trackside sync` delivers it."
+        return f"The shipper (process {pid}) keeps trying {until}. After that, run `trackside sync`."
     if at_work == "starting":
-        return f"A shipper (process {pid}) is starting; what it does not deliver, `trackside sync` does."
+        return f"A shipper (process {pid}) is starting. What it does not deliver, `trackside sync` does."
     if at_work == "another":
-        return "Another shipper is at work on it; what it does not deliver, `trackside sync` does."
-    return "No shipper is at work on it: `trackside sync` delivers it."
+        return "Another shipper is at work on it. What it does not deliver, `trackside sync` does."
+    return "No shipper is at work on it. To deliver it, run `trackside sync`."
 
 
 def describe_offline(path: object, dropped: int) -> str:
-    """What becomes of a run that was logged offline."""
-    but = f", but for {dropped} points that found no room or are not numbers" if dropped else ""
-    return f"offline: the run is kept in {path}{but}; `trackside sync` delivers it"
+    """Tell where a run that was logged offline is kept."""
+    but = f", except {dropped} points that found no room or are not numbers" if dropped else ""
+    return f"offline: the run is kept in {path}{but}. To deliver it, run `trackside sync`"
 
 
 def _reason(refusals: Collection[str | None]) -> str:
-    verb = "takes" if len(refusals) == 1 else "take"
-    return f"{verb} nothing any more ({next(iter(refusals))})"
+    verb = "has" if len(refusals) == 1 else "have"
+    return f"{verb} failed permanently ({next(iter(refusals))})"
 
 
 def _join(names: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """The run that a new one is nested under: given as a run or an id, or active in MLflow's own API.
 
 A parent's id may not be known yet, because it is offline or its server has not answered. Then the child names
-the parent's journal, and its shipper finds the id (:mod:`trackside.journal.family`).
+the parent's journal, and the child's shipper finds the id (:mod:`trackside.journal.family`).
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Parent(NamedTuple):
         """Raise :class:`ConfigurationError` if the child is to go to another address than its parent."""
         if self.tracking_uri is not None and uri != self.tracking_uri:
             raise ConfigurationError(
-                "parent is logged to another tracking_uri: a child must be where its parent is; "
-                "leave tracking_uri out, or parent"
+                "parent is logged to another tracking_uri: a child must be where its parent is. "
+                "Leave tracking_uri out, or parent"
             )
 
 
@@ -42,7 +42,7 @@ _announced = Once()
 
 
 def checked_parent(parent: Any, parent_run_id: Any) -> Parent:
-    """What the arguments say. Raises :class:`ConfigurationError` for both, or for what is not a run."""
+    """The parent that was given. Raises :class:`ConfigurationError` for two, and for anything but a run."""
     if parent_run_id is not None and parent is not None:
         raise ConfigurationError("give either parent or parent_run_id, not both")
     if parent_run_id is not None:

@@ -51,7 +51,7 @@ class RecordingRun(Run):
         self._ending = Ending(self._assembly, self._errors, heir=self._continue_as_daemon)
 
     def begin(self, sinks: Iterable[Any], config: ConfigEvent | None) -> None:
-        """Connect everything and wait for the run; the other half of the constructor."""
+        """Connect everything and wait for the run."""
         current.recording_runs[id(self._bus)] = self
         try:
             self._assembly.begin(sinks, config)

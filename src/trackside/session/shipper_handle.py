@@ -3,12 +3,12 @@
 Invariants:
 
 * Only the shipper's own word proves delivery: :data:`~trackside.shipper.channel.DONE`, or the phase
-  ``done`` in its state. An exit code proves nothing, because somebody else may have collected it.
+  ``done`` in its state. An exit code proves nothing, because other code may have collected it.
 * A shipper that ends before it is ready counts as one that cannot be started. After ``MAX_TRIES`` of
   them in a row, one warning names the cause, and no more are started.
-* A journal that somebody removed gets no new shipper.
+* A journal that was removed gets no new shipper.
 * One thread at a time looks after the shipper. The others, and a signal handler that interrupts it, leave the
-  work to it and wait for the outcome: eight threads in ``flush()`` start one shipper in place of a dead one.
+  work to it and wait for the outcome. Eight threads in ``flush()`` start one shipper in place of a dead one.
 """
 
 from __future__ import annotations
@@ -22,16 +22,13 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from trackside.journal import lossless_json
 from trackside.journal.cursor import load_cursor
 from trackside.journal.files import read_json
 from trackside.journal.meta import State
 from trackside.journal.opening import read_tail
-from trackside.redaction.forms import mask_address
-from trackside.redaction.redact import redact, with_credentials
+from trackside.redaction.redact import redact
+from trackside.session.conversation import Conversation
 from trackside.settings import PYTHON_VARIABLE
-from trackside.shipper import environment
-from trackside.shipper.channel import DONE, LOCKED, READY, Channel
 from trackside.shipper.spawn import EXIT_NOT_PYTHON, command_for, spawn
 from trackside.shipper.wakeup import NUDGE, PROVE, SEEN, WakeupPipe
 from trackside.system.clock import steady
@@ -39,7 +36,7 @@ from trackside.system.once import Once
 from trackside.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from trackside.journal.directory import JournalDirectory
     from trackside.lifecycle.exit_hold import ExitHold
@@ -48,22 +45,19 @@ logger = logging.getLogger("trackside.session")
 
 POLL = 0.01
 MAX_RESTARTS = 20
-"""Shippers in a row that died young and had delivered nothing: whatever kills them kills the next, too."""
+"""Shippers in a row that died young and delivered nothing. Whatever killed them would kill the next, too."""
 
 MAX_TRIES = 3
 """Shippers in a row that ended before they were ready."""
 
 YOUNG = 60.0
-"""Seconds."""
+"""Seconds within which a shipper that dies has died young."""
 
 SILENT = 180.0
 """Seconds after which a shipper that is not ready is ended. A cold network disk may take minutes to read."""
 
 LOCKED_PAUSE = 5.0
-"""Seconds until a shipper is started again that found another one at work on the journal."""
-
-HEAR_TIMEOUT = 0.1
-"""Seconds to wait for a thread that reads the shipper's words. A signal handler may have interrupted it."""
+"""Seconds until a new shipper is started after one that found another at work on the journal."""
 
 PASS_ON_EVERY = 1.0
 """Seconds between two looks at the environment while the trainer waits for the shipper."""
@@ -91,34 +85,31 @@ class ShipperProcess:
         self._journal = journal
         self._options = options
         self._hold = hold
-        self._tracking_uri = tracking_uri
+        self._conversation = Conversation(tracking_uri)
         self._secrets = secrets
         self._working_directory = working_directory
         self._process: subprocess.Popen[bytes] | None = None
-        self._channel: Channel | None = None
-        self._environment: dict[str, str] = {}
-        self._watching, self._hearing = threading.Lock(), threading.Lock()
+        self._watching = threading.Lock()
         self._logged = Once()
         self._in_vain = self._tries = 0
         self._started_at = 0.0
         self._delivered_before = self._log_before = 0
         self._proof_asked, self._next_proof = 0, 0.0
-        self._ready = self._locked = self._done = False
+        self._done = False
         self.gave_up: str | None = None
-        """Why no more shippers are started; None while that is not so."""
+        """Why no more shippers are started. None while they are."""
         self.restarts = 0
         self.pipe = WakeupPipe()
 
     def start(self) -> bool:
-        """Start it; False (and one warning) when no process can be started, and the journal has to wait."""
+        """Start the shipper. If no process can be started, warn once and return False: the journal waits."""
         self._started_at, self._delivered_before = steady(), self._delivered()
         self._log_before = _size(self._journal)
         end = -1 if self._hold is None else self._hold.shipper_end
         hold = () if end < 0 else (end,)
         try:
             self.pipe.reopen_if_lost()
-            channel = self._open_channel()
-            self._environment = environment.variables()
+            channel = self._conversation.begin()
             self._process = spawn(
                 command_for(
                     self._journal,
@@ -127,7 +118,7 @@ class ShipperProcess:
                     *self._options,
                 ),
                 log=self._journal.log,
-                tracking_uri=self._tracking_uri,
+                tracking_uri=self._conversation.tracking_uri,
                 working_directory=self._working_directory,
                 pass_fds=(self.pipe.read_end, channel.shipper_end, *hold),
                 secrets=self._secrets,
@@ -138,20 +129,6 @@ class ShipperProcess:
             return False
         return True
 
-    def _open_channel(self) -> Channel:
-        """The channel for a new shipper, of which nothing was heard yet."""
-        channel = self._channel
-        if channel is None or not channel.is_open():
-            if channel is not None:
-                channel.close()
-            channel = self._channel = Channel()
-        alone = self._hearing.acquire(timeout=HEAR_TIMEOUT)
-        channel.forget()
-        self._ready = self._locked = False
-        if alone:
-            self._hearing.release()
-        return channel
-
     @property
     def pid(self) -> int | None:
         """Process number of the shipper."""
@@ -159,40 +136,25 @@ class ShipperProcess:
 
     @property
     def is_ready(self) -> bool:
-        """Whether it has said that it is at work."""
-        self._listen()
-        return self._ready
+        """Whether the shipper has said that it is at work."""
+        return self._conversation.ready
 
     def is_running(self) -> bool:
-        """Whether it lives; a dead one is reaped."""
+        """Whether the process lives. A dead one is reaped."""
         return self._process is not None and self._process.poll() is None
 
     def is_done(self) -> bool:
-        """Whether it has said that everything is delivered."""
-        self._listen()
+        """Whether the shipper has said that everything is delivered."""
         if not self._done:
-            state = self.state()
-            self._done = state is not None and state.phase == "done"
+            self._done = self._conversation.done or self._is_in({"done"})
         return self._done
 
     def is_removed(self) -> bool:
-        """Whether somebody removed the journal before it was delivered."""
+        """Whether the journal was removed before it was delivered."""
         return self._process is not None and not self._journal.meta.exists() and not self.is_done()
 
-    def _listen(self) -> None:
-        if not self._hearing.acquire(timeout=HEAR_TIMEOUT):
-            return
-        try:
-            channel = self._channel  # another thread may hang up
-            for word in [] if channel is None else channel.words():
-                self._ready = self._ready or word == READY
-                self._locked = self._locked or word == LOCKED
-                self._done = self._done or word == DONE
-        finally:
-            self._hearing.release()
-
     def ensure_running(self) -> None:
-        """Replace a shipper that died before its work was done, unless another thread is at it."""
+        """Replace a shipper that died before its work was done, unless another thread does so already."""
         if not self._watching.acquire(blocking=False):
             return
         try:
@@ -208,28 +170,31 @@ class ShipperProcess:
             return
         if not self._journal.meta.exists():
             self._give_up(f"the journal {self._journal.path} was removed, and its shipper has ended")
-        elif self._locked:
+        elif self._conversation.locked:
             if steady() - self._started_at > LOCKED_PAUSE:
                 self.start()
-        elif not self._ready:
+        elif not self._conversation.ready:
             self._try_again()
         else:
             self._replace()
 
     def _is_refused(self) -> bool:
+        return self._is_in({"refused", "artifacts"})
+
+    def _is_in(self, phases: Collection[str]) -> bool:
         state = self.state()
-        return state is not None and state.phase in {"refused", "artifacts"}
+        return state is not None and state.phase in phases
 
     def _end_if_silent(self) -> None:
         """End a process that lives but never said that it is a shipper."""
         overdue = steady() - self._started_at > SILENT
         if self._process is None or not overdue or self.is_ready or not self.is_running():
             return
-        with contextlib.suppress(OSError):  # it has a session, so a process group, of its own
+        with contextlib.suppress(OSError):  # it leads its own session, and so its own process group
             os.killpg(self._process.pid, signal.SIGKILL)
 
     def _try_again(self) -> None:
-        """Start another one in place of one that ended before it was ready, a few times."""
+        """Replace a shipper that ended before it was ready, a few times."""
         self._tries += 1
         code = self._exit_code()
         if self._tries < MAX_TRIES and code != EXIT_NOT_PYTHON:
@@ -243,7 +208,7 @@ class ShipperProcess:
 
     def _replace(self) -> None:
         self._tries = 0
-        if self._was_of_use():  # a training of weeks outlives more than a few, each for a reason of its own
+        if self._was_of_use():  # in weeks of training some die, each for its own reason
             self._in_vain = 0
         if self._in_vain >= MAX_RESTARTS:
             cause = self._last_words() or _describe_exit(self._exit_code())
@@ -251,19 +216,19 @@ class ShipperProcess:
             return
         self._in_vain += 1
         self.restarts += 1
-        logger.warning("the shipper (process %s) died; starting another", self.pid)
+        logger.warning("the shipper (process %s) died. Starting another", self.pid)
         self.start()
 
     def _give_up(self, reason: str) -> None:
-        """Say once why nothing is delivered any more, and what to do."""
+        """Say once why delivery has stopped, and what to do."""
         if self.gave_up is not None:
             return
         self.gave_up = reason
         if self._process is not None and not self._journal.meta.exists():
-            logger.warning("%s: what was not delivered is lost", reason)
+            logger.warning("%s. What was not delivered is lost", reason)
             return
         logger.warning(
-            "%s: metrics are kept in %s; deliver them with `trackside sync` (log: %s)",
+            "%s. Metrics are kept in %s. To deliver them, run `trackside sync` (log: %s)",
             reason,
             self._journal.path,
             self._journal.log,
@@ -285,19 +250,19 @@ class ShipperProcess:
         return steady() - self._started_at > YOUNG or self._delivered() > self._delivered_before
 
     def _delivered(self) -> int:
-        """The number of the last record that any destination has."""
+        """The number of the last record that a destination has."""
         return max((load_cursor(path).position.seq for path in self._journal.cursors()), default=0)
 
     def state(self) -> State | None:
-        """What the shipper last said of itself; None before its first word or once the journal is gone."""
+        """The shipper's last state. None before its first, and once the journal is gone."""
         return read_json(self._journal.state, State)
 
     def wait_for(self, condition: Callable[[State], bool], timeout: float) -> State | None:
-        """The first state that meets ``condition``; None when there is none within ``timeout`` seconds."""
+        """The first state that meets ``condition``, or None after ``timeout`` seconds."""
         deadline = steady() + timeout
         next_look = 0.0
         while True:
-            running = self.is_running()  # before reading: the last word of a dead one counts
+            running = self.is_running()  # before reading: the last state of a dead shipper counts
             state = self.state()
             if state is not None and condition(state):
                 return state
@@ -313,42 +278,28 @@ class ShipperProcess:
             time.sleep(POLL)
 
     def _is_over(self) -> bool:
-        """Whether no shipper will ever be at work again."""
+        """Whether no shipper will work on the journal again."""
         return self._process is None or self.gave_up is not None or self.is_done() or self._is_refused()
 
     def pass_on_environment(self) -> None:
         """Tell the shipper which variables have changed: a renewed token, another proxy.
 
-        What it can't take now, or while another thread looks after it, is passed on at the next call.
+        A change that can't be sent now, or while another thread looks after it, is sent at the next call.
         """
         if not self._watching.acquire(blocking=False):
             return
         try:
-            self._pass_on()
+            if self.gave_up is None:
+                self._conversation.pass_on_environment()
         finally:
             self._watching.release()
 
-    def _pass_on(self) -> None:
-        channel = self._channel
-        if channel is None or self.gave_up is not None:
-            return
-        now = environment.variables()
-        uri = with_credentials(mask_address(self._tracking_uri), os.environ.get("MLFLOW_TRACKING_URI", ""))
-        renewed = uri if uri not in {self._tracking_uri, mask_address(self._tracking_uri)} else None
-        changed = environment.changes(self._environment, now)
-        if not changed and renewed is None:
-            return
-        renewal = environment.Renewal(changed, renewed)
-        if channel.send(lossless_json.encode(renewal)):
-            self._environment = now
-            self._tracking_uri = renewed or self._tracking_uri
-
     def nudge(self) -> None:
-        """Have it look at the journal now."""
+        """Have the shipper look at the journal now."""
         self.pipe.send(NUDGE)
 
     def ask_for_proof(self, seq: int) -> None:
-        """Have it look whether the destinations have what they acknowledged, up to record ``seq``.
+        """Have the shipper check that the destinations have what they acknowledged, up to record ``seq``.
 
         It is asked once for each record, and again every second.
         """
@@ -362,48 +313,43 @@ class ShipperProcess:
         self.pipe.send(SEEN)
 
     def hang_up(self) -> None:
-        """Close the channel: the run has ended, and nothing more is to be said or heard."""
-        self._listen()
-        channel, self._channel = self._channel, None
-        if channel is not None:
-            channel.close()
+        """Close the channel: the run has ended."""
+        self._conversation.hang_up()
 
     def log_notices(self, state: State | None) -> None:
-        """Pass what the shipper wants the user to know on to the log, each once."""
+        """Log each notice that the shipper has for the user, once."""
         for number, text in enumerate([] if state is None else state.notices):
             if self._logged.is_first(number):
                 logger.warning("%s", printable(text))
 
     def warn_if_removed(self) -> bool:
-        """Say once that somebody removed the journal while the training runs; whether that is so."""
+        """Whether the journal was removed while the training runs. Says so once."""
         if not self.is_removed():
             return False
         if self.gave_up is None and self._logged.is_first("removed"):
             logger.warning(
-                "the journal %s was removed while the training runs: its shipper (process %s) still delivers "
-                "what it can reach, but whatever it has not delivered is lost when it ends",
+                "the journal %s was removed while the training runs. Its shipper (process %s) still delivers "
+                "what it can reach. What it has not delivered when it ends is lost",
                 self._journal.path,
                 self.pid,
             )
         return True
 
     def abandon(self) -> None:
-        """Forget the shipper, in a forked child: it is the parent's."""
+        """In a forked child: forget the shipper, which is the parent's."""
         self._process = None
-        self._watching, self._hearing = threading.Lock(), threading.Lock()  # the parent's may be held
+        self._watching = threading.Lock()  # a thread of the parent may hold the old one
         self.pipe.close()
         self.let_go_of_exit()
-        if self._channel is not None:
-            self._channel.close()
-            self._channel = None
+        self._conversation.abandon()
 
     def hold_exit(self, timeout: float) -> bool:
-        """Have the process's exit wait until the shipper has acted on the exit code; False if it need not."""
+        """Make the process's exit wait until the shipper has acted on the exit code. False if it need not."""
         hold, self._hold = self._hold, None
         return hold is not None and self.is_running() and hold.arm(timeout)
 
     def let_go_of_exit(self) -> None:
-        """The run has ended before the process does: its exit waits for nothing."""
+        """The run has ended before the process: the exit need not wait for the shipper."""
         if self._hold is not None:
             self._hold.close()
             self._hold = None

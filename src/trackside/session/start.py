@@ -173,4 +173,4 @@ def _begin(
 
 def _warn_of_mistyped_variables() -> None:
     for name, near in mistyped_variables().items():
-        logger.warning("the environment has %s, which trackside does not know; did you mean %s?", name, near)
+        logger.warning("the environment has %s, which trackside does not know. Did you mean %s?", name, near)
