@@ -143,12 +143,12 @@ def test_empty_text(tmp_path: Path) -> None:
     """An experiment and a folder have to be named; a run's name is then made up by MLflow."""
     assert target(run_name=" ").run_name is None
     assert target(artifact_location="").artifact_location is None
-    with pytest.raises(ConfigurationError, match="experiment_name is empty. Pass a name, or None"):
+    with pytest.raises(ConfigurationError, match=r"experiment_name is empty. Pass a name, or None"):
         target(experiment_name="")
-    with pytest.raises(ConfigurationError, match="checkpoint_dir is empty. Pass a folder, or None"):
+    with pytest.raises(ConfigurationError, match=r"checkpoint_dir is empty. Pass a folder, or None"):
         target(checkpoint_dir="")
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigurationError, match="file' is a file. Pass the folder it is in"):
+    with pytest.raises(ConfigurationError, match=r"file' is a file. Pass the folder it is in"):
         target(checkpoint_dir=tmp_path / "file")
 
 

@@ -13,7 +13,7 @@ from trackside.cli.options import directory_option, existing_directory, journals
 from trackside.text import format_duration, one_line, shorten
 
 if TYPE_CHECKING:
-    from trackside.shipper.inventory import JournalReport
+    from trackside.shipper.inventory import Condition, JournalReport
 
 WIDTH = 100
 """Columns of the table where there is no terminal to ask."""
@@ -29,7 +29,7 @@ _OTHERS = 1 + 9 + 15 + 9 + 3 * 8 + 9
 _OTHERS_LOST = _OTHERS + 8 + 9
 _SHORTEST_NAME = 16
 
-_COLOURS = {"running": "green", "shipping": "cyan", "waiting": "yellow"}
+_COLOURS: dict[Condition, str] = {"running": "green", "shipping": "cyan", "waiting": "yellow"}
 
 
 @click.command()

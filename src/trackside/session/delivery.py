@@ -10,6 +10,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from trackside.errors import TrackingError
+from trackside.events import as_final
 from trackside.journal.cursor import delivered_points, load_cursor
 from trackside.journal.lock import is_locked
 from trackside.journal.outbox import Outbox
@@ -21,6 +22,7 @@ from trackside.system.clock import steady
 from trackside.system.once import Once
 
 if TYPE_CHECKING:
+    from trackside.events import FinalStatus
     from trackside.journal.directory import JournalDirectory
     from trackside.journal.meta import Meta, RunInfo, State
     from trackside.journal.writer import JournalWriter
@@ -57,7 +59,7 @@ class Delivery:
         self._watching = threading.Lock()
         self._logged = Once()
         self._info: RunInfo | None = None
-        self.told: str | None = None
+        self.told: FinalStatus | None = None
         """The status that MLflow shows after the end, if this attempt has set it."""
         self.online = meta.mode == "online"
         self._fields = {"trackside_journal": str(journal.path)}
@@ -211,7 +213,7 @@ class Delivery:
         """Keep what MLflow was told, if this attempt sets the status."""
         worker = None if state is None else state.workers.get("mlflow")
         if state is not None and (delivered or (worker is not None and worker.finished)):
-            self.told = state.status if state.ownership in {"", "held"} else None
+            self.told = as_final(state.status) if state.ownership in {"", "held"} else None
 
     def _is_over(self, wanted: int, state: State) -> bool:
         """Whether nothing more can come, good or bad."""

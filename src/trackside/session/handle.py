@@ -8,10 +8,10 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 from trackside.event_bus.bus import Bus
-from trackside.events import RunStatus, checked_status
+from trackside.events import RunStatus, as_final, checked_status
 from trackside.journal.files import read_json
 from trackside.journal.meta import State
 from trackside.redaction.redact import with_credentials
@@ -67,8 +67,8 @@ class RunHandle(Run):
     def status(self) -> RunStatus:
         """What MLflow was told last, while the journal exists. Otherwise the status when it was pickled."""
         state = self._state()
-        told = None if state is None else state.status
-        return self._names.status if told is None else cast("RunStatus", told)
+        told = None if state is None else as_final(state.status)
+        return told or self._names.status
 
     @property
     def tracking_uri(self) -> str:

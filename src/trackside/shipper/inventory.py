@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -47,20 +47,33 @@ class DestinationReport(msgspec.Struct, frozen=True):
     error: str | None
 
 
-class JournalReport(msgspec.Struct, frozen=True):
-    """One journal as ``trackside status`` shows it. Counts are points; ``age_seconds`` is since the start.
+Condition: TypeAlias = Literal[
+    "running",
+    "shipping",
+    "waiting",
+    "refused",
+    "artifacts wait",
+    "rejected",
+    "unreadable",
+    "newer format",
+    "untrusted",
+]
+"""How a journal is doing.
 
-    ``condition``: ``running`` (the training process lives), ``shipping`` (it ended, a shipper is at work),
-    ``waiting`` (nobody is at work: ``trackside sync`` delivers it), ``refused`` (the server will not take
-    it), ``artifacts wait`` (all is delivered but the ``artifacts``; ``trackside sync`` uploads what a
-    shipper that may still be at work does not),
-    ``rejected`` (delivered, but for what is in ``rejected.jsonl`` and ``refused-artifacts``), ``unreadable``
-    (``meta.json`` is damaged: nothing else is known of it), ``newer format`` (a newer trackside wrote it, and
-    only that one can use it), ``untrusted`` (it may be somebody else's work: nothing of it is read).
-    """
+``running``: the training process lives. ``shipping``: it has ended, and a shipper is at work. ``waiting``: no
+shipper is at work, and ``trackside sync`` delivers it. ``refused``: the server will not take it. ``artifacts
+wait``: all is delivered but the ``artifacts``, which ``trackside sync`` uploads unless a shipper still does.
+``rejected``: delivered, except what is in ``rejected.jsonl`` and ``refused-artifacts``. ``unreadable``:
+``meta.json`` is damaged, and nothing else is known of it. ``newer format``: a newer trackside wrote it, and
+only that one can use it. ``untrusted``: another user may have made it, and nothing of it is read.
+"""
+
+
+class JournalReport(msgspec.Struct, frozen=True):
+    """One journal as ``trackside status`` shows it. Counts are points. ``age_seconds`` is since the start."""
 
     journal: str
-    condition: str
+    condition: Condition
     experiment: str | None
     run_name: str | None
     run_id: str | None
@@ -178,7 +191,7 @@ def _destination(name: str, cursor: Cursor, state: State | None) -> DestinationR
 
 
 def _unknown(
-    journal: JournalDirectory, condition: str, error: str, run_id: str | None = None
+    journal: JournalDirectory, condition: Condition, error: str, run_id: str | None = None
 ) -> JournalReport:
     return JournalReport(
         journal=str(journal.path),
@@ -230,7 +243,7 @@ def living_runs(directory: Path) -> set[str]:
     return {r.run_id for r in reports if r is not None and r.condition in spared and r.run_id}
 
 
-def _condition(journal: JournalDirectory, meta: Meta, state: State | None) -> str:
+def _condition(journal: JournalDirectory, meta: Meta, state: State | None) -> Condition:
     phase = state.phase if state is not None else None
     if phase == "done" and has_refused(journal, meta):
         return "rejected"
