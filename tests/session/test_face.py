@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,7 +28,6 @@ from trackside.sinks.memory import MemorySink
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from trackside.events import FinalStatus
 
@@ -102,6 +103,21 @@ def test_no_kind_of_run_adds_to_the_face_of_a_no_op_run() -> None:
     internal = {"begin", "finish_before", "follow", "journal_id"}
     for kind in (RecordingRun, NoopRun, RunHandle):
         assert {name for name in dir(kind) if not name.startswith("_")} - internal == {*PUBLIC}
+
+
+def test_no_code_asks_which_kind_of_run_it_holds() -> None:
+    """The library itself gets by without it."""
+    kinds = {kind.__name__ for kind in (Run, RecordingRun, NoopRun, RunHandle)}
+    asked = {
+        (path.name, name.id)
+        for path in Path(trackside.__file__).parent.rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
+        if call.func.id in {"isinstance", "issubclass", "type"}
+        for name in ast.walk(call)
+        if isinstance(name, ast.Name) and name.id in kinds
+    }
+    assert asked == set()
 
 
 @pytest.mark.parametrize("make", EVERY_KIND)
