@@ -10,7 +10,6 @@ asks which of them it is.
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
 from time import time_ns
 from typing import TYPE_CHECKING, Any
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from trackside.journal.directory import JournalDirectory
     from trackside.session.counts import Counts
     from trackside.session.parent import Parent
-
-logger = logging.getLogger("trackside.session")
 
 
 class Run(ABC):
