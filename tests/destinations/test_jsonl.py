@@ -108,8 +108,10 @@ def test_append_keeps_what_is_there(tmp_path: Path):
 def test_truncate_begins_anew_but_only_once(tmp_path: Path):
     """A restarted shipper goes on, whether or not it had acknowledged anything."""
     (tmp_path / "m.jsonl").write_text('{"step": 0}\n')
-    opened(tmp_path, mode="truncate").write_metrics(records(1))
-    made = opened(tmp_path, mode="truncate")
+    first = opened(tmp_path, mode="truncate")
+    begun = first.state()
+    first.write_metrics(records(1))
+    made = opened(tmp_path, begun, mode="truncate")
     made.write_metrics(records(1))
     state = made.state()
     opened(tmp_path, state, mode="truncate").write_metrics(records(2))
@@ -128,8 +130,10 @@ def test_the_default_path_is_made(tmp_path: Path):
 def test_the_first_batch_is_not_doubled_either(tmp_path: Path):
     """Nothing was acknowledged yet, and the file held other lines before."""
     (tmp_path / "m.jsonl").write_text('{"step": 0}\n')
-    opened(tmp_path).write_metrics(records(1, 2))
-    opened(tmp_path).write_metrics(records(1, 2, 3))
+    made = opened(tmp_path)
+    begun = made.state()
+    made.write_metrics(records(1, 2))
+    opened(tmp_path, begun).write_metrics(records(1, 2, 3))
     assert steps(tmp_path) == [0, 1, 2, 3]
 
 

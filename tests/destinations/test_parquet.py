@@ -256,7 +256,7 @@ def test_files_that_somebody_removed_are_reported(tmp_path: Path):
     again.write_metrics(records(2))
     tell_end(again)
     assert steps(tmp_path) == [2]
-    assert "1 points are gone" in said[0]
+    assert "1 points are missing" in said[0]
 
 
 def test_two_runs_in_one_directory(tmp_path: Path):

@@ -279,7 +279,7 @@ def test_files_that_somebody_removed_are_reported(tmp_path: Path):
     tell_end(made)
     (path,) = logs(tmp_path)
     assert [row.number for row in TransactionLog(path).new_rows()] == [7]
-    assert "7 rows are gone" in said[0]
+    assert "7 rows are missing" in said[0]
 
 
 def test_nothing_is_printed(tmp_path: Path):

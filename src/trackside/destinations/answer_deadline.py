@@ -1,4 +1,4 @@
-"""A deadline for a whole HTTP answer: a server that drips one byte at a time keeps nobody waiting for ever.
+"""A deadline for a whole HTTP answer, so that a server that sends one byte at a time blocks no call for ever.
 
 ``requests`` bounds each read from the socket, and not their sum. Here every answer that ``http.client``
 waits for, under ``requests`` as under cloud SDKs, has a time to be complete. After that its connection is
@@ -40,7 +40,7 @@ class _Awaited:
 
     @property
     def is_over(self) -> bool:
-        """Whether it was read to its end, or nobody reads it any more."""
+        """Whether it was read to its end, or is no longer read."""
         if self.answer is None:
             return False
         answer = self.answer()

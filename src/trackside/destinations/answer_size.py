@@ -25,7 +25,7 @@ MAX_ANSWER = 32 << 20
 """Bytes. A run with 100,000 metrics, which is the largest thing that is asked for, takes 10 MB."""
 
 MAX_DRAINED = 1 << 20
-"""Bytes; it is quicker to connect again than to read more."""
+"""Bytes. It is quicker to connect again than to read more."""
 
 _STEP = 1 << 16
 
@@ -44,7 +44,7 @@ def limit_answers() -> None:
 
 
 def drain(answer: Any) -> None:
-    """Read what is left of a urllib3 answer, so that its connection can be used again; close a long one."""
+    """Read what is left of a urllib3 answer, so that its connection can be used again. Close a long one."""
     with contextlib.suppress(Exception):  # as urllib3's: the next request finds out
         for _ in range(MAX_DRAINED // _STEP):
             if not answer.read(_STEP, decode_content=False):

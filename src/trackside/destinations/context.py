@@ -41,14 +41,14 @@ class DestinationContext:
     """One destination's place: its name, the run it belongs to, and the journal it is fed from."""
 
     name: str
-    """Names the cursor; letters, digits and dashes."""
+    """Names the cursor. Letters, digits and dashes."""
     meta: Meta
     journal: Path
     """The journal's directory. What a destination keeps there goes when everything is delivered."""
     notice: Callable[[str], None] = logger.warning
     """Tells the user something, once: the training process logs it."""
     run: Callable[[], RunInfo | None] = _not_known
-    """Asks for the run in MLflow; None while MLflow has not answered, and on ranks other than 0."""
+    """Asks for the run in MLflow. None while MLflow has not answered, and on ranks other than 0."""
 
     restarted: bool = False
     """Whether an earlier shipper has worked on this journal."""
@@ -81,7 +81,7 @@ class DestinationContext:
         return f"{file_name(name)}-{file_name(self.run_id[:ID_LENGTH])}"  # the id is the server's word
 
     def values(self) -> dict[str, str]:
-        """The :data:`PLACEHOLDERS`, as they may stand in the name of a file; ``run`` is :meth:`run_label`.
+        """The :data:`PLACEHOLDERS`, as they may stand in the name of a file. ``run`` is :meth:`run_label`.
 
         A run without a name is called by its journal, which no other run is called.
         """
@@ -114,7 +114,7 @@ def _read_label(kept: Path) -> str:
 
 
 def check_template(text: str | os.PathLike[str]) -> str:
-    """``text`` as a string; raises :class:`ConfigurationError` for a placeholder there is none of."""
+    """``text`` as a string. Raises :class:`ConfigurationError` for an unknown placeholder."""
     if not isinstance(text, str | os.PathLike) or not isinstance(os.fspath(text), str) or not os.fspath(text):
         raise ConfigurationError(f"{text!r} is not a path: give a text or a pathlib.Path")
     template = os.fspath(text)

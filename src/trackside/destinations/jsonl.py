@@ -5,13 +5,13 @@ Each line is what :meth:`trackside.events.MetricsSample.to_dict` gives, with pre
     {"step": 3, "epoch": 0, "timestamp": "2026-01-31T10:00:00.123Z", "train/loss": 0.5}
 
 ``MetricLogger`` (``nemo_automodel/components/loggers/metric_logger.py``) and Python's ``json`` write and
-read the literals ``NaN``, ``Infinity`` and ``-Infinity``, which strict JSON has no words for; with
+read the literals ``NaN``, ``Infinity`` and ``-Infinity``, which strict JSON has no words for. With
 ``strict=True`` they become ``null``.
 
 Exactly once: the file may be shared (several attempts of a run append to one), so nothing in it is ever
-cut off or overwritten but a line of our own that was not finished. ``state()`` keeps where our
-acknowledged lines end. What is found behind that after a crash is compared with what is delivered again:
-equal lines are there already, and anything else is somebody else's and is stepped over. That works
+cut off or overwritten but a line of our own that was not finished. ``state()`` says where our
+acknowledged lines end. What is found behind that after a crash is compared with what is delivered again.
+Equal lines are there already, and anything else was written by another process and is skipped. That works
 because the same records always make the same bytes.
 """
 
@@ -27,7 +27,6 @@ from trackside.destinations.context import check_template
 from trackside.destinations.files import open_failed, prepare_file
 from trackside.errors import ConfigurationError
 from trackside.events import MetricsSample
-from trackside.journal.files import read_json, write_atomically
 from trackside.protocols import Destination
 from trackside.system.files import sync_file, write_all
 
@@ -48,7 +47,7 @@ DEFAULT_PATH = "metrics/{journal}.jsonl"
 class JSONLinesDestination(Destination):
     """A file of JSON lines.
 
-    ``path``: the file; its directory is made. ``mode``: what happens to what is in it when the run
+    ``path``: the file. Its directory is made. ``mode``: what happens to what is in it when the run
     begins, ``append`` (keep it) or ``truncate``. A shipper that is restarted always appends.
     ``strict``: write ``null`` instead of ``NaN`` and the infinities.
     """
@@ -61,15 +60,14 @@ class JSONLinesDestination(Destination):
         strict: bool = False,
     ) -> None:
         super().__init__(context)
-        self._note = context.journal / f"{context.name}-begin.json"
         self._template = path
         self._mode = mode
         self._strict = strict
         self._path: Path | None = None
         self._end: int | None = None
-        """Where our lines end; None before anything was acknowledged."""
+        """Where our lines end. None before anything was acknowledged."""
         self._leftover = b""
-        """What was found behind that: lines of ours nobody acknowledged, or somebody else's."""
+        """What was found behind that: lines of ours that were not acknowledged, or another process's."""
 
     @staticmethod
     def check_options(
@@ -105,7 +103,7 @@ class JSONLinesDestination(Destination):
         """Append a line for each record."""
         data = b"".join(self._line(record) for record in batch)
         path = self._opened
-        prepare_file(path)  # it may have been moved away by somebody who rotates files
+        prepare_file(path)  # log rotation may have moved it away
         with open(path, "r+b", buffering=0) as file:
             self._put(file, data)
 
@@ -123,10 +121,8 @@ class JSONLinesDestination(Destination):
         return self._path
 
     def _begin(self, file: FileIO) -> None:
-        """Find where our lines end, without ever being told twice to begin."""
+        """Find where our lines end. The state is kept before the first one is written."""
         size = file.seek(0, os.SEEK_END)
-        if self._end is None:
-            self._end = read_json(self._note, int)
         if self._end is not None:
             self._end = min(self._end, size)
             file.seek(self._end)
@@ -136,8 +132,6 @@ class JSONLinesDestination(Destination):
             file.truncate(0)
             size = 0
         self._end = _mend_last_line(file, size)
-        # Before the first line: one that is written but never acknowledged is known by its place.
-        write_atomically(self._note, b"%d" % self._end)
 
     def _put(self, file: FileIO, data: bytes) -> None:
         """Write what of ``data`` is not there yet."""
@@ -158,7 +152,7 @@ class JSONLinesDestination(Destination):
         values: dict[str, float | None] = {**record.named_values()}
         if self._strict:
             values = {name: value if _is_finite(value) else None for name, value in values.items()}
-        # Transform has the epoch among the metrics; in a line it has a place of its own either way.
+        # Transform has the epoch among the metrics. In a line it has a place of its own either way.
         epoch = _whole(values.pop("epoch", None))
         sample = MetricsSample(record.step, epoch, values, timestamp_ms=record.timestamp_ms)
         return json.dumps(sample.to_dict(), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
@@ -184,7 +178,7 @@ def _known_lines(data: bytes, found: bytes) -> int:
 
 
 def _mend_last_line(file: FileIO, size: int) -> int:
-    """Where a new line can begin, behind one that somebody did not finish too."""
+    """Where a new line can begin, also behind one that another process did not finish."""
     if size == 0:
         return 0
     file.seek(size - 1)

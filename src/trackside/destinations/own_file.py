@@ -56,7 +56,7 @@ class OwnFile:
         os.fsync(self._descriptor)
 
     def close(self) -> None:
-        """Close it; more than once does no harm."""
+        """Close it. More than once does no harm."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

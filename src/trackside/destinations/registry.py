@@ -5,7 +5,7 @@ by the class itself as ``package.module:Class``. A dotted name counts only where
 person gave it, never where a file did. The class is called in the shipper as
 ``Class(context, **options)``. If it has a static method ``check_options(**options)``, that is called in
 the training process first: it raises :class:`ConfigurationError` for values that can't work, and must be
-quick. Our own modules import the libraries they need only in ``open()``; other people's modules are
+quick. Our own modules import the libraries they need only in ``open()``. Other people's modules are
 imported in the shipper only, so that they too cost the training nothing.
 """
 
@@ -65,7 +65,7 @@ def make(
     *,
     importable: Collection[str] = (),
 ) -> Destination:
-    """The destination, not yet open; in the shipper. Raises :class:`ConfigurationError`.
+    """Create the destination, not yet open, in the shipper. Raises :class:`ConfigurationError`.
 
     ``kind`` was read from a file. So a class by its dotted name is imported only if the name is among
     ``importable``, which the running program or a person gave.

@@ -60,7 +60,7 @@ class Acknowledged:
         self.cursor = msgspec.structs.replace(self._proven, destination=self.cursor.destination)
 
     def leave_beyond(self) -> str | None:
-        """Return to the beginning from beyond the journal's end, and say so; None where all is well.
+        """Return to the beginning from beyond the journal's end, and say so. None where all is well.
 
         A cursor that has moved in this process is right. One from the disk, with nothing behind it, may be
         another journal's, or this one's, whose segments were restored from a backup.

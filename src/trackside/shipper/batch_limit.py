@@ -1,4 +1,4 @@
-"""The size of batches for a destination that fails at large ones and takes smaller ones."""
+"""The size of batches for a destination that fails at large ones and accepts smaller ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class BatchLimit:
         return self._points
 
     def narrow(self, points: int) -> None:
-        """A part of ``points`` points was taken; the batch it belongs to was not."""
+        """A part of ``points`` points was taken. The batch it belongs to was not."""
         self._points = max(1, points)
         self._went_well = 0
 

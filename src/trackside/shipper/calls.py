@@ -2,8 +2,8 @@
 
 Invariants:
 
-* A call raises a :class:`~trackside.errors.DeliveryError` or an ``OSError``, and nothing else. An error that
-  nobody foresaw becomes a :class:`~trackside.errors.RetryableError`: it is tried again and told, never fatal.
+* A call raises a :class:`~trackside.errors.DeliveryError` or an ``OSError``, and nothing else. An unexpected
+  error becomes a :class:`~trackside.errors.RetryableError`: it is retried and told, never fatal.
 * Another thread can ask at any time for how long the destination has been silent. A thread in a system call
   can't be stopped, so a call that takes too long is reported as a failure, and the shipper leaves without it.
 """
@@ -29,7 +29,7 @@ DEADLINE = 35.0
 
 
 class Calls:
-    """Makes the calls of one worker into ``destination``. For one caller at a time; anybody may ask."""
+    """Makes the calls of one worker into ``destination``. For one caller at a time. Any thread may ask."""
 
     def __init__(self, destination: Destination, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._destination = destination
@@ -38,7 +38,7 @@ class Calls:
         self._last_unforeseen = ""
 
     def __call__(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call ``function``; raises only what the invariants say."""
+        """Call ``function``. Raises only what the invariants say."""
         self._current = getattr(function, "__name__", "a call"), self._clock()
         try:
             return function(*arguments)
@@ -54,7 +54,7 @@ class Calls:
         text = describe(error)
         if text != self._last_unforeseen:
             self._last_unforeseen = text
-            logger.error("an error that nobody foresaw: %s", text, exc_info=error)
+            logger.error("an unexpected error: %s", text, exc_info=error)
         return f"an unexpected error: {text}"
 
     @property
@@ -67,7 +67,7 @@ class Calls:
 
     @property
     def overdue(self) -> str | None:
-        """What to say of a call that has passed its deadline; None while there is no such call."""
+        """What to say of a call that has passed its deadline. None while there is no such call."""
         current = self._current
         if current is None or self.silent_for < DEADLINE:
             return None
@@ -75,7 +75,7 @@ class Calls:
 
 
 def describe(error: BaseException) -> str:
-    """The type and text of ``error``, without secrets; its text may be broken, too."""
+    """The type and text of ``error``, without secrets. Its text may be broken, too."""
     try:
         text = str(error)
     except Exception:

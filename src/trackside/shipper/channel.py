@@ -20,7 +20,7 @@ LOCKED = b"locked"
 DONE = b"done"
 
 LARGEST = 1 << 18
-"""Bytes of a message; the environment of a process that has changed is far smaller."""
+"""Bytes of a message. The environment of a process that has changed is far smaller."""
 
 
 class Channel:
@@ -31,7 +31,7 @@ class Channel:
         self._ours, self._theirs = Line(ours.detach()), Line(theirs.detach())
 
     def is_open(self) -> bool:
-        """Whether both ends are; the program may have closed them."""
+        """Whether both ends are. The program may have closed them."""
         return self._ours.fileno() >= 0 and self.shipper_end >= 0
 
     @property
@@ -40,7 +40,7 @@ class Channel:
         return self._theirs.fileno()
 
     def send(self, message: bytes) -> bool:
-        """Send a message to the shipper; False when it can't be taken now."""
+        """Send a message to the shipper. False when it can't be taken now."""
         return self._ours.send(message)
 
     def words(self) -> list[bytes]:
@@ -59,7 +59,7 @@ class Channel:
 
 
 class Line:
-    """One end of a channel; non-blocking. ``descriptor`` belongs to it."""
+    """One end of a channel. Non-blocking. ``descriptor`` belongs to it."""
 
     def __init__(self, descriptor: int) -> None:
         os.set_blocking(descriptor, False)
@@ -70,7 +70,7 @@ class Line:
         return self._end.fileno()
 
     def send(self, message: bytes) -> bool:
-        """Send a message; False when the other side is full, or gone."""
+        """Send a message. False when the other side is full, or gone."""
         end = self.fileno()
         if end < 0:
             return False

@@ -51,7 +51,7 @@ class WaitingConfigs:
 
     @property
     def first(self) -> ConfigRecord | None:
-        """The oldest that waits; None when there is nothing to deliver."""
+        """The oldest that waits. None when there is nothing to deliver."""
         return self._records[0] if self._records else None
 
     @property
@@ -73,7 +73,7 @@ class WaitingConfigs:
         self._save()
 
     def failed(self, *, elsewhere: bool, retry_after: float | None = None) -> float:
-        """Note a failure; ``elsewhere``: other writes fail, too. The seconds to wait until the next try."""
+        """Note a failure. ``elsewhere``: other writes fail, too. The seconds to wait until the next try."""
         self._failures += 1
         self._strikes += not elsewhere
         wait = retry.delay(

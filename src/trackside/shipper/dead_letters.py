@@ -75,7 +75,7 @@ class RejectedFile:
 
 
 def halves(batch: Sequence[MetricsRecord]) -> list[list[MetricsRecord]]:
-    """``batch`` in two, by records or by the metrics of a single one; empty when it is one point only."""
+    """``batch`` in two, by records or by the metrics of a single one. Empty when it is one point only."""
     if len(batch) > 1:
         middle = len(batch) // 2
         return [list(batch[:middle]), list(batch[middle:])]
@@ -135,7 +135,7 @@ def _entries_in(path: Path) -> list[dict[str, Any]]:
             if not is_known(entry.get("schema", FIRST_FORMAT)):
                 continue
             _key(entry)
-        # Cut by a power failure, or edited by somebody.
+        # cut by a power failure, or edited
         except (ValueError, AttributeError, KeyError, TypeError, OverflowError, RecursionError):
             continue
         entries.append(entry)

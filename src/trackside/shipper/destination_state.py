@@ -13,7 +13,7 @@ _VERSION = "version"
 
 
 def state_of(destination: Destination) -> dict[str, Any] | None:
-    """What to keep with the cursor; None if ``destination`` has no state."""
+    """What to keep with the cursor. None if ``destination`` has no state."""
     state = destination.state()
     return None if state is None else {_VERSION: destination.state_version, **state}
 

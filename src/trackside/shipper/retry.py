@@ -13,10 +13,10 @@ _MOST_DOUBLINGS = 16
 
 @dataclass(frozen=True)
 class Policy:
-    """How patient a worker is; all in seconds."""
+    """How patient a worker is. All in seconds."""
 
     base: float = 0.5
-    """The most the first wait may be; it doubles from try to try."""
+    """The most the first wait may be. It doubles from try to try."""
 
     cap: float = 30.0
 
@@ -24,7 +24,7 @@ class Policy:
     """Only a person can mend credentials, and hammering a login locks accounts."""
 
     retry_after_cap: float = 600.0
-    """A server's wish is followed so far; a day's worth of it would look like a run that is dead."""
+    """A server's wish is followed so far. A day's worth of it would look like a run that is dead."""
 
     tries: int = 5
     """Failures in a row of one batch before the worker looks for the point in it that may cause them."""
@@ -53,7 +53,7 @@ def delay(
     """Seconds to wait before try ``attempt + 1`` (``attempt`` counts from 1).
 
     Exponential with full jitter, which spreads a thousand clients of a server that came back over the
-    whole interval. The server's own wish is a lower bound; ``slow`` sets another.
+    whole interval. The server's own wish is a lower bound. ``slow`` sets another.
     """
     ceiling = min(policy.cap, policy.base * 2.0 ** min(attempt - 1, _MOST_DOUBLINGS))
     wait = uniform(0.0, ceiling)

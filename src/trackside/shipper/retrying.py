@@ -58,21 +58,21 @@ class RetryingCalls:
         self.wake = threading.Event()
         """Cuts a wait short, unless the server has asked for it."""
         self.error: str | None = None
-        """What the destination failed with last; None since it worked."""
+        """What the destination failed with last. None since it worked."""
         self.gone = False
-        """Whether it fails because somebody removed what it delivers to."""
+        """Whether it fails because what it delivers to was removed."""
         self._name = destination.name
         self._stop_asked = threading.Event()
         self._retry_asked = False
 
     @property
     def failing(self) -> str | None:
-        """What it fails with now; None while it works. A call past its deadline fails, too."""
+        """What it fails with now. None while it works. A call past its deadline fails, too."""
         return self.once.overdue or self.error
 
     @property
     def silent_for(self) -> float:
-        """Seconds since the destination last answered; 0 while nothing is asked of it."""
+        """Seconds since the destination last answered. 0 while nothing is asked of it."""
         return self.once.silent_for
 
     def stop(self) -> None:

@@ -80,7 +80,7 @@ class Comparison:
             self.suspects.update(record.named_values())
 
     def succeeds(self, *, strict: bool, times: int = 1) -> bool:
-        """Whether the destination takes something now; ``strict``: a point, not just a tag."""
+        """Whether the destination takes something now. ``strict``: a point, not just a tag."""
         if strict and self.known is None:
             return False
         try:
@@ -92,7 +92,7 @@ class Comparison:
 
 
 def comparison_with(destination: Destination, calls: RetryingCalls) -> Comparison | None:
-    """What to compare failures of ``destination`` with; None if it can't be probed."""
+    """What to compare failures of ``destination`` with. None if it can't be probed."""
     if not isinstance(destination, Probing):
         return None
     return Comparison(lambda known: calls.once(destination.probe, known))
@@ -145,7 +145,7 @@ class Search:
         ]
 
     def round(self) -> float:
-        """Try each part once; the seconds to wait before the next round, as long as there are ``parts``."""
+        """Try each part once. The seconds to wait before the next round, as long as there are ``parts``."""
         waiting, self.parts = self.parts, []
         outcomes: list[_Outcome] = []
         while waiting and outcomes[-MOST_FAILURES:] != [_Outcome.NOTHING] * MOST_FAILURES:
@@ -171,7 +171,7 @@ class Search:
         )
 
     def _try(self, part: Part) -> _Outcome:
-        """Send ``part``; if that fails, put what is still to be sent back into ``parts``."""
+        """Send ``part``. If that fails, put what is still to be sent back into ``parts``."""
         try:
             self._send(part.batch)
         except RejectedError as error:
@@ -191,7 +191,7 @@ class Search:
         self.parts += [Part(half) for half in parts]
 
     def _fail(self, part: Part, error: RetryableError) -> _Outcome:
-        """Compare; where other writes are taken, split ``part``, or count the failure against its point."""
+        """Compare. Where other writes are taken, split ``part``, or count the failure against its point."""
         parts = halves(part.batch)
         times = 1 + int(self._uniform(0.0, 1.999))
         if not self._comparison.succeeds(strict=not parts, times=times):

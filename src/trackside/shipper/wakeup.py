@@ -1,7 +1,7 @@
 """The pipe from the training process to the shipper: signal numbers, and nudges.
 
 CPython's C-level signal handler writes the signal's number to the wakeup descriptor at once, even while
-the main thread sits in a native call that holds the GIL; so the shipper learns of a SIGTERM that no
+the main thread sits in a native call that holds the GIL. So the shipper learns of a SIGTERM that no
 Python handler will ever get to run for. The trainer keeps both ends open: bytes it wrote are not lost
 while a dead shipper is being replaced.
 """
@@ -14,19 +14,19 @@ import os
 from trackside.system.descriptors import OwnDescriptor
 
 NUDGE = 200
-"""Look at the journal now: somebody waits for it."""
+"""Look at the journal now, because the trainer waits for it."""
 
 SEEN = 201
-"""The trainer has read the final state; the journal may go."""
+"""The trainer has read the final state. The journal may go."""
 
 PROVE = 202
-"""Everything is acknowledged, and somebody waits until the destinations are seen to have it."""
+"""Everything is acknowledged, and the trainer waits until the destinations are seen to have it."""
 
 _SIGNAL_LIMIT = 65
 
 
 class WakeupPipe:
-    """Both ends of the pipe, in the training process; non-blocking."""
+    """Both ends of the pipe, in the training process. Non-blocking."""
 
     def __init__(self) -> None:
         self._read, self._write = _open()
@@ -48,7 +48,7 @@ class WakeupPipe:
             self._read, self._write = _open()
 
     def send(self, byte: int) -> None:
-        """Send one byte; a full pipe already says everything."""
+        """Send one byte. A full pipe already says everything."""
         end = self.write_end
         if end >= 0:
             with contextlib.suppress(OSError):

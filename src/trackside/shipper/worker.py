@@ -119,7 +119,7 @@ class DeliveryWorker(threading.Thread):
 
     @property
     def failing(self) -> str | None:
-        """What it fails with now; None while it works. A call past its deadline fails, too."""
+        """What it fails with now. None while it works. A call past its deadline fails, too."""
         return self.calls.failing
 
     @property
@@ -171,7 +171,7 @@ class DeliveryWorker(threading.Thread):
             logger.exception("%s: closing it failed", self.destination.name)
 
     def _work(self) -> bool:
-        """Deliver as far as it goes; False when something unforeseen came in between."""
+        """Deliver as far as it goes. False when something unforeseen came in between."""
         try:
             if self._broken is not None:
                 self._start_over()
@@ -278,7 +278,7 @@ class DeliveryWorker(threading.Thread):
         self._keep_cursor()
 
     def _send_configs(self, *, at_once: bool) -> None:
-        """Send the configurations that wait, each once, as far as one is due; ``at_once``: due or not."""
+        """Send the configurations that wait, each once, as far as one is due. ``at_once``: due or not."""
         while self._configs.send_one(at_once=at_once):
             self._keep_cursor()
 
@@ -330,7 +330,7 @@ class DeliveryWorker(threading.Thread):
     # The end
 
     def _write_end(self, verdict: Verdict, evidence: Evidence, *, at_end: bool) -> None:
-        """Deliver the verdict if it is new; a final one only behind everything that was emitted."""
+        """Deliver the verdict if it is new. A final one only behind everything that was emitted."""
         if verdict.status == "RUNNING" or verdict == self.told:
             return
         if verdict.final and not at_end:

@@ -59,8 +59,8 @@ _MAX_STEP = 1 << 63
 class ParquetDestination(Destination):
     """Part files in the directory ``path``.
 
-    ``part_points``: how many points make a part; ``part_seconds``: how long a point waits for others at
-    least; ``compact``: whether the parts become one file at the end.
+    ``part_points``: how many points make a part. ``part_seconds``: how long a point waits for others at
+    least. ``compact``: whether the parts become one file at the end.
     """
 
     batch_points = 50_000
@@ -136,7 +136,7 @@ class ParquetDestination(Destination):
         self._take(batch)
 
     def write_config(self, record: ConfigRecord) -> None:
-        """Keep the configuration; it is in every part from the next one on."""
+        """Keep the configuration. It is in every part from the next one on."""
         self._opened.append(_frames([record]))
         self._config.update(record.document)
 
@@ -214,7 +214,7 @@ class ParquetDestination(Destination):
         lost = self._restored["rows"] - self._rows
         if lost > 0:
             self.context.notice(
-                f"{self._directory}: {lost} points are gone; somebody removed files of this run"
+                f"{self._directory}: {lost} points are missing, because files of this run were removed"
             )
 
     def _tail_path(self) -> Path:

@@ -63,14 +63,14 @@ def with_identity(table: Any, identity: Mapping[str, str | None]) -> Any:
 
 
 def _constant(value: str | None, rows: int) -> Any:
-    """A dictionary column with ``value`` in each row; null where it is not known."""
+    """A dictionary column with ``value`` in each row. Null where it is not known."""
     known = value is not None
     indices = pa.array([0 if known else None], pa.int32()).take(pa.array([0] * rows, pa.int32()))
     return pa.DictionaryArray.from_arrays(indices, pa.array([value] if known else [], pa.string()))
 
 
 def write(path: Path, tables: Iterable[Any], metadata: Mapping[str, str]) -> None:
-    """Make ``path`` of ``tables``, in one step and durably; raises ``OSError``, and it is then not there."""
+    """Make ``path`` of ``tables``, in one step and durably. Raises ``OSError``, and it is then not there."""
     schema = SCHEMA.with_metadata(dict(metadata))
     with (
         replacing(path, durable=True) as temporary,

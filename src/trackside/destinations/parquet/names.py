@@ -45,7 +45,7 @@ class Cover(NamedTuple):
 
     keep: list[Part]
     cut: Part | None
-    """Holds rows behind those that were acknowledged; the ones before them are needed."""
+    """Holds rows behind those that were acknowledged. The ones before them are needed."""
 
     @property
     def end(self) -> int:

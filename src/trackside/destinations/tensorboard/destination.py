@@ -6,7 +6,7 @@ floats. The configuration goes to the HParams tab (numbers as numbers) and, as J
 Two runs of one name have a directory each. The attempts at one run share theirs.
 
 Exactly once: each attempt writes a file of its own, named after its journal, which is cut to what was
-acknowledged when a shipper is restarted; so what is delivered again is written once, at the same place.
+acknowledged when a shipper is restarted. So what is delivered again is written once, at the same place.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class TensorBoardDestination(Destination):
             ) from error
         self._events = Events()
         self._file = self._open_file()
-        if self._file.end < self._end:  # somebody cut or removed it: what is left of it stays
+        if self._file.end < self._end:  # it was cut or removed: what is left of it stays
             self._file.close()
             self._number, self._end = self._number + 1, 0
             self._file = self._open_file()
@@ -131,7 +131,7 @@ class TensorBoardDestination(Destination):
 
     def _open_file(self) -> OwnFile:
         meta = self.context.meta
-        # As EventFileWriter names them; the journal's id makes it ours alone.
+        # As EventFileWriter names them. The journal's id makes it ours alone.
         begin = f"events.out.tfevents.{meta.started_ms // 1000:010d}.{file_name(meta.owner.host)}"
         name = f"{begin}.{meta.journal_id}.{self.name}.{self._number}"
         directory = self.context.path(self._template)

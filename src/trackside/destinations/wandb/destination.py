@@ -1,15 +1,15 @@
 """Weights & Biases, offline and online.
 
 Each sample is a row of its own (``run.log``), numbered from 0 by W&B's ``_step``. W&B throws a row away
-whose ``_step`` is below the last one's, and two samples of one training step are nothing rare; so the
+whose ``_step`` is below the last one's, and two samples of one training step are nothing rare. So the
 training's step is the metric ``trainer/global_step``, which is made the x axis of all others.
 
 Exactly once: ``run.log`` only hands the row to the process ``wandb-core``, which keeps up to 64 KiB of them
 and loses these when it dies with the shipper (seen with 0.31: 65 of 300 rows). So a batch counts as
 delivered when its last row is in the run's ``.wandb`` file. A restarted shipper begins another file for the
-same W&B run, logs the acknowledged rows of the old one again under their numbers, and goes on; online,
-those that the server has, as it says on resuming, are left out. Offline, the old file is then removed,
-because ``wandb sync`` would have one of two files of a run replace the other.
+same W&B run, and logs the acknowledged rows of the old one again under their numbers. Online, it
+leaves out those that the server says it has. Offline, the old file is then removed, because ``wandb sync``
+would have one of two files of a run replace the other.
 
 Not verified: anything online. There is no W&B server where this is tested.
 """
@@ -60,7 +60,7 @@ EXIT_CODES = {"FINISHED": 0, "FAILED": 1, "KILLED": 255}
 """255 is what wandb itself gives a run that Ctrl-C ended (``wandb/sdk/lib/exit_hooks.py``)."""
 
 FLUSH_SECONDS = 0.05
-"""How often ``wandb-core`` writes its rows out; its default of 15 s would hold up every batch."""
+"""How often ``wandb-core`` writes its rows out. Its default of 15 s would hold up every batch."""
 
 WRITE_TIMEOUT = 30.0
 FINISH_TIMEOUT = 60.0
@@ -70,10 +70,10 @@ POLL = 0.01
 class WandbDestination(Destination):
     """A run in W&B.
 
-    ``project``: the experiment's name by default; ``entity``: your default one; ``run_name``: the run's
-    name by default; ``mode``: ``online`` or ``offline``, by default as ``WANDB_MODE`` says; ``dir``: where
-    W&B makes its directory ``wandb``; ``id``: the W&B run to create or go on with, the journal's by
-    default; ``tags``, ``notes``, ``group``, ``job_type``: as in ``wandb.init``.
+    ``project``: the experiment's name by default. ``entity``: your default one. ``run_name``: the run's
+    name by default. ``mode``: ``online`` or ``offline``, by default as ``WANDB_MODE`` says. ``dir``: where
+    W&B makes its directory ``wandb``. ``id``: the W&B run to create or resume, the journal's by
+    default. ``tags``, ``notes``, ``group``, ``job_type``: as in ``wandb.init``.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class WandbDestination(Destination):
         return {"rows": self._rows}
 
     def open(self) -> None:
-        """Create or resume the W&B run; may take W&B's 90 s when its server is out of reach."""
+        """Create or resume the W&B run. May take W&B's 90 s when its server is out of reach."""
         # The training's own wandb-core, if it has one, dies with the training.
         os.environ.pop("WANDB_SERVICE", None)
         try:
@@ -164,7 +164,7 @@ class WandbDestination(Destination):
         self._rows += len(batch)
 
     def write_config(self, record: ConfigRecord) -> None:
-        """Update the run's config; values that changed are replaced."""
+        """Update the run's config. Values that changed are replaced."""
         self._start()
         import msgspec
 
@@ -263,11 +263,12 @@ class WandbDestination(Destination):
                     number = row.number + 1
         if number < self._rows:
             gone = self._rows - number
-            self.context.notice(f"{self._directory}: {gone} rows are gone; somebody removed W&B's files")
+            reason = "because W&B's files were removed"
+            self.context.notice(f"{self._directory}: {gone} rows are missing, {reason}")
         self._wait_for(number)
 
     def _files(self) -> list[Path]:
-        """The transaction logs that the acknowledged rows are in; none elsewhere is read, nor removed."""
+        """The transaction logs that the acknowledged rows are in. None elsewhere is read, nor removed."""
         own = os.path.realpath(self._directory)
         noted = [Path(path) for path in read_json(self._note, list[str]) or ()]
         return [path for path in noted if os.path.realpath(path).startswith(f"{own}{os.sep}")]
@@ -300,7 +301,7 @@ class WandbDestination(Destination):
                 time.sleep(POLL)
 
     def _wait_for_end(self) -> None:
-        """Wait until the end is in the file; ``finish()`` comes back before that."""
+        """Wait until the end is in the file. ``finish()`` comes back before that."""
         assert self._log is not None  # noqa: S101 - _start() came first
         deadline = time.monotonic() + WRITE_TIMEOUT
         while not self._log.ended and time.monotonic() < deadline:

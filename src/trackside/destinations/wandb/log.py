@@ -1,7 +1,7 @@
 """Reading W&B's transaction log, the ``run-<id>.wandb`` file, while ``wandb-core`` writes it.
 
-The framing is LevelDB's log format (blocks of 32 KiB; a header of checksum, length and type before each
-fragment), behind seven bytes of W&B's own; the records are the protocol buffers that the ``wandb`` package
+The framing is LevelDB's log format (blocks of 32 KiB, and a header of checksum, length and type before each
+fragment), behind seven bytes of W&B's own. The records are the protocol buffers that the ``wandb`` package
 comes with. wandb itself has had no reader in Python since its core became a Go program.
 """
 
@@ -29,7 +29,7 @@ class Row(NamedTuple):
 
 
 class TransactionLog:
-    """A reader that goes on where it stopped, as the file grows."""
+    """A reader that continues where it stopped, as the file grows."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -38,7 +38,7 @@ class TransactionLog:
         """Whether the record was met that says how the run ended."""
 
     def new_rows(self) -> Iterator[Row]:
-        """The rows that came to the file since the last call; none when it isn't there."""
+        """The rows that came to the file since the last call. None when it isn't there."""
         from wandb.proto import wandb_internal_pb2
 
         records: Any = wandb_internal_pb2  # its names are made at run time
@@ -71,7 +71,7 @@ class TransactionLog:
 
 
 def _fragment(data: bytes, position: int, base: int) -> tuple[bytes, int, int] | None:
-    """Payload, type and end of the fragment at ``position`` of the file; None when it isn't all there."""
+    """Payload, type and end of the fragment at ``position`` of the file. None when it isn't all there."""
     if _BLOCK - position % _BLOCK < _HEADER.size:  # too little of the block is left for a header
         position += _BLOCK - position % _BLOCK
     start = position - base
