@@ -134,6 +134,14 @@ def _nothing_of_other_tests() -> Iterator[None]:
     os.environ.update(before)
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of a store of MLflow's for all tests of a module."""
+    from tests.ends.harness import new_database
+
+    return new_database(tmp_path_factory.mktemp("store"))
+
+
 @pytest.fixture
 def handlers_put_back() -> Iterator[None]:
     """For tests that run a shipper in this process: the signal handlers it sets for itself are put back."""

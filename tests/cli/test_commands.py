@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.shipper.test_inventory import ALIVE, make, say
+from tests.support.journals import ALIVE, make, say
 from trackside.cli.main import main
 from trackside.journal.meta import RunInfo
 from trackside.shipper import inventory as survey

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
 from tests.ends.harness import new_database
-from tests.shipper.test_inventory import ALIVE, DEAD, make, say
+from tests.support.journals import ALIVE, DEAD, make, say
 from trackside.cli.main import main
 from trackside.cli.options import Duration
 from trackside.destinations.mlflow import reaper as mlflow_reaper

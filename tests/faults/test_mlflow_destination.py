@@ -9,19 +9,12 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from tests.ends.harness import new_database
 from tests.faults.delivery import Delivery, delivery, new_meta, once_each, runs_in, steps_of
 from tests.faults.fake import until
 from trackside.destinations.mlflow.params import artifact_name
 from trackside.destinations.mlflow.tags import counts_in
 from trackside.journal.format import MetricsRecord
 from trackside.names import valid_name
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A store for all tests of this module."""
-    return new_database(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ import psutil
 import pytest
 from mlflow.tracking import MlflowClient
 
-from tests.ends.harness import new_database
 from tests.faults.delivery import Delivery, delivery, new_meta
 from tests.faults.fake import until
 from trackside.destinations.mlflow import claim as claim_
@@ -34,12 +33,6 @@ if TYPE_CHECKING:
 
 ELSEWHERE = Owner("elsewhere", 1, 0.0, "another-boot another-namespace")
 EXPERIMENT = "owners"
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A store for all tests of this module."""
-    return new_database(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ import psutil
 import pytest
 from mlflow.tracking import MlflowClient
 
-from tests.ends.harness import new_database
 from tests.faults.delivery import Delivery, delivery
 from tests.faults.fake import until
 from trackside.destinations.mlflow.run_id_file import write_run_id_file
@@ -23,12 +22,6 @@ from trackside.tag_names import JOURNAL_TAG, OWNER_TAG
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A store for all tests of this module."""
-    return new_database(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture

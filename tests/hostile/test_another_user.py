@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from tests.shipper.test_inventory import ALIVE, make
+from tests.support.journals import ALIVE, make
 from trackside.cli.main import main
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from tests.faults.fake import FakeDestination
 from tests.hostile.odd_bytes import odd_bytes, odd_json, odd_records
 from tests.journal.tools import read_all
-from tests.shipper.test_inventory import DEAD
+from tests.support.journals import DEAD
 from trackside.destinations.mlflow.run_id_file import RUN_ID_FILE, read_run_id_file
 from trackside.events import LifecycleEvent
 from trackside.journal.cursor import Cursor, load_cursor

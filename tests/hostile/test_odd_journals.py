@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from tests.shipper.test_inventory import DEAD
+from tests.support.journals import DEAD
 from trackside.journal.cursor import Cursor
 from trackside.journal.directory import JournalDirectory
 from trackside.journal.format import MetricsRecord

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from tests.hostile.strangers import files_in
-from tests.shipper.test_inventory import make
+from tests.support.journals import make
 from trackside.destinations.context import ID_LENGTH, DestinationContext
 from trackside.events import LifecycleEvent
 from trackside.journal import trust

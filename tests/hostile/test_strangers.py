@@ -18,7 +18,7 @@ from tests.destinations.tools import context
 from tests.ends.harness import new_database
 from tests.hostile.strangers import CODE, files_in, plant
 from tests.hostile.test_second_server import Recorder
-from tests.shipper.test_inventory import ALIVE, make
+from tests.support.journals import ALIVE, make
 from trackside.cli.main import main
 from trackside.destinations import registry
 from trackside.destinations.mlflow import credentials as mlflow_credentials

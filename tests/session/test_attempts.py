@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 from mlflow.tracking import MlflowClient
 
-from tests.ends.harness import new_database
 from tests.faults.delivery import Delivery, delivery
 from trackside.destinations.mlflow.attempts import ATTEMPTS_ARTIFACT, attempt_line, upload_attempts
 from trackside.destinations.mlflow.tags import (
@@ -84,12 +83,6 @@ def test_tags_have_content() -> None:
     assert set(stale_tags([*tags, *end_tags(end_of(BOOM)), "trackside.journal", "team"])) >= set(tags)
     assert stale_tags(["trackside.journal", "team", "trackside.attempt"]) == []
     assert counts_in({"trackside.summary": "of somebody else"}) == {}
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A store for all tests of this module."""
-    return new_database(tmp_path_factory.mktemp("store"))
 
 
 def crash(rig: Delivery) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from tests.shipper.test_inventory import DEAD, make, say
+from tests.support.journals import DEAD, make, say
 from trackside.errors import RetryableError
 from trackside.journal.cursor import Cursor, save_cursor
 from trackside.journal.files import read_json

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from mlflow.tracking import MlflowClient
 
 from tests.ends.harness import new_database
-from tests.shipper.test_inventory import make
+from tests.support.journals import make
 from trackside.journal.directory import JournalDirectory, create_directory
 from trackside.shipper import fork_server
 from trackside.shipper.fork_server import LOST, ForkedShipper, ForkServer

@@ -10,7 +10,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from tests.ends.harness import new_database
-from tests.shipper.test_inventory import ALIVE, make, say
+from tests.support.journals import ALIVE, make, say
 from trackside.journal.cursor import Cursor, save_cursor
 from trackside.journal.directory import JournalDirectory, create_directory
 from trackside.journal.files import read_json
