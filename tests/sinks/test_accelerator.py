@@ -167,13 +167,13 @@ def test_waiting_has_a_bound() -> None:
     queue.put(2)
     timer = threading.Timer(0.05, lambda: setattr(queue.device.copies[0], "arrived", True))
     timer.start()
-    assert not queue.settle(0.3)
+    assert not queue.drain(0.3)
     timer.join()
     assert queue.log == [[1]]
     queue.give_up("too late")
     assert queue.log == [[1], "too late"]
     assert queue.points[-1] == 0
-    assert queue.settle(0.0)
+    assert queue.drain(0.0)
 
 
 def test_threads_lose_and_double_nothing() -> None:
@@ -272,7 +272,7 @@ def test_drops_beside_device_values_are_counted_once(kept: Kept, caplog: pytest.
     metrics: dict[Any, Any] = {"note": "text", "loss": OnDevice(1.0), 7: 8.0}
     kept.bus.emit(MetricsSample(1, metrics=metrics))
     kept.device.copies[0].arrived = True
-    assert kept.sink.settle(1.0)
+    assert kept.sink.drain(1.0)
     assert [record.metrics for record in kept.records()] == [{"loss": 1.0, "7": 8.0}]
     assert kept.dropped == 1
     assert len(caplog.records) == 1
@@ -283,7 +283,7 @@ def test_nested_device_values_are_fetched_under_their_flat_names(kept: Kept) -> 
     metrics = {"eval": {"a": OnDevice(1.5), "b": 2.5}, "twice": {"x": 1.0}, "twice/x": 3.0}
     kept.bus.emit(MetricsSample(1, metrics=metrics))
     kept.device.copies[0].arrived = True
-    assert kept.sink.settle(1.0)
+    assert kept.sink.drain(1.0)
     assert [r.metrics for r in kept.records()] == [{"eval/a": 1.5, "eval/b": 2.5, "twice/x": 3.0}]
     assert kept.dropped == 1
 
@@ -319,7 +319,7 @@ def test_samples_without_device_values_start_no_queue(kept: Kept) -> None:
     """And what is unknown to the accelerator goes the usual way."""
     kept.bus.emit(MetricsSample(1, metrics={"a": 1.0, "b": 2, "c": "text"}))
     assert kept.sink._on_device is None
-    assert kept.sink.settle(0.0)
+    assert kept.sink.drain(0.0)
 
 
 # torch, as far as it goes without an accelerator
@@ -432,7 +432,7 @@ def test_gpu_values_arrive_without_a_wait(cuda: Any, tmp_path: Path) -> None:
         cuda.cuda._sleep(100_000)
         metrics = {f"m{index}": value + step for index, value in enumerate(values)}
         kept.bus.emit(MetricsSample(step, metrics=metrics))
-    assert sink.settle(30.0)
+    assert sink.drain(30.0)
     records = kept.records()
     assert [record.step for record in records] == list(range(SLOTS // 2))
     assert records[-1].metrics == {f"m{index}": index + SLOTS // 2 - 1.0 for index in range(10)}
@@ -454,7 +454,7 @@ def test_gpu_capture_is_not_spoiled(cuda: Any, tmp_path: Path) -> None:
         kept.bus.emit(MetricsSample(1, metrics={"within": value}))
     graph.replay()
     kept.bus.emit(MetricsSample(2, metrics={"after": value}))
-    assert sink.settle(30.0)
+    assert sink.drain(30.0)
     assert [(record.step, record.metrics) for record in kept.records()] == [
         (0, {"before": 0.0}),
         (2, {"after": 1.0}),

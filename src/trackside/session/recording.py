@@ -136,7 +136,7 @@ class RecordingRun(Run):
         if not self._assembly.delivery.online or self._ending.over:
             return self._ending.delivered
         before = steady()
-        arrived = self._assembly.sink.settle(timeout)
+        arrived = self._assembly.sink.drain(timeout)
         return self._assembly.delivery.wait_for_all(timeout - (steady() - before)) and arrived
 
     def finish(self, status: FinalStatus = "FINISHED") -> None:

@@ -126,14 +126,14 @@ class DeviceQueue:
                 return
             self._collecting = True
             try:
-                while self._waiting and self._settle(self._waiting[0]):
+                while self._waiting and self._deliver_first(self._waiting[0]):
                     pass
             finally:
                 self._collecting = False
         finally:
             self._lock.release()
 
-    def settle(self, timeout: float) -> bool:
+    def drain(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds until nothing waits any more; whether that came true."""
         deadline = steady() + timeout
         self.collect()
@@ -150,7 +150,7 @@ class DeviceQueue:
                 self._count(-waiting.points)
                 waiting.lose(reason)
 
-    def _settle(self, first: Waiting) -> bool:
+    def _deliver_first(self, first: Waiting) -> bool:
         """Deliver or lose the first sample; False when it has to wait longer."""
         try:
             if not first.copy.passed():

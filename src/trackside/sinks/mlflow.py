@@ -133,15 +133,15 @@ class MLflowSink:
         Say how many samples had a bad step.
         """
         queue = self._on_device
-        if queue is not None and event.kind in _ENDS and not queue.settle(DEVICE_TIMEOUT):
+        if queue is not None and event.kind in _ENDS and not queue.drain(DEVICE_TIMEOUT):
             queue.give_up(f"the accelerator has not delivered it within {DEVICE_TIMEOUT:g} s of the end")
         if self._bad_steps > 1 and event.kind in _ENDS:
             logger.warning("%d samples had a step that is not a whole number", self._bad_steps)
             self._bad_steps = 0
 
-    def settle(self, timeout: float) -> bool:
+    def drain(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds until nothing is on an accelerator any more."""
-        return self._on_device is None or self._on_device.settle(timeout)
+        return self._on_device is None or self._on_device.drain(timeout)
 
     def on_config(self, event: ConfigEvent) -> None:
         """Keep a configuration: masked, plain, and flat as well."""
