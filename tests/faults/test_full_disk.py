@@ -101,7 +101,7 @@ def test_a_full_disk_at_the_start(tmp_path: Path, disk: Path, room: int) -> None
     finally:
         training.abandon()
     assert "JournalError: cannot keep the journal in" in training.text
-    assert "No space left on device; set TRACKSIDE_DIR to a directory" in training.text
+    assert "No space left on device. Set TRACKSIDE_DIR to a directory" in training.text
     assert not list(disk.glob("journals/*"))
 
 

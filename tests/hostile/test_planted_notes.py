@@ -149,7 +149,7 @@ def test_a_change_of_mode_while_the_run_lives(tmp_path: Path) -> None:
     write_atomically(journal.state, b"1")
     journal.path.chmod(0o770)
     write_atomically(journal.state, b"2")
-    trust._settled.clear()
+    trust._checked.clear()
     with pytest.raises(UntrustedError, match="other users can write to it"):
         write_atomically(journal.state, b"3")
     journal.path.chmod(0o700)

@@ -133,7 +133,7 @@ def test_a_training_beside_planted_journals(tmp_path: Path, server: Recorder) ->
     assert server.seen == []
     assert files_in(root) == before
     for folder in planted[:2]:  # the third is for another address: no earlier attempt of this one
-        assert f"{folder} is not used, because it was copied here, or somebody else made it" in done.stderr
+        assert f"{folder} is not used, because it was copied here, or another user made it" in done.stderr
 
 
 def test_a_destination_of_ones_own_and_a_copied_journal(tmp_path: Path, server: Recorder) -> None:
@@ -157,7 +157,7 @@ def test_a_destination_of_ones_own_and_a_copied_journal(tmp_path: Path, server: 
 
     refused = sync(str(copy))
     assert refused.returncode == 1
-    assert "handed-over: untrusted (it was copied here, or somebody else made it" in refused.stdout
+    assert "handed-over: untrusted (it was copied here, or another user made it" in refused.stdout
     assert 'It delivers to jsonl with {"path":"metrics.jsonl"}.' in refused.stderr
     assert f"Relative paths of its destinations start in {tmp_path}." in refused.stderr
     assert "run this again with --trust" in refused.stderr
@@ -351,7 +351,7 @@ def test_trust_is_for_named_journals(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert general.exit_code == 2
     assert "name the JOURNALS that you trust" in general.output
     own = make(tmp_path, ALIVE)
-    assert "may be somebody else's" not in CliRunner().invoke(main, ["sync", "--trust", str(own.path)]).output
+    assert "may be another user's" not in CliRunner().invoke(main, ["sync", "--trust", str(own.path)]).output
     copy = tmp_path / "copy"
     shutil.copytree(own.path, copy)
     monkeypatch.setattr(sync_, "ForkServer", None)  # nothing is started

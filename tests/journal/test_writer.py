@@ -194,7 +194,7 @@ def test_journal_at_its_cap_goes_on_when_segments_are_deleted(
                 journal.segment(number).unlink()
         assert writer.append(sample(1, 50))
     assert [r.levelname for r in caplog.records] == ["WARNING"] * 10
-    assert "has room again; 50 points were dropped" in caplog.text
+    assert "has room again. 50 points were dropped" in caplog.text
     writer.close()
 
 

@@ -180,7 +180,7 @@ def test_a_place_that_cannot_be_written(
     monkeypatch.setenv("TRACKSIDE_DIR", path)
     says = refused(JournalError)
     assert f"cannot keep the journal in {place / path}: " in says
-    assert "set TRACKSIDE_DIR to a directory on a disk that can be written and has room" in says
+    assert "Set TRACKSIDE_DIR to a directory on a disk that can be written and has room" in says
     assert (place / "a-file").read_text() == "in the way"
 
 

@@ -44,7 +44,7 @@ class Cursor(msgspec.Struct):
     configs: int = 0
     """Configurations before ``position`` that are kept apart, and not delivered yet."""
     proven: Number | None = None
-    """The number of the last record that the destination was seen to have; None where its acknowledgement
+    """The number of the last record that the destination was seen to have, or None where its acknowledgement
     of ``position`` needs no proof."""
 
     def acknowledges(self, seq: int) -> bool:
@@ -67,12 +67,12 @@ def delivered_points(cursors: Sequence[Cursor]) -> tuple[int, int]:
 
 
 def load_cursor(path: Path) -> Cursor:
-    """The cursor kept in ``path``; one at the beginning when there is none or it is damaged."""
+    """The cursor kept in ``path``. It is at the beginning if the file is missing or damaged."""
     return read_json(path, Cursor) or Cursor()
 
 
 def save_cursor(path: Path, cursor: Cursor, *, durable: bool = False) -> None:
-    """Keep ``cursor``; ``durable`` must be set before a segment behind it is deleted.
+    """Keep ``cursor``. ``durable`` must be set before a segment behind it is deleted.
 
     Raises ``OSError`` only if ``durable``. Otherwise a disk that won't take it costs nothing but
     sending the same again after a restart, and that is no reason to stop delivering.

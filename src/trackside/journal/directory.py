@@ -14,7 +14,7 @@ from pathlib import Path
 
 from trackside.errors import JournalError
 from trackside.journal.files import DIRECTORY_MODE, make_private_directory
-from trackside.journal.trust import settle, vouch_for, why_not_yours
+from trackside.journal.trust import mark_checked, vouch_for, why_not_yours
 from trackside.settings import DEFAULT_DIRECTORY
 
 logger = logging.getLogger("trackside.journal")
@@ -43,7 +43,7 @@ class JournalDirectory:
         return self.path / f"{number:08d}.seg"
 
     def segment_numbers(self) -> list[int]:
-        """Numbers of the segments on disk, ascending; empty when the directory is gone."""
+        """Numbers of the segments on disk, ascending. Empty when the directory is gone."""
         try:
             names = os.listdir(self.path)
         except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a name with NUL in it
@@ -52,7 +52,7 @@ class JournalDirectory:
         return sorted(int(match[1]) for match in found if match)
 
     def remove_segment(self, number: int) -> None:
-        """Delete segment ``number``; a folder in its place stays. Raises ``OSError``."""
+        """Delete segment ``number``. A folder in its place stays. Raises ``OSError``."""
         with contextlib.suppress(FileNotFoundError, IsADirectoryError):
             self.segment(number).unlink()
 
@@ -79,14 +79,14 @@ class JournalDirectory:
         return [self.meta, self.state, *self.cursors()]
 
     def unfit_files(self) -> list[str]:
-        """Names of this journal's files that are not regular files; trackside makes no others."""
+        """Names of this journal's files that are not regular files. trackside makes no others."""
         segments = [self.segment(number) for number in self.segment_numbers()]
         files = [self.meta, self.state, self.scoreboard, self.exit_code, self.lock, self.log, self.rejected]
         return [path.name for path in [*files, *self.cursors(), *segments] if _is_unfit(path)]
 
     def remove(self) -> None:
         """Delete the journal: everything in it has been delivered."""
-        for _ in range(_TRIES):  # a shipper that was refused may just be writing its last word into it
+        for _ in range(_TRIES):  # a shipper that was refused may be writing its last lines into it
             shutil.rmtree(self.path, ignore_errors=True)
             if not self.path.exists():
                 break
@@ -111,7 +111,7 @@ def comes_and_goes(root: Path) -> bool:
 
 
 def create_directory(root: str | os.PathLike[str], label: str) -> JournalDirectory:
-    """Make a new journal directory under ``root``; raises :class:`JournalError`."""
+    """Make a new journal directory under ``root``. Raises :class:`JournalError`."""
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
     slug = re.sub(r"[^A-Za-z0-9]+", "-", label).strip("-").lower()[:40] or "run"
     path = Path(root).absolute() / f"{stamp}-{slug}-{secrets.token_hex(3)}"
@@ -125,12 +125,12 @@ def create_directory(root: str | os.PathLike[str], label: str) -> JournalDirecto
                 raise not_writable(path.parent, error) from error
         except OSError as error:
             raise not_writable(path.parent, error) from error
-    settle(path)
+    mark_checked(path)
     reason = why_not_yours(path)
     if reason is not None:
         vouch_for(path)  # this process has made it, whatever the file system says
         logger.warning(
-            "the new journal %s can't be told from somebody else's work, because %s. It is used for this "
+            "the new journal %s can't be told from another user's work, because %s. It is used for this "
             "run, but `trackside sync` will ask for --trust. To avoid that, set TRACKSIDE_DIR to a folder on "
             "a local disk",
             path,
@@ -142,13 +142,13 @@ def create_directory(root: str | os.PathLike[str], label: str) -> JournalDirecto
 def not_writable(path: Path, error: OSError) -> JournalError:
     """The error for a place that the journal can't be kept in."""
     return JournalError(
-        f"cannot keep the journal in {path}: {error.strerror or error}; "
-        "set TRACKSIDE_DIR to a directory on a disk that can be written and has room"
+        f"cannot keep the journal in {path}: {error.strerror or error}. "
+        "Set TRACKSIDE_DIR to a directory on a disk that can be written and has room"
     )
 
 
 def last_sign_ms(journal: JournalDirectory) -> int:
-    """When the training process last left a mark in the journal; ms since the epoch, 0 for none.
+    """When the training process last left a mark in the journal, in ms since the epoch. 0 if it never did.
 
     A store into a mapping counts within the kernel's write-back interval (30 s at most).
     """

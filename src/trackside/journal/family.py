@@ -29,11 +29,11 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class ParentUnknownError(Exception):
-    """The parent's run will not be known any more; the message says why."""
+    """The parent's run will never be known. The message says why."""
 
 
 def parent_run_id(journal: Path, meta: Meta) -> str | None:
-    """The id of the run that ``meta``'s run is nested under; None while it is not known yet.
+    """The id of the run that ``meta``'s run is nested under, or None while it is not known yet.
 
     Raises :class:`ParentUnknownError`. Only for a journal that has a parent.
     """
@@ -63,7 +63,7 @@ def tell_children(journal: JournalDirectory, run_id: str) -> None:
     for path in journal.path.parent.glob("*/meta.json"):
         meta = read_meta(JournalDirectory(path.parent))
         if meta is not None and meta.target.parent_journal == str(journal.path):
-            with contextlib.suppress(OSError):  # it was delivered meanwhile
+            with contextlib.suppress(OSError):  # the child was delivered meanwhile
                 note = JournalDirectory(path.parent).parent_note
                 write_atomically(note, stamped(msgspec.json.encode(Told(run_id))), durable=True)
 

@@ -1,7 +1,7 @@
 """Small files and private directories: made, replaced whole, read back.
 
-Directories are 0700 and files 0600 whatever the umask: a run's configuration is nobody else's
-business. Files are opened and read as :mod:`trackside.journal.opening` says.
+Directories are 0700 and files 0600 whatever the umask: only you may read a run's
+configuration. Files are opened and read as :mod:`trackside.journal.opening` says.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _T = TypeVar("_T")
 
 
 def make_private_directory(path: Path) -> None:
-    """Make ``path``, and what is missing above it, as private directories; raises ``OSError``."""
+    """Make ``path``, and what is missing above it, as private directories. Raises ``OSError``."""
     try:
         path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
     except FileNotFoundError:  # not mkdir(parents=True): the umask decides the mode of the parents
@@ -36,7 +36,7 @@ def make_private_directory(path: Path) -> None:
 
 
 def write_atomically(path: Path, data: bytes, *, durable: bool = False) -> None:
-    """Replace ``path`` by ``data`` in one step; ``durable`` survives a power cut once this returns.
+    """Replace ``path`` by ``data`` in one step. ``durable`` survives a power cut once this returns.
 
     Raises ``OSError``, and ``path`` is then as it was.
     """
@@ -48,8 +48,8 @@ def write_even_when_full(path: Path, data: bytes, *, durable: bool = False) -> N
     """:func:`write_atomically` or, on a full disk, the same in place, in the blocks the file has.
 
     ``data`` is padded with spaces there, so it must be JSON. A power cut in the middle may leave it
-    damaged; but a cursor that can't be kept would keep segments from being deleted, and the disk
-    full for ever.
+    damaged. But a cursor that can't be saved would keep segments from being deleted, and the disk would stay
+    full.
     """
     try:
         write_atomically(path, data, durable=durable)
@@ -64,7 +64,7 @@ def write_even_when_full(path: Path, data: bytes, *, durable: bool = False) -> N
 
 
 def read_json(path: Path, kind: type[_T], limit: int = MAX_STATE) -> _T | None:
-    """Decode ``path`` as ``kind``; None if it is not there, damaged or in a newer format."""
+    """Decode ``path`` as ``kind``, or None if it is not there, damaged or in a newer format."""
     try:
         data = read_file(path, limit)
         return None if is_newer(path, data) else lossless_json.decode(data, kind)

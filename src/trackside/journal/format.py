@@ -32,14 +32,14 @@ FRAME_HEADER = struct.Struct("<II")
 HEADER_SIZE = FRAME_HEADER.size
 ALIGNMENT = 8
 MAX_PAYLOAD = 1 << 26
-"""Bytes; 64 MiB. A length above it is damage. MLflow itself takes no request above 1 MB."""
+"""64 MiB in bytes. A length above it is damage. MLflow itself takes no request above 1 MB."""
 
 QUIET = 5 * 1024
 """Bytes up to which ``zlib.crc32`` keeps the GIL. Above it lets it go, and a busy Python thread that takes it
 then gives it back after 5 ms."""
 
 SEARCH_BUDGET = 1 << 30
-"""Bytes; about a second. Records that were damaged by accident take a small part of it."""
+"""Bytes. It takes about a second. Records that were damaged by accident take a small part of it."""
 
 _TAG = re.compile(rb"\xa1[mcl]")
 """The records below begin with a byte for the array, then this: a text of one letter."""
@@ -152,7 +152,7 @@ def bytes_wanted(data: bytes, offset: int) -> int:
 
 
 def read_frame(data: bytes, offset: int) -> Frame | None:
-    """The whole frame at ``offset``, or None when there is none with a right checksum."""
+    """The whole frame at ``offset``, or None if no frame with a right checksum starts there."""
     if len(data) - offset < HEADER_SIZE:
         return None
     size, checksum = FRAME_HEADER.unpack_from(data, offset)

@@ -56,7 +56,7 @@ class DestinationSpec(msgspec.Struct, frozen=True):
     """A destination beside the MLflow run: what it is, and its options, without secrets."""
 
     name: str
-    """Names its cursor; no other destination of the journal has it."""
+    """Names its cursor. No other destination of the journal has it."""
     kind: str
     """A short name, or ``package.module:Class``."""
     options: dict[str, Any] = {}
@@ -93,7 +93,7 @@ class Meta(msgspec.Struct, frozen=True):
     """Whether the MLflow run is a destination: not on other ranks."""
     mlflow_transform: Transform | None = None
     system_metrics: float | None = None
-    """Seconds between two samples of the machine's load; None for none."""
+    """Seconds between two samples of the machine's load. None takes no samples."""
     beside: tuple[str, ...] = ()
     """Ids of the journals of this process's other runs that were live at the start."""
     store_path: str | None = None
@@ -111,7 +111,7 @@ class Meta(msgspec.Struct, frozen=True):
 
     @property
     def destination_names(self) -> tuple[str, ...]:
-        """All destinations; the run's own is the first."""
+        """All destinations. The run's own is the first."""
         return (*(["mlflow"] if self.mlflow else []), *(spec.name for spec in self.destinations))
 
 
@@ -122,7 +122,7 @@ class RunInfo(msgspec.Struct, frozen=True):
     experiment_id: str
     artifact_uri: str
     url: str | None
-    """The page with its curves; None in a journal written before every store had one."""
+    """The page with its curves, or None in a journal written before every store had one."""
     resumed: bool = False
     created_ms: int = 0
     name: str = ""
@@ -165,7 +165,7 @@ class State(msgspec.Struct):
     """The status MLflow was told last."""
     ownership: str = ""
     """Whose run it is: ``held`` (this attempt sets the status), ``joined`` (another one did from the start),
-    ``lost`` (a newer attempt has taken it over); empty while that is not known."""
+    ``lost`` (a newer attempt has taken it over). Empty while that is not known."""
     emitted: int = 0
     shipped: int = 0
     dropped: int = 0
@@ -182,7 +182,7 @@ class State(msgspec.Struct):
 
 
 def read_meta(journal: JournalDirectory) -> Meta | None:
-    """What ``journal`` says about itself; None if it is gone, is damaged or is in a newer format."""
+    """What ``journal`` says about itself, or None if it is gone, is damaged or is in a newer format."""
     return None if why_newer(journal) else read_json(journal.meta, Meta)
 
 

@@ -1,6 +1,6 @@
 """Opening the files of a journal. Every read and every write of one begins here.
 
-Somebody else may have put anything under a name that trackside reads: a FIFO, a folder, a device, a link to
+Another user may have put anything under a name that trackside reads: a FIFO, a folder, a device, a link to
 a device or to a file of yours, a sparse file of a terabyte.
 
 Invariants:
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 FILE_MODE = 0o600
 
 MAX_WORD = 1 << 16
-"""Bytes; exit codes, the scoreboard, a parent's run id, a run's label."""
+"""Bytes: exit codes, the scoreboard, a parent's run id, a run's label."""
 
 MAX_NOTE = 1 << 24
-"""Bytes; another rank's crash note, with its traceback."""
+"""Bytes: another rank's crash note, with its traceback."""
 
 MAX_STATE = 1 << 26
-"""Bytes; ``meta.json``, ``state.json`` and cursors: what a shipper needs to start."""
+"""Bytes: ``meta.json``, ``state.json`` and cursors: what a shipper needs to start."""
 
 MAX_TEXT = 1 << 28
-"""Bytes; artifacts, waiting configurations and dead letters hold what the training gave."""
+"""Bytes: artifacts, waiting configurations and dead letters hold what the training gave."""
 
 _ALWAYS = os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _KIND = 0o170000
@@ -74,7 +74,7 @@ def open_own(path: str | os.PathLike[str], flags: int) -> int:
 def open_file(
     path: str | os.PathLike[str], flags: int, *, follow_links: bool = False, folder: int | None = None
 ) -> int:
-    """Open the regular file ``path`` as ``os.open`` does; a new one gets the mode 0600.
+    """Open the regular file ``path`` as ``os.open`` does. A new one gets the mode 0600.
 
     ``follow_links`` is for files that are the user's own and not a journal's. ``folder``: the open folder
     that the file is in. Raises ``OSError``, and :class:`UnfitFileError` for a link, a folder, a FIFO or a

@@ -31,7 +31,7 @@ class Outbox:
 
     def put(self, name: str, text: str) -> None:
         """Keep ``text`` to be uploaded as ``name``, in place of an older one of that name."""
-        # Not make_private_directory: that would bring back a journal that somebody has removed.
+        # Not make_private_directory: that would bring back a journal that was removed.
         self._directory.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
         write_atomically(self._directory / name, text.encode("utf-8", "backslashreplace"))
 
@@ -48,7 +48,7 @@ class Outbox:
         return _files_in(self._refused)
 
     def read(self, path: Path) -> bytes:
-        """The contents of a file that waits; raises ``OSError``, and ``UnfitFileError`` for a huge one."""
+        """The contents of a file that waits. Raises ``OSError``, and ``UnfitFileError`` for a huge one."""
         return read_file(path, MAX_TEXT)
 
     def sent(self, path: Path) -> None:
@@ -56,7 +56,7 @@ class Outbox:
         path.unlink(missing_ok=True)
 
     def refuse(self, path: Path) -> Path:
-        """Set a file aside that the server will never take; where it is from now on."""
+        """Move a file away that the server will never take, and return its new path."""
         self._refused.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
         os.close(open_folder(self._refused))
         target = self._refused / path.name

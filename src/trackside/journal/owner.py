@@ -20,14 +20,14 @@ import psutil
 UNKNOWN_BOOT = "unknown"
 
 SILENCE = 300.0
-"""Seconds without a sign of life after which a process elsewhere counts as gone; live shippers give one
+"""Seconds without a sign of life after which a process elsewhere counts as gone. A live shipper gives one
 every 30 s."""
 
 _START_TOLERANCE = 0.1
-"""Seconds; psutil's start times are multiples of the kernel's 10 ms tick."""
+"""Seconds: psutil's start times are multiples of the kernel's 10 ms tick."""
 
 ProcessNumber: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
-"""What the system can be asked about; a file may say anything."""
+"""What the system can be asked about. A file may say anything."""
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -41,7 +41,7 @@ class Owner(msgspec.Struct, frozen=True):
     """Differs between two boots, and between two process namespaces (containers) of one."""
     start_ticks: int | None = None
     """When the kernel says it was started (Linux), in ticks since the boot: ``started``, which is counted
-    from the wall clock, moves when somebody sets that. None on other systems, and in older journals."""
+    from the wall clock, moves when that is set. None on other systems, and in older journals."""
     program: str | None = None
     """Tells a program from the one that replaces it in the same process (:func:`program_of`)."""
 
@@ -62,7 +62,7 @@ def this_process() -> Owner:
 
 
 def start_ticks(pid: int) -> int | None:
-    """When the process was started, in the kernel's ticks since the boot; None where that can't be read."""
+    """When the process was started, in kernel ticks since the boot, or None if that can't be read."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             after_name = file.read().rpartition(b")")[2]  # the name may hold anything, brackets too
@@ -72,7 +72,7 @@ def start_ticks(pid: int) -> int | None:
 
 
 def program_of(pid: int) -> str | None:
-    """Differs before and after ``exec``, which keeps a process's number and start; None if it can't be read.
+    """Differs before and after ``exec``, which keeps a process's number and start. None if it can't be read.
 
     A digest of what the kernel hands to a program at its start (Linux): the addresses in it are drawn anew
     each time, and no running program changes them.
@@ -129,7 +129,7 @@ def is_alive(owner: Owner) -> bool:
         return _is_same(process, owner) and process.status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
     except psutil.AccessDenied:
         return True
-    except (psutil.Error, ValueError, OverflowError):  # gone; or no number that a process can have
+    except (psutil.Error, ValueError, OverflowError):  # gone, or not a number that a process can have
         return False
 
 
@@ -178,7 +178,7 @@ def is_there(pid: int) -> bool:
     """Whether some process has the number, a zombie included."""
     try:
         os.kill(pid, 0)
-    except PermissionError:  # somebody else's
+    except PermissionError:  # another user's
         return True
     except (OSError, OverflowError):
         return False

@@ -1,7 +1,7 @@
 """Whether a journal lies where this user's own ``start()`` made it.
 
 What is copied, cloned or unpacked belongs to the user who did it, so owner and mode tell nothing. That is how
-a journal of somebody else's gets into a folder of yours.
+another user's journal gets into a folder of yours.
 
 Invariant: a journal counts as yours only in the folder it was made in. Its ``meta.json`` holds the inode
 number of that folder, which no copy has. A journal that was moved within one file system keeps it.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def folder_number(path: Path) -> int | None:
-    """What a folder keeps as long as it is there, and no copy of it has; None when it is gone."""
+    """What a folder keeps as long as it is there, and no copy of it has, or None when it is gone."""
     try:
         return os.lstat(path).st_ino
     except OSError:
@@ -31,16 +31,16 @@ def folder_number(path: Path) -> int | None:
 
 
 def why_moved(path: Path, meta: Meta) -> str | None:
-    """Why the journal in ``path``, which says ``meta``, may be somebody else's; None if it is yours."""
+    """Why the journal in ``path``, which says ``meta``, may be another user's, or None if it is yours."""
     if was_looked_at(path) or (meta.folder is not None and meta.folder == folder_number(path)):
         return None
-    return "it was copied here, or somebody else made it"
+    return "it was copied here, or another user made it"
 
 
 def why_suspicious(journal: JournalDirectory) -> str | None:
-    """Why others may have written to ``journal`` or to a file in it, as the end of a sentence; None if not.
+    """Why others may have written to ``journal`` or a file in it, as the end of a sentence, or None.
 
-    It also tells of links. Other things that are no files are not used, and are in nobody's way.
+    It also tells of links. Other things that are not files are not used and do no harm.
     """
     if was_looked_at(journal.path):
         return None
@@ -56,7 +56,7 @@ def why_suspicious(journal: JournalDirectory) -> str | None:
 
 
 def why_untrusted(journal: JournalDirectory) -> str | None:
-    """Why ``journal`` is not used unless a person vouches for it, as the end of a sentence; None if it is."""
+    """Why ``journal`` is not used unless you vouch for it, as the end of a sentence, or None if it is."""
     reason = why_suspicious(journal)
     if reason is not None:
         return reason
@@ -69,7 +69,7 @@ def advice(journal: JournalDirectory, reason: str) -> str:
     if not may_read(journal.path):
         return f"not used, because {reason}. You may not read it: only its owner can deliver it"
     if WRITABLE in reason:
-        return f"not used, because {reason}. If nobody else did, run: chmod -R go-w {journal.path}"
+        return f"not used, because {reason}. If only you wrote to it, run: chmod -R go-w {journal.path}"
     return f"not used, because {reason}. To see what is in it, and deliver it: trackside sync {journal.path}"
 
 

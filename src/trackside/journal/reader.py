@@ -5,14 +5,14 @@ Invariants:
 * An empty place means "wait" while the writer lives and stays in this segment. Once the writer is
   dead, or the next segment has been begun (the writer never goes back), it means the segment is at
   its end.
-* A bad frame is skipped as soon as a whole one is found behind it, and counted; with none behind
+* A bad frame is skipped as soon as a whole one is found behind it, and counted. With none behind
   it, it is one being written (wait), or the torn tail of a dead writer (counted, the end).
 * The checksums of what turns out to be no frame have a budget for each segment. Bytes made to exhaust it
   count as damage.
 * Every record that was lost before the last one read is counted once: in ``damaged`` where its
   place was seen, in ``missing`` where only the numbers tell. What is bad behind the last one read
   is in ``torn``.
-* Files are read with ``pread``, never mapped: a file cut by somebody else must not raise SIGBUS
+* Files are read with ``pread``, never mapped: a file that another process cuts must not raise SIGBUS
   here, and a block the disk can't read costs the records in it.
 """
 
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 18
 LIVE_SCAN = 1 << 20
-"""Bytes behind a bad frame that are searched while the writer lives and may be in the midst of it;
-twice as many at each further look, since the record that is bad may be a large one."""
+"""Bytes behind a bad frame that are searched while the writer lives and may be in the midst of it.
+Twice as many at each further look, since the record that is bad may be a large one."""
 
 LARGEST_SEARCH = MAX_PAYLOAD + (1 << 20)
 """Bytes behind a bad frame that are searched at most: the largest segment that a writer makes."""
@@ -80,7 +80,7 @@ class JournalReader:
     Raises :class:`~trackside.errors.JournalError` for a journal in a newer format.
 
     Set ``writer_dead`` once the writer can write no more. ``damaged + missing`` records were lost
-    between the first position and the last record read; ``torn`` bad places lie behind it (a dead
+    between the first position and the last record read. ``torn`` bad places lie behind it (a dead
     writer's last, unfinished record), and a reader started at that record will meet them again.
     """
 
@@ -114,12 +114,12 @@ class JournalReader:
         return entries
 
     def hold(self) -> None:
-        """Open the segment at the position now, so that it can be read even if somebody removes it."""
+        """Open the segment at the position now, so that it can be read even if it is removed."""
         with contextlib.suppress(OSError):
             self._open()
 
     def rewind(self, position: Position) -> None:
-        """Read from ``position`` again, as a new reader would; a segment that is open stays so."""
+        """Read from ``position`` again, as a new reader would. A segment that is open stays so."""
         self.position = position
         self.damaged = self.missing = self.torn = 0
         self._torn_at = None
@@ -157,13 +157,13 @@ class JournalReader:
         return None
 
     def _account_for(self, lost: int) -> None:
-        """Count records lost before the one just read; a bad place may hold many, or none."""
+        """Count records lost before the one just read. A bad place may hold many, or none."""
         self.damaged += min(self.torn, lost)
         self.missing += max(lost - self.torn, 0)
         self.torn = 0
 
     def _open(self) -> bool:
-        """Have the segment of the current position open; step over segments that are gone."""
+        """Have the segment of the current position open. Step over segments that are gone."""
         if self._descriptor is not None and self._opened == self.position.segment:
             return True
         self.close()
@@ -184,7 +184,7 @@ class JournalReader:
         self.position = Position(segment, 0, self.position.seq)
 
     def _payload_here(self) -> bytes | None:
-        """The payload at the position, which is moved behind it; None when there is none (yet)."""
+        """The payload at the position, which is moved behind it, or None while no record is there."""
         frame = read_frame(self._load(HEADER_SIZE), self.position.offset - self._base)
         if frame is None:
             wanted = self._bytes_to_try()
@@ -197,7 +197,7 @@ class JournalReader:
         return frame.payload
 
     def _bytes_to_try(self) -> int:
-        """How many bytes the frame at the position claims; none that would exceed the budget."""
+        """How many bytes the frame at the position claims."""
         if self._tried_at == self.position:  # another look at the same place
             self._budget = SearchBudget()
         self._tried_at = self.position
@@ -235,7 +235,7 @@ class JournalReader:
             self._torn_at = self.position
 
     def _leave_segment(self) -> bool:
-        """Go to the next segment; False when there is none."""
+        """Go to the next segment. Returns False if this is the last one."""
         later = [n for n in self.directory.segment_numbers() if n > self.position.segment]
         if later:
             self._move_to(later[0])
@@ -282,7 +282,7 @@ def is_begun(directory: JournalDirectory, number: int) -> bool:
 
 
 def last_seq(directory: JournalDirectory) -> int | None:
-    """The number of the last record on disk; None where there is no segment any more."""
+    """The number of the last record on disk, or None if no segment is left."""
     numbers = directory.segment_numbers()
     if not numbers:
         return None

@@ -3,7 +3,7 @@
 A signal handler may interrupt the very code that appends to the journal, so what it notes has a
 place of its own, one slot a signal number: writing it needs no lock and no position. The file is a
 shared mapping: what was stored survives the death of the process. Each number is stored in one
-piece (a copy of 8 aligned bytes; ``pack_into`` would store zeros first), so neither a reader nor a
+piece (a copy of 8 aligned bytes, where ``pack_into`` would store zeros first), so neither a reader nor a
 death in the midst of it finds half of one, or none where there was one before.
 
 Layout, little-endian: ``dropped points u64 | dropped samples u64 | points on a device u64``, then at
@@ -35,12 +35,12 @@ _SIGNALS = 65
 
 
 class SignalSeen(NamedTuple):
-    """A signal the process received; the times of the first and the last, in ms since 1970."""
+    """A signal the process received, with the times of the first and the last one, in ms since 1970."""
 
     number: int
     first_ms: int
     last_ms: int
-    count: int  # type: ignore[assignment] # hides tuple.count, which nobody misses
+    count: int  # type: ignore[assignment] # hides tuple.count, which is not needed
 
 
 class Scoreboard:
@@ -59,7 +59,7 @@ class Scoreboard:
         self.dropped_samples: int = 0
 
     def note_signal(self, number: int, at_ms: int) -> None:
-        """Fill the slot of signal ``number``; safe at any moment of any thread."""
+        """Fill the slot of signal ``number``. Safe at any moment of any thread."""
         if 0 <= number < _SIGNALS:
             self._first[number] = self._first[number] or at_ms
             self._count[number] += 1
@@ -83,12 +83,12 @@ class Scoreboard:
         self._store(_ON_DEVICE_AT, points)
 
     def close(self) -> None:
-        """Let go of the file; what is noted from now on is kept in memory only."""
+        """Let go of the file. What is noted from now on is kept in memory only."""
         self._buffer.close()
 
     def _store(self, offset: int, value: int) -> None:
-        # OSError: a file that can't be mapped; the number is kept in memory, and stored next time.
-        # ValueError: it is closed; a signal that comes now is nobody's any more.
+        # OSError: a file that can't be mapped. The number is kept in memory, and stored next time.
+        # ValueError: it is closed. A signal that comes now is not noted.
         with contextlib.suppress(OSError, ValueError):
             self._buffer[offset : offset + _WORD] = value.to_bytes(_WORD, "little")
 
@@ -100,13 +100,13 @@ def read_dropped(path: Path) -> int:
 
 
 def read_on_device(path: Path) -> int:
-    """Points that waited for an accelerator; they are lost when the training process is dead."""
+    """Points that waited for an accelerator. They are lost when the training process is dead."""
     data = _read(path)
     return int.from_bytes(data[_ON_DEVICE_AT : _ON_DEVICE_AT + _WORD], "little")
 
 
 def read_signals(path: Path) -> list[SignalSeen]:
-    """The signals noted, in order of their number; empty when the file is gone or cut."""
+    """The signals noted, in order of their number. Empty when the file is gone or cut."""
     data = _read(path)
     seen = []
     for number in range(_SIGNALS):

@@ -39,7 +39,7 @@ STRETCH = 1 << 20
 class Segment:
     """A file that takes frames, and all the writer knows of it: one store swaps the whole.
 
-    ``offset`` is where the next frame goes. Up to ``limit`` frames go in without a further look; it
+    ``offset`` is where the next frame goes. Up to ``limit`` frames go in without a further look. It
     moves on by a stretch at a time, up to ``usable``, all but the reserve.
     """
 
@@ -64,12 +64,12 @@ class Segment:
         self.limit = min(self.usable, max(self.limit + STRETCH, following))
 
     def let_go_behind(self) -> None:
-        """Give back the pages that are full; what is in them is in the file, and stays mapped."""
+        """Give back the pages that are full. What is in them is in the file, and stays mapped."""
         start, end = self._let_go, self.offset & -mmap.PAGESIZE
         advise, advice = getattr(self.buffer, "madvise", None), getattr(mmap, "MADV_DONTNEED", None)
         if advise is not None and advice is not None and end - start >= STRETCH // 2:
             self._let_go = end
-            with contextlib.suppress(ValueError, OSError):  # closed meanwhile; locked into memory
+            with contextlib.suppress(ValueError, OSError):  # closed meanwhile, or locked into memory
                 advise(advice, start, end - start)
 
 
@@ -79,7 +79,7 @@ def capacity_for(frame: int) -> int:
 
 
 def create_segment(path: Path, size: int) -> None:
-    """Make ``path`` with ``size`` bytes of zeros, on disk; one that exists is left as it is.
+    """Make ``path`` with ``size`` bytes of zeros, on disk. One that exists is left as it is.
 
     Raises ``OSError`` (``ENOSPC``, ``EDQUOT``, ``EFBIG``) when the disk has no room for it.
     """
@@ -96,7 +96,7 @@ def create_segment(path: Path, size: int) -> None:
 
 
 def open_segment(path: Path, number: int, grow_to: int) -> Segment:
-    """Open segment ``number``, which exists; raises ``OSError``.
+    """Open segment ``number``, which exists. Raises ``OSError``.
 
     ``grow_to``: its capacity where no blocks could be allocated, so that it is empty.
     """
@@ -113,7 +113,7 @@ def _allocate(descriptor: int, size: int) -> None:
     # a fast timer.
     for start in range(0, size, _ALLOCATION_STEP):
         length = min(_ALLOCATION_STEP, size - start)
-        if not hasattr(os, "posix_fallocate"):  # macOS; zeros take the blocks just the same
+        if not hasattr(os, "posix_fallocate"):  # macOS, where writing zeros takes the blocks as well
             write_all(descriptor, bytes(length), start)
             continue
         try:

@@ -26,7 +26,7 @@ LARGEST_SIZE = 1 << 26
 record that fits into such a segment is never above ``MAX_PAYLOAD``.)"""
 
 SMALLEST_SIZE = 1 << 17
-"""Bytes; a nearly full disk gets segments down to this size before samples are dropped."""
+"""Bytes: a nearly full disk gets segments down to this size before samples are dropped."""
 
 DEFAULT_CAP = 4 << 30
 """Bytes of segments on disk beyond which samples are dropped until the shipper has caught up."""
@@ -43,7 +43,7 @@ class SegmentSupply:
 
     def __init__(self, directory: JournalDirectory, cap: int) -> None:
         self.largest_payload = min(MAX_PAYLOAD, cap // 3)
-        """Bytes; the segment of a larger one could take more than half of the cap."""
+        """Bytes: the segment of a larger one could take more than half of the cap."""
         self._directory = directory
         self._cap = cap
 
@@ -59,7 +59,7 @@ class SegmentSupply:
                 self._create(number, needed)
             try:
                 segment = open_segment(path, number, self._wanted(number, needed))
-            except UnfitFileError:  # somebody else's FIFO, folder or link has the name
+            except UnfitFileError:  # a FIFO, folder or link of another program has the name
                 number += 1
                 continue
             if needed <= segment.usable:

@@ -1,7 +1,7 @@
 """Whose a journal is. trackside acts on what a journal says only if the journal is yours.
 
 A journal names an address that your credentials go to, files that are written, and a checkpoint folder that
-is updated. So one that somebody else made is somebody else's wish. It may lie in a shared folder, come with
+is updated. Another user's journal would do that with your rights. It may lie in a shared folder, come with
 a cloned repository, or be unpacked from an archive.
 
 Invariants:
@@ -11,7 +11,7 @@ Invariants:
 * Owner and mode are read from an open descriptor, and the folder is opened without following a link.
 * A copy is not used either, though all of it belongs to this user (:mod:`trackside.journal.provenance`).
 * A journal that this process has made or has checked is held to its owner and to links, and no longer to its
-  mode: a ``chmod`` of somebody's whole project must not stop a delivery.
+  mode: a ``chmod`` of your whole project must not stop a delivery.
 * :func:`vouch_for` lifts all of this for one journal, in one process, because a person looked at it.
 
 The folder that the journals lie in is not judged: it may be a link, or shared, as ``/tmp`` is.
@@ -36,14 +36,14 @@ _vouched: set[str] = set()
 """The journals that a person has looked at."""
 
 
-_settled: dict[str, None] = {}
+_checked: dict[str, None] = {}
 """The journals that this process has made or has checked, oldest first."""
 
-_MOST_SETTLED = 1000
+_MOST_CHECKED = 1000
 
 
 class UntrustedError(PermissionError):
-    """A file or folder of a journal may be somebody else's work."""
+    """A file or folder of a journal may be another user's work."""
 
 
 def vouch_for(journal: Path) -> None:
@@ -51,11 +51,11 @@ def vouch_for(journal: Path) -> None:
     _vouched.add(str(journal))
 
 
-def settle(journal: Path) -> None:
-    """Do not mind from now on who can write to ``journal``, which was made or checked by this process."""
-    _settled[str(journal)] = None
-    while len(_settled) > _MOST_SETTLED:  # of a sweep's many runs few live at a time
-        del _settled[next(iter(_settled))]
+def mark_checked(journal: Path) -> None:
+    """Note that this process made or checked ``journal``: its mode no longer matters."""
+    _checked[str(journal)] = None
+    while len(_checked) > _MOST_CHECKED:  # of a sweep's many runs few live at a time
+        del _checked[next(iter(_checked))]
 
 
 def withdraw(journal: Path) -> None:
@@ -79,7 +79,7 @@ def check(descriptor: int, path: Path) -> None:
     reason = why_suspect(status)
     if reason is None or is_vouched_for(path):
         return
-    if status.st_uid != os.geteuid() or _settled.keys().isdisjoint(_with_parents(path)):
+    if status.st_uid != os.geteuid() or _checked.keys().isdisjoint(_with_parents(path)):
         raise UntrustedError(errno.EPERM, f"not used, because {reason}", str(path))
 
 
@@ -100,7 +100,7 @@ def open_folder(path: Path) -> int:
 
 
 def why_suspect(status: os.stat_result) -> str | None:
-    """Why others may have written to a file or folder, as the end of a sentence; None if they can't have."""
+    """Why others may have written to a file or folder, as the end of a sentence, or None if they can't."""
     if status.st_uid != os.geteuid():
         return f"it belongs to {_name_of(status.st_uid)}"
     if status.st_mode & WRITABLE_BY_OTHERS:
@@ -109,7 +109,7 @@ def why_suspect(status: os.stat_result) -> str | None:
 
 
 def why_not_yours(path: Path) -> str | None:
-    """Why the folder or file ``path`` is not used, whatever is in it; None if it is yours or gone."""
+    """Why the folder or file ``path`` is not used, whatever is in it, or None if it is yours or gone."""
     try:
         status = os.lstat(path)
     except OSError:

@@ -22,6 +22,7 @@ import msgspec
 from trackside.errors import JournalError
 from trackside.journal import lossless_json
 from trackside.journal.opening import MAX_STATE, read_file
+from trackside.system.once import Once
 from trackside.text import printable
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ FORMAT = 1
 _LONGEST = 20
 """Characters of an unknown format that are shown."""
 
-_told: set[str] = set()
+_told = Once()
 
 
 class _Stamp(msgspec.Struct):
@@ -56,7 +57,7 @@ def is_known(schema: object) -> bool:
 
 
 def newer_format(data: bytes) -> str | None:
-    """The format of the JSON document ``data`` if it is not one that this version reads; None if it is."""
+    """The format of the JSON document ``data`` if it is not one that this version reads, or None if it is."""
     try:
         found = lossless_json.decode(data, _Stamp).schema
     except (ValueError, msgspec.MsgspecError, RecursionError):  # damaged, or no object
@@ -65,7 +66,7 @@ def newer_format(data: bytes) -> str | None:
 
 
 def why_newer_file(path: Path, limit: int = MAX_STATE) -> str | None:
-    """Why this version does not use the file ``path``, and what to do, as a sentence; None if it may."""
+    """Why this version does not use the file ``path``, and what to do, as a sentence, or None if it may."""
     try:
         found = newer_format(read_file(path, limit))
     except (OSError, ValueError):  # ValueError: a name with NUL in it
@@ -74,7 +75,7 @@ def why_newer_file(path: Path, limit: int = MAX_STATE) -> str | None:
 
 
 def why_newer(journal: JournalDirectory) -> str | None:
-    """Why this version leaves ``journal`` alone, and what to do, as a sentence; None if it may be used."""
+    """Why this version leaves ``journal`` alone, and what to do, as a sentence, or None if it may be used."""
     paths = (*journal.documents(), journal.parent_note)
     return next(filter(None, map(why_newer_file, paths)), None)
 
@@ -89,8 +90,7 @@ def require_known(path: Path) -> None:
 def is_newer(path: Path, data: bytes) -> bool:
     """Whether ``data``, the contents of ``path``, is in a newer format. Warns of it once."""
     found = newer_format(data)
-    if found is not None and str(path) not in _told:
-        _told.add(str(path))
+    if found is not None and _told.is_first(str(path)):
         logger.warning("%s is not read: %s", path, _reason(path, found))
     return found is not None
 

@@ -8,7 +8,7 @@ Invariants:
   needed, outside the lock, by whoever crosses the middle of the current one (and the shipper has
   usually made the file by then). Only when both failed is it made at the moment of need. Nothing is
   logged under the lock: a logging handler may hold a lock of its own while it appends.
-* A place is reserved, then filled, and ``_unfinished`` says so in between; whoever comes next
+* A place is reserved, then filled, and ``_unfinished`` says so in between. Whoever comes next
   finishes what it finds there before anything else. So an exception thrown into the middle
   (KeyboardInterrupt) leaves no hole, and what interrupts this very thread (a signal handler, a
   finaliser that logs) appends behind the record it interrupted, really and at once: it may end the
@@ -66,7 +66,7 @@ _Reserved: TypeAlias = tuple[Segment, int, bytes, bytes]
 
 
 class _Way(NamedTuple):
-    """Whether it makes sense to try again; and what is left to do without the lock."""
+    """Whether to try again, and what is left to do without the lock."""
 
     clear: bool
     used_up: Segment | None = None
@@ -100,10 +100,10 @@ class JournalWriter:
             raise not_writable(directory.path, error) from error
 
     def append(self, record: Record) -> bool:
-        """Number ``record`` and keep it; False when there was no room (counted) or after ``close``.
+        """Number ``record`` and keep it. Returns False when there was no room (counted) or after ``close``.
 
         Raises ``TypeError``, ``UnicodeEncodeError`` or ``OverflowError`` for a record that cannot
-        be encoded; nothing has happened then.
+        be encoded. The journal is then as it was.
         """
         while True:
             lock, refused = self._lock, None
@@ -180,7 +180,7 @@ class JournalWriter:
                     ready.buffer.close()
 
     def abandon(self) -> None:
-        """Make this copy inert, in a forked child: the parent goes on, the child writes nothing."""
+        """Make this copy inert, in a forked child: only the parent continues to write."""
         self._lock = threading.RLock()  # the old one may be held by a thread that is not here
         self._become_closed()
         self.scoreboard.close()
@@ -206,7 +206,7 @@ class JournalWriter:
                 self._unfinished = None
 
     def _take_back(self, mine: _Reserved, seq: int, error: Exception) -> OSError | None:
-        """Free the place again; None when a signal handler has got the record written meanwhile."""
+        """Free the place and return the error. Return None if a signal handler has written the record."""
         if self._unfinished is not mine:
             return None
         if not isinstance(error, OSError) or not is_of_the_system(error):
@@ -220,7 +220,7 @@ class JournalWriter:
         return error
 
     def _clear_the_way(self, record: Record, size: int, refused: OSError | None) -> bool:
-        """Do something about what keeps ``record`` out; False when it is dropped."""
+        """Do something about what keeps ``record`` out. Returns False when it is dropped."""
         with self._lock:
             way = self._no_room(record, refused) if refused else self._find_way(record, size)
         if way.used_up is not None:
@@ -250,7 +250,7 @@ class JournalWriter:
             return self._no_room(record, error)
 
     def _rotate(self, record: Record, used_up: Segment, size: int) -> _Way:
-        """Go on in the next segment; raises ``OSError`` when there is none to be had."""
+        """Continue in the next segment. Raises ``OSError`` if none can be made."""
         following, opened = self._ready, None
         if following is None or following.usable < frame_size(size):
             if self._full and steady() < self._next_try:
@@ -280,7 +280,7 @@ class JournalWriter:
         with self._lock:
             if self._segment is current and self._ready is None:
                 self._ready, opened = opened, None
-        if opened is not None:  # somebody needed it sooner than it was ready
+        if opened is not None:  # another thread needed it before it was ready
             opened.buffer.close()
 
     def _drop(self, record: Record, notice: str | None = None) -> _Way:
@@ -310,7 +310,7 @@ class JournalWriter:
     def _note_room(self) -> str | None:
         was_full, self._full = self._full, False
         dropped = self.scoreboard.dropped_points - self._dropped_before
-        return f"the journal has room again; {dropped} points were dropped" if was_full else None
+        return f"the journal has room again. {dropped} points were dropped meanwhile" if was_full else None
 
 
 def _fits_reserve(record: Record, following: int, segment: Segment) -> bool:

@@ -28,7 +28,7 @@ from trackside.journal.opening import require_readable
 from trackside.journal.outbox import Outbox
 from trackside.journal.progress import Progress
 from trackside.journal.provenance import why_suspicious
-from trackside.journal.trust import settle, vouch_for
+from trackside.journal.trust import mark_checked, vouch_for
 from trackside.journal.version import why_newer
 from trackside.shipper import grants
 from trackside.shipper.calls import describe
@@ -80,7 +80,7 @@ def ship(arguments: list[str] | None = None) -> int:
     if reason is not None and journal.path.exists():  # delivered meanwhile, and removed: see below
         logger.error("%s is not used, because %s", journal.path, reason)
         return EXIT_REFUSED
-    settle(journal.path)
+    mark_checked(journal.path)
     lock = JournalLock(journal.lock)
     try:
         is_ours = _lock(journal, lock)

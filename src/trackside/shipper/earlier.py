@@ -6,9 +6,9 @@ that attempt is delivered. So the next attempt starts a shipper for each such jo
 Invariants:
 
 * It waits for what decides about the run, and for nothing else: the MLflow worker of an earlier attempt.
-  Another destination that is down keeps nobody waiting.
+  Another destination that is down makes no attempt wait.
 * It waits only while a shipper holds the journal's lock, and only while that shipper gets somewhere. Time
-  counts only while the server answers *this* attempt: in an outage no attempt is at fault.
+  counts only while the server answers *this* attempt: an outage is not the fault of an attempt.
 * Every wait has an end. What was not waited for stays in its journal, and the user is told.
 """
 
@@ -94,7 +94,7 @@ class EarlierAttempts:
     def check(self, probe: Callable[[], object]) -> None:
         """Raise :class:`RetryableError` while an earlier attempt is waited for.
 
-        ``probe()`` asks the server anything; what it raises passes through.
+        ``probe()`` asks the server anything. What it raises passes through.
         """
         while self._waits:
             wait = self._waits[0]
@@ -114,7 +114,7 @@ class EarlierAttempts:
         return self._end_of(self._parent, probe, "waiting until the parent has a run id")
 
     def _end_of(self, wait: _Wait, probe: Callable[[], object], what: str) -> str:
-        """Why ``wait`` has lasted long enough; raises :class:`RetryableError` while it has not."""
+        """Why ``wait`` has lasted long enough. Raises :class:`RetryableError` while it has not."""
         quiet = wait.look()
         over = quiet >= RESTART_AFTER * wait.starts and wait.starts < MAX_STARTS
         if over and not wait.is_worked_on and wait.owner_has_ended():
@@ -126,7 +126,7 @@ class EarlierAttempts:
             except BaseException:
                 wait.excuse()
                 raise
-            reason = wait.reason_to_go_on()
+            reason = wait.reason_to_stop()
         if reason is None:
             raise RetryableError(f"{what} ({wait.journal.path})")
         return reason
@@ -180,7 +180,7 @@ class _Wait:
         return bool(Outbox(self.journal.path).pending() or read_waiting(self.journal.path, _MLFLOW))
 
     def look(self) -> float:
-        """Look at the journal; seconds since something last moved in it."""
+        """Look at the journal, and return the seconds since something last moved in it."""
         self.is_worked_on = is_locked(self.journal.lock)
         state = read_json(self.journal.state, State)
         seen = (
@@ -201,8 +201,8 @@ class _Wait:
         now = self._clock()
         self._began, self._moved = now, now - ASK_AFTER
 
-    def reason_to_go_on(self) -> str | None:
-        """Why the wait is over, while the server answers; None while it is not."""
+    def reason_to_stop(self) -> str | None:
+        """Why the wait is over, while the server answers, or None while it is not."""
         quiet = self._clock() - self._moved
         if not self.is_worked_on and quiet >= ALONE:
             return "no shipper is at work on it"

@@ -4,7 +4,7 @@ Three things travel as options of the shipper's command:
 
 * ``--allow-import NAME``: the destination that is named by its dotted path may be imported.
 * ``--credentials-for ADDRESS``: the credentials in the environment were set for that server.
-* ``--trust``: the journal is used though it may be somebody else's (:mod:`trackside.journal.trust`).
+* ``--trust``: the journal is used though it may be another user's (:mod:`trackside.journal.trust`).
 """
 
 from __future__ import annotations
@@ -67,5 +67,5 @@ def for_earlier(tracking_uri: str, *, importable: Iterable[str], bound: Iterable
 
 
 def environment_address() -> str:
-    """What ``MLFLOW_TRACKING_URI`` says; empty where it says nothing."""
+    """What ``MLFLOW_TRACKING_URI`` says. Empty where it says nothing."""
     return os.environ.get("MLFLOW_TRACKING_URI", "")

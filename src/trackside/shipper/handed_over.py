@@ -1,6 +1,6 @@
 """What delivering a journal would do, in words.
 
-A person reads it before a journal that may be somebody else's work is used.
+You read it before a journal that may be another user's work is used.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def effects(
 
 
 def links_in(journal: JournalDirectory) -> list[str]:
-    """Links and other entries that no journal has, by their path in it: nobody should trust one with any."""
+    """Links and other entries that no journal has, by their path in it. Don't trust one that has any."""
     return sorted(
         os.path.relpath(entry.path, journal.path)
         for entry in _entries(journal.path)

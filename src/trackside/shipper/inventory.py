@@ -94,7 +94,7 @@ class JournalReport(msgspec.Struct, frozen=True):
 
 
 def journals_in(directory: Path) -> list[JournalDirectory]:
-    """The journals in ``directory``, oldest first; empty when there is no such directory.
+    """The journals in ``directory``, oldest first. Empty when there is no such directory.
 
     Those that may not be read are among them: only a report can say so. Raises ``OSError`` for a directory
     that may not be read itself.
@@ -112,7 +112,7 @@ def _is_there(path: Path) -> bool:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return False
-    except OSError:  # somebody else's, or a loop of links
+    except OSError:  # another user's, or a loop of links
         return True
     return True
 
@@ -126,7 +126,7 @@ def readable_in(directory: Path) -> list[JournalDirectory]:
 
 
 def report(journal: JournalDirectory) -> JournalReport | None:
-    """How ``journal`` is doing; None when it is gone. Raises nothing, whatever somebody put into it."""
+    """How ``journal`` is doing, or None when it is gone. Raises nothing, whatever is in it."""
     try:
         return _report(journal)
     except Exception as error:  # a report on one journal must not keep the others from being shown
@@ -222,7 +222,7 @@ def _last_sign(journal: JournalDirectory) -> float:
 
 def not_regular(names: list[str]) -> str:
     """What to say of files that something else has taken the place of."""
-    return f"{', '.join(names)}: not a regular file; see what it is, and remove it"
+    return f"{', '.join(names)}: not a regular file. Find out what it is, and remove it"
 
 
 def owner_has_ended(journal: JournalDirectory, meta: Meta) -> bool:

@@ -72,7 +72,7 @@ _INTERPRETER = re.compile(r"\.?(python|pypy)[\d.]*[a-z]*(-wrapped)?(\.exe)?", re
 class Child(subprocess.Popen[bytes]):
     """A process that may outlive the object: it is reaped when the next one is started, without a warning.
 
-    So is one whose object somebody keeps, with a run that has ended.
+    So is one whose object you keep, with a run that has ended.
     """
 
     _alive: ClassVar[list[Child]] = []
@@ -214,7 +214,7 @@ def _own_folders() -> set[str]:
 
 
 def _absolute(path: str) -> str:
-    """``path`` as an absolute one; empty where the working folder it is relative to was removed."""
+    """``path`` as an absolute one. Empty where the working folder it is relative to was removed."""
     try:
         return os.path.abspath(path)
     except OSError:

@@ -1,4 +1,4 @@
-"""Delivering journals that nobody is at work on: after an outage, a reboot, an offline run."""
+"""Deliver journals that no live process works on: after an outage, a reboot, an offline run."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ PATIENCE_LATER = 5.0
 
 
 def _ignore(_done: int, _total: int) -> None:
-    """Nobody watches."""
+    """Show no progress."""
 
 
 class ShipperHandle(Protocol):
@@ -76,7 +76,7 @@ class ShipperHandle(Protocol):
 
 @dataclass(frozen=True)
 class Synced:
-    """What became of one journal. ``delivered`` is the only good end; ``gone``: nothing is known of it."""
+    """What became of one journal. ``delivered`` is the only good end. ``gone``: nothing is known of it."""
 
     journal: Path
     result: Result
@@ -94,10 +94,10 @@ def sync_journal(
 ) -> Synced:
     """Deliver ``journal`` with a shipper of its own, and wait for it.
 
-    ``tracking_uri`` stands in for the recorded address, whose credentials are not kept on disk; without it
+    ``tracking_uri`` stands in for the recorded address, whose credentials are not kept on disk. Without it
     ``MLFLOW_TRACKING_URI`` does if it is the same address. ``on_progress(shipped, total)`` counts points.
     ``start`` starts the shipper, with the signature of :func:`spawn`, which is the default. ``importable``:
-    dotted names of destinations that may be imported. A journal that may be somebody else's is not touched,
+    dotted names of destinations that may be imported. A journal that may be another user's is not touched,
     unless :func:`~trackside.journal.trust.vouch_for` was called for it.
     """
     meta = read_meta(journal)
@@ -105,7 +105,11 @@ def sync_journal(
     if left is not None or meta is None:
         return left or Synced(journal.path, "unreadable", "meta.json is missing or damaged")
     if not _is_writable(journal.path):
-        return Synced(journal.path, "unfinished", "it is read-only: what is delivered can't be noted in it")
+        return Synced(
+            journal.path,
+            "unfinished",
+            "it is read-only. Make it writable: delivery notes there how far it got",
+        )
     granted = [*_granted(journal, meta, tracking_uri), *imports(importable)]
     try:
         process = (start or spawn)(
@@ -120,13 +124,13 @@ def sync_journal(
 
 
 def _left_alone(journal: JournalDirectory, meta: Meta | None) -> Synced | None:
-    """What is said of a journal that is not to be touched now; None if it may be."""
+    """The result for a journal that must not be touched now, or None if it may be delivered."""
     reason = why_untrusted(journal)
     if reason is not None:
         advice = f"`trackside sync {journal.path}` shows what it would do, and with --trust delivers it"
         if not may_read(journal.path):
-            advice = "you may not read it: only its owner can deliver it"
-        return Synced(journal.path, "untrusted", f"{reason}; {advice}")
+            advice = "You may not read it: only its owner can deliver it"
+        return Synced(journal.path, "untrusted", f"{reason}. {advice}")
     newer, unfit = why_newer(journal), journal.unfit_files()
     if newer is not None or unfit:
         result: Result = "unreadable" if newer is None else NEWER
@@ -183,7 +187,7 @@ def gets_credentials(journal: JournalDirectory, meta: Meta, tracking_uri: str | 
     """Whether the credentials in the environment go to the server that ``journal`` is delivered to.
 
     They were set for the server that ``tracking_uri`` or ``MLFLOW_TRACKING_URI`` names. If neither names one,
-    they are for the address that this user's own ``start()`` recorded, never for somebody else's.
+    they are for the address that this user's own ``start()`` recorded, never for another user's.
     """
     ours = environment_address()
     if tracking_uri is not None:
@@ -197,7 +201,7 @@ def _granted(journal: JournalDirectory, meta: Meta, tracking_uri: str | None) ->
     """The options for what this user lets the shipper do (:mod:`trackside.shipper.grants`)."""
     stranger = is_vouched_for(journal.path)
     options = [TRUST] if stranger else []
-    # Somebody else's journal is always bound: unbound credentials may go to a second server that it names.
+    # Another user's journal is always bound: unbound credentials may go to a second server that it names.
     if stranger or not gets_credentials(journal, meta, tracking_uri):
         homes = [*credentials_for(tracking_uri or ""), *credentials_for(environment_address())]
         options += homes or credentials_for_nobody()
@@ -250,12 +254,12 @@ def _delivered(journal: JournalDirectory, meta: Meta, total: int) -> str:
     if not has_refused(journal, meta):
         return f"{total} points"
     shipped, _ = delivered_points([load_cursor(path) for path in journal.cursors()])
-    return f"{shipped} points; some were refused: see {journal.path}"
+    return f"{shipped} points. Some were rejected: see {journal.path}"
 
 
 def _left_to_another(journal: JournalDirectory) -> Synced:
     if not journal.meta.exists():
-        return Synced(journal.path, "gone", "another shipper has delivered it, or somebody removed it")
+        return Synced(journal.path, "gone", "another shipper has delivered it, or it was removed")
     error = failing_with(journal)
     if error is not None:
         return Synced(journal.path, "unfinished", f"another shipper keeps it and fails: {error}")

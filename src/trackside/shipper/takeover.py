@@ -1,7 +1,7 @@
-"""Asking a shipper that can't deliver to leave its journal to somebody who may be able to.
+"""Ask a shipper that can't deliver to leave its journal to ``trackside sync``.
 
-A shipper whose trainer is dead goes on trying for an hour, with the credentials it was started with.
-Nobody can give it new ones, but ``trackside sync`` has those of its own environment.
+A shipper whose trainer is dead keeps trying for an hour, with the credentials it was started with.
+It can't be given new ones, but ``trackside sync`` has those of its own environment.
 
 Invariants: only a shipper that says it fails is asked, so one that delivers is never disturbed. Only a
 process of this machine that is this journal's shipper gets the signal: by its command line, or, if another
@@ -35,7 +35,7 @@ POLL = 0.05
 
 
 def failing_with(journal: JournalDirectory) -> str | None:
-    """What the shipper of ``journal`` fails with, be it only files; None when it does not fail."""
+    """What the shipper of ``journal`` fails with, be it only files, or None when it does not fail."""
     state = read_json(journal.state, State)
     if state is None:
         return None

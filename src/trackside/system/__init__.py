@@ -1,1 +1,1 @@
-"""What the operating system does for a run inside somebody else's program: descriptors and shared memory."""
+"""What a run needs of the operating system: files, locks, descriptors, shared memory, a clock."""

@@ -1,6 +1,6 @@
 """The clock that the training process decides by: what is due, and how long a wait lasts.
 
-Invariant: nothing here depends on the time of day, which somebody may set back an hour, nor on the timestamps
+Invariant: nothing here depends on the time of day, which may be set back an hour, nor on the timestamps
 of events, which may be replayed. A library that freezes the time for a test replaces ``time.monotonic`` as
 well (freezegun does), and then a wait by that clock never ends. :data:`steady` asks the system.
 """

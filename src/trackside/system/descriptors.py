@@ -42,14 +42,14 @@ class OwnDescriptor:
         return number
 
     def close(self) -> None:
-        """Close it, if it is still ours; a second call does nothing."""
+        """Close it, if it is still ours. A second call does nothing."""
         number = self.detach()
         if number >= 0:
             os.close(number)
 
 
 def identity_of(descriptor: int) -> tuple[int, int] | None:
-    """Device and inode of what is open there; None if nothing is."""
+    """Device and inode of what is open there, or None if nothing is."""
     try:
         found = os.fstat(descriptor)
     except OSError as error:

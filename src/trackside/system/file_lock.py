@@ -29,7 +29,7 @@ def _open(path: Path) -> int:
 class FileLock:
     """The lock on the file ``path``.
 
-    ``open_file`` opens the file, and makes it where it is missing. A ``temporary`` file goes at the release.
+    ``open_file`` opens the file, and makes it where it is missing. Release removes a ``temporary`` one.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class FileLock:
         self._descriptor: int | None = None
 
     def acquire(self, *, patience: float = 0.0) -> bool:
-        """Take the lock; False if another process holds it for ``patience`` seconds.
+        """Take the lock. Returns False if another process holds it for ``patience`` seconds.
 
         Raises ``OSError`` where the file can't be opened or locked.
         """

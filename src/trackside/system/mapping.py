@@ -33,13 +33,13 @@ class Buffer(Protocol):
         """Store ``data`` at ``place``, which is as long and has no step."""
 
     def close(self) -> None:
-        """Let go of the file; what was stored stays. A second call does nothing."""
+        """Let go of the file. What was stored stays. A second call does nothing."""
 
 
 class FileBuffer:
     """Looks like a mapping and calls ``pwrite``, for file systems that cannot map or allocate.
 
-    The file is closed when nobody is writing to it any more: a signal handler may call ``close`` in the
+    The file is closed when the last store to it has ended: a signal handler may call ``close`` in the
     midst of a store, and the file's number may then be another file's.
     """
 
@@ -49,7 +49,7 @@ class FileBuffer:
         self._closed = False
 
     def __setitem__(self, place: slice, data: bytes, /) -> None:
-        """Store ``data``; raises ``OSError`` on a full disk, ``ValueError`` after ``close``."""
+        """Store ``data``. Raises ``OSError`` on a full disk, ``ValueError`` after ``close``."""
         self._stores += 1
         try:
             if self._closed:
@@ -63,7 +63,7 @@ class FileBuffer:
             self._close_if_unused()
 
     def close(self) -> None:
-        """Let go of the file; a second call does nothing."""
+        """Let go of the file. A second call does nothing."""
         self._closed = True
         self._close_if_unused()
 

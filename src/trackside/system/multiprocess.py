@@ -6,7 +6,7 @@ import sys
 
 
 def parent_number() -> int | None:
-    """The number of the process that started this one through ``multiprocessing``; None if none did.
+    """The number of the process that started this one through ``multiprocessing``, or None if none did.
 
     With a fork server it is not the process that made this one.
     """
