@@ -192,7 +192,7 @@ def test_a_disk_that_fills_up_under_way(refused: Callable[..., str], monkeypatch
 
     with monkeypatch.context() as patch:
         patch.setattr(assembly, "write_atomically", fail)
-        assert "No space left on device; set TRACKSIDE_DIR" in refused(JournalError)
+        assert "No space left on device. Set TRACKSIDE_DIR" in refused(JournalError)
 
 
 # The server

@@ -175,7 +175,7 @@ def _publish(journal: JournalDirectory) -> None:
         phase="retrying",
         run=RunInfo("abc", "1", "mlflow-artifacts:/1/abc", "https://mlflow.example.org/#/abc", name="näme"),
         error="connection refused",
-        status="RUNNING",
+        status="KILLED",
         ownership="held",
         emitted=40,
         shipped=12,
