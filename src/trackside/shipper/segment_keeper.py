@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from trackside.journal.directory import JournalDirectory
     from trackside.shipper.worker import DeliveryWorker
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.shipper")
 
 SYNC_EVERY = 0.5
 """Seconds: what a power cut may cost."""

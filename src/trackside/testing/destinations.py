@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 Point = tuple[str, int, float]
 """Name, step, value."""
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("trackside.testing")
 
 
 class DestinationContract:
