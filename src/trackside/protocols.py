@@ -82,6 +82,9 @@ class Destination(ABC):
     name: str
     """Names the cursor. Letters, digits and dashes."""
 
+    context: DestinationContext
+    """The run it delivers, and where its files go."""
+
     batch_points: int = 10_000
     """How many points a batch should hold. The worker reads it before each batch."""
 

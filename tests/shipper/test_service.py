@@ -550,13 +550,13 @@ def test_a_failing_worker_shows(bench: Bench) -> None:
     """``trackside status`` says what is wrong, and that it is over."""
     shipper = bench.shipper()
     (worker,) = shipper.workers
-    shipper._publish()
+    shipper._report.publish()
     assert (bench.state().phase, bench.state().error) == ("starting", None)
     worker.calls.error = "connection refused"
-    shipper._publish()
+    shipper._report.publish()
     assert (bench.state().phase, bench.state().error) == ("retrying", "connection refused")
     worker.calls.error, worker.opened = None, True
-    shipper._publish()
+    shipper._report.publish()
     assert (bench.state().phase, bench.state().error) == ("shipping", None)
 
 

@@ -19,7 +19,7 @@ from trackside.journal.meta import DestinationSpec, Meta, State, Target
 from trackside.journal.owner import this_process
 from trackside.journal.progress import Progress
 from trackside.journal.writer import JournalWriter
-from trackside.shipper import service as loop
+from trackside.shipper import segment_keeper
 from trackside.shipper.service import EXIT_DONE, EXIT_REFUSED, Shipper
 from trackside.shipper.wakeup import SEEN, WakeupPipe
 
@@ -176,8 +176,8 @@ def test_start_has_raised_and_all_leave(bench: Bench) -> None:
 def test_a_refusing_or_crowding_destination_keeps_no_segments(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Segments the run's own is done with go, when somebody takes nothing or the cap is near."""
-    monkeypatch.setattr(loop, "SYNC_EVERY", 0.01)
+    """Segments the run's own is done with go, when another destination has failed or the cap is near."""
+    monkeypatch.setattr(segment_keeper, "SYNC_EVERY", 0.01)
     bench.second.refuse = refuse_all("never", DestinationFailedError, only="open")
     gate = Gate()
     bench.third.refuse = lambda call, points: gate() if call == "metrics" else None
@@ -188,10 +188,10 @@ def test_a_refusing_or_crowding_destination_keeps_no_segments(
     until(lambda: own.cursor.position.seq == 2000 and own.keep_from == own.cursor.position.segment)
     first = bench.journal.segment_numbers()[0]
     assert first == 1, "the third has not read them, and there is room"
-    bench.shipper._meta = msgspec.structs.replace(bench.meta, cap=1)
+    bench.shipper._segments._cap = 1
     until(lambda: bench.journal.segment_numbers()[0] == own.keep_from)
     gate.opened.set()
-    bench.shipper._meta = bench.meta
+    bench.shipper._segments._cap = bench.meta.cap
     bench.finish()
     cursor = bench.shipper.workers[2].counts()
     assert cursor["damaged"] > 0, "what the third has missed is counted"

@@ -40,10 +40,9 @@ from trackside.shipper.segment_keeper import SegmentKeeper
 from trackside.shipper.signals import on_request_to_leave
 from trackside.shipper.survival import Survival
 from trackside.shipper.trainer import Trainer
-from trackside.shipper.trouble import Trouble
 from trackside.shipper.wakeup import NUDGE, PROVE, SEEN, read_bytes, signals_in
 from trackside.shipper.worker import DeliveryWorker
-from trackside.system.once import Once
+from trackside.shipper.worker_report import WorkerReport
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,9 +57,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trackside.shipper")
 
 TICK = 0.1
-SIGN_EVERY = 30.0
-"""Seconds between two signs of life in ``state.json``."""
-
 SEEN_TIMEOUT = 2.0
 """Seconds a finished shipper waits for the trainer to have read the final state."""
 
@@ -114,11 +110,10 @@ class Shipper:
         self._asked_to_leave = False
         self._seen = False
         self._selector = selectors.DefaultSelector()
-        self._rejections = Once()
         self._transforms = transforms_of(meta)
         self.workers = [self._make_worker(destination) for destination in destinations]
         self._segments = SegmentKeeper(journal, meta.cap, self.workers)
-        self._troubles = [Trouble(_label(worker, meta), progress.notice) for worker in self.workers]
+        self._report = WorkerReport(journal, meta, progress, self.workers)
         self._survival = Survival(progress.notice)
         self._waiting = list(self.workers)
         self._others_due = time.monotonic() + OTHERS_WAIT
@@ -134,7 +129,7 @@ class Shipper:
             self._segments.tend,
             self._make_segment_ready,
             close_overdue,
-            self._publish,
+            self._report.publish,
         )
         while self._waiting or any(worker.is_alive() for worker in self.workers):
             for step in steps:
@@ -274,38 +269,6 @@ class Shipper:
         if not (self._trainer.writes_no_more or self._presence.is_gone()):  # that would bring a folder back
             self._segments.make_ready()
 
-    def _publish(self) -> None:
-        self._publish_workers()
-        state = self._progress.state
-        phase, error = _phase_of(self.workers[0])
-        if (phase, error) != (state.phase, state.error):
-            self._progress.update(phase=phase, error=error)
-        elif self._progress.silent_for > SIGN_EVERY:
-            self._progress.touch()  # the worker may hang in a request, and others can't look us up
-
-    def _publish_workers(self) -> None:
-        self._tell_of_troubles()
-        workers = {worker.destination.name: worker.state() for worker in self.workers}
-        if workers == self._progress.state.workers:
-            return
-        self._progress.update(workers=workers)
-        if not self._meta.mlflow:  # whose destination says itself what it has told the server
-            self._progress.update(status=self.workers[0].state().status)
-        for name, state in list(workers.items())[1:]:
-            if state.refused:
-                self._progress.notice(
-                    f"destination {name} has failed permanently: {state.refused} (see {self._journal.log})"
-                )
-
-    def _tell_of_troubles(self) -> None:
-        for worker, trouble in zip(self.workers, self._troubles, strict=True):
-            # start() has told of the first that does not open.
-            trouble.note(worker.failing, quietly=worker is self.workers[0] and not worker.opened)
-            name = worker.destination.name
-            if worker.cursor.rejected and self._rejections.is_first(name):
-                where = f"kept in {self._journal.rejected}, with the reason"
-                self._progress.notice(f"{trouble.name} rejects some of what was logged. It is {where}")
-
     def _should_leave(self) -> bool:
         if self.workers[0].refused_at_start and not self._journal.meta.exists():
             return True  # start() has raised, and removed the journal
@@ -341,7 +304,7 @@ class Shipper:
         for worker in self.workers:
             if worker.ident is not None:
                 worker.join(timeout=SEEN_TIMEOUT)
-        self._publish_workers()
+        self._report.publish_workers()
         refused = next(
             (f"{worker.destination.name}: {worker.refused}" for worker in self.workers[1:] if worker.refused),
             None,
@@ -398,21 +361,6 @@ class Shipper:
             self._journal.remove()
             return
         self._segments.remove_all()
-
-
-def _phase_of(worker: DeliveryWorker) -> tuple[str, str | None]:
-    if worker.refused is not None:
-        return "refused", worker.refused
-    if worker.finished and worker.failing is not None:
-        return "artifacts", worker.failing
-    if worker.failing is not None:
-        return "retrying", worker.failing
-    return ("shipping" if worker.opened else "starting"), None
-
-
-def _label(worker: DeliveryWorker, meta: Meta) -> str:
-    name = worker.destination.name
-    return f"MLflow at {meta.target.tracking_uri}" if name == "mlflow" else f"destination {name}"
 
 
 def transforms_of(meta: Meta) -> dict[str, Transform | None]:

@@ -1,0 +1,85 @@
+"""What the workers do, as others see it: the shipper's state, and notices to the user.
+
+The first worker is the run's own. Its phase is the shipper's phase.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trackside.shipper.trouble import Trouble
+from trackside.system.once import Once
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trackside.journal.directory import JournalDirectory
+    from trackside.journal.meta import Meta
+    from trackside.journal.progress import Progress
+    from trackside.shipper.worker import DeliveryWorker
+
+SIGN_EVERY = 30.0
+"""Seconds between two signs of life in ``state.json``."""
+
+
+class WorkerReport:
+    """Reports of ``workers`` by ``progress``."""
+
+    def __init__(
+        self, journal: JournalDirectory, meta: Meta, progress: Progress, workers: Sequence[DeliveryWorker]
+    ) -> None:
+        self._journal = journal
+        self._meta = meta
+        self._progress = progress
+        self._workers = workers
+        self._troubles = [Trouble(_label(worker, meta), progress.notice) for worker in workers]
+        self._rejections = Once()
+
+    def publish(self) -> None:
+        """Publish the phase and the workers, and notify the user of troubles."""
+        self.publish_workers()
+        state = self._progress.state
+        phase, error = _phase_of(self._workers[0])
+        if (phase, error) != (state.phase, state.error):
+            self._progress.update(phase=phase, error=error)
+        elif self._progress.silent_for > SIGN_EVERY:
+            self._progress.touch()  # the worker may hang in a request, and others can't look us up
+
+    def publish_workers(self) -> None:
+        """Publish the workers alone, when the shipper leaves and sets the phase itself."""
+        self._tell_of_troubles()
+        workers = {worker.destination.name: worker.state() for worker in self._workers}
+        if workers == self._progress.state.workers:
+            return
+        self._progress.update(workers=workers)
+        if not self._meta.mlflow:  # whose destination says itself what it has told the server
+            self._progress.update(status=self._workers[0].state().status)
+        for name, state in list(workers.items())[1:]:
+            if state.refused:
+                self._progress.notice(
+                    f"destination {name} has failed permanently: {state.refused} (see {self._journal.log})"
+                )
+
+    def _tell_of_troubles(self) -> None:
+        for worker, trouble in zip(self._workers, self._troubles, strict=True):
+            # start() has told of the first that does not open.
+            trouble.note(worker.failing, quietly=worker is self._workers[0] and not worker.opened)
+            name = worker.destination.name
+            if worker.cursor.rejected and self._rejections.is_first(name):
+                where = f"kept in {self._journal.rejected}, with the reason"
+                self._progress.notice(f"{trouble.name} rejects some of what was logged. It is {where}")
+
+
+def _phase_of(worker: DeliveryWorker) -> tuple[str, str | None]:
+    if worker.refused is not None:
+        return "refused", worker.refused
+    if worker.finished and worker.failing is not None:
+        return "artifacts", worker.failing
+    if worker.failing is not None:
+        return "retrying", worker.failing
+    return ("shipping" if worker.opened else "starting"), None
+
+
+def _label(worker: DeliveryWorker, meta: Meta) -> str:
+    name = worker.destination.name
+    return f"MLflow at {meta.target.tracking_uri}" if name == "mlflow" else f"destination {name}"
