@@ -51,6 +51,7 @@ def noise() -> bytes:
     ("make", "kept"), [(claims, 1), (alternating, 5_000), (noise, 1)], ids=["claims", "alternating", "noise"]
 )
 @pytest.mark.parametrize("dead", [True, False])
+@pytest.mark.outside
 def test_costly_bytes_are_read_in_seconds(
     tmp_path: Path, make: Callable[[], bytes], kept: int, dead: bool
 ) -> None:
@@ -66,6 +67,7 @@ def test_costly_bytes_are_read_in_seconds(
     assert len(found) >= kept
 
 
+@pytest.mark.outside
 def test_a_sparse_segment_takes_no_memory(tmp_path: Path) -> None:
     """A terabyte of nothing behind a record costs tens of megabytes for a moment, and is passed."""
     journal = new_journal(tmp_path)

@@ -189,6 +189,7 @@ def ship(place: Place) -> None:
 
 @pytest.mark.timeout(SECONDS + 240)
 @pytest.mark.usefixtures("handlers_put_back")
+@pytest.mark.outside
 def test_any_bytes_in_a_journal_are_survived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No bytes in any file make a reader or a shipper raise, hang, or leave memory, files or descriptors."""
     monkeypatch.setenv("TRACKSIDE_DIR", str(tmp_path / "journals"))

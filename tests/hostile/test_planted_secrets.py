@@ -331,6 +331,7 @@ def _everything_of(config: dict[str, Any]) -> str:
         *("hooks.slack.com/services/", "a-", "mysql -p", "docker login ", "password%3D", '"\\'),
     ],
 )
+@pytest.mark.outside
 def test_hostile_texts_take_time_in_proportion(piece: str) -> None:
     """A server's answer or a traceback of 200,000 characters holds nothing up."""
     start = time.perf_counter()

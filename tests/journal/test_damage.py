@@ -57,6 +57,7 @@ def touched(ends: list[int], first: int, last: int) -> list[int]:
 
 @given(st.lists(records, min_size=1, max_size=5), st.data())
 @settings(max_examples=60, deadline=None)
+@pytest.mark.outside
 def test_flipped_byte_costs_the_record_it_is_in(given_records, data) -> None:
     """Flip any one byte: its record may be lost, every other one is read, nothing is invented."""
     with journal_of(given_records) as (journal, ends):
@@ -95,6 +96,7 @@ def test_cut_costs_what_is_behind_it(given_records, data) -> None:
 
 @given(st.integers(0, 11), st.integers(1, 3), st.integers(1, 40))
 @settings(max_examples=40, deadline=None)
+@pytest.mark.outside
 def test_zeroed_pages_cost_the_records_in_them(first: int, pages: int, points: int) -> None:
     """Pages that never reached the disk cost the records with bytes in them, all counted."""
     rows = [sample(step, points) for step in range(12 * PAGE // (points * 15 + 40))]

@@ -158,6 +158,7 @@ def test_handler_that_appends_at_any_place_is_kept_at_once(kind: str) -> None:
 @pytest.mark.parametrize("kind", CROSSINGS)
 @pytest.mark.parametrize("many", [15, 40, 55, 100])
 @pytest.mark.parametrize("buffers", ["mapped", "written"])
+@pytest.mark.outside
 def test_handler_that_fills_segments_at_any_place(
     kind: str, many: int, buffers: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,6 +224,7 @@ def play_twice(kind: str, outer: int, inner: int, points: int = 1) -> None:
 
 
 @pytest.mark.parametrize(("kind", "stride"), [("easy", 1), ("prepares", 67), ("rotates", 31)])
+@pytest.mark.outside
 def test_handler_whose_append_is_itself_interrupted(kind: str, stride: int) -> None:
     """Two deep: whatever said that it was kept is kept, once."""
     for outer, inner in pairs(kind, stride):

@@ -92,6 +92,7 @@ def test_a_file_larger_than_its_kind_is_not_read(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("make", [*ODD, sparse])
+@pytest.mark.outside
 def test_an_odd_file_is_as_good_as_a_missing_one(tmp_path: Path, make: Callable[[Path], None]) -> None:
     """Everything that reads a part of a journal takes an odd file for a missing or damaged one."""
     journal = JournalDirectory(tmp_path / "journal")

@@ -121,6 +121,7 @@ def test_no_code_asks_which_kind_of_run_it_holds() -> None:
 
 
 @pytest.mark.parametrize("make", EVERY_KIND)
+@pytest.mark.outside
 def test_every_attribute_can_be_used(make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
     """Read everything and call everything; each value has the type that the face promises."""
     run = make(monkeypatch)
