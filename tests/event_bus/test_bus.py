@@ -265,7 +265,7 @@ def test_what_is_no_event_is_refused_in_the_log(bus: Bus, caplog: pytest.LogCapt
     bus.deliver_postponed()
     assert recorder.seen == []
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
-    assert "dict is not an event; emit a MetricsSample" in caplog.text
+    assert "dict is not an event. Emit a MetricsSample" in caplog.text
 
 
 # Coroutines

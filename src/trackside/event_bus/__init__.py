@@ -1,1 +1,1 @@
-"""The bus: three blinker signals, the sinks attached to them, and what watches over both."""
+"""The bus: three blinker signals, the sinks attached to them, and the watch over slow sinks."""

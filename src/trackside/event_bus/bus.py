@@ -4,12 +4,13 @@ Invariants:
 
 * A sink that raises never reaches the emitter or the other sinks. Its first error is logged with the
   traceback, every error is counted, and after :data:`FAULTS_BEFORE_DETACH` in a row it is detached. Our own
-  sinks say that they stay (``stays_attached``): without them, the rest of a training would go nowhere.
+  sinks stay (``stays_attached``), because without them the rest of a training would be lost.
 * Sinks are held strongly and called in the order they were attached.
-* ``emit`` takes no lock: the tuple of handlers is replaced whole by ``attach`` and ``detach``, so a
-  sample meets either the old set or the new one, from whichever thread it comes.
-* A sink that emits is not given its own events (:mod:`trackside.event_bus.feedback`).
-* While only sinks listen, ``emit`` calls them itself: a third of the price of going through blinker.
+* ``emit`` takes no lock. ``attach`` and ``detach`` replace the tuple of handlers as a whole, so a sample
+meets
+  either the old set or the new one, on every thread.
+* A sink that emits does not receive its own events (:mod:`trackside.event_bus.feedback`).
+* While only sinks listen, ``emit`` calls them itself, at a third of the cost of going through blinker.
 """
 
 from __future__ import annotations
@@ -47,25 +48,25 @@ _SIGNALS = ("metrics", "config", "lifecycle")
 
 
 class EventSignal(NamedSignal):
-    """A blinker signal in all respects but two.
+    """A blinker signal, with three differences.
 
-    A receiver's error stays with that receiver, and coroutine functions are refused when they are
-    connected instead of failing at every send. A receiver that emits is not given its own events.
+    A receiver's error stays with that receiver. Coroutine functions are refused when you connect them,
+    instead of failing at every send. A receiver that emits does not receive its own events.
     """
 
     def __init__(self, name: str, doc: str | None = None) -> None:
         super().__init__(name, doc)
         self.feedback: Feedback = Feedback()
         self.dispatcher: Callable[..., Any] | None = None
-        """The receiver that calls the sinks, which are looked after one by one."""
+        """The receiver that calls the sinks, each guarded on its own."""
 
     def connect(self, receiver: _F, sender: Any = ANY, weak: bool = True) -> _F:
-        """As :meth:`blinker.Signal.connect`; raises ``TypeError`` for a coroutine function."""
+        """As :meth:`blinker.Signal.connect`. Raises ``TypeError`` for a coroutine function."""
         _refuse_coroutine(receiver)
         return super().connect(receiver, sender, weak)
 
     def send(self, sender: Any = None, /, **kwargs: Any) -> list[tuple[Callable[..., Any], Any]]:
-        """Call every receiver; return ``(receiver, result)`` for those that did not raise."""
+        """Call every receiver. Return ``(receiver, result)`` for those that did not raise."""
         results: list[tuple[Callable[..., Any], Any]] = []
         if self.is_muted:
             return results
@@ -89,7 +90,7 @@ class EventNamespace(Namespace):
         if name not in self:
             self[name] = EventSignal(name, doc)
         found = self[name]
-        assert isinstance(found, EventSignal)  # noqa: S101 - narrows the type; nothing else is stored
+        assert isinstance(found, EventSignal)  # noqa: S101 - narrows the type: nothing else is stored
         return found
 
 
@@ -176,10 +177,10 @@ class Bus:
         self.emit(MetricsSample(step, epoch, metrics, prefix, time_ns() // 1_000_000))
 
     def postpone(self, event: Event) -> None:
-        """Have ``event`` sent before the next one that is emitted.
+        """Send ``event`` before the next one that is emitted.
 
-        For signal handlers: they interrupt the main thread anywhere, inside a sink that holds a lock for
-        instance, and must not call sinks from there.
+        This is for signal handlers. They interrupt the main thread anywhere, such as inside a sink that holds
+        a lock, and must not call sinks from there.
         """
         self._postponed.append(event)
 
@@ -188,7 +189,7 @@ class Bus:
         while True:
             try:
                 event = self._postponed.popleft()
-            except IndexError:  # not asked beforehand: another thread may deliver them at the same time
+            except IndexError:  # not checked beforehand: another thread may deliver them at the same time
                 return
             port = self._ports.get(type(event))
             if port is None:
@@ -236,14 +237,14 @@ class Bus:
         return 0 if found is None else found.faults
 
     def silence(self) -> None:
-        """Do not warn that no sink is attached: on this rank none is meant to be."""
+        """Do not warn that no sink is attached, because this rank should have none."""
         self._silent_reported = True
 
     def forget_all(self, journal: Path | None = None, heir: Callable[[], bool] | None = None) -> None:
-        """Detach everything without a lock: for a forked child, where the lock may be held for ever.
+        """Detach everything without a lock, in a forked child, where the lock may be held forever.
 
-        ``journal`` is that of the parent's run: the first child that logs says that the run is not its own.
-        Before that, ``heir()`` may attach something here, which then gets the event; True if it did.
+        ``journal`` is that of the parent's run. The first child that logs warns that the run is not its own.
+        Before that, ``heir()`` may attach a sink here, which then gets the event. It returns True if it did.
         """
         self._heir = heir
         self._changing = threading.RLock()
@@ -253,11 +254,11 @@ class Bus:
         self._parents_journal = journal
 
     def __reduce__(self) -> tuple[Callable[[str, bool], Bus], tuple[str, bool]]:
-        """A pickle carries no sinks: elsewhere this is a new bus of the same name, or the default bus."""
+        """Pickle no sinks. In another process this is a new bus of the same name, or the default bus."""
         return _bus_of_another_process, (self.name, self is default_bus)
 
     def __deepcopy__(self, _memo: object) -> Bus:
-        """Itself: a copy of what holds a bus logs to the same one."""
+        """Return the bus itself, so that a copy of its holder logs to the same bus."""
         return self
 
     def __copy__(self) -> Bus:
@@ -284,7 +285,7 @@ class Bus:
         return signal, dispatcher, id(dispatcher)
 
     def _dispatcher(self, name: str) -> Callable[..., None]:
-        """One receiver a signal, which calls the sinks in order (blinker's own order is undefined)."""
+        """Make one receiver for a signal. It calls the sinks in order (blinker's order is undefined)."""
         routes, times = self._routes, self._times[name]
 
         def dispatch(_sender: Any, event: Any) -> None:
@@ -322,7 +323,7 @@ class Bus:
         attachment.faults_in_a_row += 1
         if attachment.faults == 1:
             logger.error(
-                "sink %r failed; further errors of it are only counted",
+                "sink %r failed. Its further errors are only counted",
                 attachment.sink,
                 exc_info=error,
                 extra={"trackside_sink": attachment.sink},
@@ -338,11 +339,11 @@ class Bus:
 
     def _refuse(self, event: object) -> None:
         logger.warning(
-            "%s is not an event; emit a MetricsSample, ConfigEvent or LifecycleEvent", type(event).__name__
+            "%s is not an event. Emit a MetricsSample, ConfigEvent or LifecycleEvent", type(event).__name__
         )
 
     def _is_inherited(self) -> bool:
-        """Whether this forked child goes on with its parent's run; asked once."""
+        """Whether this forked child continues its parent's run. Checked once."""
         heir, self._heir = self._heir, None
         return heir is not None and heir()
 
@@ -359,7 +360,7 @@ class Bus:
 
 
 default_bus: Bus = Bus()
-"""The bus that ``trackside.log``, ``trackside.emit`` and ``trackside.bus`` mean."""
+"""The bus of ``trackside.log``, ``trackside.emit`` and ``trackside.bus``."""
 
 
 def _bus_of_another_process(name: str, is_default: bool) -> Bus:
@@ -367,7 +368,7 @@ def _bus_of_another_process(name: str, is_default: bool) -> Bus:
 
 
 def handlers_of(sink: Any) -> dict[str, Callable[[Any], Any]]:
-    """The methods a sink answers events with, by signal: ``metrics``, ``config``, ``lifecycle``.
+    """Return the methods of a sink by signal: ``metrics``, ``config``, ``lifecycle``.
 
     Raises ``TypeError`` for anything that is not a sink.
     """
@@ -391,7 +392,7 @@ def handlers_of(sink: Any) -> dict[str, Callable[[Any], Any]]:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Identity, but for bound methods, which are made anew each time: sinks may be equal and yet two."""
+    """Whether both are one sink. Bound methods are compared by value, because each access makes a new one."""
     return one is other or (isinstance(one, MethodType) and isinstance(other, MethodType) and one == other)
 
 
@@ -415,7 +416,7 @@ def _report_receiver(signal: EventSignal, receiver: Callable[..., Any], error: E
     label = _label(receiver)
     if _failed.is_first((signal.name, label)):
         logger.error(
-            "receiver %s of signal %r failed; further errors are not logged",
+            "receiver %s of signal %r failed. Its further errors are not logged",
             label,
             signal.name,
             exc_info=error,

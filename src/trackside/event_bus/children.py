@@ -1,8 +1,8 @@
-"""A child process that logs: what a run's own process keeps, its children do not, and one of them says so.
+"""Warn once that what child processes of a run log is not kept.
 
-A forked child has let go of its parent's run (:mod:`trackside.lifecycle.fork`). A spawned one never had it,
-and finds its parent's journal by the process that owns it. There are many workers. The first one that logs
-leaves a file in the journal, which keeps the others silent. Nothing here is called before a child logs.
+A forked child has detached from its parent's run (:mod:`trackside.lifecycle.fork`). A spawned one never had
+it, and finds its parent's journal by the process that owns it. There are many workers. The first one that
+logs leaves a file in the journal, which keeps the others silent. Nothing here is called before a child logs.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _SAID = "child_said"
 
 
 def warn_of_child(journal: Path | None) -> bool:
-    """Say that what is logged here is not kept, if this is a child of a process that has a run.
+    """If this is a child of a process that has a run, warn that what it logs is not kept.
 
-    ``journal`` is the run's, where it is known. False if this is no such child.
+    ``journal`` is the run's, if it is known. Return False if this is no such child.
     """
     journal = journal or _journal_of_parent()
     if journal is None:
@@ -61,8 +61,8 @@ def _is_first(journal: Path) -> bool:
 
 
 def _journal_of_parent() -> Path | None:
-    """The journal of the nearest living process above this one that has a run."""
-    with contextlib.suppress(Exception):  # whatever keeps us from finding out, there is a warning without it
+    """Return the journal of the nearest living ancestor process that has a run."""
+    with contextlib.suppress(Exception):  # without an answer, the bus gives its general warning
         owners = {}
         for path in read_environment().directory.glob("*/meta.json"):
             meta = read_json(path, Meta)

@@ -1,13 +1,13 @@
-"""Sinks that emit while they are called: what they emit must not come back to them without end.
+"""Sinks that emit while they are called must not receive their own events without end.
 
-A sink may log what it makes of a sample, such as a ratio of two losses. That event goes to the bus while the
-sink is still at work, so it would be called with its own event, and log again.
+A sink may log a value that it computes from a sample, such as a ratio of two losses. That event goes to the
+bus while the sink still runs, so it would be called with its own event, and log again.
 
 Invariants:
 
-* Handlers nest at most :data:`DEPTH` deep on one thread, so that those which answer every event with another
-  one come to an end. One that was cut off there never runs inside itself again.
-* The run's own sinks are not guarded: what anyone emits is kept. They emit nothing, and pay nothing.
+* Handlers nest at most :data:`DEPTH` deep on one thread, so that a handler which answers every event with
+  another one comes to an end. One that was cut off there never runs inside itself again.
+* The run's own sinks are not guarded, so everything emitted is kept. They emit nothing, and pay nothing.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trackside.event_bus")
 
 DEPTH = 3
-"""Handlers that may be at work on one thread, each because of an event of the one before."""
+"""Handlers that may run on one thread, each because of an event of the one before."""
 
 
 class Feedback:
-    """The handlers of one bus that are at work, by thread."""
+    """The handlers of one bus that are running, by thread."""
 
     def __init__(self) -> None:
         self._at_work: dict[int, list[object]] = {}
         self._cut_off = Once()
 
     def guard(self, handler: Callable[[Any], Any], name: str) -> Callable[[Any], Any]:
-        """``handler``, which is left out where its own events would go on calling it."""
+        """Return ``handler``, skipped when its own events would call it again and again."""
         me = object()
 
         def call(event: Any) -> Any:
@@ -44,7 +44,7 @@ class Feedback:
         return call
 
     def run(self, who: object, name: str, handler: Callable[..., Any], /, *given: Any, **more: Any) -> Any:
-        """Call ``handler`` for ``who``, unless that would go round in circles on this thread."""
+        """Call ``handler`` for ``who``, unless that would be an endless loop on this thread."""
         thread = get_ident()
         callers = self._at_work.setdefault(thread, [])
         depth = len(callers)
@@ -64,7 +64,7 @@ class Feedback:
     def _cut_off_from_now_on(self, name: str) -> None:
         if self._cut_off.is_first(name):
             logger.info(
-                "%s logs something each time that it is called. All of it is kept, but from now on it is not "
+                "%s logs something each time it is called. All of it is kept, but from now on it is not "
                 "called with what it logs itself (logged once)",
                 name,
             )

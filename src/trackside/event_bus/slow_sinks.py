@@ -1,8 +1,8 @@
-"""Notices a sink that the training loop waits for, by timing a few emits of many.
+"""Find a sink that the training loop waits for, by timing a few emits of many.
 
-Timing every emit would cost each one two clock readings a sink. Instead the bus counts down, and only
-every 64th emit is timed (every fourth at first, so that a sink which takes seconds is found soon). The
-median over some of them decides, so one hiccup of the machine is no fault.
+Timing every emit would cost each one two clock readings for each sink. Instead the bus counts down, and
+times only every 64th emit (every fourth at first, so that a sink which takes seconds is found soon). The
+median over several of them decides, so one hiccup of the machine does not count.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from trackside.system.once import Once
 logger = logging.getLogger("trackside.event_bus")
 
 SLOW_SECONDS = 200e-6
-"""A sink is slow when an event costs it more than this ..."""
+"""A sink is slow if an event takes it longer than this ..."""
 
 SLOW_SHARE = 0.01
-"""... and more than this part of the time from one emit to the next: a slow loop does not notice."""
+"""... and more than this share of the time from one emit to the next. A slow loop does not notice."""
 
 SAMPLES = 8
 """Timed emits that are judged together."""
 
 _EARLY, _LATER = 4, 64
-"""Every how many emits one is timed: the first so many times, and from then on."""
+"""One emit in so many is timed, at first and later."""
 _EARLY_TIMES = 16
 
 Times = list[tuple[Any, float]]
@@ -39,18 +39,18 @@ class _Window:
     def __init__(self) -> None:
         self.timed: list[Times] = []
         self.begun: float | None = None
-        """When the first of them was over."""
+        """When the first of them ended."""
         self.emits = 0
-        """How many emits there were since."""
+        """How many emits have come since."""
 
 
 class SinkTimes:
-    """Says which emits to time, and judges their times."""
+    """Chooses the emits to time, and judges their times."""
 
     __slots__ = ("_early", "_interval", "_noting", "_reported", "_window", "left")
 
     left: int
-    """The bus takes one off an emit; the one that finds none left is timed. Threads may miscount it."""
+    """The bus counts this down with each emit, and times the one at zero. Threads may miscount it."""
 
     def __init__(self) -> None:
         self._noting = threading.Lock()
@@ -58,17 +58,17 @@ class SinkTimes:
         self.restart()
 
     def restart(self) -> None:
-        """Begin anew, because the sinks are others now."""
+        """Start again, because the sinks have changed."""
         self._window = _Window()
         self._early = _EARLY_TIMES
         self.left = self._interval = _EARLY
 
     def note(self, times: Times, now: float) -> None:
-        """Keep the times of one emit; ``now``: seconds of any clock."""
+        """Keep the times of one emit. ``now`` is in seconds of any clock."""
         emits = self._interval
         self._early -= 1
         self.left = self._interval = _EARLY if self._early > 0 else _LATER
-        # Never wait: whoever emits in another thread at this moment has a sample as good as ours.
+        # Never wait: another thread that emits at this moment has a sample as good as ours.
         if not self._noting.acquire(blocking=False):
             return
         try:
@@ -85,7 +85,7 @@ class SinkTimes:
             self._noting.release()
 
     def _judge(self, timed: list[Times], period: float) -> None:
-        """Report the slow ones; ``period`` is the time from one emit to the next."""
+        """Report the slow ones. ``period`` is the time from one emit to the next."""
         by_sink: dict[int, list[float]] = {}
         sinks: dict[int, Any] = {}
         for times in timed:
@@ -98,7 +98,7 @@ class SinkTimes:
             if usual > SLOW_SECONDS and usual > SLOW_SHARE * period and self._reported.is_first(key):
                 logger.warning(
                     "sink %r is slow: it takes %.2g ms an event, %.0f %% of what all sinks take and %.0f %% "
-                    "of the time from one event to the next; the training loop waits for it (logged once)",
+                    "of the time from one event to the next. The training loop waits for it (logged once)",
                     sinks[key],
                     usual * 1e3,
                     100 * sum(taken) / together,

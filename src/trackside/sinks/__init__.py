@@ -1,4 +1,4 @@
-"""Sinks: what listens to the bus in the training process. Each is imported when it is first named."""
+"""Sinks: subscribers on the bus, in the training process. Each is imported when you first name it."""
 
 from __future__ import annotations
 

@@ -1,21 +1,21 @@
-"""Accelerator tensors to floats, later: nothing here waits for the accelerator in the training loop.
+"""Read accelerator tensors later, so that the training loop does not wait for the accelerator.
 
-A sample's device scalars are stacked into one small tensor on the stream they are computed on, copied into
-pinned host memory without blocking, and an event is recorded behind the copy. Whoever emits next asks, for
-a microsecond, whether the event has passed; only then are the numbers read, and the sample is journaled.
+A sample's device scalars are stacked into one small tensor on the stream that computes them, and copied into
+pinned host memory without blocking. An event is recorded behind the copy. The next emit checks, in a
+microsecond, whether the event has passed. Only then are the numbers read, and the sample is journaled.
 
 Invariants:
 
-* Samples with device numbers leave in the order they came. One that has none overtakes them: what is on the
-  host is kept before ``emit`` returns, and each has the step and the time of its emit.
+* Samples with device numbers leave in the order they came. A sample without any overtakes them, because its
+  values are kept before ``emit`` returns. Each has the step and the time of its emit.
 * A slot (buffer and event) is used again only after its event has passed and its numbers were read.
-* At most ``slots`` samples are on their way. What comes beyond that is refused, for the sink to count:
-  growing without end would hide that the accelerator is stuck, and waiting would stall the loop.
-* Nothing is queued while a CUDA graph is captured: it would become part of the graph, and run at each replay.
+* At most ``slots`` samples wait. Further ones are refused, and the sink counts them. An unbounded queue would
+  hide that the accelerator is stuck, and waiting would stall the loop.
+* Nothing is queued while a CUDA graph is captured. It would become part of the graph, and run at each replay.
 
-No GPU has run this module yet. What is tested is the order, the reuse of slots, overflow and failures, with
-a simulated device; the calls in :class:`TorchDevices` are tested with CPU tensors only. torch is never
-imported here: a tensor can only arrive once somebody else has.
+No GPU has run this module yet. A simulated device tests the order, the reuse of slots, overflow and failures.
+The calls in :class:`TorchDevices` are tested with CPU tensors only. torch is never imported here, because a
+tensor can only arrive once the program has imported it.
 """
 
 from __future__ import annotations
@@ -36,33 +36,33 @@ if TYPE_CHECKING:
 __all__ = ["SLOTS", "Copy", "DeviceQueue", "Devices", "Waiting"]
 
 SLOTS = 256
-"""Samples that may be on their way: with more steps than that queued ahead, the device is stuck."""
+"""Samples that may wait. If more steps than that are queued ahead, the device is stuck."""
 
 POLL = 0.0005
-"""Seconds between two looks while waiting with a bound, which no event offers by itself."""
+"""Seconds between two checks while waiting with a timeout, which events do not offer."""
 
 
 class Copy(Protocol):
     """Numbers on their way to the host."""
 
     def passed(self) -> bool:
-        """Whether they have arrived; never waits. Raises what the device raises."""
+        """Whether they have arrived. Never waits. Raises what the device raises."""
 
     def read(self) -> list[float]:
-        """The numbers, once they have arrived, in the order they were given; called once."""
+        """Return the numbers in the order they were given. Called once, after they have arrived."""
 
 
 class Devices(Protocol):
-    """What copies numbers from accelerators: torch's, or a test's."""
+    """Copies numbers from accelerators: torch's devices, or a test's."""
 
     def takes(self, value: Any) -> bool:
         """Whether ``value`` is a number on an accelerator that can be fetched without waiting."""
 
     def capturing(self) -> bool:
-        """Whether work queued now would become part of a graph, and a question would spoil it."""
+        """Whether work queued now would become part of a graph, and a query would spoil it."""
 
     def start(self, values: Sequence[Any]) -> Copy:
-        """Begin to copy a number of each (the mean, where there are several); never waits."""
+        """Begin to copy one number of each (the mean of several). Never waits."""
 
 
 class Waiting(NamedTuple):
@@ -73,11 +73,11 @@ class Waiting(NamedTuple):
     deliver: Callable[[list[float]], None]
     """Called with the numbers, in the order the values were given."""
     lose: Callable[[str], None]
-    """Called with the reason, when there will be none."""
+    """Called with the reason, if the numbers never arrive."""
 
 
 class DeviceQueue:
-    """The samples that wait for their numbers. ``note_points`` is told how many points they have."""
+    """The samples that wait for their numbers. ``note_points`` gets the number of their points."""
 
     def __init__(self, devices: Devices, *, note_points: Callable[[int], None], slots: int = SLOTS) -> None:
         self._devices = devices
@@ -98,7 +98,7 @@ class DeviceQueue:
         deliver: Callable[[list[float]], None],
         lose: Callable[[str], None],
     ) -> None:
-        """Begin to fetch ``values``; calls ``deliver`` or ``lose``, now or at a later :meth:`collect`."""
+        """Begin to fetch ``values``. Call ``deliver`` or ``lose``, now or at a later :meth:`collect`."""
         if self._devices.capturing():
             lose("it was emitted while a CUDA graph was captured")
             return
@@ -118,7 +118,7 @@ class DeviceQueue:
 
     def collect(self) -> None:
         """Deliver what has arrived. Never waits, not even for another thread that does the same."""
-        # Asked in any order: whoever comes while this thread is at it (a signal handler) leaves it alone.
+        # A caller that interrupts this thread here (a signal handler) must leave the queue alone.
         if not self._waiting or self._collecting or not self._lock.acquire(blocking=False):
             return
         try:
@@ -134,7 +134,7 @@ class DeviceQueue:
             self._lock.release()
 
     def drain(self, timeout: float) -> bool:
-        """Wait up to ``timeout`` seconds until nothing waits any more; whether that came true."""
+        """Wait up to ``timeout`` seconds until no sample waits any more. Return whether that happened."""
         deadline = steady() + timeout
         self.collect()
         while self._waiting and steady() < deadline:
@@ -151,7 +151,7 @@ class DeviceQueue:
                 waiting.lose(reason)
 
     def _deliver_first(self, first: Waiting) -> bool:
-        """Deliver or lose the first sample; False when it has to wait longer."""
+        """Deliver or lose the first sample. Return False if it has to wait longer."""
         try:
             if not first.copy.passed():
                 return False
@@ -162,7 +162,7 @@ class DeviceQueue:
         else:
             self._waiting.popleft()
             first.deliver(numbers)
-        self._count(-first.points)  # last: who dies before has one counted twice, not lost unseen
+        self._count(-first.points)  # last: a death before this counts it twice, and loses nothing silently
         return True
 
     def _count(self, points: int) -> None:
@@ -175,13 +175,13 @@ def _brief(error: Exception) -> str:
 
 
 class TorchDevices:
-    """CUDA, ROCm, XPU and MPS by torch; found in ``sys.modules``, never imported."""
+    """CUDA, ROCm, XPU and MPS through torch, which is found in ``sys.modules`` and never imported."""
 
     def __init__(self) -> None:
         self._free: dict[Any, list[tuple[Any, Any]]] = {}
 
     def takes(self, value: Any) -> bool:
-        """Dense, real tensors on an accelerator whose events we know. Others are read with ``.item()``."""
+        """Dense, real tensors on an accelerator with known events. Others are read with ``.item()``."""
         torch = sys.modules.get("torch")
         if torch is None or not isinstance(value, torch.Tensor):
             return False
@@ -191,7 +191,7 @@ class TorchDevices:
         return plain and not value.dtype.is_complex and value.numel() > 0
 
     def capturing(self) -> bool:
-        """As the protocol says. Only CUDA has graphs; asking does not initialise it."""
+        """As the protocol says. Only CUDA has graphs. The query does not initialise CUDA."""
         torch = sys.modules.get("torch")
         return torch is not None and torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
 
@@ -211,7 +211,7 @@ class TorchDevices:
         # MPS has no float64, and no pinned memory that helps.
         wide = torch.float32 if device.type == "mps" else torch.float64
         module = getattr(torch, device.type)
-        # Not in inference mode: what is made there can't be written to outside, and buffers are used again.
+        # Not in inference mode, whose tensors cannot be written to later, because buffers are used again.
         with torch.inference_mode(False), torch.no_grad():
             numbers = stacked(torch, values, wide)
             if device.type == "mps":
@@ -239,7 +239,7 @@ def stacked(torch: Any, values: Sequence[Any], wide: Any) -> Any:
 
 
 def _room(count: int) -> int:
-    """Numbers a buffer is made for: pinning memory takes long, so a little more does for later samples."""
+    """Return the size of a new buffer. Pinning memory is slow, so it has room for later samples."""
     return max(16, 1 << (count - 1).bit_length())
 
 

@@ -18,8 +18,8 @@ _MISSING = object()
 class CallbackSink:
     """Calls ``function(value, step)`` when the metric arrives, in the training loop.
 
-    ``metric`` is its delivered name, ``val/loss``; ``value`` is a float, ``step`` as it was logged. What
-    the function raises is reported and counted by the bus and does not reach the training.
+    ``metric`` is its delivered name, ``val/loss``. ``value`` is a float, and ``step`` is as you logged it.
+    The bus reports and counts what the function raises. It does not reach your training.
     """
 
     def __init__(self, metric: str, function: Callable[[float, Any], object]) -> None:

@@ -1,4 +1,4 @@
-"""The latest values on the console: a live line on a terminal, a line now and then anywhere else."""
+"""Show the latest values on the console: a live line on a terminal, occasional lines elsewhere."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _LONG = 1_000_000
 class ConsoleSink:
     """Shows the latest value of every metric, on rank 0.
 
-    On a terminal: one line, drawn anew at most ``per_second`` times a second. In a pipe, a file, CI or a
-    notebook, and while a progress bar of tqdm or rich is at work: a whole line at most every
-    ``every_seconds``, above the bar. The last values are always shown, when the run or the process ends.
+    On a terminal it is one live line, drawn at most ``per_second`` times a second. In a pipe, a file, CI or a
+    notebook, and while a progress bar of tqdm or rich is active, it is a whole line at most every
+    ``every_seconds``, above the bar. The last values are always shown when the run or the process ends.
 
-    ``console``: the :class:`rich.console.Console` to write to; by default rich's own while it has a
-    progress bar, otherwise one on stderr. There is no thread: a line is drawn when a sample comes.
+    ``console``: the :class:`rich.console.Console` to write to. By default it is rich's own while that has a
+    progress bar, otherwise one on stderr. The sink has no thread. It draws a line when a sample comes.
     Transform the sink (:class:`TransformedSink`) to show only some metrics.
 
-    Raises :class:`~trackside.errors.ConfigurationError` for an interval that is none.
+    Raises :class:`~trackside.errors.ConfigurationError` for an invalid interval.
     """
 
     def __init__(
@@ -70,18 +70,18 @@ class ConsoleSink:
             self._show(now)
 
     def on_lifecycle(self, event: LifecycleEvent) -> None:
-        """Get ready; or show the last values before whatever comes next, a traceback for instance."""
+        """Get ready, or show the last values before other output, such as a traceback."""
         if event.kind != "started":
             self._finish()
         elif self._find_rank():
-            self._where()  # importing rich takes a tenth of a second: not in the first step
+            self._where()  # importing rich takes a tenth of a second, too long for the first step
 
     def close(self) -> None:
-        """Show the last values, and leave the cursor on a line of its own."""
+        """Show the last values, and leave the cursor on a new line."""
         self._finish()
 
     def _find_rank(self) -> bool:
-        if self._is_rank_0 is None:  # asked late: the rank may not be known before the first sample
+        if self._is_rank_0 is None:  # not earlier, because the rank may not be known before the first sample
             self._is_rank_0 = get_rank() == 0
         return self._is_rank_0
 
@@ -106,7 +106,7 @@ class ConsoleSink:
             self._print(console)
 
     def _draw(self, console: Console) -> None:
-        """The live line, cut to the terminal's width."""
+        """Draw the live line, cut to the terminal's width."""
         text = self._text(console)
         text.truncate(max(1, console.width - 1), overflow="crop")
         with console.capture() as drawn:
@@ -115,7 +115,7 @@ class ConsoleSink:
         self._has_live_line = self._is_shown = True
 
     def _print(self, console: Console) -> None:
-        """A whole line; whatever progress bar is there moves out of its way."""
+        """Print a whole line above any progress bar."""
         self._has_live_line = False  # a bar that began since has taken its row
         text = self._text(console)
         tqdm = _tqdm_at_work()
@@ -131,7 +131,7 @@ class ConsoleSink:
         console.file.flush()
 
     def _where(self) -> Console:
-        """The console to write to; rich is imported here, on rank 0, at the first line."""
+        """Return the console to write to. rich is imported here, on rank 0, at the first line."""
         import rich
         from rich.console import Console
 
@@ -157,9 +157,9 @@ class ConsoleSink:
 
 
 def _is_live(console: Console) -> bool:
-    """Whether a line can be drawn over: not in a pipe, an editor's output pane, a notebook or CI.
+    """Whether a line can be redrawn. It cannot in a pipe, an editor's output pane, a notebook or CI.
 
-    The stream itself is asked too: FORCE_COLOR makes rich say "terminal" in a pipe.
+    The stream is checked too, because FORCE_COLOR makes rich report a terminal in a pipe.
     """
     is_terminal = console.is_terminal and console.file.isatty()
     return is_terminal and not (console.is_dumb_terminal or console.is_jupyter or os.environ.get("CI"))

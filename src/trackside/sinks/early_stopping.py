@@ -1,4 +1,4 @@
-"""Says when a metric has stopped getting better."""
+"""Tell when a metric has stopped getting better."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from trackside.sinks.callback import CallbackSink
 class EarlyStopping(CallbackSink):
     """``should_stop`` turns true when ``metric`` got no better ``patience`` times in a row.
 
-    ``metric`` is the delivered name, ``val/loss``. ``mode``: ``"min"`` when less is better, or ``"max"``.
-    ``min_delta``: by how much a value must be better to count. NaN is never better. Once true,
-    ``should_stop`` stays true; it is the loop that asks and stops.
+    ``metric`` is the delivered name, ``val/loss``. ``mode`` is ``"min"`` if less is better, or ``"max"``.
+    ``min_delta`` is by how much a value must be better to count. NaN is never better. Once true,
+    ``should_stop`` stays true. Your loop must check it and stop.
 
     Raises :class:`~trackside.errors.ConfigurationError` for a patience below 1, another mode, or a
     ``min_delta`` below 0.
@@ -40,7 +40,7 @@ class EarlyStopping(CallbackSink):
         self.best_step: Any = None
         """The step it came with."""
         self.waited: int = 0
-        """How many values have come since that were no better."""
+        """How many values since then were not better."""
         self.should_stop: bool = False
         """Whether that was often enough."""
 

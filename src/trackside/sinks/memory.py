@@ -1,4 +1,4 @@
-"""Keeps everything in lists: for tests of code that logs, and for a look in a notebook."""
+"""Keep everything in lists, for tests of code that logs, and for notebooks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 class MemorySink:
-    """What was emitted, in order. Values are read as they come, so later changes to a tensor don't show.
+    """What was emitted, in order. Values are read at once, so later changes to a tensor do not show.
 
-    It grows with every event: not for a long training.
+    It grows with every event, so do not use it for a long training.
     """
 
     stays_attached = True
@@ -38,7 +38,7 @@ class MemorySink:
         return set(self._points)
 
     def metrics(self, name: str) -> list[tuple[Any, float]]:
-        """``(step, value)`` of each point of a metric, in the order logged; empty for one never seen."""
+        """Return ``(step, value)`` of each point of a metric in the order logged, or an empty list."""
         return list(self._points.get(name, ()))
 
     def values(self, name: str) -> list[float]:

@@ -1,13 +1,13 @@
-"""The subscriber on the way to MLflow: it coerces samples and journals them; the shipper does the rest.
+"""The sink on the way to MLflow. It coerces samples and journals them, and the shipper does the rest.
 
-This is the hot path. Per metric there is one pass of coercion and nothing else; prefixes, names and limits
-are the shipper's business. Whatever cannot be kept as it is gets a second, slower look, and is counted.
+This is the hot path. Each metric takes one pass of coercion and nothing else. The shipper handles prefixes,
+names and limits. A value that cannot be kept as it is takes a slower path, and is counted.
 
 Invariants:
 
 * A sample is journaled, or its points are counted as dropped, whatever a value or the journal raises.
-* When the next look is due depends on neither the time of day nor a sample's timestamp: a clock may be set
-  back, and data may be replayed.
+* The next check of the shipper depends on neither the time of day nor a sample's timestamp, because a clock
+  may be set back, and data may be replayed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trackside.sinks")
 
 WATCH_EVERY = 5.0
-"""Seconds between two looks at the shipper, by a clock that nobody sets."""
+"""Seconds between two checks of the shipper, by a monotonic clock."""
 
 DEVICE_TIMEOUT = 5.0
 """Seconds a run's end waits for numbers that are still on an accelerator."""
@@ -73,7 +73,7 @@ class MLflowSink:
     ) -> None:
         self._journal = journal
         self._devices = devices or TorchDevices()
-        # Kept: to make a bound method at each sample costs 2 % of it.
+        # Kept, because making a bound method for each sample costs 2 % of it.
         self._on_drop = self._drop
         self._fetched_later = self._devices.takes
         self._on_device: DeviceQueue | None = None
@@ -99,12 +99,12 @@ class MLflowSink:
             except OnDeviceError:
                 self._fetch(sample, step, epoch)
                 return
-            except CoercionError as error:  # no mapping: the run goes on, and so does this sink
+            except CoercionError as error:  # not a mapping: the run continues, and so does this sink
                 self._drop("(a whole sample)", str(error))
                 return
             stamp, prefix = sample.timestamp_ms, sample.prefix
             record = MetricsRecord(0, stamp, step, epoch, prefix, values)
-            # Encoding checks no types: what is of another one could be written, and not be read again.
+            # Encoding checks no types. A value of a wrong type could be written, and not be read again.
             if type(stamp) is not int or (prefix is not None and not isinstance(prefix, str)):
                 record = self._repaired(record)
             try:
@@ -112,10 +112,10 @@ class MLflowSink:
             except (TypeError, ValueError, OverflowError):
                 record = self._repaired(record)
                 self._journal.append(record)
-        except Exception as error:  # no memory, say, or an odd type's own error
+        except Exception as error:  # out of memory, or an odd type's own error
             self._lose(sample, error)
             return
-        # Half the price of steady(), which has the last word: somebody may have frozen this one for a test.
+        # Half the cost of steady(), which decides: a test library may have frozen this clock.
         if monotonic() >= self._next_watch:
             self._watch_if_due()
         if self._on_device is not None:
@@ -128,9 +128,9 @@ class MLflowSink:
             self._watch()
 
     def on_lifecycle(self, event: LifecycleEvent) -> None:
-        """At an end, wait a little for what is on an accelerator: the end record goes behind it.
+        """At an end, wait briefly for values on an accelerator, because the end record goes behind them.
 
-        Say how many samples had a bad step.
+        Report how many samples had a bad step.
         """
         queue = self._on_device
         if queue is not None and event.kind in _ENDS and not queue.drain(DEVICE_TIMEOUT):
@@ -144,7 +144,7 @@ class MLflowSink:
         return self._on_device is None or self._on_device.drain(timeout)
 
     def on_config(self, event: ConfigEvent) -> None:
-        """Keep a configuration: masked, plain, and flat as well."""
+        """Keep a configuration, masked, as plain data and flat."""
         try:
             self._keep_config(event)
         except CoercionError as error:
@@ -171,7 +171,7 @@ class MLflowSink:
         read = to_float_metrics(here, self._drop)
         values = {key: read.get(key, 0.0) for key in metrics if key in later or key in read} | read
         record = MetricsRecord(0, sample.timestamp_ms, step, epoch, sample.prefix, values)
-        if not later:  # names that are no text: read the slow way
+        if not later:  # names that are not text are read the slow way
             self._keep(record)
             return
 
@@ -200,13 +200,13 @@ class MLflowSink:
             self._journal.append(self._repaired(record))
 
     def _lose(self, sample: MetricsSample | MetricsRecord, error: Exception) -> None:
-        """Count a sample that could not be kept; say so once a kind of error."""
+        """Count a sample that could not be kept. Warn once for each kind of error."""
         self._journal.scoreboard.note_dropped(_points_of(sample))
         kind = type(error).__name__
         self._warn("a sample", f"is dropped and counted: {kind}: {text_of(error)[:_MAX_TEXT]}", once_for=kind)
 
     def _drop(self, key: Any, reason: str) -> None:
-        """Count a value that is no number; say so once a key."""
+        """Count a value that is not a number. Warn once for each key."""
         self._journal.scoreboard.note_dropped(1)
         self._warn(f"metric {key!r}", f"is dropped: {reason}", metric=key)
 
@@ -216,7 +216,7 @@ class MLflowSink:
             logger.warning("%s (logged once)", redact(f"{subject} {text}"), extra=extra)
 
     def _step(self, step: Any) -> int:
-        """An int for what is given as a step; the step after the last where it has no meaning as one."""
+        """Return the step as an int, or the step after the last one if it has no meaning as an int."""
         number = read_step(step)
         if number is None and self._last_step == -1:
             self._continue_counting()
@@ -279,7 +279,7 @@ class MLflowSink:
 
 
 def _points_of(sample: MetricsSample | MetricsRecord) -> int:
-    """How many points are lost with a sample that nobody could read."""
+    """How many points are lost with a sample that cannot be read."""
     try:
         return max(1, len(sample.metrics))
     except Exception:

@@ -22,26 +22,27 @@ if TYPE_CHECKING:
     from trackside.events import MetricsSample
     from trackside.sinks.scrape_server import ScrapeServer
 
-# https://prometheus.io/docs/concepts/data_model/; the colon is for recording rules.
+# https://prometheus.io/docs/concepts/data_model/ (the colon is for recording rules)
 _BAD_CHARACTER = re.compile(r"[^a-zA-Z0-9_]")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _OWN = ("step", "timestamp_seconds")
 
 
 class PrometheusSink:
-    """One gauge a metric: ``val/loss`` is ``trackside_val_loss{name="val/loss"}``.
+    """One gauge for each metric: ``val/loss`` is ``trackside_val_loss{name="val/loss"}``.
 
-    The label ``name`` keeps apart what the sanitised name would mix. Beside them stand ``trackside_step``
-    and ``trackside_timestamp_seconds``, of the last sample; a metric of such a name gets ``_metric`` behind
-    it. Values are read when they are scraped, in the scraping thread.
+    The label ``name`` separates metrics whose sanitised names are equal. ``trackside_step`` and
+    ``trackside_timestamp_seconds`` are those of the last sample. A metric of such a name gets the suffix
+    ``_metric``. Values are read when they are scraped, in the scraping thread.
 
-    ``port``: also serve them over HTTP there (0: any free one, see the attribute ``port``); ``address``:
-    the interface, this machine's own by default, ``"0.0.0.0"`` for all. ``registry``: the
-    ``CollectorRegistry`` to register in, a new one by default. ``namespace`` goes before every name.
-    ``labels``: more labels for every gauge, such as ``{"job": "digits"}``.
+    * ``port``: also serve them over HTTP there. 0 means any free port (see the attribute ``port``).
+    * ``address``: the interface, by default this machine's own. ``"0.0.0.0"`` means all.
+    * ``registry``: the ``CollectorRegistry`` to register in, a new one by default.
+    * ``namespace``: goes before every name.
+    * ``labels``: more labels for every gauge, such as ``{"job": "digits"}``.
 
-    Raises :class:`~trackside.errors.ConfigurationError`: ``prometheus_client`` is not installed, the port
-    is taken, or a name is none that Prometheus allows.
+    Raises :class:`~trackside.errors.ConfigurationError` if ``prometheus_client`` is not installed, the port
+    is taken, or Prometheus does not allow a name.
     """
 
     stays_attached = True
@@ -80,7 +81,7 @@ class PrometheusSink:
         self._latest.update(sample)
 
     def close(self) -> None:
-        """Stop serving, and leave the registry. The last values are to be had from the run's other sinks."""
+        """Stop serving, and leave the registry."""
         keep_in_children(self)
         if self._server is not None:
             self._server.close()
@@ -91,13 +92,13 @@ class PrometheusSink:
             return  # closed before
 
     def abandon(self) -> None:
-        """In a forked child: let go of the port, or it would be taken for as long as the child lives."""
+        """Close the port in a forked child, which would otherwise hold it as long as it lives."""
         if self._server is not None:
             self._server.abandon()
             self._server = None
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """All gauges as they are now; called by the registry, in any thread."""
+        """Yield all gauges as they are now. The registry calls this, in any thread."""
         from prometheus_client.core import GaugeMetricFamily
 
         sample = self._latest.sample
@@ -106,7 +107,7 @@ class PrometheusSink:
         own = zip(_OWN, (sample.step, sample.timestamp_ms), (1, 1000), strict=True)
         families: dict[str, GaugeMetricFamily] = {}
         for name, number, unit in own:
-            with contextlib.suppress(CoercionError):  # a step that is none: the metrics matter more
+            with contextlib.suppress(CoercionError):  # an unreadable step: the metrics matter more
                 family = GaugeMetricFamily(
                     self._namespace + name, f"{name} of the last sample", labels=list(self._labels)
                 )
@@ -120,7 +121,7 @@ class PrometheusSink:
         yield from families.values()
 
     def describe(self) -> list[Any]:
-        """Names come with the samples: nothing can be promised when the registry asks."""
+        """Return nothing, because names are known only once samples arrive."""
         return []
 
     def _gauge(self, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Makes a sink that a configuration names."""
+"""Make the sink that a configuration names."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SINKS = PluginGroup(
 
 
 def make_sink(spec: Any, rank: int | None = None) -> Any:
-    """The sink that ``spec`` means.
+    """Make the sink that ``spec`` describes.
 
     ``spec`` is a name or a mapping ``{"type": name, **options}``. The name is one of :func:`known_sinks` or
     dotted, ``my_package.module:MySink``. The options go to the class or function found. With ``"transform"``
@@ -42,8 +42,8 @@ def make_sink(spec: Any, rank: int | None = None) -> Any:
     checked and nothing is made, because making a sink may take a port. The result is then None.
 
     Raises:
-        ConfigurationError: no such sink, a package that is missing, options it does not take or can't work
-            with, or what was found is no sink.
+        ConfigurationError: an unknown sink, a missing package, options that it does not accept, or an object
+            that is not a sink.
     """
     if isinstance(spec, str):
         spec = {"type": spec}
@@ -64,7 +64,7 @@ def make_sink(spec: Any, rank: int | None = None) -> Any:
 
 
 def known_sinks() -> list[str]:
-    """The names that need no path: those built in, and those that installed distributions bring."""
+    """Return the names that need no path: the built-in ones, and those of installed distributions."""
     return _SINKS.names()
 
 
@@ -76,7 +76,7 @@ def _check_options(plugin: Plugin, found: Any, options: Mapping[str, Any]) -> No
 
 
 def _make(name: str, found: Any, options: dict[str, Any]) -> Any:
-    """Call what was found with the options; an object that is a sink already is taken as it is."""
+    """Call what was found with the options. An object that already is a sink is returned."""
     if not callable(found):
         return found
     try:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trackside.sinks")
 
 LOOK_EVERY = 0.5
-"""Seconds between two looks at whether the socket is still there."""
+"""Seconds between two checks that the socket still exists."""
 
 
 class ScrapeServer:
@@ -51,7 +51,7 @@ class ScrapeServer:
         self._listener.stop_listening()  # if the thread has just opened another
 
     def abandon(self) -> None:
-        """In a forked child, which has no such thread: let go of the port."""
+        """Close the port in a forked child, which has no such thread."""
         self._listener.server_close()
 
     def _serve(self) -> None:
@@ -99,7 +99,7 @@ class _Listener(ThreadingMixIn, WSGIServer):
         return self._own is not None and self._own.fileno() >= 0
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept a connection, under a number that the program hardly gets to."""
+        """Accept a connection under a number that the program is unlikely to reach."""
         if not self.is_open():
             raise OSError("the program has closed the socket")
         connection, client = super().get_request()

@@ -21,7 +21,7 @@ _ENDS = {"crashed", "exited", "finished"}
 
 
 class TransformedSink:
-    """Gives ``sink`` the samples as ``transform`` has them; see :class:`trackside.transform.Transform`.
+    """Gives ``sink`` the samples after ``transform`` (see :class:`trackside.transform.Transform`).
 
     The sink gets samples without prefix and epoch: the names are whole, and ``epoch`` is one of the
     metrics. Open windows are given out at the end of the run, or of the process. On ranks that are not
@@ -104,7 +104,7 @@ class TransformedSink:
             self._give(self._transformer.flush())
 
     def _give(self, ready: list[Transformed]) -> None:
-        """Give out all of it; an error on the way is the bus's to report, after the rest."""
+        """Deliver all of it. An error is raised after the rest, for the bus to report."""
         failure: Exception | None = None
         for step, timestamp_ms, metrics in ready:
             try:

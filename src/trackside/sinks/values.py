@@ -1,4 +1,4 @@
-"""What a sample delivers, by the names it is delivered under; and the latest of it all."""
+"""A sample's values under their delivered names, and the latest value of each."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def named_values(sample: MetricsSample) -> dict[str, Any]:
-    """The metrics under their delivered names, ``epoch`` among them, values as they were emitted.
+    """Return the metrics and ``epoch`` under their delivered names, with values as they were emitted.
 
     Nested metrics are flattened.
 
     The same names as :meth:`trackside.journal.format.MetricsRecord.named_values` gives the destinations.
-    Raises :class:`CoercionError` where ``metrics`` is no mapping.
+    Raises :class:`CoercionError` if ``metrics`` is not a mapping.
     """
     try:
         metrics = flat_metrics(sample.metrics)
@@ -30,15 +30,15 @@ def named_values(sample: MetricsSample) -> dict[str, Any]:
 
 
 def floats(named: dict[str, Any]) -> dict[str, float]:
-    """Each value as a float; what is none is left out, with one warning a name."""
+    """Return each value as a float. Others are left out, with one warning for each name."""
     return to_float_metrics(named)
 
 
 class LatestValues:
     """The latest value of every metric, cheap to keep.
 
-    Values on an accelerator are kept as they are and read when somebody looks: reading one waits for all
-    the work queued there. The autograd graph behind them is let go.
+    Values on an accelerator are kept as they are and read on demand, because reading one waits for all the
+    work queued there. The autograd graph behind them is dropped.
     """
 
     __slots__ = ("_values", "sample")
