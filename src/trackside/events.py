@@ -57,7 +57,7 @@ def checked_status(status: str) -> FinalStatus:
     """``status`` in capitals. Raises ``ValueError`` with the final statuses if it is not one of them."""
     found = as_final(str(status).upper())
     if found is None:
-        raise ValueError(f"status {status!r} is not a final status; use FINISHED, FAILED or KILLED")
+        raise ValueError(f"status {status!r} is not a final status. Use FINISHED, FAILED or KILLED")
     return found
 
 
@@ -126,7 +126,7 @@ class LifecycleEvent(msgspec.Struct, frozen=True):
 class RunEnd(msgspec.Struct, frozen=True, kw_only=True):
     """How the run ended, as a destination is told.
 
-    ``final``: nothing can change it any more. Otherwise the training still runs, or may.
+    ``final``: nothing can change it. Otherwise the training still runs, or may.
     """
 
     status: FinalStatus

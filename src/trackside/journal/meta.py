@@ -114,6 +114,10 @@ class Meta(msgspec.Struct, frozen=True):
         """All destinations. The run's own is the first."""
         return (*(["mlflow"] if self.mlflow else []), *(spec.name for spec in self.destinations))
 
+    def label_of(self, name: str) -> str:
+        """What messages call the destination ``name``."""
+        return f"MLflow at {self.target.tracking_uri}" if name == "mlflow" else f"destination {name}"
+
 
 class RunInfo(msgspec.Struct, frozen=True):
     """The run in MLflow, once it is made or found."""

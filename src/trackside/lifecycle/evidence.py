@@ -53,7 +53,7 @@ class Crash:
     message: str
     traceback: str | None = None
     where: str = ""
-    """``in a thread``, ``in an asyncio task``, ``on rank 1``; empty for this process's main thread."""
+    """``in a thread``, ``in an asyncio task``, ``on rank 1``. Empty for this process's main thread."""
     at_ms: int = 0
     status: FinalStatus | None = None
     """What the exception means, if the program said so. None means a failure."""
@@ -157,7 +157,7 @@ def evidence_from(
 
 
 def signal_name(number: int) -> str:
-    """``SIGTERM`` for 15; ``signal 99`` for a number without a name."""
+    """``SIGTERM`` for 15, ``signal 99`` for a number without a name."""
     try:
         return signal.Signals(number).name
     except ValueError:

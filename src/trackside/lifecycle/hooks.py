@@ -43,7 +43,7 @@ class ProcessHooks:
     ``note_signal(number, at_ms)`` is called in signal context and must be safe there. ``before_death`` is
     called before the default action of a terminate signal ends the process, ``at_exit`` after the
     ``exited`` event. ``wakeup_descriptor`` is a non-blocking pipe for :func:`signal.set_wakeup_fd`.
-    ``expected`` knows the exceptions that are not failures. ``written`` counts what was logged; with it, the
+    ``expected`` knows the exceptions that are not failures. ``written`` counts what was logged. With it, the
     cells of a notebook are watched. ``belongs_elsewhere(error)`` says that an exception is an earlier run's.
     ``own_end`` then makes the event that tells how this one ended. ``left_by()`` finds the exception by which
     the function that started the run was left, if it is still kept somewhere.

@@ -246,7 +246,7 @@ class Delivery:
                 extra=self._fields,
             )
             return
-        names = {name: self._label(name) for name in self._meta.destination_names}
+        names = {name: self._meta.label_of(name) for name in self._meta.destination_names}
         cursors = {name: load_cursor(self._journal.cursor(name)) for name in names}
         lacking = [name for name, cursor in cursors.items() if not cursor.has(wanted)]
         logger.warning(
@@ -285,9 +285,6 @@ class Delivery:
         if self._shipper.is_running():
             return "ours" if self._shipper.is_ready else "starting"
         return "another" if is_locked(self._journal.lock) else "none"
-
-    def _label(self, name: str) -> str:
-        return f"MLflow at {self._meta.target.tracking_uri}" if name == "mlflow" else f"destination {name}"
 
     def wait_before_death(self) -> None:
         """A terminate signal is about to end this process. In a container the shipper ends with it."""

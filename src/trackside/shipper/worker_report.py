@@ -32,7 +32,9 @@ class WorkerReport:
         self._meta = meta
         self._progress = progress
         self._workers = workers
-        self._troubles = [Trouble(_label(worker, meta), progress.notice) for worker in workers]
+        self._troubles = [
+            Trouble(meta.label_of(worker.destination.name), progress.notice) for worker in workers
+        ]
         self._rejections = Once()
 
     def publish(self) -> None:
@@ -78,8 +80,3 @@ def _phase_of(worker: DeliveryWorker) -> tuple[str, str | None]:
     if worker.failing is not None:
         return "retrying", worker.failing
     return ("shipping" if worker.opened else "starting"), None
-
-
-def _label(worker: DeliveryWorker, meta: Meta) -> str:
-    name = worker.destination.name
-    return f"MLflow at {meta.target.tracking_uri}" if name == "mlflow" else f"destination {name}"
