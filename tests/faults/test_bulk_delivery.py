@@ -125,4 +125,4 @@ def test_a_run_deleted_midway(tmp_path: Path, journals: Path) -> None:
         until(lambda: rig.worker.cursor.shipped == 10, 60)
         MlflowClient(uri).delete_run(rig.run_id)
         rig.emit(10, start=10)
-        until(lambda: "was deleted: restore it" in rig.notices, 60)
+        until(lambda: "Restore it (mlflow runs restore" in rig.notices, 60)

@@ -54,7 +54,7 @@ class Server:
                 self.in_flight.remove(keys)
 
 
-def flight_to(server: Server, *, size: int = 100, at_once: int = 3) -> ConcurrentSender:
+def sender_to(server: Server, *, size: int = 100, at_once: int = 3) -> ConcurrentSender:
     """With requests of ``size`` points."""
     return ConcurrentSender(Pace(size, patience=PATIENCE, at_once=at_once), server)
 
@@ -99,7 +99,7 @@ def test_no_two_in_flight_share_a_key() -> None:
     """Three at once, of which none has a key of another; each key's points come in their order."""
     server = Server(meeting(3))
     points = some_points("abcdefg", 300)
-    flight_to(server).send(points)
+    sender_to(server).send(points)
     assert server.most_at_once == 3
     assert not server.collisions
     assert sorted(server.taken) == sorted(points)
@@ -110,7 +110,7 @@ def test_no_two_in_flight_share_a_key() -> None:
 def test_one_key_goes_one_after_another() -> None:
     """There is nothing to do at once."""
     server = Server()
-    flight_to(server).send(some_points("a", 500))
+    sender_to(server).send(some_points("a", 500))
     assert server.most_at_once == 1
     assert server.taken == some_points("a", 500)
 
@@ -118,7 +118,7 @@ def test_one_key_goes_one_after_another() -> None:
 def test_what_fits_into_one_request_is_one() -> None:
     """A quiet run is no reason to ask a server three times."""
     server = Server()
-    flight_to(server).send(some_points("abc", 30))
+    sender_to(server).send(some_points("abc", 30))
     assert len(server.asked) == 1
 
 
@@ -133,34 +133,34 @@ def test_when_one_fails_no_other_is_begun_and_all_are_waited_for() -> None:
         gate()
 
     server = Server(fail_a)
-    flight = flight_to(server, at_once=2)
+    sender = sender_to(server, at_once=2)
     failed: list[BaseException] = []
 
     def send() -> None:
         try:
-            flight.send(some_points("ab", 300))
+            sender.send(some_points("ab", 300))
         except RetryableError as error:
             failed.append(error)
 
-    sender = threading.Thread(target=send)
-    sender.start()
-    until(lambda: bool(flight._errors))
-    assert sender.is_alive(), "one is in flight still"
+    thread = threading.Thread(target=send)
+    thread.start()
+    until(lambda: bool(sender._errors))
+    assert thread.is_alive(), "one is in flight still"
     gate.opened.set()
-    sender.join(20)
+    thread.join(20)
     assert len(failed) == 1
     assert len(server.asked) == 2
     assert server.taken == some_points("b", 100)
     server.then = lambda _: None
-    flight.send(some_points("ab", 300))
+    sender.send(some_points("ab", 300))
     assert sorted(server.taken) == sorted(some_points("ab", 300)), "each once"
 
 
 def test_after_a_refusal_one_at_a_time() -> None:
     """A server that says 429 gets one request after another, until some have gone well."""
     server = Server(meeting(2))
-    flight = flight_to(server, at_once=2)
-    flight.send(some_points("ab", 100))
+    sender = sender_to(server, at_once=2)
+    sender.send(some_points("ab", 100))
     assert server.most_at_once == 2
 
     def refuse(_chunk: Sequence[Point]) -> None:
@@ -168,12 +168,12 @@ def test_after_a_refusal_one_at_a_time() -> None:
 
     server.then = refuse
     with pytest.raises(RetryableError, match="too many"):
-        flight.send(some_points("ab", 200))
+        sender.send(some_points("ab", 200))
     server.then, server.most_at_once = lambda _: None, 0
-    flight.send(some_points("ab", 400))
+    sender.send(some_points("ab", 400))
     assert server.most_at_once == 1
     server.then = meeting(2)
-    flight.send(some_points("ab", 200))
+    sender.send(some_points("ab", 200))
     assert server.most_at_once == 2
 
 
@@ -204,7 +204,7 @@ def test_which_of_two_errors_counts(errors: Any, wanted: type[Exception], turned
         raise by_key[chunk[0][0]]
 
     with pytest.raises(wanted) as caught:
-        flight_to(Server(fail), at_once=2).send(some_points("ab", 100))
+        sender_to(Server(fail), at_once=2).send(some_points("ab", 100))
     assert caught.value in errors
 
 
@@ -217,7 +217,7 @@ def test_the_longest_wait_that_was_asked_for_counts() -> None:
         raise RetryableError("later", retry_after={"a": 3.0, "b": 9.0}[chunk[0][0]])
 
     with pytest.raises(RetryableError) as caught:
-        flight_to(Server(refuse), at_once=2).send(some_points("ab", 100))
+        sender_to(Server(refuse), at_once=2).send(some_points("ab", 100))
     assert caught.value.retry_after == 9.0
 
 
@@ -229,7 +229,7 @@ def test_without_threads_one_does_it_all(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     server = Server()
-    flight_to(server).send(some_points("abc", 300))
+    sender_to(server).send(some_points("abc", 300))
     assert sorted(server.taken) == sorted(some_points("abc", 300))
 
 
@@ -242,10 +242,10 @@ class FlightDestination(FakeDestination):
     def __init__(self) -> None:
         super().__init__(batch_points=3000)
         self.server = Server()
-        self._flight = flight_to(self.server, size=500)
+        self._sender = sender_to(self.server, size=500)
 
     def write_metrics(self, batch: Sequence[Any]) -> None:
-        self._flight.send(
+        self._sender.send(
             [
                 (name, value, record.timestamp_ms, record.step)
                 for record in batch
@@ -267,7 +267,7 @@ class FlightDestination(FakeDestination):
 
 
 @pytest.fixture
-def flying(tmp_path: Path) -> Any:
+def concurrent(tmp_path: Path) -> Any:
     """A rig with that destination; three keys."""
     rig = Rig(tmp_path, FlightDestination())
     yield rig
@@ -277,57 +277,59 @@ def flying(tmp_path: Path) -> Any:
     rig.writer.close()
 
 
-def test_params_and_the_status_wait_for_all_metrics(flying: Any) -> None:
+def test_params_and_the_status_wait_for_all_metrics(concurrent: Any) -> None:
     """Those before them are there by then, those behind them are not begun."""
-    server = flying.destination.server
+    server = concurrent.destination.server
     server.then = meeting(2)
     before: list[int] = []
-    flying.destination.refuse = lambda call, _: before.append(len(server.taken)) if call == "config" else None
+    concurrent.destination.refuse = lambda call, _: (
+        before.append(len(server.taken)) if call == "config" else None
+    )
     for part in range(3):
-        flying.emit(1000, start=1000 * part, a=1.0, b=2.0)
-        flying.writer.append(ConfigRecord(0, 1, {"part": str(part)}, {}))
-    flying.worker.start()
-    flying.finish()
-    assert flying.worker.refused is None
+        concurrent.emit(1000, start=1000 * part, a=1.0, b=2.0)
+        concurrent.writer.append(ConfigRecord(0, 1, {"part": str(part)}, {}))
+    concurrent.worker.start()
+    concurrent.finish()
+    assert concurrent.worker.refused is None
     assert before == [3000, 6000, 9000]
-    assert flying.destination.ends[0][0].status == "FINISHED"
+    assert concurrent.destination.ends[0][0].status == "FINISHED"
     assert server.most_at_once >= 2
     assert len(server.taken) == 9000
 
 
-def test_a_poison_point_among_thousands(flying: Any) -> None:
+def test_a_poison_point_among_thousands(concurrent: Any) -> None:
     """It alone is rejected; the others arrive, none of them twice."""
-    server = flying.destination.server
+    server = concurrent.destination.server
 
     def refuse(chunk: Sequence[Point]) -> None:
         if any(point[0] == "a" and point[3] == 1234 for point in chunk):
             raise RejectedError("no poison here")
 
     server.then = refuse
-    flying.emit(3000, a=1.0, b=2.0)
-    flying.worker.start()
-    flying.finish()
-    (line,) = rejected(flying)
+    concurrent.emit(3000, a=1.0, b=2.0)
+    concurrent.worker.start()
+    concurrent.finish()
+    (line,) = rejected(concurrent)
     assert line["step"] == 1234
     assert line["metrics"] == {"a": 1.0}
-    assert flying.worker.counts() | {"shipped": 8999, "rejected": 1} == flying.worker.counts()
+    assert concurrent.worker.counts() | {"shipped": 8999, "rejected": 1} == concurrent.worker.counts()
     assert len(server.taken) == len(set(server.taken)) == 8999
 
 
-def test_a_worker_stopped_while_requests_are_in_flight(flying: Any) -> None:
+def test_a_worker_stopped_while_requests_are_in_flight(concurrent: Any) -> None:
     """They are waited for, and what is not acknowledged is sent again by the next shipper."""
-    gate, server = Gate(), flying.destination.server
+    gate, server = Gate(), concurrent.destination.server
     server.then = lambda _: gate()
-    flying.emit(2000, a=1.0, b=2.0)
-    flying.worker.start()
+    concurrent.emit(2000, a=1.0, b=2.0)
+    concurrent.worker.start()
     assert gate.reached.wait(20)
-    flying.worker.calls.stop()
+    concurrent.worker.calls.stop()
     gate.opened.set()
-    flying.join()
-    acknowledged = flying.worker.cursor.shipped
+    concurrent.join()
+    acknowledged = concurrent.worker.cursor.shipped
     assert acknowledged <= len(server.taken) < 6000
-    flying.worker = flying.new_worker()
-    flying.worker.start()
-    flying.evidence = Evidence(finished="FINISHED")
-    flying.finish()
-    assert len(set(server.taken)) == flying.worker.counts()["shipped"] == 6000
+    concurrent.worker = concurrent.new_worker()
+    concurrent.worker.start()
+    concurrent.evidence = Evidence(finished="FINISHED")
+    concurrent.finish()
+    assert len(set(server.taken)) == concurrent.worker.counts()["shipped"] == 6000

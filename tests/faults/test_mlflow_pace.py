@@ -37,11 +37,11 @@ class SlowServer:
             raise RetryableError("timed out")
 
 
-def deliver(flight: ConcurrentSender, points: range) -> int:
+def deliver(sender: ConcurrentSender, points: range) -> int:
     """As the worker does: again and again, until it works; how often it did not."""
     for failed in range(100):
         try:
-            send(flight, points)
+            send(sender, points)
         except RetryableError:
             continue
         return failed
@@ -59,9 +59,9 @@ def numbered(pace: Pace, request, **more) -> ConcurrentSender:
     return ConcurrentSender(pace, lambda chunk: request([point[3] for point in chunk]), **more)
 
 
-def send(flight: ConcurrentSender, numbers: Iterable[int]) -> None:
+def send(sender: ConcurrentSender, numbers: Iterable[int]) -> None:
     """Send numbers as points."""
-    flight.send([("loss", 0.5, 1, number) for number in numbers])
+    sender.send([("loss", 0.5, 1, number) for number in numbers])
 
 
 def test_a_quick_server_gets_full_requests() -> None:
@@ -90,12 +90,12 @@ def test_what_was_taken_is_not_sent_again() -> None:
         if len(asked) == 2:
             raise RetryableError("cut")
 
-    flight = numbered(Pace(2, patience=5.0), request)
+    sender = numbered(Pace(2, patience=5.0), request)
     with pytest.raises(RetryableError):
-        send(flight, [1, 2, 3, 4])
-    send(flight, [1, 2, 3, 4])
+        send(sender, [1, 2, 3, 4])
+    send(sender, [1, 2, 3, 4])
     assert asked == [[1, 2], [3, 4], [3, 4]]
-    send(flight, [1, 2])
+    send(sender, [1, 2])
     assert asked[3:] == [[1, 2]], "that one was finished"
 
 
@@ -108,14 +108,14 @@ def test_the_halves_of_a_rejected_batch_leave_out_what_was_taken() -> None:
         if 3 in chunk:
             raise RejectedError("poison")
 
-    flight = numbered(Pace(2, patience=5.0), request)
+    sender = numbered(Pace(2, patience=5.0), request)
     for half in ([1, 2, 3, 4], [3, 4], [3]):
         with pytest.raises(RejectedError):
-            send(flight, half)
-    send(flight, [4])
-    send(flight, [1, 2])
+            send(sender, half)
+    send(sender, [4])
+    send(sender, [1, 2])
     assert asked == [[1, 2], [3, 4], [3, 4], [3], [4]]
-    assert flight._accepted == set(), "the batch is done with, and nothing of it is remembered"
+    assert sender._accepted == set(), "the batch is done with, and nothing of it is remembered"
 
 
 def test_after_timeouts_requests_grow_again() -> None:
@@ -129,18 +129,18 @@ def test_after_timeouts_requests_grow_again() -> None:
             raise RetryableError("timed out")
         server(chunk)
 
-    flight = paced(server, request)
+    sender = paced(server, request)
     for _ in range(20):
         with pytest.raises(RetryableError):
-            send(flight, range(3000))
+            send(sender, range(3000))
     hanging = False
-    send(flight, range(3000))
+    send(sender, range(3000))
     assert server.sizes == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000, 977]
     server.new = 0.003  # 1.5 s for 500
     server.sizes.clear()
-    flight = paced(server)
-    flight.pace.size = 500
-    send(flight, range(10_000, 12_000))
+    sender = paced(server)
+    sender.pace.size = 500
+    send(sender, range(10_000, 12_000))
     assert server.sizes == [500, 500, 500, 500], "1.5 s is more than a quarter of what it may take"
 
 
@@ -154,12 +154,12 @@ def test_a_quick_refusal_says_nothing_of_the_size() -> None:
             raise RetryableError("too many requests")
         server(chunk)
 
-    flight = paced(server, request)
+    sender = paced(server, request)
     for _ in range(20):
         with pytest.raises(RetryableError):
-            send(flight, range(1500))
+            send(sender, range(1500))
     down = False
-    send(flight, range(1500))
+    send(sender, range(1500))
     assert server.sizes == [1000, 500]
 
 

@@ -169,7 +169,7 @@ def test_an_artifact_that_is_refused(
     check(client, tmp_path.name, 50)
     wait_until(lambda: training.state.phase == "done", 60, training.log)
     assert (training.journal.path / "refused-artifacts" / "config.yaml").read_text() == "lr: 0.1\n"
-    assert "config.yaml was refused" in training.text
+    assert "config.yaml was rejected" in training.text
     wait_until(lambda: not is_locked(training.journal.lock), 60, training.log)
     assert sync_journal(training.journal).detail.endswith(str(training.journal.path))
 

@@ -251,7 +251,7 @@ def test_an_address_nobody_can_work_with(play: Play) -> None:
     training = play(TRY_TO_START.replace("TrackingError", "ConfigurationError"), uri="htp://x")
     assert training.end() == 0, training.text
     assert "MLFLOW_TRACKING_URI 'htp://x' has the unknown scheme 'htp'" in training.said["error"]
-    assert "write http://x" in training.said["error"]
+    assert "Write http://x" in training.said["error"]
 
 
 def test_credentials_are_seen_nowhere(

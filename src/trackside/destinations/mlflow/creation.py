@@ -55,7 +55,7 @@ class RunCreator:
         """
         for run in self._runs_of_journal():
             if run.info.run_id != run_id:
-                logger.warning("run %s was made twice; %s is deleted", run_id, run.info.run_id)
+                logger.warning("run %s was made twice, so %s is deleted", run_id, run.info.run_id)
                 self._connection.call(self._connection.client.delete_run, run.info.run_id)
 
     def _runs_of_journal(self) -> list[Any]:
@@ -64,7 +64,7 @@ class RunCreator:
         return list(self._connection.call(search, [self._experiment_id()], condition))
 
     def _experiment_id(self) -> str:
-        """Id of the experiment, created when it is new; a deleted one is refused."""
+        """Id of the experiment, which is created if it is new. A deleted one is rejected."""
         call, client = self._connection.call, self._connection.client
         if self._target.experiment_id is not None:
             return _checked(call(client.get_experiment, self._target.experiment_id))
@@ -99,7 +99,7 @@ def _checked(experiment: Any) -> str:
 
 
 def _git_commit(source: str) -> str | None:
-    """The commit checked out where the training script lies; None outside a checkout."""
+    """The commit checked out where the training script is. None outside a checkout."""
     directory = os.path.dirname(os.path.abspath(source)) if source else os.getcwd()
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(

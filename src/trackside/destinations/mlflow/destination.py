@@ -42,7 +42,7 @@ LAST_UPLOAD_SECONDS = 5.0
 _PUBLISHED_COUNTS = ("emitted", "shipped", "dropped", "rejected")
 
 
-def _tell_nobody(**changes: object) -> None:
+def _publish_nothing(**changes: object) -> None:
     """Publish nothing, because the trainer asks for the run's own destination only."""
 
 
@@ -54,7 +54,7 @@ class MLflowDestination(Destination):
         context: DestinationContext,
         tracking_uri: str,
         *,
-        publish: Callable[..., object] = _tell_nobody,
+        publish: Callable[..., object] = _publish_nothing,
         outbox: Outbox,
         sample_load_every: float | None = None,
         earlier: Earlier | None = None,
@@ -112,7 +112,7 @@ class MLflowDestination(Destination):
         self._record.publish()
 
     def open(self) -> None:
-        """Connect; create the run, or resume it, once the attempts before this one are delivered."""
+        """Connect. Create or resume the run, once the attempts before this one are delivered."""
         self._connection.take_renewed()
         if self._record.state.run is None:
             resumed = self._opener.open()
@@ -220,7 +220,7 @@ class MLflowDestination(Destination):
     def _keep_traceback(self, text: str) -> None:
         try:
             self._outbox.put(self._claim.artifact_name(TRACEBACK), text)
-        except OSError as error:  # a full disk may be why it crashed; the status matters more
+        except OSError as error:  # the crash may be due to a full disk, and the status matters more
             self._notice(f"the traceback could not be kept to be uploaded: {error}")
 
     def _upload(self) -> None:

@@ -81,7 +81,7 @@ class MetricsSender:
         if valid is None:
             valid = self._names[name] = valid_name(name)
             if valid != name:
-                self._notice(f"metric {name!r} is not a name MLflow takes; it is logged as {valid!r}")
+                self._notice(f"metric {name!r} is not a name MLflow takes, so it is logged as {valid!r}")
         return valid
 
     def _points_of(self, records: Sequence[MetricsRecord]) -> list[Point]:

@@ -70,7 +70,7 @@ class RunOpener:
         self._created_blindly = False
 
     def open(self) -> Resumed | None:
-        """Open the run once the attempts before this one are delivered; return it if it was there before.
+        """Open the run once the attempts before this one are delivered. Returns it if it existed before.
 
         Raises :class:`RejectedError` for bad credentials while ``start()`` waits for the run.
         """

@@ -126,7 +126,7 @@ class RunResumer:
         return True
 
     def _differs(self, run: Any) -> str | None:
-        """How the run is another one than asked for; None when it is not."""
+        """How the run differs from the one asked for, or None."""
         target, name = self._target, run.info.run_name
         if target.run_name is not None and target.run_name != name:
             return f"with the name {name!r}, and this training asks for {target.run_name!r}"

@@ -79,7 +79,7 @@ class SystemMetrics:
         self._stop.set()
 
     def waiting(self, limit: int, *, until_ms: int | None = None) -> list[LoadSample]:
-        """The oldest ``limit`` samples that were not :meth:`sent`; none after ``until_ms``, the run's end."""
+        """The oldest ``limit`` samples that were not :meth:`sent`, up to ``until_ms``, the run's end."""
         kept = list(self._kept)[:limit]
         return [sample for sample in kept if until_ms is None or sample.timestamp_ms <= until_ms]
 
@@ -109,7 +109,7 @@ class SystemMetrics:
 
 
 class SystemMetricsSender:
-    """Samples the machine's load every ``interval`` seconds and sends it to the run; None: not at all.
+    """Samples the machine's load every ``interval`` seconds, and sends it to the run. None: not at all.
 
     ``valid`` makes names that MLflow takes. ``notice`` tells the user something.
     """

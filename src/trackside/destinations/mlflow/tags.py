@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from trackside.events import RunEnd
 
 LOST = ("dropped", "rejected", "damaged")
-"""Counts with a tag of their own, because a user looks for them; zeros are left out."""
+"""Counts with a tag of their own, because users look for them. Zeros are left out."""
 
 _LOST_TAGS = tuple(f"{COUNT_PREFIX}{name}" for name in LOST)
 _OF_ONE_ATTEMPT = {SUMMARY_TAG, HEARTBEAT_TAG, CHANGED_PARAMS_TAG, *_LOST_TAGS}
 
 _MOST = 2**53
-"""Points; what is above that in a tag is nobody's count."""
+"""Points. A larger number in a tag is not a count."""
 
 _TRACEBACK_LINES = 12
 """The last lines of a traceback, where the exception is, are what the description has room for."""
@@ -79,7 +79,7 @@ def summary_tags(
 
 
 def summary_of(tags: Mapping[str, str]) -> dict[str, int | str]:
-    """The summary among ``tags``; empty without one, or with one that is not ours."""
+    """The summary among ``tags``. Empty if there is none, or if it is not trackside's."""
     try:
         found = json.loads(tags.get(SUMMARY_TAG, "{}"))
     except (ValueError, RecursionError):
