@@ -54,6 +54,6 @@ class OwnErrors:
         """How this run ended, when an earlier run's exception ends the program."""
         error = self.left_by()
         if error is None:
-            how = "finished; an earlier run's exception ended the program"
+            how = "finished (an earlier run's exception ended the program)"
             return LifecycleEvent("finished", status="FINISHED", message=how)
         return crash_event("crashed", type(error), error, error.__traceback__, expected=self._expected)
