@@ -100,7 +100,8 @@ class Destination(ABC):
     keep_state: Callable[[], None] = staticmethod(lambda: None)
     """Keep ``state`` now, and not only after the delivery. Set by the worker, for the worker's thread.
 
-    Call it before a request that a restarted shipper has to know of.
+    Call it before a request that a restarted shipper has to know of. By then ``state`` must not count
+    anything as delivered that was not acknowledged.
     """
 
     def __init__(self, context: DestinationContext) -> None:

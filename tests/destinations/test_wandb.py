@@ -156,7 +156,7 @@ def test_the_configuration_is_the_runs_config(tmp_path: Path):
     made.write_config(config({"lr": 0.1, "model": {"depth": 3}}))
     made.write_config(config({"lr": 0.2}))
     made._abandon()
-    tell_end(opened(tmp_path, {"rows": 0}))
+    tell_end(opened(tmp_path, made.state()))
     values = {}
     for record in raw(tmp_path):
         for item in (*record.config.update, *record.run.config.update):
@@ -191,12 +191,12 @@ def test_killed_while_the_rows_were_logged_again(tmp_path: Path):
     old = logs(tmp_path)
     keep = old[0].read_bytes()
     made._abandon()
-    again = opened(tmp_path, {"rows": 2})
+    again = opened(tmp_path, made.state())
     again._abandon()
     old[0].parent.mkdir()
     old[0].write_bytes(keep)
     again._remember([*old, *again._files()])
-    tell_end(opened(tmp_path, {"rows": 2}))
+    tell_end(opened(tmp_path, again.state()))
     assert steps(tmp_path) == [1, 2]
 
 
@@ -216,12 +216,12 @@ def test_a_core_that_died_is_replaced(tmp_path: Path):
 
 
 KILLED = """
-import sys
+import json, sys
 from pathlib import Path
 from tests.destinations.test_wandb import opened, records
 made = opened(Path(sys.argv[1]))
 for first in range(0, 10_000_000, 20):
-    print(first)
+    print(json.dumps(made.state()))
     made.write_metrics(records(*range(first, first + 20)))
 """
 
@@ -243,8 +243,9 @@ def cores_of(directory: Path) -> list[psutil.Process]:
 def test_killed_in_the_middle(tmp_path: Path, then: float):
     """What was acknowledged is there, what was sent since then is there once, and no process stays behind."""
     said = run_and_kill(KILLED, tmp_path, lines=5, then=then)
-    first = int(said[-1])
-    again = opened(tmp_path, {"rows": first})
+    state = json.loads(said[-1])
+    first = state["rows"]
+    again = opened(tmp_path, state)
     again.write_metrics(records(*range(first, first + 30)))
     tell_end(again)
     assert steps(tmp_path) == list(range(first + 30))
@@ -273,7 +274,7 @@ def test_files_that_somebody_removed_are_reported(tmp_path: Path):
     base = context(tmp_path)
     said: list[str] = []
     made = WandbDestination(type(base)(base.name, base.meta, base.journal, said.append), mode="offline")
-    made.restore({"rows": 7})
+    made.restore({"rows": 7, "logs": []})
     made.open()
     made.write_metrics(records(8))
     tell_end(made)

@@ -105,7 +105,8 @@ class WandbDestination(Destination):
             "group": group,
             "job_type": job_type,
         }
-        self._note = context.journal / f"{context.name}-files.json"
+        self._logs: list[str] = []
+        """The transaction logs that hold the acknowledged rows."""
         self._config_path = context.journal / f"{context.name}-config.json"
         self._rows = 0
         self._held = 0
@@ -125,11 +126,11 @@ class WandbDestination(Destination):
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue behind the rows that were acknowledged."""
-        self._rows = int(state["rows"])
+        self._rows, self._logs = int(state["rows"]), list(state["logs"])
 
     def state(self) -> dict[str, Any]:
-        """How many rows are acknowledged."""
-        return {"rows": self._rows}
+        """How many rows are acknowledged, and which files they are in."""
+        return {"rows": self._rows, "logs": list(self._logs)}
 
     def open(self) -> None:
         """Create or resume the W&B run. May take W&B's 90 s when its server is out of reach."""
@@ -270,13 +271,11 @@ class WandbDestination(Destination):
     def _files(self) -> list[Path]:
         """The transaction logs that the acknowledged rows are in. None elsewhere is read, nor removed."""
         own = os.path.realpath(self._directory)
-        noted = [Path(path) for path in read_json(self._note, list[str]) or ()]
-        return [path for path in noted if os.path.realpath(path).startswith(f"{own}{os.sep}")]
+        return [Path(path) for path in self._logs if os.path.realpath(path).startswith(f"{own}{os.sep}")]
 
     def _remember(self, files: list[Path]) -> None:
-        import msgspec
-
-        write_atomically(self._note, msgspec.json.encode([str(path) for path in files]))
+        self._logs = [str(path) for path in files]
+        self.keep_state()
 
     def _known_config(self) -> dict[str, Any]:
         return read_json(self._config_path, dict[str, Any]) or {}
