@@ -65,8 +65,7 @@ class DestinationSpec(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         """Raise ``ValueError`` for a name that would lead a path out of the journal."""
         if not NAME.fullmatch(self.name):
-            msg = f"a destination can't be named {self.name!r}"
-            raise ValueError(msg)
+            raise ValueError(f"a destination can't be named {self.name!r}")
 
 
 class Meta(msgspec.Struct, frozen=True):

@@ -170,11 +170,10 @@ def interpreter() -> str:
         return chosen
     found = next(filter(None, _candidates()), None)
     if found is None:
-        msg = (
-            f"sys.executable is {sys.executable!r}, which is not a Python interpreter: "
-            f"set {PYTHON_VARIABLE} to the path of one"
+        raise OSError(
+            f"sys.executable is {sys.executable!r}, which is not a Python interpreter. "
+            f"Set {PYTHON_VARIABLE} to the path of one"
         )
-        raise OSError(msg)
     return found
 
 
