@@ -49,7 +49,7 @@ def test_unwritable_root_is_an_error_that_names_the_way_out(tmp_path: Path) -> N
     tmp_path.chmod(0o555)
     message = run_script("unwritable.py", tmp_path)
     assert "Permission denied" in message
-    assert "set TRACKSIDE_DIR" in message
+    assert "Set TRACKSIDE_DIR" in message
 
 
 def test_root_removed_by_an_ending_run_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
