@@ -247,7 +247,7 @@ def test_no_room_at_the_start_is_an_error_that_names_the_way_out(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, call, full)
-    with pytest.raises(JournalError, match=r"No space left.*set TRACKSIDE_DIR"):
+    with pytest.raises(JournalError, match=r"No space left.*Set TRACKSIDE_DIR"):
         JournalWriter(journal)
 
 
