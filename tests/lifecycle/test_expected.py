@@ -84,7 +84,7 @@ def test_a_name_under_which_a_library_shows_its_class(monkeypatch: pytest.Monkey
         (3, "exception classes"),
         (["no name!"], "exception classes"),
         ([SystemExit], "exception classes"),
-        ({Stop: "PRUNED"}, "use FINISHED, FAILED or KILLED"),
+        ({Stop: "PRUNED"}, "Use FINISHED, FAILED or KILLED"),
     ],
 )
 def test_what_start_refuses(given: Any, message: str) -> None:

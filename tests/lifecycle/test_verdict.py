@@ -294,7 +294,7 @@ def test_a_status_is_spelt_as_mlflow_does(text: str) -> None:
 @pytest.mark.parametrize("text", ["RUNNING", "SCHEDULED", "DONE", "", "None"])
 def test_what_is_no_final_status_is_refused(text: str) -> None:
     """The error names the three there are."""
-    with pytest.raises(ValueError, match="use FINISHED, FAILED or KILLED"):
+    with pytest.raises(ValueError, match="Use FINISHED, FAILED or KILLED"):
         checked_status(text)
 
 

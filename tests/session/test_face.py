@@ -140,7 +140,7 @@ def test_every_attribute_can_be_used(make: Callable[..., Run], monkeypatch: pyte
     with run as same:
         assert same is run
     run.finish()
-    with pytest.raises(ValueError, match="use FINISHED, FAILED or KILLED"):
+    with pytest.raises(ValueError, match="Use FINISHED, FAILED or KILLED"):
         run.finish("DONE")  # type: ignore[arg-type]
     assert not run.is_recording
     again: Any = pickle.loads(pickle.dumps(run))

@@ -304,7 +304,7 @@ def test_disabled_writes_nothing_at_all(bus: Bus, place: Path, mode: str, monkey
         assert (run.run_id, run.url, run.status, run.tracking_uri) == (None, "", "RUNNING", "")
         assert (run.dropped, run.counts, run.flush()) == (0, Counts(), True)
         assert run.activate() is run
-    with pytest.raises(ValueError, match="use FINISHED, FAILED or KILLED"):
+    with pytest.raises(ValueError, match="Use FINISHED, FAILED or KILLED"):
         run.finish("DONE")  # type: ignore[arg-type]
     assert list(place.iterdir()) == []
     assert not caplog.records

@@ -237,7 +237,7 @@ def test_the_current_run_can_be_ended_by_name(bus: Bus) -> None:
     trackside.finish("KILLED", bus=bus)
     assert run.status == "KILLED"
     assert trackside.current_run(bus) is None
-    with pytest.raises(ValueError, match="use FINISHED, FAILED or KILLED"):
+    with pytest.raises(ValueError, match="Use FINISHED, FAILED or KILLED"):
         trackside.finish("DONE", bus=bus)  # type: ignore[arg-type]
 
 
