@@ -48,7 +48,8 @@ def users_bytes(folder: Path) -> dict[str, bytes]:
 def test_the_program_closes_everything(tmp_path: Path, last: int) -> None:
     """All points arrive. Nothing is written to the user's files, and none of them is closed."""
     usr1 = "signal.signal(signal.SIGUSR1, lambda *_: None)"
-    during = CLOSE_AND_OPEN.format(last=last) + "\nrun._watch()\nos.kill(os.getpid(), signal.SIGUSR1)"
+    then = "\nrun._assembly.watch()\nos.kill(os.getpid(), signal.SIGUSR1)"
+    during = CLOSE_AND_OPEN.format(last=last) + then
     played = play(tmp_path, before=usr1, during=during, after=STILL_OPEN + "\nsys.exit(5)")
     assert (played.code, played.said) == (5, "")
     assert sorted(played.steps) == list(range(50))

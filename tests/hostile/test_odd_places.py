@@ -72,7 +72,7 @@ def test_a_folder_whose_name_is_not_utf_8(tmp_path: Path, inside: bool) -> None:
     """Journals may lie in it, and what changes in the environment may be as odd."""
     folder = os.fsencode(tmp_path) + b"/" + LATIN_1
     os.mkdir(folder)
-    during = f"os.environb[b'SOME_TOKEN'] = {LATIN_1!r}\nrun._watch()"
+    during = f"os.environb[b'SOME_TOKEN'] = {LATIN_1!r}\nrun._assembly.watch()"
     journals = "journals" if inside else str(tmp_path / "journals")
     assert_delivered(play(tmp_path, cwd=folder, during=during, TRACKSIDE_DIR=journals))
     assert not (os.path.exists(folder + b"/journals") and os.listdir(folder + b"/journals"))
