@@ -37,7 +37,7 @@ def test_one_method_makes_a_sink(sink: Any) -> None:
 def test_what_receives_no_event_is_not_a_sink(other: Any) -> None:
     """To be closed is not enough."""
     assert not isinstance(other, Sink)
-    with pytest.raises(TypeError, match="is no sink"):
+    with pytest.raises(TypeError, match="is not a sink"):
         Bus().attach(other)
 
 

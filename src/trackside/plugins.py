@@ -116,7 +116,7 @@ class PluginGroup:
         return named
 
     def _installed(self) -> dict[str, str]:
-        from importlib import metadata  # start() imports this module, and mostly needs none of it
+        from importlib import metadata  # start() imports this module, and rarely needs this
 
         points = metadata.entry_points(group=self._entry_points)
         return {point.name: point.value.partition("[")[0].strip() for point in points}

@@ -80,8 +80,7 @@ def read_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     """
     mode = environment.get("TRACKSIDE_MODE", "").strip().lower() or "online"
     if mode not in _MODES:
-        msg = f"TRACKSIDE_MODE={mode!r} is not a mode; use one of {', '.join(_MODES)}"
-        raise ConfigurationError(msg)
+        raise ConfigurationError(f"TRACKSIDE_MODE={mode!r} is not a mode; use one of {', '.join(_MODES)}")
     return Settings(
         directory=_directory(environment.get("TRACKSIDE_DIR", "").strip()),
         mode=cast("Mode", mode),
@@ -128,11 +127,10 @@ def absolute(path: str, name: str) -> Path:
     try:
         return Path(path).expanduser().absolute()
     except OSError as error:
-        msg = (
+        raise ConfigurationError(
             f"the working folder was removed, so {name}={path!r} leads nowhere: give an absolute path, "
             "or change to a folder that exists before you start"
-        )
-        raise ConfigurationError(msg) from error
+        ) from error
 
 
 def _directory(given: str) -> Path:
@@ -152,8 +150,7 @@ def _switch(environment: Mapping[str, str], name: str, *, default: bool) -> bool
     if not text:
         return default
     if text not in _SWITCHES:
-        msg = f"{name}={text!r} is not a switch; use on or off"
-        raise ConfigurationError(msg)
+        raise ConfigurationError(f"{name}={text!r} is not a switch; use on or off")
     return _SWITCHES[text]
 
 
@@ -163,8 +160,9 @@ def _program(environment: Mapping[str, str], name: str) -> str | None:
         return None
     found = shutil.which(os.path.expanduser(text))
     if found is None:
-        msg = f"{name}={text!r} is not a program that can be run; give the path of a Python interpreter"
-        raise ConfigurationError(msg)
+        raise ConfigurationError(
+            f"{name}={text!r} is not a program that can be run; give the path of a Python interpreter"
+        )
     return os.path.abspath(found)
 
 
@@ -173,8 +171,9 @@ def _count(environment: Mapping[str, str], name: str, default: int) -> int:
     if not text:
         return default
     if not text.isdecimal() or int(text) < 1:
-        msg = f"{name}={text!r} is not a whole number, 1 or more; leave it out for {default}"
-        raise ConfigurationError(msg)
+        raise ConfigurationError(
+            f"{name}={text!r} is not a whole number, 1 or more; leave it out for {default}"
+        )
     return int(text)
 
 
@@ -187,6 +186,5 @@ def _seconds(environment: Mapping[str, str], name: str, default: float) -> float
     except ValueError:
         value = -1.0
     if not 0 <= value < float("inf"):
-        msg = f"{name}={text!r} is not a number of seconds; write one such as {default:g}"
-        raise ConfigurationError(msg)
+        raise ConfigurationError(f"{name}={text!r} is not a number of seconds; write one such as {default:g}")
     return value

@@ -20,7 +20,7 @@ def printable(text: str) -> str:
     """``text`` with every character that a terminal would act on spelt out, but for line ends and tabs.
 
     Names and messages come from servers, from other processes and from folders. An escape sequence in one
-    could clear the screen, forge a line, or set the clipboard; a direction mark could reorder what you read.
+    could clear the screen, forge a line, or set the clipboard. A direction mark could reorder what you read.
     """
     if text.isprintable():
         return text

@@ -133,7 +133,7 @@ def test_a_plain_function_gets_the_metrics(bus: Bus) -> None:
 @pytest.mark.parametrize("nothing", [object(), 5, None, "sink", Recorder])
 def test_what_is_no_sink_is_refused(bus: Bus, nothing: Any) -> None:
     """An object without any of the methods, and a class instead of an object, are errors at once."""
-    with pytest.raises(TypeError, match="is no sink"):
+    with pytest.raises(TypeError, match="is not a sink"):
         bus.attach(nothing)
     assert bus.sinks == ()
 

@@ -164,7 +164,7 @@ def test_a_step_with_a_fraction_is_cut_counted_and_said_once(
     assert [record.step for record in kept.records()] == [1, 1, 2]
     (warning,) = caplog.messages
     assert warning.startswith("the step 1.25 is not a whole number and is cut to 1")
-    assert "pass an int" in warning
+    assert "Pass an int" in warning
     kept.bus.emit(LifecycleEvent("finished", status="FINISHED"))
     assert caplog.messages[1:] == ["2 samples had a step that is not a whole number"]
 
@@ -175,7 +175,7 @@ def test_a_missing_step_is_said_in_plain_words(kept: Kept, caplog: pytest.LogCap
         kept.emit(None, metrics={"loss": 0.5})
     kept.bus.emit(LifecycleEvent("finished", status="FINISHED"))
     assert caplog.messages == [
-        "a sample came without a step and is kept as step 0; pass step= to log() (logged once)"
+        "a sample came without a step and is kept as step 0. Pass step= to log() (logged once)"
     ]
 
 

@@ -111,9 +111,9 @@ def test_on_a_rank_that_is_not_to_have_it_nothing_is_made() -> None:
         (f"{__name__}:Own", r"can't be made with the options \[\]: TypeError: .*path"),
         ({"type": f"{__name__}:Own", "path": "a", "limit": -1}, "ValueError: limit is below 0"),
         ({"type": f"{__name__}:make_own", "path": "a", "x": 1}, r"the options \['path', 'x'\]: TypeError"),
-        (f"{__name__}:no_sink", "is no sink"),
-        (f"{__name__}:sys", "is no sink"),
-        (5, "5 is no sink"),
+        (f"{__name__}:no_sink", "is not a sink"),
+        (f"{__name__}:sys", "is not a sink"),
+        (5, "5 is not a sink"),
     ],
 )
 def test_mistakes_are_errors_that_name_the_sink(spec: Any, message: str) -> None:

@@ -145,7 +145,7 @@ def test_nan_comes_through() -> None:
 
 def test_what_makes_no_sense_is_refused() -> None:
     """No sink, and no transform."""
-    with pytest.raises(TypeError, match="is no sink"):
+    with pytest.raises(TypeError, match="is not a sink"):
         TransformedSink(5, {})  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="every_n_steps must be 1 or more"):
         TransformedSink(MemorySink(), {"every_n_steps": 0})

@@ -1,7 +1,7 @@
 """Factories for MLflow's entry points: the stores for ``trackside+sqlite`` and ``trackside+postgresql``.
 
 The groups ``mlflow.tracking_store`` and ``mlflow.model_registry_store``, a name for each spelling of the
-scheme (``pyproject.toml``). The model registry's tables are none of our business: it gets MLflow's store.
+scheme (``pyproject.toml``). The model registry's tables are not ours to write, so it gets MLflow's store.
 """
 
 from __future__ import annotations

@@ -356,7 +356,9 @@ class Bus:
         from trackside.event_bus.children import warn_of_child
 
         if not warn_of_child(self._parents_journal):
-            logger.warning("metrics were emitted, but no run is started and no sink attached")
+            logger.warning(
+                "metrics were emitted, but no run is started and no sink attached: call trackside.start()"
+            )
 
 
 default_bus: Bus = Bus()
@@ -379,13 +381,11 @@ def handlers_of(sink: Any) -> dict[str, Callable[[Any], Any]]:
     if not handlers and callable(sink) and not isinstance(sink, type):
         handlers = {"metrics": sink}
     if not handlers:
-        msg = (
-            f"{sink!r} is no sink: it has none of on_metrics, on_config, on_lifecycle and is not a "
-            "function of one argument"
+        advice = f". Attach an object of the class: {sink.__name__}(...)" if isinstance(sink, type) else ""
+        raise TypeError(
+            f"{sink!r} is not a sink: it has no method on_metrics, on_config or on_lifecycle, and is not a "
+            f"function of one argument{advice}"
         )
-        if isinstance(sink, type):
-            msg = f"{msg}; if the class is one, attach an object of it: {sink.__name__}(...)"
-        raise TypeError(msg)
     for handler in handlers.values():
         _refuse_coroutine(handler)
     return handlers
@@ -400,8 +400,7 @@ def _refuse_coroutine(function: Any) -> None:
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - what is called, not whether it can be
     ):
-        msg = f"{function!r} is a coroutine function; connect a plain function that schedules it"
-        raise TypeError(msg)
+        raise TypeError(f"{function!r} is a coroutine function; connect a plain function that schedules it")
 
 
 def _label(receiver: Callable[..., Any]) -> str:

@@ -257,7 +257,7 @@ def _may_be_secret(name: str) -> bool:
 
 
 def _end_of_value(match: re.Match[str], found: re.Match[str]) -> int | None:
-    """Where the secret ``found`` behind a name ends; None where there is none."""
+    """Where the secret ``found`` behind a name ends, or None if there is no secret."""
     name, value, text = match["name"], found[0], found.string
     if not _is_value(name, value):
         return None
@@ -296,4 +296,4 @@ _STEPS: tuple[tuple[str, Callable[[str], str]], ...] = (
     (" -", _each(_CURL, _mask_flag)),
     ("identified", _each(_SQL, _keep_lead)),
 )
-"""What has to be in the lower-case text, and what masks it then; headers before what looks like a name."""
+"""What has to be in the lower-case text, and what masks it then. Headers come before names."""

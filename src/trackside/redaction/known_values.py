@@ -1,6 +1,6 @@
 """The secrets this process knows by value, in every spelling in which they may turn up in a text.
 
-They are the credentials in use (of addresses, of destinations), which :func:`know` is told of, and what
+They are the credentials in use (of addresses, of destinations), which :func:`know` receives, and what
 environment variables with a secret's name hold. The environment is looked at again when it has changed.
 
 What is too short or too common to be looked for in any text is left to the forms
@@ -62,7 +62,7 @@ _told: set[str] = set()
 
 
 def know(values: Iterable[str], *, shortest: int = SHORTEST) -> None:
-    """From now on mask these wherever they appear; those too short or common are left out."""
+    """Mask these wherever they appear, from now on. Those too short or common are left out."""
     for value in values:
         if len(_told) < _MOST_TOLD and _is_distinct(value, shortest):
             _told.add(value)

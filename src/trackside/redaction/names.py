@@ -20,7 +20,7 @@ __all__ = ["FIELD_NAMES", "is_secret"]
 FIELD_NAMES = frozenset(
     "user username login email name host port id label labels text key value url password token".split()
 )
-"""What stands beside a secret's name in a list of names, and is no value: ``["password", "username"]``."""
+"""What stands beside a secret's name in a list of names, and is not a value: ``["password", "username"]``."""
 
 _SECRET_WORDS = frozenset(
     "pwd secrets credential passwords passphrases passcodes apikeys bearer otp totp cookie cookies".split()
@@ -98,14 +98,14 @@ def is_secret(name: str, value: Any) -> bool:
 
 @lru_cache(maxsize=4096)
 def _words(name: str) -> tuple[str, ...]:
-    """The words of a name that may stand for a secret; none for most names, which is soon told."""
+    """The words of a name that may stand for a secret. Most names have none, which is quick to see."""
     if _STEM.search(name) is None:
         return ()
     return tuple(word.lower() for word in _WORD.findall(name))
 
 
 def _is_text_or_pair(value: Any) -> bool:
-    """``auth`` is a text, or a user and a password; everything else of that name is a section."""
+    """``auth`` is a text, or a user and a password. Anything else of that name is a section."""
     if isinstance(value, (list, tuple)):
         return len(value) == _PAIR and all(isinstance(item, (str, bytes)) for item in value)
     return isinstance(value, (str, bytes))

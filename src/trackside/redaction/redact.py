@@ -1,4 +1,4 @@
-"""The one door out for text: whatever leaves the process as text passes :func:`redact`.
+"""The one exit for text: whatever leaves the process as text passes :func:`redact`.
 
 Two rules. *Known values*, the secrets this process has in its environment or uses as credentials, are
 masked wherever they appear (:mod:`trackside.redaction.known_values`). *Shapes* are masked by key
@@ -10,7 +10,7 @@ processes with different environments have to make the same of it.
 
 Invariants:
 
-* Nothing here raises, waits or logs; metrics and their names never come here.
+* Nothing here raises, waits or logs. Metrics and their names never come here.
 * Masking again changes nothing.
 """
 

@@ -222,20 +222,20 @@ class MLflowSink:
             self._continue_counting()
         taken = self._last_step + 1 if number is None else number
         if step is None:
-            self._warn("a sample", f"came without a step and is kept as step {taken}; pass step= to log()")
+            self._warn("a sample", f"came without a step and is kept as step {taken}. Pass step= to log()")
         elif number is None:
             self._bad_steps += 1
             self._warn(
                 f"the step {_brief(step)}",
-                f"is not a 64-bit whole number, so its sample is kept as step {taken}; pass an int",
-                once_for="steps that are none",
+                f"is not a 64-bit whole number, so its sample is kept as step {taken}. Pass an int",
+                once_for="not a step",
             )
         elif not is_whole(step):
             self._bad_steps += 1
             self._warn(
                 f"the step {_brief(step)}",
-                f"is not a whole number and is cut to {taken}, so several samples may share a step; "
-                "pass an int, such as a count of batches, and a fraction of an epoch as epoch=",
+                f"is not a whole number and is cut to {taken}, so several samples may share a step. "
+                "Pass an int, such as a count of batches, and a fraction of an epoch as epoch=",
                 once_for="steps with a fraction",
             )
         return taken
@@ -251,7 +251,7 @@ class MLflowSink:
         if depth is None or (isinstance(depth, int) and depth >= 0):
             return depth
         self._warn(
-            "a config", f"is flattened by 1 level, not {_brief(depth)}; flatten_depth is an int or None"
+            "a config", f"is flattened by 1 level, not {_brief(depth)}. flatten_depth is an int or None"
         )
         return 1
 
@@ -265,7 +265,7 @@ class MLflowSink:
     def _repaired(self, record: MetricsRecord) -> MetricsRecord:
         """The record with names and times that can be encoded (lone surrogates, odd types)."""
         self._warn(
-            "a sample", "has a name or a time that can't be stored as it is; it is stored as text or as now"
+            "a sample", "has a name or a time that can't be stored as it is. It is stored as text or as now"
         )
         prefix = record.prefix
         return MetricsRecord(

@@ -150,5 +150,7 @@ def _checked_labels(labels: Mapping[str, str] | None) -> dict[str, str]:
     checked = {str(name): str(value) for name, value in (labels or {}).items()}
     for name in checked:
         if not _LABEL.fullmatch(name) or name.startswith("__") or name == "name":
-            raise ConfigurationError(f"labels: {name!r} is no name for a label, or one that is taken")
+            raise ConfigurationError(
+                f"labels: {name!r} cannot be the name of a label, or is taken; choose another"
+            )
     return checked

@@ -72,7 +72,7 @@ def _check_options(plugin: Plugin, found: Any, options: Mapping[str, Any]) -> No
     if callable(found):
         _SINKS.check_options(plugin, found, options, also=["transform"])
     elif options:
-        raise ConfigurationError(f"sink {plugin.name!r} is an object already made: it takes no options")
+        raise ConfigurationError(f"sink {plugin.name!r} is an object already made. It takes no options")
 
 
 def _make(name: str, found: Any, options: dict[str, Any]) -> Any:

@@ -71,7 +71,7 @@ class ScrapeServer:
         except OSError as error:
             logger.warning(
                 "the program has closed the socket of the Prometheus sink, and port %d can't be opened again "
-                "(%s): nothing is served there any more. Close descriptors before you make the sink",
+                "(%s): nothing is served there from now on. Close descriptors before you make the sink",
                 self.port,
                 error,
             )

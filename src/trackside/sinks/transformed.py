@@ -1,4 +1,4 @@
-"""A sink behind a transform: it gets what was declared and no more."""
+"""A sink behind a transform: it receives what was declared and no more."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class TransformedSink:
 
     The sink gets samples without prefix and epoch: the names are whole, and ``epoch`` is one of the
     metrics. Open windows are given out at the end of the run, or of the process. On ranks that are not
-    asked for it does nothing at all.
+    asked for it does nothing.
 
-    Raises ``TypeError`` for what is no sink, :class:`~trackside.errors.ConfigurationError` for a transform
-    that makes no sense.
+    Raises ``TypeError`` for anything but a sink, and :class:`~trackside.errors.ConfigurationError` for a
+    transform that makes no sense.
     """
 
     def __init__(self, sink: AnySink, transform: Transform | TransformOptions | Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ next file that is opened gets the lowest number that is free.
 Invariants:
 
 * Nothing is written to or closed but what was opened here: device and inode are compared before each use.
-* The numbers are high, where a program that has closed everything hardly gets to with files of its own. The
+* The numbers are high, where the files of a program that has closed everything hardly ever are. The
   system itself writes to one of them, the wakeup descriptor, and compares nothing.
 * No number is that of a standard descriptor, which a program may have closed, too.
 """

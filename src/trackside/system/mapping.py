@@ -5,7 +5,7 @@ system without ``mmap``, an empty file, no address space left) it is written wit
 beside busy threads, and nothing else changes.
 
 :class:`mmap.mmap` keeps a copy of the descriptor and closes that number at its end, whatever it is by then
-(from Python 3.13 on it can be told not to). So memory without a file is mapped, and the file over it.
+(from Python 3.13 on there is an option against it). So memory without a file is mapped, and the file over it.
 """
 
 from __future__ import annotations
