@@ -31,13 +31,13 @@ class OwnDescriptor:
         self._identity = identity_of(self._number)
 
     def fileno(self) -> int:
-        """Its number; -1 once it is closed, by us or behind our back."""
+        """Return its number, or -1 once it is closed, by us or by the program."""
         if self._number >= 0 and identity_of(self._number) != self._identity:
             self._number = -1
         return self._number
 
     def detach(self) -> int:
-        """Its number, which is the caller's from now on; -1 if it is closed."""
+        """Hand the descriptor over to the caller. Return its number, or -1 if it is closed."""
         number, self._number = self.fileno(), -1
         return number
 
