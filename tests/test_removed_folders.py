@@ -251,5 +251,5 @@ def test_the_journal_is_removed_and_the_shipper_dies(tmp_path: Path, trainings: 
     dropped = int(training.output.partition("dropped ")[2].split()[0])
     assert dropped > 400, training.output
     assert "restarts 0" in training.output
-    assert training.output.count("what was not delivered is lost") == 1, training.output
+    assert training.output.count("What was not delivered is lost") == 1, training.output
     assert training.output.count("LOG") <= 2, training.output

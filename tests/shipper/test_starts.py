@@ -166,7 +166,7 @@ def test_a_program_that_does_something_else(program: Program, tmp_path: Path) ->
     first, last = program.warnings
     assert "started 3 times and ended before it was ready (no such option: -c)" in first
     assert "no answer" not in program.output
-    assert "it is kept in" in last
+    assert "The rest is kept in" in last
     assert "waited 6" not in program.output
     assert program.journal.segment_numbers()
 
