@@ -131,4 +131,4 @@ def test_no_answer_takes_all_memory(server: str) -> None:
     assert "packed more than once" in said["packed_twice"][0]
     assert "too many 500 error responses" in said["failing"][0]
     assert all(kilobytes < 150_000 for _, kilobytes, _ in said.values()), said
-    assert all(seconds < 20 for _, _, seconds in said.values()), said
+    assert all(seconds < 60 for _, _, seconds in said.values()), said

@@ -334,6 +334,6 @@ def _everything_of(config: dict[str, Any]) -> str:
 @pytest.mark.outside
 def test_hostile_texts_take_time_in_proportion(piece: str) -> None:
     """A server's answer or a traceback of 200,000 characters holds nothing up."""
-    start = time.perf_counter()
+    start = time.process_time()
     redact(("password token auth cookie value login :-" + piece) + piece * (200_000 // len(piece)))
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10

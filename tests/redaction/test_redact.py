@@ -165,6 +165,6 @@ def test_ordinary_text_is_unchanged(text: str) -> None:
 )
 def test_long_texts_take_time_in_proportion(piece: str) -> None:
     """No hostile or merely long value can hold up the start of a training."""
-    start = time.perf_counter()
+    start = time.process_time()
     redact(piece * (200_000 // len(piece)))
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5

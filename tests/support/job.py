@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from mlflow.entities import Run
 
-DEADLINE = 30.0
+DEADLINE = 60.0
 
 
 def wait_for(condition, timeout: float = DEADLINE) -> None:
