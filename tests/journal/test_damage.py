@@ -295,7 +295,7 @@ def test_begun_but_zeroed_segment_holds_nobody_up(tmp_path: Path) -> None:
 
 def test_records_that_cannot_be_decoded_are_skipped(tmp_path: Path) -> None:
     """A payload of another version, or one nested beyond reason, costs itself only."""
-    nested = b"\x91" * 5000 + b"\xc0"
+    nested = b"\x91" * 50_000 + b"\xc0"
     strange = [b"\x93\xa1m\x01\x02", b"\x91\xa1m", b"\x95\xa1c\x02\0\x80\x81\xa1x" + nested]
     with journal_of([sample(0)]) as (journal, ends):
         place = ends[0]
