@@ -14,6 +14,8 @@ import trackside
 
 SOURCE = Path(trackside.__file__).parent
 FOR_DEVELOPERS = {"all", "bench", "dev", "lint", "test"}
+UNNAMED = {"sklearn": "scikit-learn"}
+"""Packages whose distribution Python 3.10 does not find."""
 
 
 def project() -> dict[str, Any]:
@@ -38,7 +40,7 @@ def imported() -> dict[str, set[str]]:
             top = name.partition(".")[0]
             if top not in sys.stdlib_module_names and top != "trackside":
                 # mlflow-skinny and mlflow-tracing have files in the package mlflow, too
-                names = {normal(one) for one in distributions.get(top, [top])}
+                names = {normal(one) for one in distributions.get(top, [UNNAMED.get(top, top)])}
                 one = normal(top) if normal(top) in names else min(names)
                 found.setdefault(one, set()).add(str(path.relative_to(SOURCE)))
     return found
