@@ -41,10 +41,9 @@ if TYPE_CHECKING:
     from trackside.event_bus.bus import Bus
     from trackside.event_bus.bus import default_bus as bus
     from trackside.events import Event
-    from trackside.session.counts import Counts
     from trackside.session.current import current_run, finish
     from trackside.session.from_config import start_from_config
-    from trackside.session.run import Run
+    from trackside.session.run import Counts, Run
     from trackside.session.start import start
 
 __version__ = "0.1.0"
@@ -81,21 +80,9 @@ __all__ = [
 last_resort.add_to(logging.getLogger("trackside"))
 
 _LAZY = {
+    **{name: ("trackside.errors", name) for name in __all__ if name.endswith("Error")},
     "Bus": ("trackside.event_bus.bus", "Bus"),
-    "CoercionError": ("trackside.errors", "CoercionError"),
-    "ConfigurationError": ("trackside.errors", "ConfigurationError"),
-    "Counts": ("trackside.session.counts", "Counts"),
-    "DeliveryError": ("trackside.errors", "DeliveryError"),
-    "GoneError": ("trackside.errors", "GoneError"),
-    "JournalError": ("trackside.errors", "JournalError"),
-    "DestinationFailedError": ("trackside.errors", "DestinationFailedError"),
-    "RejectedError": ("trackside.errors", "RejectedError"),
-    "RetryableError": ("trackside.errors", "RetryableError"),
-    "RunActiveError": ("trackside.errors", "RunActiveError"),
-    "TrackingError": ("trackside.errors", "TrackingError"),
-    "TracksideError": ("trackside.errors", "TracksideError"),
-    "UnauthorisedError": ("trackside.errors", "UnauthorisedError"),
-    "UnprovenError": ("trackside.errors", "UnprovenError"),
+    "Counts": ("trackside.session.run", "Counts"),
     "Run": ("trackside.session.run", "Run"),
     "bus": ("trackside.event_bus.bus", "default_bus"),
     "current_run": ("trackside.session.current", "current_run"),
@@ -143,8 +130,7 @@ def __getattr__(name: str) -> Any:
     try:
         module, attribute = _LAZY[name]
     except KeyError:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg) from None
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
     from importlib import import_module
 
     value = getattr(import_module(module), attribute)

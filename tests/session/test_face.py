@@ -19,11 +19,10 @@ from trackside.event_bus.bus import Bus
 from trackside.events import LifecycleEvent
 from trackside.journal.format import MetricsRecord
 from trackside.journal.reader import JournalReader
-from trackside.session.counts import Counts
 from trackside.session.handle import RunHandle
 from trackside.session.noop import NoopRun
 from trackside.session.recording import RecordingRun
-from trackside.session.run import Run
+from trackside.session.run import Counts, Run
 from trackside.sinks.memory import MemorySink
 
 if TYPE_CHECKING:

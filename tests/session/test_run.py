@@ -34,9 +34,9 @@ from trackside.journal.meta import Meta, WorkerState
 from trackside.journal.reader import JournalReader, Position
 from trackside.session import fluent, plan
 from trackside.session import shipper_handle as process_
-from trackside.session.counts import Counts
 from trackside.session.current import recording_runs
 from trackside.session.noop import NoopRun
+from trackside.session.run import Counts
 from trackside.session.shipper_handle import ShipperProcess
 from trackside.shipper.channel import DONE
 

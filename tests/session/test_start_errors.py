@@ -210,6 +210,7 @@ def test_what_the_store_refuses(
     refused: Callable[..., str], place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A deleted experiment, and a run that does not exist."""
+    monkeypatch.setenv("TRACKSIDE_START_TIMEOUT", "180")
     uri = new_database(place)
     client = MlflowClient(uri)
     experiment = client.create_experiment("gone")

@@ -6,7 +6,7 @@ from typing_extensions import assert_type
 
 import trackside
 from trackside import Bus, ConfigEvent, LifecycleEvent, MetricsSample, Run
-from trackside.session.counts import Counts
+from trackside.session.run import Counts
 from trackside.testing import MemorySink, capture
 
 # Two runs on two buses read like one.

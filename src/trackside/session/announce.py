@@ -19,9 +19,8 @@ from trackside.system.last_resort import has_handlers
 from trackside.text import printable
 
 if TYPE_CHECKING:
-    from trackside.events import RunStatus
+    from trackside.events import FinalStatus, RunStatus
     from trackside.journal.meta import Meta, RunInfo
-    from trackside.session.delivery import Delivery
 
 logger = logging.getLogger("trackside")
 
@@ -40,32 +39,29 @@ def announce(text: str) -> None:
 class Announcer:
     """Tells the user of one run, and where to look at it."""
 
-    def __init__(self, meta: Meta, delivery: Delivery, *, quiet: bool) -> None:
-        self._meta = meta
-        self._delivery = delivery
-        self._quiet = quiet
+    def __init__(self, meta: Meta, *, quiet: bool) -> None:
+        self._address = meta.target.tracking_uri
+        self._quiet = quiet or not meta.mlflow
 
     def page(self, info: RunInfo | None) -> str:
         """The run's page in MLflow's UI, or the UI's front page while the run has no id."""
-        address = self._meta.target.tracking_uri
         if info is None:
-            return front_page(address)
-        return info.url or run_page(address, info.experiment_id, info.run_id)
+            return front_page(self._address)
+        return info.url or run_page(self._address, info.experiment_id, info.run_id)
 
-    def tell(self, what: str) -> None:
+    def tell(self, what: str, info: RunInfo | None) -> None:
         """Tell the user ``what`` of the run, whose name replaces ``{}``. Nothing while it has no id."""
-        info = self._delivery.run_info(wait=False) if self._meta.mlflow else None
         if info is not None and not self._quiet:
-            look = how_to_look(self._meta.target.tracking_uri, self.page(info))
+            look = how_to_look(self._address, self.page(info))
             announce(what.format(info.name or info.run_id) + f". {look}")
 
-    def tell_end(self, status: RunStatus, *, certain: bool) -> None:
-        """Tell the user how the run ended, if that is ``certain`` and this attempt has told MLflow.
+    def tell_end(self, info: RunInfo | None, status: RunStatus | None, told: FinalStatus | None) -> None:
+        """Tell the user that the run ended as ``status``, if that is certain and MLflow was ``told``.
 
         Otherwise the run's page may show another status, now or later. It may be worse than ours, because
         another rank may have crashed.
         """
-        told = self._delivery.told
-        worse = told is not None and told != "FINISHED"
-        known = certain and told is not None
-        self.tell(f"run {{}} is {told if worse else status}" if known else "logged run {}")
+        if status is None or told is None:
+            self.tell("logged run {}", info)
+        else:
+            self.tell(f"run {{}} is {status if told == 'FINISHED' else told}", info)

@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 class Assembly:
     """The parts of one run. The constructor makes them, and :meth:`begin` puts them to work.
 
-    The hooks call ``at_exit`` when the interpreter leaves, and ``before_death`` when a terminate signal is
-    about to end the process.
+    ``beside``: the ids of the process's other journals. The hooks call ``at_exit`` when the interpreter
+    leaves, and ``before_death`` when a terminate signal is about to end the process.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class Assembly:
         plan: RunPlan,
         errors: OwnErrors,
         *,
+        beside: tuple[str, ...],
         at_exit: Callable[[], None],
         before_death: Callable[[], None],
     ) -> None:
@@ -63,7 +64,7 @@ class Assembly:
         self.journal: JournalDirectory = create_directory(settings.directory, label)
         hold = ExitHold.if_needed() if settings.mode == "online" else None
         try:
-            self._make_journal(hold)
+            self._make_journal(beside, hold)
         except BaseException as error:
             if hold is not None:
                 hold.close()
@@ -72,7 +73,7 @@ class Assembly:
                 raise not_writable(self.journal.path, error) from error
             raise
         self.delivery = Delivery(self.journal, self.meta, settings, writer=self.writer, shipper=self.shipper)
-        self.announcer = Announcer(self.meta, self.delivery, quiet=settings.quiet)
+        self.announcer = Announcer(self.meta, quiet=settings.quiet)
         self.activation = fluent.Activation()
         self.lifecycle = LifecycleSubscriber(self.writer)
         self.sink = MLflowSink(self.writer, watch=self.watch, last_step=self._last_step_before)
@@ -92,10 +93,10 @@ class Assembly:
             left_by=errors.left_by,
         )
 
-    def _make_journal(self, hold: ExitHold | None) -> None:
+    def _make_journal(self, beside: tuple[str, ...], hold: ExitHold | None) -> None:
         """Write the journal's first files, and prepare the shipper that delivers it."""
         plan = self.plan
-        self.meta = make_meta(plan, beside=current.journal_ids(), folder=folder_number(self.journal.path))
+        self.meta = make_meta(plan, beside=beside, folder=folder_number(self.journal.path))
         write_atomically(self.journal.meta, lossless_json.encode(self.meta), durable=True)
         self.writer = JournalWriter(self.journal, cap=plan.cap)
         self.shipper = ShipperProcess(
@@ -121,7 +122,7 @@ class Assembly:
             expect_notes(self.plan.settings.directory, self.meta.job)
         if self.delivery.online and self.shipper.start() and self.meta.mlflow:
             self.delivery.await_run()
-            self.announcer.tell("logging run {}")
+            self.announcer.tell("logging run {}", self.delivery.run_info(wait=False))
 
     def watch(self) -> None:
         """Every few seconds: check that the shipper lives, and that signals are written to its pipe."""

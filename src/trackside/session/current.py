@@ -23,14 +23,12 @@ if TYPE_CHECKING:
 
     from trackside.events import FinalStatus
     from trackside.journal.directory import JournalDirectory
-    from trackside.session.noop import NoopRun
-    from trackside.session.recording import RecordingRun
     from trackside.session.run import Run
 
-recording_runs: dict[int, RecordingRun] = {}
+recording_runs: dict[int, Run] = {}
 """The run of each bus that is being logged, by the bus's id."""
 
-noop_runs: dict[int, NoopRun] = {}
+noop_runs: dict[int, Run] = {}
 """The run of each bus that logs nothing here, by the bus's id."""
 
 _starting: dict[int, object] = {}
@@ -56,11 +54,6 @@ def finish(status: FinalStatus = "FINISHED", *, bus: Bus | None = None) -> None:
     run = current_run(bus)
     if run is not None:
         run.finish(status)
-
-
-def journal_ids() -> tuple[str, ...]:
-    """The ids of the journals of this process's recording runs."""
-    return tuple(run.journal_id for run in recording_runs.values())
 
 
 def leave(bus: Bus, journal: JournalDirectory) -> None:

@@ -16,8 +16,8 @@ from trackside.journal.lock import is_locked
 from trackside.journal.outbox import Outbox
 from trackside.lifecycle.exit_hold import in_container
 from trackside.session.announce import announce
-from trackside.session.counts import Counts
 from trackside.session.last_words import AtWork, describe_delivery, describe_offline, describe_rest
+from trackside.session.run import Counts
 from trackside.system.clock import steady
 from trackside.system.once import Once
 
@@ -79,8 +79,7 @@ class Delivery:
         """
         state = self._wait_for_run()
         if state is not None and state.phase == "refused":
-            msg = f"MLflow at {self._meta.target.tracking_uri} refused the run: {state.error}"
-            raise TrackingError(msg)
+            raise TrackingError(f"MLflow at {self._meta.target.tracking_uri} refused the run: {state.error}")
         self._learn(state)
         if self._info is None:
             state = self._shipper.state()

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from trackside.events import FinalStatus, RunStatus
     from trackside.session.assembly import Assembly
-    from trackside.session.counts import Counts
     from trackside.session.own_errors import OwnErrors
+    from trackside.session.run import Counts
 
 
 class Ending:
@@ -66,9 +66,8 @@ class Ending:
         else:
             self._await_exception(self._provisional)
         self.delivered = parts.delivery.wait_for_end()
-        parts.delivery.run_info(wait=False)
         # An exception in flight may still make it FAILED. The exit says what became of it.
-        parts.announcer.tell_end(parts.lifecycle.status, certain=self._provisional is None)
+        self._announce(parts.lifecycle.status if self._provisional is None else None)
         self.counts = parts.delivery.counts()  # the journal goes once the shipper is dismissed
         if self._provisional is None:
             parts.dismiss_shipper()
@@ -98,8 +97,7 @@ class Ending:
         if parts.delivery.wait_for_end():
             parts.hold_exit()
         # `raise SystemExit(3)` looks like a return until after this: the status is not certain yet.
-        certain = status != "FINISHED" or parts.hooks.exits.knows_code
-        parts.announcer.tell_end(status, certain=certain)
+        self._announce(status if status != "FINISHED" or parts.hooks.exits.knows_code else None)
 
     def before_death(self) -> None:
         """A terminate signal is about to end this process."""
@@ -116,6 +114,10 @@ class Ending:
         self._bus.forget_all(self._parts.journal.path, None if over else self._heir)
         ExitCodeNote.abandon_all()
         current.recording_runs.clear()
+
+    def _announce(self, status: RunStatus | None) -> None:
+        delivery = self._parts.delivery
+        self._parts.announcer.tell_end(delivery.run_info(wait=False), status, delivery.told)
 
     def _keep_evidence(self, status: FinalStatus, error: BaseException | None) -> None:
         """Report the exception behind a ``finish("FAILED")``, wherever it is by now."""

@@ -15,14 +15,12 @@ from trackside.events import RunStatus, as_final, checked_status
 from trackside.journal.files import read_json
 from trackside.journal.meta import State
 from trackside.redaction.redact import with_credentials
-from trackside.session.counts import Counts
 from trackside.session.fluent import Activation
 from trackside.session.parent import Parent  # noqa: TC001 - a NamedTuple's fields can be looked up
 from trackside.session.run import Run
 
 if TYPE_CHECKING:
     from trackside.events import FinalStatus
-    from trackside.journal.directory import JournalDirectory
 
 logger = logging.getLogger("trackside.session")
 
@@ -76,26 +74,6 @@ class RunHandle(Run):
         return self._names.parent.tracking_uri or ""
 
     @property
-    def counts(self) -> Counts:
-        """Zeros: what is logged in this process does not reach the run."""
-        return Counts()
-
-    @property
-    def dropped(self) -> int:
-        """0."""
-        return 0
-
-    @property
-    def is_recording(self) -> bool:
-        """False."""
-        return False
-
-    @property
-    def journal(self) -> JournalDirectory | None:
-        """None: the journal is that of the other process."""
-        return None
-
-    @property
     def link(self) -> Parent:
         """What a child needs to be nested under this run. Credentials come from the environment."""
         uri = with_credentials(self.tracking_uri, os.environ.get("MLFLOW_TRACKING_URI", ""))
@@ -103,10 +81,6 @@ class RunHandle(Run):
 
     def __repr__(self) -> str:
         return f"<trackside.Run of another process ({self.run_id or 'no id yet'}) {self.status}>"
-
-    def flush(self, timeout: float = 30.0) -> bool:  # noqa: ARG002
-        """True: nothing waits here."""
-        return True
 
     def finish(self, status: FinalStatus = "FINISHED") -> None:
         """Do nothing but end MLflow's active run, if you called :meth:`activate` here."""

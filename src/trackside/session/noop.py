@@ -11,7 +11,6 @@ from trackside.lifecycle.expected import NOTHING_ELSE
 from trackside.lifecycle.in_flight import interpreter_is_leaving, uncaught_exception
 from trackside.lifecycle.subscriber import LifecycleSubscriber
 from trackside.session import current, fluent
-from trackside.session.counts import Counts
 from trackside.session.parent import NO_PARENT, Parent
 from trackside.session.run import Run
 from trackside.session.sinks import close_sinks
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
     from trackside.event_bus.bus import Bus
     from trackside.events import ConfigEvent, FinalStatus, RunStatus
-    from trackside.journal.directory import JournalDirectory
     from trackside.lifecycle.expected import Expected
     from trackside.lifecycle.peer_crash import CrashNoteHook
 
@@ -57,46 +55,11 @@ class NoopRun(Run):
             bus.emit(config)  # for the sinks of this rank
 
     @property
-    def run_id(self) -> None:
-        """None: there is no run in MLflow."""
-        return
-
-    @property
-    def url(self) -> str:
-        """Empty."""
-        return ""
-
-    @property
     def status(self) -> RunStatus:
         """As in :class:`Run`: RUNNING until the end, and then what ended it."""
         if not self._closed and interpreter_is_leaving():
             self._see_exit()
         return self._lifecycle.status
-
-    @property
-    def tracking_uri(self) -> str:
-        """Empty."""
-        return ""
-
-    @property
-    def counts(self) -> Counts:
-        """Zeros."""
-        return Counts()
-
-    @property
-    def dropped(self) -> int:
-        """0."""
-        return 0
-
-    @property
-    def is_recording(self) -> bool:
-        """False."""
-        return False
-
-    @property
-    def journal(self) -> JournalDirectory | None:
-        """None."""
-        return None
 
     @property
     def link(self) -> Parent:
@@ -105,10 +68,6 @@ class NoopRun(Run):
 
     def __repr__(self) -> str:
         return f"<trackside.Run {self.status}, logging nothing: another rank, or TRACKSIDE_MODE=disabled>"
-
-    def flush(self, timeout: float = 30.0) -> bool:  # noqa: ARG002
-        """True: nothing waits."""
-        return True
 
     def finish(self, status: FinalStatus = "FINISHED") -> None:
         """End the run as ``status`` and close its sinks. Idempotent. ``ValueError`` for an unknown status."""

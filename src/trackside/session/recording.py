@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -20,7 +20,7 @@ from trackside.session.daemon import is_daemon_of, session, wait_for_run
 from trackside.session.ending import Ending
 from trackside.session.own_errors import OwnErrors
 from trackside.session.parent import NO_PARENT, Parent
-from trackside.session.run import Run
+from trackside.session.run import Counts, Run
 from trackside.system.clock import steady
 
 if TYPE_CHECKING:
@@ -28,10 +28,12 @@ if TYPE_CHECKING:
 
     from trackside.events import ConfigEvent, FinalStatus, RunStatus
     from trackside.journal.directory import JournalDirectory
-    from trackside.session.counts import Counts
     from trackside.session.plan import RunPlan
 
 logger = logging.getLogger("trackside.session")
+
+recording_runs = cast("dict[int, RecordingRun]", current.recording_runs)
+"""As in :mod:`~trackside.session.current`, which runs of no other class enter."""
 
 
 class RecordingRun(Run):
@@ -47,12 +49,18 @@ class RecordingRun(Run):
         self._plan = plan
         self._session = session()
         self._errors = OwnErrors(call_site, plan.expected)
-        self._assembly = Assembly(plan, self._errors, at_exit=self._at_exit, before_death=self._before_death)
+        self._assembly = Assembly(
+            plan,
+            self._errors,
+            beside=tuple(run.journal_id for run in recording_runs.values()),
+            at_exit=lambda: self._ending.at_exit(),  # noqa: PLW0108 - the ending is made below
+            before_death=lambda: self._ending.before_death(),  # noqa: PLW0108
+        )
         self._ending = Ending(self._assembly, self._errors, heir=self._continue_as_daemon)
 
     def begin(self, sinks: Iterable[Any], config: ConfigEvent | None) -> None:
         """Connect everything and wait for the run."""
-        current.recording_runs[id(self._bus)] = self
+        recording_runs[id(self._bus)] = self
         try:
             self._assembly.begin(sinks, config)
         except BaseException as error:
@@ -63,45 +71,37 @@ class RecordingRun(Run):
 
     @property
     def run_id(self) -> str | None:
-        """As in :class:`Run`."""
         info = self._assembly.delivery.run_info(wait=not self._ending.over)
         return None if info is None else info.run_id
 
     @property
     def url(self) -> str:
-        """As in :class:`Run`."""
         if not self._assembly.meta.mlflow:
             return ""
         return self._assembly.announcer.page(self._assembly.delivery.run_info(wait=not self._ending.over))
 
     @property
     def status(self) -> RunStatus:
-        """As in :class:`Run`."""
         return self._assembly.lifecycle.status
 
     @property
     def tracking_uri(self) -> str:
-        """As in :class:`Run`."""
         return self._assembly.meta.target.tracking_uri
 
     @property
     def counts(self) -> Counts:
-        """As in :class:`Run`."""
         return self._ending.counts or self._assembly.delivery.counts()
 
     @property
     def dropped(self) -> int:
-        """As in :class:`Run`."""
         return self._assembly.writer.scoreboard.dropped_points
 
     @property
     def is_recording(self) -> bool:
-        """As in :class:`Run`."""
         return not self._ending.over
 
     @property
     def journal(self) -> JournalDirectory:
-        """As in :class:`Run`."""
         return self._assembly.journal
 
     @property
@@ -111,7 +111,6 @@ class RecordingRun(Run):
 
     @property
     def link(self) -> Parent:
-        """As in :class:`Run`."""
         meta = self._assembly.meta
         if not meta.mlflow:
             return NO_PARENT
@@ -132,7 +131,6 @@ class RecordingRun(Run):
     # What you call
 
     def flush(self, timeout: float = 30.0) -> bool:
-        """As in :class:`Run`."""
         if not self._assembly.delivery.online or self._ending.over:
             return self._ending.delivered
         before = steady()
@@ -140,13 +138,11 @@ class RecordingRun(Run):
         return self._assembly.delivery.wait_for_all(timeout - (steady() - before)) and arrived
 
     def finish(self, status: FinalStatus = "FINISHED") -> None:
-        """As in :class:`Run`."""
         wanted = checked_status(status)
         self._closed = True
         self._ending.finish(wanted)
 
     def activate(self) -> Run:
-        """As in :class:`Run`."""
         activation = self._assembly.activation
         if activation:
             return self
@@ -221,14 +217,6 @@ class RecordingRun(Run):
     def follow(self, earlier: RecordingRun) -> None:
         """Learn from ``earlier``, the run before at the same place, which exceptions are not this run's."""
         self._errors.follow(earlier._errors)
-
-    # What the process's hooks call
-
-    def _at_exit(self) -> None:
-        self._ending.at_exit()
-
-    def _before_death(self) -> None:
-        self._ending.before_death()
 
     def _continue_as_daemon(self) -> bool:
         """In a forked child that logs: continue the run, if this is the daemon that the program became."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from time import time_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trackside.events import MetricsSample
 
@@ -25,8 +25,18 @@ if TYPE_CHECKING:
     from trackside.event_bus.bus import Bus
     from trackside.events import Event, FinalStatus, RunStatus
     from trackside.journal.directory import JournalDirectory
-    from trackside.session.counts import Counts
     from trackside.session.parent import Parent
+
+
+class Counts(NamedTuple):
+    """How many points (name, value, step, time) of a run reached their destinations, and how many did not."""
+
+    shipped: int = 0
+    """Acknowledged by every destination."""
+    rejected: int = 0
+    """Rejected for good by a destination, and kept in the dead-letter file."""
+    dropped: int = 0
+    """Never kept: the journal had no room, or the value is not a number."""
 
 
 class Run(ABC):
@@ -54,18 +64,18 @@ class Run(ABC):
     # What you read
 
     @property
-    @abstractmethod
     def run_id(self) -> str | None:
         """The MLflow run's id. Waits for the shipper's answer as long as ``start()`` does; None without."""
+        return None
 
     @property
-    @abstractmethod
     def url(self) -> str:
         """The page with the run's curves in MLflow's UI. Waits for the run's id, as :attr:`run_id` does.
 
         For a local store it is the page that ``mlflow ui`` serves. While the run has no id, it is the UI's
         front page. On other ranks and in disabled mode it is empty.
         """
+        return ""
 
     @property
     @abstractmethod
@@ -73,29 +83,29 @@ class Run(ABC):
         """The run's status, as far as this process knows: RUNNING, FINISHED, FAILED or KILLED."""
 
     @property
-    @abstractmethod
     def tracking_uri(self) -> str:
         """The MLflow address in use, without credentials. Empty where nothing is logged."""
+        return ""
 
     @property
-    @abstractmethod
     def counts(self) -> Counts:
         """Points by what became of them, up to now or up to the moment :meth:`finish` returned."""
+        return Counts()
 
     @property
-    @abstractmethod
     def dropped(self) -> int:
         """Points that could not be kept: the journal had no room, or the value is not a number."""
+        return 0
 
     @property
-    @abstractmethod
     def is_recording(self) -> bool:
         """Whether what you log now is kept. False after the end, on other ranks and in disabled mode."""
+        return False
 
     @property
-    @abstractmethod
     def journal(self) -> JournalDirectory | None:
         """Where points wait for their delivery. None where nothing is logged."""
+        return None
 
     @property
     @abstractmethod
@@ -134,14 +144,14 @@ class Run(ABC):
             self._told = True
             self._warn_of_closed()
 
-    @abstractmethod
-    def flush(self, timeout: float = 30.0) -> bool:
+    def flush(self, timeout: float = 30.0) -> bool:  # noqa: ARG002 - nothing waits here
         """Wait until every destination has everything emitted so far, for up to ``timeout`` seconds.
 
         The shipper also reads the run back from the server, because an acknowledgement alone proves nothing.
         True when everything is there, and where nothing is logged. False when the time is up, in offline
         mode, and when a destination has failed permanently. After :meth:`finish` it returns what that found.
         """
+        return True
 
     @abstractmethod
     def finish(self, status: FinalStatus = "FINISHED") -> None:

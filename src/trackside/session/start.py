@@ -25,13 +25,13 @@ from trackside.session.arguments import (
     text_tags,
 )
 from trackside.session.call_site import CallSite
-from trackside.session.current import checked_bus, recording_runs, reserved
+from trackside.session.current import checked_bus, reserved
 from trackside.session.destinations import plan_destinations
 from trackside.session.launcher import job_key
 from trackside.session.noop import NoopRun
 from trackside.session.parent import checked_parent
 from trackside.session.plan import RunPlan, free_run_id, make_target
-from trackside.session.recording import RecordingRun
+from trackside.session.recording import RecordingRun, recording_runs
 from trackside.session.sinks import SinkPlan, plan_sinks
 from trackside.settings import DEFAULT_TERMINATE_SIGNALS, mistyped_variables, read_environment
 from trackside.shipper.spawn import leave_if_meant_to_ship
