@@ -16,7 +16,7 @@ from tests.support.journals import ALIVE, DEAD, make, say
 from trackside.cli.main import main
 from trackside.cli.options import Duration
 from trackside.destinations.mlflow import reaper as mlflow_reaper
-from trackside.destinations.mlflow.heartbeat import parse_heartbeat
+from trackside.destinations.mlflow.owner import parse_heartbeat
 from trackside.destinations.mlflow.reaper import stale_runs
 from trackside.journal.meta import RunInfo
 from trackside.tag_names import HEARTBEAT_TAG

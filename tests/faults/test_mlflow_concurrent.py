@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.faults.fake import FakeDestination, Gate, Rig, rejected, until
-from trackside.destinations.mlflow.concurrent import ConcurrentSender, split_by_key
+from trackside.destinations.mlflow.metrics import ConcurrentSender, split_by_key
 from trackside.destinations.mlflow.pace import Pace
 from trackside.errors import DestinationFailedError, RejectedError, RetryableError, UnauthorisedError
 from trackside.journal.format import ConfigRecord

@@ -18,7 +18,6 @@ from tests.faults.delivery import Delivery, delivery, new_meta
 from tests.faults.fake import until
 from trackside.destinations.mlflow import claim as claim_
 from trackside.destinations.mlflow import owner as mlflow_owner
-from trackside.destinations.mlflow import status as status_
 from trackside.destinations.mlflow.owner import LONG_GONE, QUIET, OwnerWatch, may_claim, owner_tags
 from trackside.destinations.mlflow.run_id_file import read_run_id_file
 from trackside.journal.owner import Owner, boot_id, start_ticks, this_process
@@ -356,7 +355,7 @@ def test_a_write_that_came_too_late_is_put_back(  # noqa: PLR0917 - fixtures
     older = attempt(journals, store, other.owner)
     other.die()
     newer: list[Delivery] = []
-    write = status_._write
+    write = claim_._write
 
     def write_late(connection: Connection, wanted: str, ended_ms: int | None) -> None:
         if connection is older.destination._connection and not newer:
@@ -365,7 +364,7 @@ def test_a_write_that_came_too_late_is_put_back(  # noqa: PLR0917 - fixtures
                 finish(newer[0])
         write(connection, wanted, ended_ms)
 
-    monkeypatch.setattr(status_, "_write", write_late)
+    monkeypatch.setattr(claim_, "_write", write_late)
     fail(older)
     run = client.get_run(older.run_id)
     assert run.info.status == ("FINISHED" if is_over else "RUNNING")

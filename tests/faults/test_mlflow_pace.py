@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from trackside.destinations.mlflow.concurrent import ConcurrentSender
+from trackside.destinations.mlflow.metrics import ConcurrentSender
 from trackside.destinations.mlflow.pace import WELL_ENOUGH, Pace
 from trackside.errors import RejectedError, RetryableError
 

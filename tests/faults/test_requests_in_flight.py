@@ -17,7 +17,7 @@ from tests.faults.fake import until
 from tests.faults.postgres import find_programs, postgres_server
 from tests.faults.proxy import FaultProxy, Forward, Reply, Request, answer
 from tests.faults.servers import MlflowServer
-from trackside.destinations.mlflow.request import body_of, metrics_request
+from trackside.destinations.mlflow.connection import body_of, metrics_request
 from trackside.destinations.mlflow.tags import counts_in
 from trackside.journal.format import MetricsRecord
 

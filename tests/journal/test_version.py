@@ -25,7 +25,7 @@ from trackside.journal.owner import this_process
 from trackside.journal.progress import Progress
 from trackside.journal.reader import JournalReader
 from trackside.journal.scoreboard import read_dropped, read_signals
-from trackside.journal.version import FORMAT, newer_format, why_newer
+from trackside.journal.version import FORMAT, newer_format
 from trackside.journal.writer import JournalWriter
 from trackside.lifecycle import crash_notes
 from trackside.shipper.acknowledged import Acknowledged
@@ -281,7 +281,7 @@ def test_newer_notes_of_other_processes(tmp_path: Path, journal: JournalDirector
         parent_run_id(child.path, meta_of(child, target=target))
     restamp_note = json.dumps({"schema": NEWER, "run_id": "abc"}).encode()
     write_atomically(child.parent_note, restamp_note)
-    assert "parent.json" in (why_newer(child) or "")
+    assert "parent.json" in (child.why_newer() or "")
     crash_notes.expect_notes(tmp_path, "job")
     path = crash_notes.notes_directory(tmp_path, "job") / "rank-1.json"
     write_atomically(path, json.dumps({"schema": NEWER, "rank": 1, "at_ms": 5}).encode())

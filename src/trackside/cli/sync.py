@@ -100,14 +100,13 @@ def _ask(
     from trackside.journal.meta import read_meta
     from trackside.journal.provenance import why_untrusted
     from trackside.journal.trust import vouch_for, withdraw
-    from trackside.journal.version import why_newer
     from trackside.shipper.handed_over import effects, links_in
 
     reason = why_untrusted(journal)
     if reason is None:
         return
     vouch_for(journal.path)  # until the answer, because its contents must be read first
-    newer, meta = why_newer(journal), read_meta(journal)
+    newer, meta = journal.why_newer(), read_meta(journal)
     told = [] if newer is None else [f"It can't be delivered: {newer}."]
     told += [] if meta is None else effects(journal, meta, tracking_uri=tracking_uri, importable=importable)
     links = [f"It holds {name}, which is not a file. Remove that first." for name in links_in(journal)]

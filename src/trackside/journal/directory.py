@@ -15,6 +15,7 @@ from pathlib import Path
 from trackside.errors import JournalError
 from trackside.journal.files import DIRECTORY_MODE, make_private_directory
 from trackside.journal.trust import mark_checked, vouch_for, why_not_yours
+from trackside.journal.version import why_newer_file
 from trackside.settings import DEFAULT_DIRECTORY
 
 logger = logging.getLogger("trackside.journal")
@@ -77,6 +78,10 @@ class JournalDirectory:
     def documents(self) -> list[Path]:
         """Paths of the files in JSON that a shipper starts from."""
         return [self.meta, self.state, *self.cursors()]
+
+    def why_newer(self) -> str | None:
+        """Why this version leaves it alone, and what to do, as a sentence, or None if it may be used."""
+        return next(filter(None, map(why_newer_file, (*self.documents(), self.parent_note))), None)
 
     def unfit_files(self) -> list[str]:
         """Names of this journal's files that are not regular files. trackside makes no others."""

@@ -15,7 +15,7 @@ from trackside.journal.directory import JournalDirectory
 from trackside.journal.files import read_json, write_atomically
 from trackside.journal.meta import Meta, State, read_meta
 from trackside.journal.opening import MAX_WORD
-from trackside.journal.version import stamped, why_newer, why_newer_file
+from trackside.journal.version import stamped, why_newer_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,7 +48,7 @@ def parent_run_id(journal: Path, meta: Meta) -> str | None:
     told = read_json(note, Told, MAX_WORD)
     if told is not None:
         return told.run_id
-    newer = why_newer(parent) or why_newer_file(note)
+    newer = parent.why_newer() or why_newer_file(note)
     if newer is not None:
         raise ParentUnknownError(f"in {parent.path}: {newer}")
     if not waiting:

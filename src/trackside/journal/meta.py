@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import psutil
 
 from trackside.events import FinalStatus
 from trackside.journal.files import read_json
 from trackside.journal.format import LifecycleRecord
 from trackside.journal.owner import Owner, ProcessNumber
 from trackside.journal.scoreboard import SignalSeen
-from trackside.journal.version import FIRST_FORMAT, why_newer
-from trackside.tag_names import SOURCE_NAME_TAG, SOURCE_TYPE_TAG, USER_TAG
+from trackside.journal.version import FIRST_FORMAT
 from trackside.transform import Transform
 
 if TYPE_CHECKING:
@@ -186,26 +182,4 @@ class State(msgspec.Struct):
 
 def read_meta(journal: JournalDirectory) -> Meta | None:
     """What ``journal`` says about itself, or None if it is gone, is damaged or is in a newer format."""
-    return None if why_newer(journal) else read_json(journal.meta, Meta)
-
-
-def source_tags() -> dict[str, str]:
-    """The tags ``mlflow.start_run`` would have set, of this process, not of the shipper.
-
-    The shipper finds the git commit.
-    """
-    main: Any = sys.modules.get("__main__")
-    source = getattr(main, "__file__", None) or sys.argv[0] or sys.executable
-    notebook = "ipykernel" in sys.modules
-    return {
-        SOURCE_NAME_TAG: str(source),
-        SOURCE_TYPE_TAG: "NOTEBOOK" if notebook else "LOCAL",
-        USER_TAG: _user(),
-    }
-
-
-def _user() -> str:
-    try:
-        return psutil.Process().username()
-    except (psutil.Error, KeyError):
-        return str(os.getuid())
+    return None if journal.why_newer() else read_json(journal.meta, Meta)

@@ -8,7 +8,7 @@ Invariants:
 
 * A file without ``schema`` is in the first format.
 * Nothing in a later format is decoded, delivered, replaced or removed. A journal with one such file is left
-  alone as a whole (:func:`why_newer`).
+  alone as a whole (``JournalDirectory.why_newer``).
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ from trackside.text import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from trackside.journal.directory import JournalDirectory
 
 logger = logging.getLogger("trackside.journal")
 
@@ -74,12 +72,6 @@ def why_newer_file(path: Path, limit: int = MAX_STATE) -> str | None:
     return None if found is None else _reason(path, found)
 
 
-def why_newer(journal: JournalDirectory) -> str | None:
-    """Why this version leaves ``journal`` alone, and what to do, as a sentence, or None if it may be used."""
-    paths = (*journal.documents(), journal.parent_note)
-    return next(filter(None, map(why_newer_file, paths)), None)
-
-
 def require_known(path: Path) -> None:
     """Raise :class:`JournalError` for a file in a newer format, which must not be replaced."""
     reason = why_newer_file(path)
@@ -93,20 +85,6 @@ def is_newer(path: Path, data: bytes) -> bool:
     if found is not None and _told.is_first(str(path)):
         logger.warning("%s is not read: %s", path, _reason(path, found))
     return found is not None
-
-
-def run_id_in(journal: JournalDirectory) -> str | None:
-    """The id of the MLflow run of a journal in a newer format, where it lies where it always has."""
-    for path, names in ((journal.state, ("run", "run_id")), (journal.meta, ("target", "run_id"))):
-        try:
-            found: Any = lossless_json.decode(read_file(path, MAX_STATE), dict[str, Any])
-        except (OSError, ValueError, msgspec.MsgspecError, RecursionError):
-            continue
-        for name in names:
-            found = found.get(name) if isinstance(found, dict) else None
-        if isinstance(found, str) and found:
-            return found
-    return None
 
 
 def _reason(path: Path, found: str) -> str:

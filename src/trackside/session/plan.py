@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import psutil
 
 from trackside.destinations.mlflow.address import checked_artifact_location
 from trackside.destinations.mlflow.database import existing_part
 from trackside.errors import ConfigurationError
 from trackside.events import now_ms
-from trackside.journal.meta import Meta, Target, source_tags
+from trackside.journal.meta import Meta, Target
 from trackside.journal.owner import this_process
 from trackside.journal.version import FORMAT
 from trackside.lifecycle.expected import NOTHING_ELSE, Expected
@@ -34,6 +36,7 @@ from trackside.session.launcher import job_key
 from trackside.session.parent import NO_PARENT, active_parent, checked_parent
 from trackside.settings import absolute, absolute_tracking_uri
 from trackside.shipper.leftovers import leftovers_of
+from trackside.tag_names import SOURCE_NAME_TAG, SOURCE_TYPE_TAG, USER_TAG
 from trackside.text import encodable
 
 if TYPE_CHECKING:
@@ -98,7 +101,7 @@ def make_target(
         experiment_id=None if named else settings.experiment_id or known.experiment_id,
         run_id=env_run_id,
         required_run=env_run_id is not None,
-        tags=redact_mapping({encodable(k): encodable(v) for k, v in {**source_tags(), **tags}.items()}),
+        tags=redact_mapping({encodable(k): encodable(v) for k, v in {**_source_tags(), **tags}.items()}),
         parent_run_id=known.run_id,
         parent_journal=known.journal,
         checkpoint_dir=None if checkpoint_dir is None else str(absolute(checkpoint_dir, "checkpoint_dir")),
@@ -169,3 +172,25 @@ def make_meta(plan: RunPlan, *, beside: tuple[str, ...] = (), folder: int | None
         folder=folder,
         after=tuple(str(path) for path in after),
     )
+
+
+def _source_tags() -> dict[str, str]:
+    """The tags ``mlflow.start_run`` would have set, of this process, not of the shipper.
+
+    The shipper finds the git commit.
+    """
+    main: Any = sys.modules.get("__main__")
+    source = getattr(main, "__file__", None) or sys.argv[0] or sys.executable
+    notebook = "ipykernel" in sys.modules
+    return {
+        SOURCE_NAME_TAG: str(source),
+        SOURCE_TYPE_TAG: "NOTEBOOK" if notebook else "LOCAL",
+        USER_TAG: _user(),
+    }
+
+
+def _user() -> str:
+    try:
+        return psutil.Process().username()
+    except (psutil.Error, KeyError):
+        return str(os.getuid())

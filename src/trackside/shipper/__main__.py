@@ -29,7 +29,6 @@ from trackside.journal.outbox import Outbox
 from trackside.journal.progress import Progress
 from trackside.journal.provenance import why_suspicious
 from trackside.journal.trust import mark_checked, vouch_for
-from trackside.journal.version import why_newer
 from trackside.shipper import grants
 from trackside.shipper.calls import describe
 from trackside.shipper.channel import LOCKED, READY, Line
@@ -93,7 +92,7 @@ def ship(arguments: list[str] | None = None) -> int:
             line.send(LOCKED)
         return EXIT_LOCKED
     require_readable(journal.documents())
-    newer = why_newer(journal)
+    newer = journal.why_newer()
     if newer is not None:
         logger.error("%s is not delivered: %s", journal.path, newer)
         return EXIT_REFUSED

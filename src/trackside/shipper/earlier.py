@@ -29,7 +29,6 @@ from trackside.journal.meta import Meta, State, read_meta
 from trackside.journal.outbox import Outbox
 from trackside.journal.owner import has_ended, is_replaced
 from trackside.journal.provenance import why_untrusted
-from trackside.journal.version import why_newer
 from trackside.redaction.redact import with_credentials
 from trackside.shipper.configs import read_waiting
 from trackside.shipper.spawn import command_for, spawn
@@ -98,7 +97,7 @@ class EarlierAttempts:
         """
         while self._waits:
             wait = self._waits[0]
-            newer = why_newer(wait.journal)
+            newer = wait.journal.why_newer()
             if newer is not None or not wait.is_over():
                 what = "waiting until an earlier attempt is delivered"
                 reason = newer or self._end_of(wait, probe, what)

@@ -6,22 +6,23 @@ import contextlib
 import logging
 import os
 import time
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import msgspec
 
 from trackside.events import FinalStatus
+from trackside.journal import lossless_json
 from trackside.journal.cursor import Cursor, delivered_points, load_cursor
 from trackside.journal.directory import JournalDirectory, last_sign_ms
 from trackside.journal.files import read_json
 from trackside.journal.lock import is_locked
 from trackside.journal.meta import Meta, State, WorkerState
+from trackside.journal.opening import MAX_STATE, read_file
 from trackside.journal.outbox import Outbox
 from trackside.journal.owner import has_ended
 from trackside.journal.provenance import advice, why_untrusted
 from trackside.journal.reader import JournalReader, Position
 from trackside.journal.scoreboard import read_dropped, read_on_device
-from trackside.journal.version import run_id_in, why_newer
 from trackside.lifecycle.crash_notes import holds_notes
 from trackside.shipper.configs import read_waiting
 
@@ -141,9 +142,9 @@ def _report(journal: JournalDirectory) -> JournalReport | None:
     unfit = journal.unfit_files()
     if unfit:
         return _unknown(journal, "unreadable", not_regular(unfit))
-    newer = why_newer(journal)
+    newer = journal.why_newer()
     if newer is not None:
-        return _unknown(journal, NEWER, newer, run_id_in(journal))
+        return _unknown(journal, NEWER, newer, _run_id_in(journal))
     meta = read_json(journal.meta, Meta)
     if meta is None:
         return _unknown(journal, "unreadable", _DAMAGED) if journal.meta.exists() else None
@@ -211,6 +212,20 @@ def _unknown(
         age_seconds=max(0.0, time.time() - _last_sign(journal)),
         error=error,
     )
+
+
+def _run_id_in(journal: JournalDirectory) -> str | None:
+    """The id of the MLflow run of a journal in a newer format, where it lies where it always has."""
+    for path, names in ((journal.state, ("run", "run_id")), (journal.meta, ("target", "run_id"))):
+        try:
+            found: Any = lossless_json.decode(read_file(path, MAX_STATE), dict[str, Any])
+        except (OSError, ValueError, msgspec.MsgspecError, RecursionError):
+            continue
+        for name in names:
+            found = found.get(name) if isinstance(found, dict) else None
+        if isinstance(found, str) and found:
+            return found
+    return None
 
 
 def _last_sign(journal: JournalDirectory) -> float:

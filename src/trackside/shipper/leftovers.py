@@ -14,7 +14,6 @@ from trackside.journal.owner import was_this_process
 from trackside.journal.provenance import advice, why_suspicious, why_untrusted
 from trackside.journal.reader import JournalReader, Position
 from trackside.journal.trust import WRITABLE
-from trackside.journal.version import why_newer
 from trackside.lifecycle.evidence import evidence_from
 from trackside.lifecycle.verdict import decide
 from trackside.shipper.inventory import owner_has_ended, readable_in
@@ -33,7 +32,7 @@ def leftovers_of(directory: Path, checkpoint_dir: str | None, tracking_uri: str)
     """
     found = []
     for journal in readable_in(directory) if checkpoint_dir is not None else []:
-        newer = why_newer(journal)
+        newer = journal.why_newer()
         if newer is not None:
             logger.warning("the journal %s may be an earlier attempt's, but %s", journal.path, newer)
             continue

@@ -16,7 +16,6 @@ from trackside.journal.lock import is_locked
 from trackside.journal.meta import Meta, State, read_meta
 from trackside.journal.provenance import may_read, why_untrusted
 from trackside.journal.trust import is_vouched_for
-from trackside.journal.version import why_newer
 from trackside.redaction.redact import with_credentials
 from trackside.shipper.fork_server import ForkServer
 from trackside.shipper.grants import (
@@ -131,7 +130,7 @@ def _left_alone(journal: JournalDirectory, meta: Meta | None) -> Synced | None:
         if not may_read(journal.path):
             advice = "You may not read it: only its owner can deliver it"
         return Synced(journal.path, "untrusted", f"{reason}. {advice}")
-    newer, unfit = why_newer(journal), journal.unfit_files()
+    newer, unfit = journal.why_newer(), journal.unfit_files()
     if newer is not None or unfit:
         result: Result = "unreadable" if newer is None else NEWER
         return Synced(journal.path, result, newer or not_regular(unfit))

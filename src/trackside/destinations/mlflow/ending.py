@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from trackside.destinations.mlflow.status import set_status
+from trackside.destinations.mlflow.claim import set_status
 from trackside.destinations.mlflow.tags import describe_end, end_tags, summary_tags
 from trackside.errors import RejectedError, RetryableError
 from trackside.events import now_ms

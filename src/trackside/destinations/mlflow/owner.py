@@ -1,4 +1,4 @@
-"""Who decides the end of a run that several processes write to.
+"""Who decides the end of a run that several processes write to, and the owner's sign of life.
 
 Invariants:
 
@@ -20,11 +20,11 @@ from __future__ import annotations
 
 import socket
 import time
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
-from trackside.destinations.mlflow.heartbeat import parse_heartbeat
 from trackside.journal.owner import Owner, boot_id, is_alive, is_local, is_replaced
 from trackside.tag_names import HEARTBEAT_TAG, JOURNAL_TAG, OWNER_TAG
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from trackside.journal.meta import Meta
+
 
 QUIET = 100.0
 """Seconds without a change of the owner's heartbeat, as this process counts them, until the owner counts as
@@ -201,3 +202,21 @@ class Ownership:
             return "claim" if outlived else "theirs"
         unsure = self.saw_alive and self._watch.look(run) == "unsure"
         return "wait" if unsure else "theirs"
+
+
+def new_heartbeat() -> str:
+    """The tag, as of now."""
+    now = datetime.now(tz=timezone.utc).isoformat(timespec="seconds")
+    return f"{now} {socket.gethostname()}"
+
+
+def parse_heartbeat(text: str) -> tuple[float, str] | None:
+    """Time (seconds since the epoch) and host of a heartbeat tag. None for any other text."""
+    stamp, _, host = text.partition(" ")
+    try:
+        moment = datetime.fromisoformat(stamp)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return moment.timestamp(), host

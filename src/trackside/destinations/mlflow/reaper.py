@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from trackside.destinations.mlflow.chunks import chunks
-from trackside.destinations.mlflow.heartbeat import parse_heartbeat
+from trackside.destinations.mlflow.owner import parse_heartbeat
 from trackside.tag_names import END_HEARTBEAT_AGE_TAG, END_REASON_TAG, HEARTBEAT_TAG
 from trackside.text import format_duration
 
