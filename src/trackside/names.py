@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 __all__ = [
     "MAX_KEY_LENGTH",
@@ -23,6 +23,7 @@ __all__ = [
     "MAX_REQUEST_BYTES",
     "MAX_TAG_VALUE_LENGTH",
     "bare_prefix",
+    "chunks",
     "delivered",
     "prefixed",
     "truncate_params",
@@ -52,6 +53,12 @@ _T = TypeVar("_T")
 _BAD_CHARACTER = re.compile(r"[^/\w.\- :]")
 _HASH_LENGTH = 8
 _ELLIPSIS = "..."
+
+
+def chunks(items: list[_T], size: int) -> Iterator[list[_T]]:
+    """Yield ``items`` in order, ``size`` at a time: what a request takes."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 def bare_prefix(prefix: object) -> str:

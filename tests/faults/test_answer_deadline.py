@@ -12,8 +12,8 @@ import pytest
 import requests
 
 from tests.faults.fake import until
-from trackside.destinations import answer_deadline
-from trackside.destinations.answer_deadline import bound_answers, close_overdue, patience
+from trackside.destinations import answers
+from trackside.destinations.answers import bound_answers, close_overdue, patience
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,7 +95,7 @@ def test_an_answer_in_time_is_left_alone() -> None:
     server = DrippingServer(WHOLE)
     for _ in range(3):
         assert requests.get(server.url, timeout=5).json() == {}
-    until(lambda: not answer_deadline._awaited)
+    until(lambda: not answers._awaited)
     server.close()
 
 

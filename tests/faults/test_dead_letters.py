@@ -22,7 +22,8 @@ from tests.faults.fake import (
 from trackside.errors import DestinationFailedError, RejectedError, RetryableError
 from trackside.journal.cursor import load_cursor
 from trackside.journal.format import ConfigRecord, MetricsRecord
-from trackside.shipper.dead_letters import RejectedFile, halves
+from trackside.shipper.dead_letters import RejectedFile
+from trackside.shipper.search import halves
 
 if TYPE_CHECKING:
     from pathlib import Path

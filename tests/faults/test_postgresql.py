@@ -12,7 +12,7 @@ from tests.faults.fake import until
 from tests.faults.postgres import PostgresServer, find_programs, postgres_server
 from tests.faults.training import Training
 from trackside.destinations.mlflow.tags import counts_in
-from trackside.shipper import calls
+from trackside.shipper import sending
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +61,7 @@ def test_a_database_that_stands_still(
     postgres: PostgresServer, journals: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No error comes, ever: the worker is failing all the same, and delivers everything once it goes on."""
-    monkeypatch.setattr(calls, "DEADLINE", 2.0)
+    monkeypatch.setattr(sending, "DEADLINE", 2.0)
     with delivery(journals, postgres.uri) as rig:
         rig.worker.start()
         until(lambda: rig.worker.opened, 120)

@@ -10,7 +10,7 @@ import pytest
 from tests.faults.fake import QUICK, FakeDestination, Point, Rig, rejected, until
 from trackside.errors import RejectedError, RetryableError
 from trackside.journal.format import MetricsRecord
-from trackside.shipper.dead_letters import without
+from trackside.shipper.search import without
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

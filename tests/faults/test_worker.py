@@ -22,7 +22,7 @@ from trackside.errors import RejectedError, RetryableError, UnauthorisedError, U
 from trackside.journal.cursor import Cursor, load_cursor, save_cursor
 from trackside.journal.reader import Position
 from trackside.lifecycle.evidence import Evidence
-from trackside.shipper import calls
+from trackside.shipper import sending
 from trackside.shipper.retry import Policy
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def test_an_error_of_our_own_goes_back_to_the_last_acknowledgement(
 
 def test_a_call_past_its_deadline_fails(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """A call that hangs raises nothing, so another thread has to see it; once it is back all is well."""
-    monkeypatch.setattr(calls, "DEADLINE", 0.05)
+    monkeypatch.setattr(sending, "DEADLINE", 0.05)
     gate = Gate()
     rig.destination.refuse = lambda call, points: gate() if call == "metrics" else None
     rig.emit(1)
@@ -300,18 +300,18 @@ def test_a_long_call_with_answers_does_not_hang() -> None:
     """The deadline runs from the last answer."""
     now = 100.0
     destination = Talkative()
-    made = calls.Calls(destination, clock=lambda: now)
+    made = sending.Calls(destination, clock=lambda: now)
 
     def work() -> None:
         nonlocal now
-        now += calls.DEADLINE + 1
-        assert made.overdue == f"no answer for more than {calls.DEADLINE:.0f} s (in work)"
+        now += sending.DEADLINE + 1
+        assert made.failing == f"no answer for more than {sending.DEADLINE:.0f} s (in work)"
         destination.answered_at = now
-        assert made.overdue is None
+        assert made.failing is None
         assert made.silent_for == 0.0
 
-    made(work)
-    assert made.overdue is None
+    made.once(work)
+    assert made.failing is None
 
 
 def test_a_nudge_cuts_a_backoff_short_but_no_wish_of_the_server(rig: Rig) -> None:

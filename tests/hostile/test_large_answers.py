@@ -19,7 +19,7 @@ SCRIPT = """
 import json, resource, sys, time
 import requests, urllib3
 from requests.adapters import HTTPAdapter
-from trackside.destinations.answer_size import limit_answers
+from trackside.destinations.answers import limit_answers
 
 limit_answers()
 limit_answers()

@@ -11,7 +11,7 @@ from tests.hooked import everything_hooked
 from tests.lifecycle.hooking import USR1, Heard
 from trackside.lifecycle.replaced import Replaced
 from trackside.lifecycle.signals import SignalHooks
-from trackside.shipper.wakeup import WakeupPipe
+from trackside.shipper.protocol import WakeupPipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

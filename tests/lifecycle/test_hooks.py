@@ -16,7 +16,7 @@ from tests.lifecycle.hooking import BOOM, USR1, Heard, raise_boom, run_in_thread
 from trackside.lifecycle.hooks import ProcessHooks
 
 if TYPE_CHECKING:
-    from trackside.shipper.wakeup import WakeupPipe
+    from trackside.shipper.protocol import WakeupPipe
 
 pytestmark = pytest.mark.usefixtures("restored")
 

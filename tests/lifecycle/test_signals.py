@@ -19,7 +19,7 @@ from trackside.events import MetricsSample
 from trackside.lifecycle.hooks import ProcessHooks
 from trackside.lifecycle.signal_chain import SignalLink
 from trackside.lifecycle.signals import SignalHooks
-from trackside.shipper.wakeup import WakeupPipe, read_bytes
+from trackside.shipper.protocol import WakeupPipe, read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -38,7 +38,7 @@ from trackside.session.current import recording_runs
 from trackside.session.noop import NoopRun
 from trackside.session.run import Counts
 from trackside.session.shipper_handle import ShipperProcess
-from trackside.shipper.channel import DONE
+from trackside.shipper.protocol import DONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

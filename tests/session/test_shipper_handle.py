@@ -27,10 +27,9 @@ from trackside.session.shipper_handle import (
     YOUNG,
     ShipperProcess,
 )
-from trackside.shipper.channel import DONE, LOCKED, READY, Line
 from trackside.shipper.environment import Renewal
+from trackside.shipper.protocol import DONE, LOCKED, NUDGE, READY, SEEN, Line, read_bytes
 from trackside.shipper.spawn import EXIT_NOT_PYTHON, spawn
-from trackside.shipper.wakeup import NUDGE, SEEN, read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from trackside.journal.directory import JournalDirectory
 from trackside.journal.files import write_atomically
 from trackside.journal.meta import RunInfo, State
 from trackside.journal.reader import Position
-from trackside.shipper.channel import READY, Line
+from trackside.shipper.protocol import READY, Line
 
 DELIVERED = Cursor(position=Position(1, 0, 1 << 40), shipped=7)
 

@@ -29,12 +29,11 @@ from trackside.journal.reader import Position
 from trackside.journal.writer import JournalWriter
 from trackside.lifecycle.crash_notes import notes_directory
 from trackside.lifecycle.evidence import ExitStatus
-from trackside.shipper import calls, trouble
+from trackside.shipper import sending, trouble
 from trackside.shipper import service as loop
-from trackside.shipper.protocol import LINGER
+from trackside.shipper.protocol import LINGER, NUDGE, SEEN, WakeupPipe
 from trackside.shipper.segment_keeper import SegmentKeeper
 from trackside.shipper.service import EXIT_DONE, EXIT_LOCKED, EXIT_REFUSED, EXIT_UNFINISHED, Shipper
-from trackside.shipper.wakeup import NUDGE, SEEN, WakeupPipe
 from trackside.shipper.worker import DeliveryWorker
 
 if TYPE_CHECKING:
@@ -213,7 +212,7 @@ def test_an_outage_outlasts_the_patience(dead: Bench, told: bool) -> None:
 
 def test_a_worker_that_hangs_is_left_behind(dead: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its time is up like that of one that fails, and the state says what it hung in."""
-    monkeypatch.setattr(calls, "DEADLINE", 0.1)
+    monkeypatch.setattr(sending, "DEADLINE", 0.1)
     gate = Gate()
     dead.destination.refuse = lambda call, _points: gate() if call == "metrics" else None
     dead.emit(5)
@@ -232,7 +231,7 @@ def test_a_worker_that_hangs_is_left_behind(dead: Bench, monkeypatch: pytest.Mon
 def test_what_hangs_or_breaks_for_long_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the training's log, with what it is, and what goes on."""
     monkeypatch.setattr(trouble, "TELL_AFTER", 0.3)
-    monkeypatch.setattr(calls, "DEADLINE", 0.1)
+    monkeypatch.setattr(sending, "DEADLINE", 0.1)
     monkeypatch.setattr(SegmentKeeper, "tend", _broken)
     gate = Gate()
     bench.destination.refuse = lambda call, _points: gate() if call == "metrics" else None
@@ -306,7 +305,7 @@ def test_told_to_go_it_stays_while_there_is_a_trainer(bench: Bench) -> None:
     assert shipper._should_leave()
     shipper.workers[0].calls.error = None
     assert not shipper._should_leave(), "it is getting somewhere"
-    shipper.workers[0].calls.once._current = "write_metrics", time.monotonic() - loop.LEAVE_PATIENCE - 1
+    shipper.workers[0].calls._current = "write_metrics", time.monotonic() - loop.LEAVE_PATIENCE - 1
     assert shipper._should_leave(), "it hangs"
 
 

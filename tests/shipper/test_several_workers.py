@@ -20,8 +20,8 @@ from trackside.journal.owner import this_process
 from trackside.journal.progress import Progress
 from trackside.journal.writer import JournalWriter
 from trackside.shipper import segment_keeper
+from trackside.shipper.protocol import SEEN, WakeupPipe
 from trackside.shipper.service import EXIT_DONE, EXIT_REFUSED, Shipper
-from trackside.shipper.wakeup import SEEN, WakeupPipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

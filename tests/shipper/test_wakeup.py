@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from trackside.shipper.wakeup import NUDGE, SEEN, WakeupPipe, read_bytes, signals_in
+from trackside.shipper.protocol import NUDGE, SEEN, WakeupPipe, read_bytes, signals_in
 
 
 @pytest.fixture

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from trackside.shipper.spawn import spawn
-from trackside.shipper.working_folder import working_folder
+from trackside.shipper.spawn import spawn, working_folder
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -29,7 +29,7 @@ def reap(ctx: click.Context, *, older_than: float, dry_run: bool, tracking_uri: 
     end is its last heartbeat. This command leaves a run alone if its training process lives on this
     machine, or if trackside did not make it. The exit code is 1 if a run could not be closed.
     """
-    from trackside.destinations.answer_size import limit_answers
+    from trackside.destinations.answers import limit_answers
     from trackside.destinations.mlflow.reaper import close_run, stale_runs
     from trackside.mlflow_utils import import_mlflow
     from trackside.redaction.redact import redact

@@ -58,9 +58,13 @@ class MetricsRecord(msgspec.Struct, tag="m", array_like=True, gc=False):
     @property
     def points(self) -> int:
         """How many points (name, value, step, time) the destinations get from this record."""
+        return len(self.metrics) + self.has_epoch
+
+    @property
+    def has_epoch(self) -> bool:
+        """Whether the epoch is one of the points: a metric of that name goes before it."""
         # A prefix puts a slash into every name, so only a bare "epoch" takes the epoch's place.
-        named = "epoch" in self.metrics and not bare_prefix(self.prefix)
-        return len(self.metrics) + (self.epoch is not None and not named)
+        return self.epoch is not None and ("epoch" not in self.metrics or bool(bare_prefix(self.prefix)))
 
     def full_names(self) -> dict[str, float]:
         """The metrics under the names they are delivered by, without ``epoch``."""

@@ -15,7 +15,7 @@ from trackside.journal import lossless_json
 from trackside.redaction.forms import mask_address
 from trackside.redaction.redact import with_credentials
 from trackside.shipper import environment
-from trackside.shipper.channel import DONE, LOCKED, READY, Channel
+from trackside.shipper.protocol import DONE, LOCKED, READY, Channel
 
 HEAR_TIMEOUT = 0.1
 """Seconds to wait for a thread that reads the shipper's words. A signal handler may have interrupted it."""

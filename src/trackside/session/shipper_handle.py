@@ -2,7 +2,7 @@
 
 Invariants:
 
-* Only the shipper's own word proves delivery: :data:`~trackside.shipper.channel.DONE`, or the phase
+* Only the shipper's own word proves delivery: :data:`~trackside.shipper.protocol.DONE`, or the phase
   ``done`` in its state. An exit code proves nothing, because other code may have collected it.
 * A shipper that ends before it is ready counts as one that cannot be started. After ``MAX_TRIES`` of
   them in a row, one warning names the cause, and no more are started.
@@ -29,8 +29,8 @@ from trackside.journal.opening import read_tail
 from trackside.redaction.redact import redact
 from trackside.session.conversation import Conversation
 from trackside.settings import PYTHON_VARIABLE
+from trackside.shipper.protocol import NUDGE, PROVE, SEEN, WakeupPipe
 from trackside.shipper.spawn import EXIT_NOT_PYTHON, command_for, spawn
-from trackside.shipper.wakeup import NUDGE, PROVE, SEEN, WakeupPipe
 from trackside.system.clock import steady
 from trackside.system.once import Once
 from trackside.text import printable

@@ -7,10 +7,12 @@ may do are in :mod:`trackside.shipper.grants`.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import logging
 import os
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ from trackside.destinations import registry
 from trackside.destinations.context import DestinationContext
 from trackside.destinations.mlflow.credentials import keep_credentials, keep_credentials_for
 from trackside.destinations.mlflow.destination import MLflowDestination
-from trackside.destinations.unusable import UnusableDestination
+from trackside.errors import DestinationFailedError
 from trackside.journal import lossless_json
 from trackside.journal.directory import JournalDirectory
 from trackside.journal.files import read_json
@@ -29,13 +31,12 @@ from trackside.journal.outbox import Outbox
 from trackside.journal.progress import Progress
 from trackside.journal.provenance import why_suspicious
 from trackside.journal.trust import mark_checked, vouch_for
+from trackside.protocols import Destination
 from trackside.shipper import grants
-from trackside.shipper.calls import describe
-from trackside.shipper.channel import LOCKED, READY, Line
 from trackside.shipper.earlier import EarlierAttempts
-from trackside.shipper.forced_exit import end_in_any_case, end_now
 from trackside.shipper.log_redaction import mask_output
-from trackside.shipper.protocol import LINGER
+from trackside.shipper.protocol import LINGER, LOCKED, READY, Line
+from trackside.shipper.sending import describe
 from trackside.shipper.service import EXIT_LOCKED, EXIT_REFUSED, EXIT_UNFINISHED, Shipper
 from trackside.shipper.signals import ignore_foreign_signals
 from trackside.shipper.spawn import SECRETS, TRACKING_URI
@@ -44,10 +45,14 @@ from trackside.shipper.watch import DeathWatch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trackside.protocols import Destination
+    from trackside.journal.format import MetricsRecord
+
 
 LOCK_PATIENCE = 0.5
 """Seconds: for somebody who only asks whether there is a shipper."""
+
+END_PATIENCE = 20.0
+"""Seconds the interpreter has for its own end."""
 
 MAKE_PAUSES = (0.5, 1.0, 2.0)
 """Seconds before a destination that the system's trouble kept from being made is tried again."""
@@ -58,7 +63,7 @@ logger = logging.getLogger("trackside.shipper")
 def main(arguments: list[str] | None = None) -> int:
     """Ship; return the code that the process is about to exit with."""
     code = ship(arguments)
-    end_in_any_case(code)
+    _end_in_any_case(code)
     return code
 
 
@@ -132,7 +137,7 @@ def ship(arguments: list[str] | None = None) -> int:
         line.send(READY)
     code = shipper.run()
     if shipper.hangs:
-        end_now(code)
+        _end_now(code)
     return code
 
 
@@ -245,6 +250,42 @@ def _write_any_text() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+class UnusableDestination(Destination):
+    """Stands in for one that could not be created. It says why in ``open``, and holds up no other."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        self._reason = reason
+
+    def open(self) -> None:
+        """Raise ``reason``."""
+        raise DestinationFailedError(self._reason)
+
+    def write_metrics(self, batch: Sequence[MetricsRecord]) -> None:
+        """Never called, because it does not open."""
+
+
+def _end_in_any_case(code: int) -> None:
+    """Have the process end with ``code`` within :data:`END_PATIENCE` seconds, whatever its threads do.
+
+    A thread in a system call can't be stopped, and libraries join their threads at exit. Everything that
+    counts is on disk by then.
+    """
+    timer = threading.Timer(END_PATIENCE, _end_now, [code])
+    timer.daemon = True
+    with contextlib.suppress(RuntimeError):  # no thread to be had: then none is likely to hang either
+        timer.start()
+
+
+def _end_now(code: int) -> None:
+    """End the process, with what was logged written."""
+    with contextlib.suppress(Exception):
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How far one worker got: its cursor, kept on disk, and how much of that is proven.
+"""How far one worker got: its cursor, kept on disk, how much of that is proven, and the destination's state.
 
 Invariants:
 
@@ -10,16 +10,18 @@ Invariants:
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from trackside.errors import DestinationFailedError
 from trackside.journal.cursor import Cursor, load_cursor, save_cursor
 from trackside.journal.reader import last_seq
 from trackside.journal.version import require_known
 
 if TYPE_CHECKING:
     from trackside.journal.directory import JournalDirectory
+    from trackside.protocols import Destination
 
 
 class Acknowledged:
@@ -76,3 +78,27 @@ class Acknowledged:
             f"the cursor of {self._name} says that {self._found_at.seq} records are delivered, and the "
             f"journal has {last}: everything in it is delivered again"
         )
+
+
+_VERSION = "version"
+
+
+def state_of(destination: Destination) -> dict[str, Any] | None:
+    """What to keep with the cursor. None if ``destination`` has no state."""
+    state = destination.state()
+    return None if state is None else {_VERSION: destination.state_version, **state}
+
+
+def restore_state(destination: Destination, kept: dict[str, Any]) -> None:
+    """Return ``destination`` to ``kept``, which :func:`state_of` made.
+
+    Raises :class:`DestinationFailedError` if that was another version.
+    """
+    state = dict(kept)
+    version = state.pop(_VERSION, None)
+    if version != destination.state_version:
+        raise DestinationFailedError(
+            f"the state of {destination.name} is of version {version}, and this program reads version "
+            f"{destination.state_version}. Deliver the journal with the program that wrote it"
+        )
+    destination.restore(state)

@@ -1,4 +1,4 @@
-"""Configurations that were read from the journal and are not delivered yet.
+"""Delivers configurations, so that they never hold up metrics.
 
 Invariants:
 
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from trackside.errors import RejectedError, RetryableError
 from trackside.journal.files import write_even_when_full
 from trackside.journal.format import ConfigRecord
 from trackside.journal.opening import MAX_TEXT, read_file
@@ -24,6 +25,12 @@ from trackside.shipper import retry
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from trackside.protocols import Destination
+    from trackside.shipper.dead_letters import RejectedFile
+    from trackside.shipper.search import Comparison
+    from trackside.shipper.sending import Calls
+
 
 logger = logging.getLogger("trackside.shipper")
 
@@ -105,3 +112,65 @@ def read_waiting(journal: Path, destination: str) -> list[ConfigRecord]:
 
 def _path(journal: Path, destination: str) -> Path:
     return journal / f"config-{destination}.msgpack"
+
+
+class ConfigDelivery:
+    """Sends configurations to ``destination``.
+
+    One that can be probed gets them between two batches (:class:`WaitingConfigs`). Any other one gets them in
+    their order, because it may depend on that.
+    """
+
+    def __init__(
+        self,
+        destination: Destination,
+        calls: Calls,
+        rejects: RejectedFile,
+        comparison: Comparison | None,
+        *,
+        journal: Path,
+    ) -> None:
+        self._destination = destination
+        self._calls = calls
+        self._rejects = rejects
+        self._comparison = comparison
+        self._waiting = WaitingConfigs(journal, destination.name, policy=calls.policy, uniform=calls.uniform)
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
+    def take(self, record: ConfigRecord) -> None:
+        """Deliver ``record``, or have it wait."""
+        if self._comparison is not None:
+            self._waiting.add(record)
+            return
+        try:
+            self._calls.until_done(self._destination.write_config, record)
+        except RejectedError as error:
+            self._calls.reject(self._rejects, record, error)
+
+    def send_one(self, *, at_once: bool) -> bool:
+        """Send the oldest that waits, if it is due or ``at_once``. True if it waits no more."""
+        record = self._waiting.first
+        if record is None or not (at_once or self._waiting.is_due):
+            return False
+        try:
+            self._calls.once(self._destination.write_config, record)
+        except RejectedError as error:
+            self._calls.reject(self._rejects, record, error)
+        except (RetryableError, OSError) as error:
+            if not self._note_failure(error):
+                return False
+            self._calls.reject(self._rejects, record, error)
+        self._waiting.done()
+        return True
+
+    def _note_failure(self, error: RetryableError | OSError) -> bool:
+        """Whether it is no use to try again."""
+        comparison = self._comparison
+        elsewhere = comparison is None or not comparison.succeeds(strict=False)
+        wished = error.retry_after if isinstance(error, RetryableError) else None
+        wait = self._waiting.failed(elsewhere=elsewhere, retry_after=wished)
+        self._calls.tell_failure(error, wait)
+        return self._waiting.is_hopeless

@@ -16,11 +16,7 @@ from trackside.redaction.redact import redact, redact_config, redact_mapping
 from trackside.text import encodable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from collections.abc import Set as AbstractSet
     from pathlib import Path
-
-    from trackside.shipper.retrying import RetryingCalls
 
 logger = logging.getLogger("trackside.shipper")
 
@@ -46,11 +42,6 @@ class RejectedFile:
         known = (_key(entry) for entry in _entries_in(path) if entry["destination"] == destination)
         self._known = {key for key in known if key[0] > after_seq}
 
-    def keep(self, record: MetricsRecord | ConfigRecord, error: Exception, calls: RetryingCalls) -> None:
-        """Add ``record``, however long the disk is full."""
-        logger.warning("%s: rejected: %s", self._destination, str(error)[:300])
-        calls.until_done(self.add, record, str(error))
-
     def add(self, record: MetricsRecord | ConfigRecord, reason: str) -> None:
         """Append ``record``. Raises ``OSError`` when the disk is full."""
         entry = {
@@ -72,47 +63,6 @@ class RejectedFile:
         finally:
             os.close(descriptor)
         self._known.add(key)
-
-
-def halves(batch: Sequence[MetricsRecord]) -> list[list[MetricsRecord]]:
-    """``batch`` in two, by records or by the metrics of a single one. Empty when it is one point only."""
-    if len(batch) > 1:
-        middle = len(batch) // 2
-        return [list(batch[:middle]), list(batch[middle:])]
-    record = batch[0]
-    names = list(record.metrics)
-    if len(names) > 1:
-        middle = len(names) // 2
-        return [[_part(record, names[:middle])], [_part(record, names[middle:], epoch=False)]]
-    if names and record.points > 1:
-        return [[_part(record, [])], [_part(record, names, epoch=False)]]
-    return []
-
-
-def without(batch: Sequence[MetricsRecord], names: AbstractSet[str]) -> list[list[MetricsRecord]]:
-    """``batch`` in two: the points with none of the full ``names``, then those with one."""
-    both = [_by_name(record, names) for record in batch]
-    return [[pair[i] for pair in both if pair[i].points] for i in (0, 1)]
-
-
-def _by_name(record: MetricsRecord, names: AbstractSet[str]) -> tuple[MetricsRecord, MetricsRecord]:
-    full = dict(zip(record.metrics, record.full_names(), strict=True))
-    named = [name for name in full if full[name] in names]
-    others = [name for name in full if full[name] not in names]
-    epoch = "epoch" in names
-    return _part(record, others, epoch=not epoch), _part(record, named, epoch=epoch)
-
-
-def _part(record: MetricsRecord, names: list[Any], *, epoch: bool = True) -> MetricsRecord:
-    epoch = epoch and "epoch" not in record.full_names()  # a metric of that name goes before
-    return MetricsRecord(
-        record.seq,
-        record.timestamp_ms,
-        record.step,
-        record.epoch if epoch else None,
-        record.prefix,
-        {name: record.metrics[name] for name in names},
-    )
 
 
 def _contents(record: MetricsRecord | ConfigRecord) -> dict[str, Any]:

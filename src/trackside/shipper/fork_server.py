@@ -32,8 +32,15 @@ from trackside.journal.opening import open_own
 from trackside.journal.trust import vouch_for
 from trackside.shipper import signals
 from trackside.shipper.grants import TRUST
-from trackside.shipper.spawn import SECRETS, TRACKING_URI, Child, environment_for, python_command, spawn
-from trackside.shipper.working_folder import working_folder
+from trackside.shipper.spawn import (
+    SECRETS,
+    TRACKING_URI,
+    Child,
+    environment_for,
+    python_command,
+    spawn,
+    working_folder,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self

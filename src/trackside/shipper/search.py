@@ -19,21 +19,18 @@ from __future__ import annotations
 import enum
 import random
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trackside.errors import DeliveryError, RejectedError, RetryableError, UnauthorisedError
 from trackside.journal.format import MetricsRecord
 from trackside.journal.reader import JournalReader, Position
-from trackside.protocols import Probing
 from trackside.shipper import retry
-from trackside.shipper.dead_letters import halves, without
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from collections.abc import Set as AbstractSet
 
     from trackside.journal.directory import JournalDirectory
-    from trackside.protocols import Destination
-    from trackside.shipper.retrying import RetryingCalls
 
 MOST_FAILURES = 10
 
@@ -89,13 +86,6 @@ class Comparison:
         except (RejectedError, RetryableError):
             return False
         return True
-
-
-def comparison_with(destination: Destination, calls: RetryingCalls) -> Comparison | None:
-    """What to compare failures of ``destination`` with. None if it can't be probed."""
-    if not isinstance(destination, Probing):
-        return None
-    return Comparison(lambda known: calls.once(destination.probe, known))
 
 
 def delivered_before(journal: JournalDirectory, position: Position) -> list[MetricsRecord]:
@@ -222,3 +212,43 @@ def single_point(record: MetricsRecord) -> MetricsRecord:
     while parts := halves([record]):
         record = parts[0][0]
     return record
+
+
+def halves(batch: Sequence[MetricsRecord]) -> list[list[MetricsRecord]]:
+    """``batch`` in two, by records or by the metrics of a single one. Empty when it is one point only."""
+    if len(batch) > 1:
+        middle = len(batch) // 2
+        return [list(batch[:middle]), list(batch[middle:])]
+    record = batch[0]
+    names = list(record.metrics)
+    if len(names) > 1:
+        middle = len(names) // 2
+        return [[_part(record, names[:middle])], [_part(record, names[middle:], epoch=False)]]
+    if names and record.points > 1:
+        return [[_part(record, [])], [_part(record, names, epoch=False)]]
+    return []
+
+
+def without(batch: Sequence[MetricsRecord], names: AbstractSet[str]) -> list[list[MetricsRecord]]:
+    """``batch`` in two: the points with none of the full ``names``, then those with one."""
+    both = [_by_name(record, names) for record in batch]
+    return [[pair[i] for pair in both if pair[i].points] for i in (0, 1)]
+
+
+def _by_name(record: MetricsRecord, names: AbstractSet[str]) -> tuple[MetricsRecord, MetricsRecord]:
+    full = dict(zip(record.metrics, record.full_names(), strict=True))
+    named = [name for name in full if full[name] in names]
+    others = [name for name in full if full[name] not in names]
+    epoch = "epoch" in names
+    return _part(record, others, epoch=not epoch), _part(record, named, epoch=epoch)
+
+
+def _part(record: MetricsRecord, names: list[Any], *, epoch: bool = True) -> MetricsRecord:
+    return MetricsRecord(
+        record.seq,
+        record.timestamp_ms,
+        record.step,
+        record.epoch if epoch and record.has_epoch else None,
+        record.prefix,
+        {name: record.metrics[name] for name in names},
+    )

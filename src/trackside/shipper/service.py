@@ -23,24 +23,22 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from trackside.destinations.answer_deadline import close_overdue
+from trackside.destinations.answers import close_overdue
 from trackside.journal import lossless_json
 from trackside.journal.family import tell_children
 from trackside.lifecycle.crash_notes import forget_notes
 from trackside.lifecycle.exit_hold import let_go
 from trackside.shipper import environment
-from trackside.shipper.channel import DONE
 from trackside.shipper.environment import Renewal
 from trackside.shipper.inventory import has_refused, waiting_names
 from trackside.shipper.judge import Judge
 from trackside.shipper.log_redaction import hide
-from trackside.shipper.protocol import LINGER
+from trackside.shipper.protocol import DONE, LINGER, NUDGE, PROVE, SEEN, read_bytes, signals_in
 from trackside.shipper.removal import Presence, say_lost
 from trackside.shipper.segment_keeper import SegmentKeeper
 from trackside.shipper.signals import on_request_to_leave
 from trackside.shipper.survival import Survival
 from trackside.shipper.trainer import Trainer
-from trackside.shipper.wakeup import NUDGE, PROVE, SEEN, read_bytes, signals_in
 from trackside.shipper.worker import DeliveryWorker
 from trackside.shipper.worker_report import WorkerReport
 
@@ -51,7 +49,7 @@ if TYPE_CHECKING:
     from trackside.journal.meta import Meta
     from trackside.journal.progress import Progress
     from trackside.protocols import Destination
-    from trackside.shipper.channel import Line
+    from trackside.shipper.protocol import Line
     from trackside.transform import Transform
 
 logger = logging.getLogger("trackside.shipper")

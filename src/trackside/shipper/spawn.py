@@ -23,17 +23,19 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from trackside.destinations.mlflow.address import database_file
 from trackside.journal import lossless_json
 from trackside.journal.opening import open_own
 from trackside.settings import PYTHON_VARIABLE, read_environment
 from trackside.shipper import signals
-from trackside.shipper.working_folder import working_folder
+from trackside.text import encodable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from trackside.journal.directory import JournalDirectory
+
 
 TRACKING_URI = "TRACKSIDE_SHIPPER_TRACKING_URI"
 """The address with its credentials, which must not be seen in ``ps`` or on disk."""
@@ -231,3 +233,22 @@ def leave_if_meant_to_ship() -> None:
 
 def _reaches_the_shipper(name: str) -> bool:
     return not name.startswith("PYTHON") or name in _KEPT
+
+
+def working_folder(trainers: str, tracking_uri: str) -> str:
+    """Where a shipper runs: in the trainer's folder, else in the database's, else in the root.
+
+    MLflow keeps the files of a new experiment in ``./mlruns`` and records that path in the database for good.
+    So the folder matters even if everything else has an absolute path. MLflow fails in a folder that was
+    removed, and in one whose name is not UTF-8.
+    """
+    file = database_file(tracking_uri)
+    for folder in (trainers, os.path.dirname(file) if file else ""):
+        if _is_usable(folder):
+            return folder
+    return os.sep
+
+
+def _is_usable(folder: str) -> bool:
+    """It is there, may be entered (a program may have given up its rights since), and has a name of UTF-8."""
+    return os.path.isdir(folder) and os.access(folder, os.X_OK) and encodable(folder) == folder

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from trackside.shipper.calls import describe
+from trackside.shipper.sending import describe
 from trackside.shipper.trouble import Trouble
 
 if TYPE_CHECKING:

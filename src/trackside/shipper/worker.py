@@ -37,13 +37,11 @@ from trackside.journal.reader import Entry, JournalReader, Position
 from trackside.lifecycle.run_end import run_end
 from trackside.redaction.redact import redact
 from trackside.shipper import retry
-from trackside.shipper.acknowledged import Acknowledged
-from trackside.shipper.config_delivery import ConfigDelivery
+from trackside.shipper.acknowledged import Acknowledged, restore_state, state_of
+from trackside.shipper.configs import ConfigDelivery
 from trackside.shipper.dead_letters import RejectedFile
-from trackside.shipper.destination_state import restore_state, state_of
-from trackside.shipper.metrics_delivery import MetricsDelivery
-from trackside.shipper.retrying import POLL, RetryingCalls, Stopped
-from trackside.shipper.search import comparison_with, delivered_before
+from trackside.shipper.search import delivered_before
+from trackside.shipper.sending import POLL, Calls, MetricsDelivery, Stopped, comparison_with
 from trackside.transform import Transformer
 
 if TYPE_CHECKING:
@@ -86,7 +84,7 @@ class DeliveryWorker(threading.Thread):
         self.told: Verdict | None = None
         self.keep_from = 1
         """The first segment that is still needed, even after a power cut."""
-        self.calls = RetryingCalls(destination, policy=policy, uniform=uniform)
+        self.calls = Calls(destination, policy=policy, uniform=uniform)
         self._judge = judge
         self._notice = notice
         self._broken: BaseException | None = None
@@ -370,7 +368,7 @@ class DeliveryWorker(threading.Thread):
         self._breaks += 1
         if not isinstance(error, OSError):
             assert error is not None  # noqa: S101 - asked before
-            error = RetryableError(self.calls.once.note_unforeseen(error))
+            error = RetryableError(self.calls.note_unforeseen(error))
         self.calls.wait_out(error, self._breaks)
         self._read_on_from_cursor()
         if self.cursor.destination is not None:

@@ -26,10 +26,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from trackside.bulk_store.uri import can_be_bulk
-from trackside.destinations.answer_deadline import bound_answers
-from trackside.destinations.answer_size import limit_answers
+from trackside.destinations.answers import bound_answers, limit_answers
 from trackside.destinations.mlflow.address import database_file, is_server, require_server
-from trackside.destinations.mlflow.chunks import chunks
 from trackside.destinations.mlflow.credentials import guard_requests
 from trackside.destinations.mlflow.database import alone_with, probe_database, require_path
 from trackside.destinations.mlflow.errors import translate, translate_opening
@@ -42,7 +40,7 @@ from trackside.errors import (
     RetryableError,
     UnauthorisedError,
 )
-from trackside.names import MAX_PARAMS_TAGS_PER_BATCH, MAX_TAG_VALUE_LENGTH
+from trackside.names import MAX_PARAMS_TAGS_PER_BATCH, MAX_TAG_VALUE_LENGTH, chunks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

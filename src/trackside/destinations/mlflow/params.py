@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from trackside.destinations.mlflow.chunks import chunks
 from trackside.errors import RejectedError, RetryableError
-from trackside.names import MAX_PARAMS_TAGS_PER_BATCH, MAX_TAG_VALUE_LENGTH, truncate_params
+from trackside.names import MAX_PARAMS_TAGS_PER_BATCH, MAX_TAG_VALUE_LENGTH, chunks, truncate_params
 from trackside.tag_names import CHANGED_PARAMS_TAG
 from trackside.text import utc
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from trackside.destinations.mlflow.chunks import chunks
 from trackside.destinations.mlflow.owner import parse_heartbeat
+from trackside.names import chunks
 from trackside.tag_names import END_HEARTBEAT_AGE_TAG, END_REASON_TAG, HEARTBEAT_TAG
 from trackside.text import format_duration
 

@@ -12,10 +12,9 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from trackside.destinations.mlflow.chunks import chunks
 from trackside.errors import RejectedError
 from trackside.events import now_ms
-from trackside.names import MAX_METRICS_PER_BATCH
+from trackside.names import MAX_METRICS_PER_BATCH, chunks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -22,8 +22,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from trackside.destinations.context import check_template
-from trackside.destinations.files import open_failed
-from trackside.destinations.own_file import OwnFile
+from trackside.destinations.files import OwnFile, open_failed
 from trackside.destinations.parquet.names import Part, cover, parts_of
 from trackside.errors import ConfigurationError, DestinationFailedError, RejectedError
 from trackside.journal.format import (

@@ -17,7 +17,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from trackside.destinations.context import check_template, file_name
-from trackside.destinations.own_file import OwnFile
+from trackside.destinations.files import OwnFile
 from trackside.errors import DestinationFailedError, RejectedError
 from trackside.protocols import Destination
 
