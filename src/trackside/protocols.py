@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from trackside.destinations.context import DestinationContext
-    from trackside.events import ConfigEvent, LifecycleEvent, MetricsSample, RunEnd
+    from trackside.events import ConfigEvent, FinalStatus, LifecycleEvent, MetricsSample, RunEnd
     from trackside.journal.format import ConfigRecord, MetricsRecord
 
 
@@ -92,6 +92,12 @@ class Destination(ABC):
     """When a request was last answered, by ``time.monotonic()``. Read by another thread.
 
     The shipper reports a call that is silent for 35 s as failing. Set this if yours makes several requests.
+    """
+
+    status: FinalStatus | None = None
+    """The run's end as the trainer hears of it before ``write_end`` has returned. Read by another thread.
+
+    Set it if ``write_end`` waits for something that the trainer need not wait for.
     """
 
     state_version: int = 1

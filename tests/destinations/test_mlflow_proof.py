@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from mlflow.entities import Metric, Run, RunData, RunInfo
 
-from trackside.destinations.mlflow.proof import SHOWN_WHOLE, LastPoints
+from trackside.destinations.mlflow.metrics import SHOWN_WHOLE, LastPoints
 
 LATE = 1_700_000_000_500
 

@@ -201,7 +201,7 @@ def test_an_owner_that_vanishes_is_succeeded(
             patch.setattr(mlflow_owner, "QUIET", 1e9)
             joiner.evidence = Evidence(finished="FINISHED")
             joiner.worker.calls.wake.set()
-            until(lambda: joiner.progress.state.status == "FINISHED")  # the training does not wait for it
+            until(lambda: joiner.worker.state().status == "FINISHED")  # the training does not wait for it
             assert status(client, owner.run_id) == "RUNNING"
     else:
         until(lambda: "this process now owns run" in joiner.notices)

@@ -21,6 +21,6 @@ def model_registry_store(store_uri: str, tracking_uri: str | None = None) -> Any
 
 def artifact_repository(artifact_uri: str, *_: Any, **__: Any) -> Any:
     """The artifact repository."""
-    from trackside.null_store.artifacts import NullArtifacts
+    from trackside.null_store.tracking import NullArtifacts
 
     return NullArtifacts(artifact_uri)

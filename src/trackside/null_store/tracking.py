@@ -1,4 +1,4 @@
-"""A tracking store that keeps only which runs and models were created, and its registry."""
+"""The stores: one keeps only which runs and models were created, its registry and its artifacts nothing."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from mlflow.entities import (
     RunStatus,
 )
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.entities.paged_list import PagedList
 from mlflow.store.model_registry.abstract_store import AbstractStore as AbstractRegistry
 from mlflow.store.tracking.abstract_store import AbstractStore
 
 from trackside.null_store import NULL_URI
-from trackside.null_store.rest import with_the_rest
 
 
 def _now_ms() -> int:
@@ -148,6 +149,46 @@ class _Registry(AbstractRegistry):
 def _data(tags: Any) -> Any:
     make: Any = RunData
     return make(metrics=[], params=[], tags=list(tags or ()))
+
+
+def with_the_rest(store: type[Any]) -> type[Any]:
+    """``store`` with every public method that it only inherits answering nothing, or an empty page.
+
+    Which methods there are depends on MLflow's version. What is asynchronous is built on the others.
+    """
+    rest = {name: _answer(name) for name in dir(store) if _is_of_the_rest(store, name)}
+    return type(store.__name__, (store,), rest)
+
+
+def _is_of_the_rest(store: type[Any], name: str) -> bool:
+    inherited = name not in vars(store) and callable(getattr(store, name, None))
+    return inherited and not name.startswith("__") and "async" not in name
+
+
+def _answer(name: str) -> Any:
+    several = name.lstrip("_").startswith(("search_", "list_"))
+
+    def answer(_self: Any, *_arguments: Any, **_options: Any) -> Any:
+        return PagedList([], None) if several else None
+
+    return answer
+
+
+class NullArtifacts(ArtifactRepository):
+    """An artifact repository that takes files and keeps none."""
+
+    def log_artifact(self, local_file: str, artifact_path: str | None = None) -> None:
+        """Nothing."""
+
+    def log_artifacts(self, local_dir: str, artifact_path: str | None = None) -> None:
+        """Nothing."""
+
+    def list_artifacts(self, path: str | None = None) -> list[Any]:  # noqa: ARG002 - MLflow's signature
+        """Empty."""
+        return []
+
+    def _download_file(self, remote_file_path: str, local_path: str) -> None:  # noqa: ARG002 - MLflow's signature
+        raise FileNotFoundError(f"{remote_file_path}: files of a run that is not logged are not kept")
 
 
 NullTracking: Any = with_the_rest(_Tracking)

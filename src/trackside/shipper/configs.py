@@ -10,7 +10,6 @@ Invariants:
 from __future__ import annotations
 
 import logging
-import random
 import time
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,6 @@ from trackside.journal.opening import MAX_TEXT, read_file
 from trackside.shipper import retry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from trackside.protocols import Destination
@@ -35,90 +33,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trackside.shipper")
 
 
-class WaitingConfigs:
-    """The configurations that wait, oldest first, kept in the directory ``journal``."""
-
-    def __init__(
-        self,
-        journal: Path,
-        destination: str,
-        *,
-        policy: retry.Policy,
-        uniform: Callable[[float, float], float] = random.uniform,
-    ) -> None:
-        self._path = _path(journal, destination)
-        self._policy = policy
-        self._uniform = uniform
-        self._records = read_waiting(journal, destination)
-        self._failures = self._strikes = 0
-        self._due = 0.0
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    @property
-    def first(self) -> ConfigRecord | None:
-        """The oldest that waits. None when there is nothing to deliver."""
-        return self._records[0] if self._records else None
-
-    @property
-    def is_due(self) -> bool:
-        """Whether one waits, and the pause after a failure is over."""
-        return bool(self._records) and time.monotonic() >= self._due
-
-    def add(self, record: ConfigRecord) -> None:
-        """Keep ``record``, unless an earlier shipper did before it was killed."""
-        if all(record.seq != other.seq for other in self._records):
-            self._records.append(record)
-            self._save()
-
-    def done(self) -> None:
-        """The oldest is delivered, or rejected."""
-        del self._records[0]
-        self._failures = self._strikes = 0
-        self._due = 0.0
-        self._save()
-
-    def failed(self, *, elsewhere: bool, retry_after: float | None = None) -> float:
-        """Note a failure. ``elsewhere``: other writes fail, too. The seconds to wait until the next try."""
-        self._failures += 1
-        self._strikes += not elsewhere
-        wait = retry.delay(
-            self._failures, uniform=self._uniform, retry_after=retry_after, policy=self._policy
-        )
-        self._due = time.monotonic() + wait
-        return wait
-
-    @property
-    def is_hopeless(self) -> bool:
-        """Whether the oldest has failed often enough while other writes were taken."""
-        return self._strikes >= self._policy.pairs
-
-    def _save(self) -> None:
-        try:
-            write_even_when_full(self._path, msgspec.msgpack.encode(self._records))
-        except OSError as error:
-            logger.warning("a configuration that waits is kept in memory only: %s", error)
-
-
-def read_waiting(journal: Path, destination: str) -> list[ConfigRecord]:
-    """The configurations that wait for ``destination``."""
-    try:
-        data = read_file(_path(journal, destination), MAX_TEXT)
-        return msgspec.msgpack.decode(data, type=list[ConfigRecord])
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return []
-
-
-def _path(journal: Path, destination: str) -> Path:
-    return journal / f"config-{destination}.msgpack"
-
-
 class ConfigDelivery:
     """Sends configurations to ``destination``.
 
-    One that can be probed gets them between two batches (:class:`WaitingConfigs`). Any other one gets them in
-    their order, because it may depend on that.
+    One that can be probed gets them between two batches, oldest first, from a file in the directory
+    ``journal``. Any other one gets them in their order, because it may depend on that.
     """
 
     def __init__(
@@ -134,7 +53,10 @@ class ConfigDelivery:
         self._calls = calls
         self._rejects = rejects
         self._comparison = comparison
-        self._waiting = WaitingConfigs(journal, destination.name, policy=calls.policy, uniform=calls.uniform)
+        self._path = _path(journal, destination.name)
+        self._waiting = read_waiting(journal, destination.name)
+        self._failures = self._strikes = 0
+        self._due = 0.0
 
     def __len__(self) -> int:
         """How many wait."""
@@ -142,19 +64,20 @@ class ConfigDelivery:
 
     def take(self, record: ConfigRecord) -> None:
         """Deliver ``record``, or have it wait."""
-        if self._comparison is not None:
-            self._waiting.add(record)
-            return
-        try:
-            self._calls.until_done(self._destination.write_config, record)
-        except RejectedError as error:
-            self._calls.reject(self._rejects, record, error)
+        if self._comparison is None:
+            try:
+                self._calls.until_done(self._destination.write_config, record)
+            except RejectedError as error:
+                self._calls.reject(self._rejects, record, error)
+        elif all(record.seq != other.seq for other in self._waiting):  # else an earlier shipper kept it
+            self._waiting.append(record)
+            self._save()
 
     def send_one(self, *, at_once: bool) -> bool:
         """Send the oldest that waits, if it is due or ``at_once``. True if it waits no more."""
-        record = self._waiting.first
-        if record is None or not (at_once or self._waiting.is_due):
+        if not self._waiting or not (at_once or time.monotonic() >= self._due):
             return False
+        record = self._waiting[0]
         try:
             self._calls.once(self._destination.write_config, record)
         except RejectedError as error:
@@ -163,14 +86,38 @@ class ConfigDelivery:
             if not self._note_failure(error):
                 return False
             self._calls.reject(self._rejects, record, error)
-        self._waiting.done()
+        del self._waiting[0]
+        self._failures = self._strikes = 0
+        self._due = 0.0
+        self._save()
         return True
 
     def _note_failure(self, error: RetryableError | OSError) -> bool:
-        """Whether it is no use to try again."""
-        comparison = self._comparison
-        elsewhere = comparison is None or not comparison.succeeds(strict=False)
+        """Whether it is no use to try again: it failed often enough while other writes were taken."""
+        comparison, policy = self._comparison, self._calls.policy
+        self._failures += 1
+        self._strikes += comparison is not None and comparison.succeeds(strict=False)
         wished = error.retry_after if isinstance(error, RetryableError) else None
-        wait = self._waiting.failed(elsewhere=elsewhere, retry_after=wished)
+        wait = retry.delay(self._failures, uniform=self._calls.uniform, retry_after=wished, policy=policy)
+        self._due = time.monotonic() + wait
         self._calls.tell_failure(error, wait)
-        return self._waiting.is_hopeless
+        return self._strikes >= policy.pairs
+
+    def _save(self) -> None:
+        try:
+            write_even_when_full(self._path, msgspec.msgpack.encode(self._waiting))
+        except OSError as error:
+            logger.warning("a configuration that waits is kept in memory only: %s", error)
+
+
+def read_waiting(journal: Path, destination: str) -> list[ConfigRecord]:
+    """The configurations that wait for ``destination``."""
+    try:
+        data = read_file(_path(journal, destination), MAX_TEXT)
+        return msgspec.msgpack.decode(data, type=list[ConfigRecord])
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return []
+
+
+def _path(journal: Path, destination: str) -> Path:
+    return journal / f"config-{destination}.msgpack"

@@ -75,20 +75,20 @@ class JournalReport(msgspec.Struct, frozen=True):
 
     journal: str
     condition: Condition
-    experiment: str | None
-    run_name: str | None
-    run_id: str | None
-    tracking_uri: str
-    host: str
-    pid: int
-    status: FinalStatus | None
-    emitted: int
-    shipped: int
-    pending: int
-    dropped: int
-    rejected: int
     age_seconds: float
     error: str | None
+    run_id: str | None
+    experiment: str | None = None
+    run_name: str | None = None
+    tracking_uri: str = ""
+    host: str = ""
+    pid: int = 0
+    status: FinalStatus | None = None
+    emitted: int = 0
+    shipped: int = 0
+    pending: int = 0
+    dropped: int = 0
+    rejected: int = 0
     destinations: list[DestinationReport] = []
     artifacts: list[str] = []
     """Files that wait to be uploaded, and "params" where a configuration waits."""
@@ -194,24 +194,8 @@ def _destination(name: str, cursor: Cursor, state: State | None) -> DestinationR
 def _unknown(
     journal: JournalDirectory, condition: Condition, error: str, run_id: str | None = None
 ) -> JournalReport:
-    return JournalReport(
-        journal=str(journal.path),
-        condition=condition,
-        experiment=None,
-        run_name=None,
-        run_id=run_id,
-        tracking_uri="",
-        host="",
-        pid=0,
-        status=None,
-        emitted=0,
-        shipped=0,
-        pending=0,
-        dropped=0,
-        rejected=0,
-        age_seconds=max(0.0, time.time() - _last_sign(journal)),
-        error=error,
-    )
+    age = max(0.0, time.time() - _last_sign(journal))
+    return JournalReport(str(journal.path), condition, age, error, run_id)
 
 
 def _run_id_in(journal: JournalDirectory) -> str | None:

@@ -132,7 +132,7 @@ class DeliveryWorker(threading.Thread):
 
     def state(self) -> WorkerState:
         """How it is doing, for the shipper's state."""
-        told = None if self.told is None else as_final(self.told.status)
+        told = self.destination.status if self.told is None else as_final(self.told.status)
         return WorkerState(told, self.finished, refused=self.refused, error=self.failing)
 
     def counts(self) -> dict[str, int]:

@@ -23,6 +23,7 @@ from trackside.destinations.mlflow.redone import RedoneSteps, last_steps
 from trackside.destinations.mlflow.system_metrics import SystemMetricsSender
 from trackside.destinations.mlflow.upload import Uploader
 from trackside.errors import RetryableError, UnprovenError
+from trackside.events import as_final
 from trackside.protocols import Destination
 
 if TYPE_CHECKING:
@@ -31,15 +32,13 @@ if TYPE_CHECKING:
 
     from trackside.destinations.context import DestinationContext
     from trackside.destinations.mlflow.opening import Earlier
-    from trackside.events import RunEnd
+    from trackside.events import FinalStatus, RunEnd
     from trackside.journal.format import ConfigRecord, MetricsRecord
     from trackside.journal.outbox import Outbox
 
 logger = logging.getLogger("trackside.destinations")
 
 LAST_UPLOAD_SECONDS = 5.0
-
-_PUBLISHED_COUNTS = ("emitted", "shipped", "dropped", "rejected")
 
 
 def _publish_nothing(**changes: object) -> None:
@@ -101,6 +100,11 @@ class MLflowDestination(Destination):
     def answered_at(self) -> float:  # type: ignore[override] # read only: the connection knows it
         """When MLflow last answered, or failed to."""
         return self._connection.answered_at
+
+    @property
+    def status(self) -> FinalStatus | None:  # type: ignore[override] # read only: it is kept with the cursor
+        """The status that MLflow was told last, or that waits for a word of the run's owner."""
+        return as_final(self._record.state.status)
 
     def state(self) -> dict[str, Any]:
         """What is known of the run."""
@@ -193,7 +197,6 @@ class MLflowDestination(Destination):
             self._opener.delete_twins()
         else:
             logger.info("run %s has another owner: its status is left alone", self._connection.run_id)
-        self._publish(**{name: end.counts[name] for name in _PUBLISHED_COUNTS})
         self._record.update(status=end.status)
         self._upload()
 

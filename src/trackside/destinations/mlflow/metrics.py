@@ -21,12 +21,11 @@ import contextlib
 import threading
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from trackside.bulk_store.uri import can_be_bulk
 from trackside.destinations.mlflow.address import is_server
 from trackside.destinations.mlflow.pace import Pace
-from trackside.destinations.mlflow.proof import LastPoints
 from trackside.destinations.mlflow.settings import request_timeout
 from trackside.errors import (
     DestinationFailedError,
@@ -48,6 +47,18 @@ if TYPE_CHECKING:
 
 POINTS_PER_WRITE = 5000
 """Points in one transaction, which locks a sqlite file for a tenth of a second. More points gain nothing."""
+
+
+ROUNDING_MS = 1000
+"""A server may round times to seconds. A point that is older by less still proves its step."""
+
+SHOWN_WHOLE = 1000
+"""Some servers leave out metrics of a run that has so many. Then a missing one proves nothing."""
+
+Request: TypeAlias = "Callable[[Sequence[Point]], None]"
+"""Sends points and waits for the answer. Raises a :class:`trackside.errors.DeliveryError`."""
+
+_WEIGHTS = ((DestinationFailedError, 3), (RejectedError, 0), (UnauthorisedError, 2), (RetryableError, 1))
 
 
 class MetricsSender:
@@ -124,12 +135,6 @@ class MetricsSender:
         at_once = read_environment().requests_in_flight if self._is_server else 1
         pace = Pace(points, patience=request_timeout(), at_once=at_once)
         return ConcurrentSender(pace, self._connection.log_points)
-
-
-Request: TypeAlias = "Callable[[Sequence[Point]], None]"
-"""Sends points and waits for the answer. Raises a :class:`trackside.errors.DeliveryError`."""
-
-_WEIGHTS = ((DestinationFailedError, 3), (RejectedError, 0), (UnauthorisedError, 2), (RetryableError, 1))
 
 
 class ConcurrentSender:
@@ -223,3 +228,50 @@ def _weight(error: BaseException) -> tuple[int, float]:
     """
     weight = next((weight for kind, weight in _WEIGHTS if isinstance(error, kind)), 4)
     return weight, getattr(error, "retry_after", None) or 0.0
+
+
+class LastPoints:
+    """The step and time of the last point of each metric, since the last :meth:`forget`.
+
+    MLflow answers ``log-batch`` with ``{}``. A gateway in maintenance or a filter may answer the same.
+    So these points are looked up in the run before a segment of the journal is deleted, and before the run's
+    end is written. MLflow shows of each metric the point with the highest step, then the latest time
+    (``_update_latest_metrics_if_necessary`` in ``mlflow/store/tracking/sqlalchemy_store.py``).
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[int, int]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._last)
+
+    def note(self, points: Sequence[Point]) -> None:
+        """The server has acknowledged ``points``."""
+        last = self._last
+        for key, _value, timestamp, step in points:
+            found = last.get(key)
+            if found is None or found < (step, timestamp):
+                last[key] = (step, timestamp)
+
+    def forget(self) -> None:
+        """Start over, because what was noted is proven, or will be sent again."""
+        self._last = {}
+
+    def missing_in(self, run: Any) -> list[str]:
+        """The metrics whose last point ``run``, an MLflow run just read, does not show."""
+        shown = {metric.key: (metric.step, metric.timestamp) for metric in run.to_proto().data.metrics}
+        whole = len(shown) < SHOWN_WHOLE
+        # MySQL's usual collations take "Loss" and "loss" for one name, and show one of them.
+        alike = {key.casefold(): point for key, point in shown.items()}
+        return [
+            key
+            for key, last in self._last.items()
+            if _is_missing(shown.get(key) or alike.get(key.casefold()), last, whole=whole)
+        ]
+
+
+def _is_missing(shown: tuple[int, int] | None, last: tuple[int, int], *, whole: bool) -> bool:
+    if shown is None:
+        return whole
+    step, timestamp = last
+    return shown < (step, timestamp - ROUNDING_MS)

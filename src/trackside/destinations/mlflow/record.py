@@ -34,7 +34,7 @@ class RunState(msgspec.Struct):
     """Points of the attempts before, by what became of them."""
 
 
-_PUBLISHED = ("run", "status", "ownership")
+_PUBLISHED = ("run", "ownership")
 
 
 class RunRecord:
