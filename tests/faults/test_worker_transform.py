@@ -147,6 +147,18 @@ def test_a_state_of_another_version_is_not_restored(rig: Rig) -> None:
     )
 
 
+def test_a_state_without_a_version_is_of_the_first(rig: Rig) -> None:
+    """Delivery of a journal whose cursor has none continues where it was, and nothing is there twice."""
+    ledger = Ledger()
+    rig.make_destination(ledger)
+    save_cursor(rig.journal.cursor("fake"), Cursor(Position(1, 0, 0), destination={"lines": 20}))
+    rig.worker = rig.new_worker()
+    rig.worker.start()
+    rig.finish()
+    assert ledger.restored == [{"lines": 20}]
+    assert rig.worker.refused is None
+
+
 def test_a_destination_can_keep_its_state_before_it_is_delivered(rig: Rig) -> None:
     """What a restarted shipper has to know is on disk before the request that relies on it."""
     ledger = Ledger()

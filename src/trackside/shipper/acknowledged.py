@@ -82,6 +82,9 @@ class Acknowledged:
 
 _VERSION = "version"
 
+_UNNAMED = 1
+"""The version of a state that does not name one. Development versions wrote none."""
+
 
 def state_of(destination: Destination) -> dict[str, Any] | None:
     """What to keep with the cursor. None if ``destination`` has no state."""
@@ -95,7 +98,7 @@ def restore_state(destination: Destination, kept: dict[str, Any]) -> None:
     Raises :class:`DestinationFailedError` if that was another version.
     """
     state = dict(kept)
-    version = state.pop(_VERSION, None)
+    version = state.pop(_VERSION, _UNNAMED)
     if version != destination.state_version:
         raise DestinationFailedError(
             f"the state of {destination.name} is of version {version}, and this program reads version "

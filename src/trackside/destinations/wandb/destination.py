@@ -126,7 +126,10 @@ class WandbDestination(Destination):
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue behind the rows that were acknowledged."""
-        self._rows, self._logs = int(state["rows"]), list(state["logs"])
+        self._rows = int(state["rows"])
+        # Development versions kept the files in a note beside the cursor.
+        note = self.context.journal / f"{self.name}-files.json"
+        self._logs = list(state.get("logs") or read_json(note, list[str]) or ())
 
     def state(self) -> dict[str, Any]:
         """How many rows are acknowledged, and which files they are in."""
