@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -50,6 +51,19 @@ def test_unwritable_root_is_an_error_that_names_the_way_out(tmp_path: Path) -> N
     message = run_script("unwritable.py", tmp_path)
     assert "Permission denied" in message
     assert "Set TRACKSIDE_DIR" in message
+
+
+def test_a_journal_that_is_being_removed_is_seen_to_be_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the first moment, so that a shipper that locks what is left of it leaves it alone."""
+    journal = new_journal(tmp_path)
+    journal.meta.write_text("{}")
+    seen: list[bool] = []
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: seen.append(journal.meta.exists()))
+    journal.remove()
+    assert seen
+    assert not any(seen)
 
 
 def test_root_removed_by_an_ending_run_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,8 +17,6 @@ from trackside.lifecycle.exit_code import load_library
 from trackside.lifecycle.peer_crash import CrashNoteHook
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from trackside.lifecycle.evidence import RankCrash
 
 BOOM = ValueError("boom")
@@ -78,6 +78,23 @@ def test_uninstalling_restores_and_silences(tmp_path: Path, printed: list[BaseEx
     raise_uncaught(BOOM)
     assert printed == [BOOM]
     assert read_notes(tmp_path, "job", since_ms=0) == []
+
+
+def test_the_hook_goes_with_the_exception_that_passed_the_end(printed: list[BaseException]) -> None:
+    """A rank that handles it goes on without our hook, which stays as long as the exception is kept."""
+    before = sys.excepthook
+    hook = CrashNoteHook(Path(), "job", 1)
+    hook.install()
+    kept: list[BaseException] = []
+    try:
+        int("no number")
+    except ValueError as error:
+        kept.append(error)
+        hook.finish()
+    assert sys.excepthook is not before
+    kept.clear()
+    gc.collect()
+    assert sys.excepthook is before
 
 
 def test_a_note_that_cannot_be_left_hides_nothing(tmp_path: Path, printed: list[BaseException]) -> None:

@@ -164,24 +164,27 @@ def test_the_status_is_what_the_program_said(
 
 
 @pytest.mark.parametrize(
-    ("error", "status"),
+    ("kind", "arguments", "status"),
     [
-        (ValueError("boom"), "FAILED"),
-        (SystemExit(3), "FAILED"),
-        (SystemExit(0), "FINISHED"),
-        (KeyboardInterrupt(), "KILLED"),
-        (GeneratorExit(), "FINISHED"),
+        (ValueError, ("boom",), "FAILED"),
+        (SystemExit, (3,), "FAILED"),
+        (SystemExit, (0,), "FINISHED"),
+        (KeyboardInterrupt, (), "KILLED"),
+        (GeneratorExit, (), "FINISHED"),
     ],
-    ids=repr,
 )
 @pytest.mark.parametrize("make", [recorded, on_another_rank, when_disabled])
 def test_the_status_is_how_the_block_was_left(
-    make: Callable[..., Run], error: BaseException, status: str, monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., Run],
+    kind: type[BaseException],
+    arguments: tuple[Any, ...],
+    status: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The same on every rank, so that a program may decide by it."""
     run = make(monkeypatch)
-    with pytest.raises(type(error)), run:
-        raise error
+    with pytest.raises(kind), run:
+        raise kind(*arguments)
     assert run.status == status
 
 

@@ -18,8 +18,9 @@ from trackside.journal.lock import JournalLock
 from trackside.journal.meta import Meta, Target
 from trackside.journal.reader import Position
 from trackside.shipper import sync as sync_
+from trackside.shipper.fork_server import ForkServer
 from trackside.shipper.service import EXIT_DONE, EXIT_LOCKED, EXIT_REFUSED, EXIT_UNFINISHED
-from trackside.shipper.sync import address_of, sync_journal
+from trackside.shipper.sync import ShipperHandle, address_of, sync_journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,6 +175,26 @@ def test_a_journal_that_is_removed_meanwhile_is_not_delivered(
     assert (done.result, "was removed before" in done.detail) == ("unfinished", True)
 
 
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_journal_that_another_sync_delivers_meanwhile_is_gone(
+    tmp_path: Path, shipper: Callable[..., Shipper], monkeypatch: pytest.MonkeyPatch, *, fails: bool
+) -> None:
+    """The log of the second shipper can't be opened any more, or the journal is seen to be missing before."""
+    journal = make(tmp_path, points=10)
+
+    def remove_and_fail(*_: Any, **__: Any) -> Shipper:
+        journal.remove()
+        raise FileNotFoundError(journal.log)
+
+    def remove_and_look(path: Path) -> bool:
+        journal.remove()
+        return path.exists()
+
+    if not fails:
+        monkeypatch.setattr(sync_, "_is_writable", remove_and_look)
+    assert sync_journal(journal, start=remove_and_fail).result == "gone"
+
+
 def test_an_error_seen_on_the_way_is_remembered(tmp_path: Path, shipper: Callable[..., Shipper]) -> None:
     """The shipper that gives up has nothing more to say of it."""
     journal = make(tmp_path)
@@ -244,14 +265,26 @@ with trackside.start("x", config={"lr": 0.1}):
 
 
 def test_an_offline_run_delivered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Made and written as if there had been a server all the time; nothing is left on disk."""
+    """Made and written as if there had been a server all the time; nothing is left on disk.
+
+    A second sync, which starts its shipper after the first has delivered everything, has nothing to do.
+    """
     uri = new_database(tmp_path)
     monkeypatch.setenv("TRACKSIDE_DIR", str(tmp_path / "journals"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("TRACKSIDE_MODE", "offline")
     subprocess.run([sys.executable, "-c", OFFLINE], check=True, timeout=60)
     (path,) = (tmp_path / "journals").iterdir()
-    assert (sync_journal(JournalDirectory(path)).result, path.exists()) == ("delivered", False)
+    journal = JournalDirectory(path)
+    results: list[str] = []
+
+    def start_late(*arguments: Any, **options: Any) -> ShipperHandle:
+        results.append(sync_journal(journal).result)
+        return server.start(*arguments, **options)
+
+    with ForkServer() as server:
+        results.append(sync_journal(journal, start=start_late).result)
+    assert (results, path.exists()) == (["delivered", "gone"], False)
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name("x")
     assert experiment is not None

@@ -90,7 +90,13 @@ class JournalDirectory:
         return [path.name for path in [*files, *self.cursors(), *segments] if _is_unfit(path)]
 
     def remove(self) -> None:
-        """Delete the journal: everything in it has been delivered."""
+        """Delete the journal: everything in it has been delivered.
+
+        ``meta.json`` goes first. A shipper that locks what is left then sees that the journal was delivered.
+        """
+        if not self.path.is_symlink():
+            with contextlib.suppress(OSError):
+                self.meta.unlink()
         for _ in range(_TRIES):  # a shipper that was refused may be writing its last lines into it
             shutil.rmtree(self.path, ignore_errors=True)
             if not self.path.exists():

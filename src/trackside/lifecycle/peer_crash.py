@@ -72,7 +72,7 @@ class CrashNoteHook:
         if error is None:
             self.uninstall()
         else:
-            self._passing = InFlightException(error, self._forget_exit)
+            self._passing = InFlightException(error, self.uninstall)  # once it has been handled
 
     def uninstall(self) -> None:
         """Unhook, and note nothing more."""
@@ -99,10 +99,6 @@ class CrashNoteHook:
             with contextlib.suppress(Exception):
                 self.note_exception(kind, error, trace)
         self._hook.previous(kind, error, trace)
-
-    def _forget_exit(self) -> None:
-        """The exception was handled: from here on the end of the process tells nothing about the run."""
-        self._job = ""
 
     def note_exit_code(self) -> None:
         """Have the exit code noted, which is known only after all of Python is gone."""

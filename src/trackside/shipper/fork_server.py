@@ -144,6 +144,7 @@ def _start_server() -> subprocess.Popen[bytes]:
 def serve() -> int:
     """Fork a shipper per request; the exit code of the server, or in a fork, of the shipper."""
     from trackside.shipper.__main__ import main
+    from trackside.shipper.service import EXIT_LOCKED
 
     for line in iter(lambda: _read_line(0), b""):
         request = lossless_json.decode(line, Request)
@@ -153,7 +154,10 @@ def serve() -> int:
             warnings.simplefilter("ignore")  # from Python 3.12: NumPy's idle threads, which mind themselves
             pid = os.fork()
         if pid == 0:
-            _become_shipper(request)
+            try:
+                _become_shipper(request)
+            except FileNotFoundError:
+                return EXIT_LOCKED  # another shipper has delivered the journal, and removed it
             return main(request.arguments)
         os.write(1, b"%d\n" % pid)
         _, status = os.waitpid(pid, 0)

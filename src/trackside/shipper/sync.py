@@ -104,6 +104,8 @@ def sync_journal(
     if left is not None or meta is None:
         return left or Synced(journal.path, "unreadable", "meta.json is missing or damaged")
     if not _is_writable(journal.path):
+        if not journal.path.exists():
+            return _left_to_another(journal)
         return Synced(
             journal.path,
             "unfinished",
@@ -118,6 +120,8 @@ def sync_journal(
             working_directory=meta.working_directory,
         )
     except OSError as error:
+        if not journal.path.exists():
+            return _left_to_another(journal)
         return Synced(journal.path, "unfinished", f"no shipper can be started: {error}")
     return _follow(journal, meta, process, on_progress)
 
