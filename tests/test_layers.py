@@ -21,7 +21,6 @@ PURE = [
     "journal/format",
     "lifecycle/evidence",
     "lifecycle/kept_events",
-    "lifecycle/run_end",
     "lifecycle/verdict",
     "names",
     "params",

@@ -15,21 +15,6 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = [
-    "MAX_KEY_LENGTH",
-    "MAX_METRICS_PER_BATCH",
-    "MAX_PARAMS_TAGS_PER_BATCH",
-    "MAX_PARAM_VALUE_LENGTH",
-    "MAX_REQUEST_BYTES",
-    "MAX_TAG_VALUE_LENGTH",
-    "bare_prefix",
-    "chunks",
-    "delivered",
-    "prefixed",
-    "truncate_params",
-    "valid_name",
-]
-
 MAX_KEY_LENGTH = 250
 """Characters in a key: MAX_ENTITY_KEY_LENGTH."""
 

@@ -16,8 +16,6 @@ from trackside.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["Plugin", "PluginGroup", "missing_extra", "unknown_name"]
-
 
 def unknown_name(what: str, name: object, known: Iterable[str]) -> str:
     """A message that ``name`` is no ``what``, with the nearest of the ``known`` names, and all of them.

@@ -20,8 +20,7 @@ from trackside.destinations.mlflow.tags import (
     without_end,
 )
 from trackside.lifecycle.evidence import Crash, Evidence
-from trackside.lifecycle.run_end import run_end
-from trackside.lifecycle.verdict import decide
+from trackside.lifecycle.verdict import decide, run_end
 from trackside.names import MAX_TAG_VALUE_LENGTH
 
 if TYPE_CHECKING:

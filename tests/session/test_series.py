@@ -20,7 +20,7 @@ from tests.ends.harness import wait_until_delivered
 from tests.support import recorder
 from trackside.errors import RunActiveError
 from trackside.event_bus.bus import Bus
-from trackside.session.call_site import CallSite
+from trackside.lifecycle.call_site import CallSite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,7 +22,7 @@ from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
 from packaging.version import InvalidVersion, Version
 
 from trackside.bulk_store.points import COLUMNS
-from trackside.bulk_store.tables import TABLES
+from trackside.bulk_store.tables import WRITERS
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -80,7 +80,7 @@ def links_metrics_to_a_model() -> bool:
 
 
 def _wrong_schema(engine: sqlalchemy.Engine) -> str | None:
-    if engine.dialect.name not in TABLES:
+    if engine.dialect.name not in WRITERS:
         return f"it knows no {engine.dialect.name}"
     tables = sqlalchemy.inspect(engine)
     for table, key in _PRIMARY_KEYS.items():

@@ -19,7 +19,7 @@ from mlflow.utils.validation import MAX_ENTITIES_PER_BATCH, MAX_METRICS_PER_BATC
 
 from trackside.bulk_store.points import Point, Row, is_plain_run_id, is_plain_tag, rows_of
 from trackside.bulk_store.stock import why_not, writing_session
-from trackside.bulk_store.tables import TABLES, Tables, is_active
+from trackside.bulk_store.tables import WRITERS, is_active
 from trackside.bulk_store.uri import plain_uri
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class BulkStore(SqlAlchemyStore):
         self.why_not = why_not(self)
         self.is_bulk = self.why_not is None
         if self.why_not is None:
-            self._tables: Tables = TABLES[self.engine.dialect.name]()
+            self._write_rows = WRITERS[self.engine.dialect.name]
         else:
             logger.warning("metrics go MLflow's own, slower way into the database: %s", self.why_not)
 
@@ -107,7 +107,7 @@ class BulkStore(SqlAlchemyStore):
             connection = session.connection()
             active = is_active(connection, run_id)
             if active:
-                self._tables.write(connection, rows)
+                self._write_rows(connection, rows)
             return active
 
     def _log_batch_as_stock(

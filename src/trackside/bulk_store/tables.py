@@ -7,14 +7,14 @@ in one order by everybody: two writers that send the same points would wait for 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
 import sqlalchemy
 
 from trackside.bulk_store.points import COLUMNS, Row, latest_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 _NAMES = ", ".join(COLUMNS)
 _NEWER = """
@@ -25,52 +25,41 @@ _NEWER = """
 """
 
 
-class Tables(Protocol):
-    """Writes rows over a connection, in its transaction."""
-
-    def write(self, connection: sqlalchemy.Connection, rows: Sequence[Row]) -> None:
-        """Add those of ``rows`` that are new to ``metrics``, and bring ``latest_metrics`` up to date."""
-
-
-class SqliteTables:
+def write_sqlite(connection: sqlalchemy.Connection, rows: Sequence[Row]) -> None:
     """Prepared once, executed for each row. Beside the cost of the indexes, the calls are cheap."""
-
-    _METRICS = f"INSERT INTO metrics ({_NAMES}) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"  # noqa: S608 - constants
-    _LATEST = f"INSERT INTO latest_metrics ({_NAMES}) VALUES (?, ?, ?, ?, ?, ?) {_NEWER}"  # noqa: S608 - constants
-
-    def write(self, connection: sqlalchemy.Connection, rows: Sequence[Row]) -> None:
-        """As in :class:`Tables`."""
-        connection.exec_driver_sql(self._METRICS, list(rows))
-        connection.exec_driver_sql(self._LATEST, latest_of(rows))
+    values = f"({_NAMES}) VALUES (?, ?, ?, ?, ?, ?)"
+    connection.exec_driver_sql(f"INSERT INTO metrics {values} ON CONFLICT DO NOTHING", list(rows))
+    connection.exec_driver_sql(f"INSERT INTO latest_metrics {values} {_NEWER}", latest_of(rows))
 
 
-class PostgresqlTables:
+_ROWS = """
+    SELECT key, step, timestamp, value, is_nan, CAST(:run_uuid AS varchar)
+    FROM unnest(
+        CAST(:key AS varchar[]), CAST(:step AS bigint[]), CAST(:timestamp AS bigint[]),
+        CAST(:value AS double precision[]), CAST(:is_nan AS boolean[])
+    ) WITH ORDINALITY AS points (key, step, timestamp, value, is_nan, number)
+"""
+_METRICS = sqlalchemy.text(
+    f"INSERT INTO metrics ({_NAMES}) {_ROWS}"
+    " ORDER BY key, step, timestamp, value, is_nan, number ON CONFLICT DO NOTHING"
+)
+_LATEST = sqlalchemy.text(f"INSERT INTO latest_metrics ({_NAMES}) {_ROWS} ORDER BY key {_NEWER}")
+
+
+def write_postgresql(connection: sqlalchemy.Connection, rows: Sequence[Row]) -> None:
     """Columns travel as array literals: one statement for each batch, the same with every driver.
 
     COPY into a temporary table took the same time within the noise, and needs psycopg2's own calls.
     """
-
-    _ROWS = """
-        SELECT key, step, timestamp, value, is_nan, CAST(:run_uuid AS varchar)
-        FROM unnest(
-            CAST(:key AS varchar[]), CAST(:step AS bigint[]), CAST(:timestamp AS bigint[]),
-            CAST(:value AS double precision[]), CAST(:is_nan AS boolean[])
-        ) WITH ORDINALITY AS points (key, step, timestamp, value, is_nan, number)
-    """
-    _METRICS = sqlalchemy.text(
-        f"INSERT INTO metrics ({_NAMES}) {_ROWS}"
-        " ORDER BY key, step, timestamp, value, is_nan, number ON CONFLICT DO NOTHING"
-    )
-    _LATEST = sqlalchemy.text(f"INSERT INTO latest_metrics ({_NAMES}) {_ROWS} ORDER BY key {_NEWER}")
-
-    def write(self, connection: sqlalchemy.Connection, rows: Sequence[Row]) -> None:
-        """As in :class:`Tables`."""
-        connection.execute(self._METRICS, _arrays(rows))
-        connection.execute(self._LATEST, _arrays(latest_of(rows)))
+    connection.execute(_METRICS, _arrays(rows))
+    connection.execute(_LATEST, _arrays(latest_of(rows)))
 
 
-TABLES: dict[str, type[Tables]] = {"sqlite": SqliteTables, "postgresql": PostgresqlTables}
-"""By SQLAlchemy's name of the dialect."""
+Writer: TypeAlias = "Callable[[sqlalchemy.Connection, Sequence[Row]], None]"
+"""Adds the new ones of the rows to ``metrics``, and brings ``latest_metrics`` up to date."""
+
+WRITERS: dict[str, Writer] = {"sqlite": write_sqlite, "postgresql": write_postgresql}
+"""By SQLAlchemy's name of the dialect. Each writes over a connection, in its transaction."""
 
 
 def is_active(connection: sqlalchemy.Connection, run_id: str) -> bool:

@@ -92,8 +92,7 @@ def demo(
 def _load_training(library: str | None) -> tuple[Callable[..., Step], dict[str, Any]]:
     """Return the training and its model's description, with torch if that can be imported."""
     if importlib.util.find_spec("sklearn") is None:
-        msg = "the demo needs scikit-learn: pip install scikit-learn"
-        raise click.ClickException(msg)
+        raise click.ClickException("the demo needs scikit-learn: pip install scikit-learn")
     if library != "numpy":
         try:
             from trackside.cli import demo_torch

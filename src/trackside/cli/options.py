@@ -54,15 +54,13 @@ def existing_directory(given: Path | None) -> Path | None:
     if is_there:
         return where
     if where.exists():
-        msg = f"{where} is not a folder"
-        raise click.UsageError(msg)
+        raise click.UsageError(f"{where} is not a folder")
     if comes_and_goes(where) and where.parent.is_dir():
         return None
-    msg = (
+    raise click.UsageError(
         f"there is no folder {where}: name the folder with the journals by --dir or TRACKSIDE_DIR, "
         "or run this where the training ran"
     )
-    raise click.UsageError(msg)
 
 
 def journals_lying_in(directory: Path | None) -> list[JournalDirectory]:

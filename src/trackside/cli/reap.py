@@ -99,7 +99,6 @@ def _has_experiments(database: str) -> bool:
 
 
 def _fail(what: str) -> None:
-    msg = (
+    raise click.UsageError(
         f"{what}: name the store by --tracking-uri or MLFLOW_TRACKING_URI, or run this where the training ran"
     )
-    raise click.UsageError(msg)

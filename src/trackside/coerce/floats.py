@@ -17,8 +17,6 @@ from trackside.coerce.means import element_count
 from trackside.coerce.nested import nests
 from trackside.errors import CoercionError
 
-__all__ = ["NestedError", "OnDeviceError", "to_float"]
-
 Reader = Callable[[Any], float]
 """Reads one value of a known type. Raises ``CoercionError``, or any other exception."""
 
@@ -301,6 +299,7 @@ def _is(cls: type, module: str, name: str) -> bool:
 
 
 def failure(cls: type, error: Exception) -> str:
+    """The message that a value of ``cls`` can't be read."""
     try:
         detail = str(error).strip().partition("\n")[0][:160]
     except Exception:
@@ -309,4 +308,5 @@ def failure(cls: type, error: Exception) -> str:
 
 
 def type_name(cls: type) -> str:
+    """The name of a class as messages have it."""
     return cls.__name__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"

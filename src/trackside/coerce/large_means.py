@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["ON_DEVICE", "ON_HOST", "array_mean", "masked_mean", "pieces", "tensor_mean"]
-
 ON_HOST = 1 << 20
 """Elements that are converted at a time: 8 MiB as float64."""
 

@@ -13,8 +13,6 @@ from typing import Any
 
 from trackside.system.once import Once
 
-__all__ = ["element_count", "note_mean"]
-
 logger = logging.getLogger("trackside.coerce")
 
 _MANY = 100

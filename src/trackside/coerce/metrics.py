@@ -19,8 +19,6 @@ from trackside.coerce.nested import flatten_metrics, key_text
 from trackside.errors import CoercionError
 from trackside.system.once import Once
 
-__all__ = ["flat_metrics", "to_float_metrics"]
-
 logger = logging.getLogger("trackside.coerce")
 
 OnDrop = Callable[[str, str], None]

@@ -13,8 +13,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-__all__ = ["flatten_metrics", "is_nested", "key_text", "nests"]
-
 OnDrop = Callable[[str, str], None]
 """Gets the key and the reason of each metric that was dropped."""
 

@@ -9,8 +9,6 @@ from typing import Any
 from trackside.coerce.floats import to_float
 from trackside.errors import CoercionError
 
-__all__ = ["is_whole", "read_step"]
-
 _LIMIT = 2**63
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from trackside.event_bus.bus import Bus
     from trackside.events import FinalStatus, LifecycleKind
     from trackside.lifecycle.expected import Expected
+    from trackside.lifecycle.own_errors import OwnErrors
 
 
 class ExceptionHooks:
@@ -44,15 +45,13 @@ class ExceptionHooks:
         *,
         expected: Expected,
         written: Callable[[], int] | None,
-        belongs_elsewhere: Callable[[BaseException | None], bool],
-        own_end: Callable[[], LifecycleEvent] | None,
+        errors: OwnErrors | None,
     ) -> None:
         self.end_apart: LifecycleEvent | None = None
         """How this run ended, if the exception of an earlier run ends the program."""
         self._bus = bus
         self._expected = expected
-        self._belongs_elsewhere = belongs_elsewhere
-        self._own_end = own_end
+        self._errors = errors
         self._cells = None if written is None else CellWatch(written, expected)
         self._main = Replaced(sys, "excepthook", self._on_exception)
         self._threads = Replaced(threading, "excepthook", self._on_thread_exception)
@@ -131,8 +130,7 @@ class ExceptionHooks:
         """Emit the event for an exception of this run."""
         if not self._is_heeded(error):
             return
-        if kind == "crashed" and self.is_of_earlier_run(error):
-            self.end_apart = self.look_apart()
+        if kind == "crashed" and self.look_apart(error):
             return
         if kind == "crashed":
             self._crash_seen = error
@@ -151,15 +149,17 @@ class ExceptionHooks:
                 )
         return None
 
-    def is_of_earlier_run(self, error: BaseException | None) -> bool:
-        """Whether ``error`` belongs to a run before this one."""
-        return self._belongs_elsewhere(error)
+    def look_apart(self, error: BaseException | None) -> bool:
+        """Whether ``error``, which ends the program, is an earlier run's. Then :attr:`end_apart` is known.
 
-    def look_apart(self) -> LifecycleEvent | None:
-        """How this run ended, if an earlier one's exception ends the program. Soon the traces are gone."""
+        It is found now, because soon the traces are gone.
+        """
+        self.end_apart = None
+        if error is None or self._errors is None or not self._errors.belongs_elsewhere(error):
+            return False
         with contextlib.suppress(Exception):
-            return None if self._own_end is None else self._own_end()
-        return None
+            self.end_apart = self._errors.end_apart()
+        return True
 
     def _is_heeded(self, error: BaseException | None) -> bool:
         return self._concerns is None or self._concerns(error)

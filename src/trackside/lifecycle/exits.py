@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from trackside.events import LifecycleEvent
-from trackside.lifecycle.child_exit import at_child_exit
 from trackside.lifecycle.crash import code_and_text
 from trackside.lifecycle.replaced import Replaced
 
@@ -27,6 +26,14 @@ if TYPE_CHECKING:
 
     from trackside.event_bus.bus import Bus
     from trackside.lifecycle.exceptions import ExceptionHooks
+    from trackside.lifecycle.own_errors import OwnErrors
+
+
+_MULTIPROCESSING = ("multiprocessing", "multiprocess")
+"""The standard library's, and its copy that pickles with dill."""
+
+_LAST = -1000
+"""The priority of a finalizer that runs after those of the user and of the library itself."""
 
 
 class _Exit(NamedTuple):
@@ -50,12 +57,12 @@ class ExitHooks:
         exceptions: ExceptionHooks,
         *,
         at_exit: Callable[[], None],
-        left_by: Callable[[], BaseException | None],
+        errors: OwnErrors | None,
     ) -> None:
         self._bus = bus
         self._exceptions = exceptions
         self._run_at_exit: Callable[[], None] | None = at_exit
-        self._left_by = left_by
+        self._errors = errors
         self._sys_exit = Replaced(sys, "exit", self._on_sys_exit)
         self._cancel_child_exit: Callable[[], None] | None = None
         self._asked: _Exit | None = None
@@ -66,7 +73,7 @@ class ExitHooks:
         self._active = True
         self._sys_exit.replace()
         atexit.register(self._on_exit)
-        self._cancel_child_exit = at_child_exit(self._on_child_exit)
+        self._cancel_child_exit = _at_child_exit(self._on_child_exit)
 
     def uninstall(self) -> None:
         """Unhook."""
@@ -99,12 +106,10 @@ class ExitHooks:
         if self._active and threading.current_thread() is threading.main_thread():
             code, text = code_and_text(status)
             error = sys.exc_info()[1]
-            if error is None and code:  # handled a moment ago, and kept to be reported: click does that
-                error = self._left_by()
-            exceptions = self._exceptions
-            elsewhere = error is not None and exceptions.is_of_earlier_run(error)
-            exceptions.end_apart = exceptions.look_apart() if elsewhere else None
-            self._asked = _Exit(code, text, exceptions.cause_event(error))
+            if error is None and code and self._errors is not None:
+                error = self._errors.left_by()  # handled, and kept to be reported: click does that
+            self._exceptions.look_apart(error)  # so that end_apart is known
+            self._asked = _Exit(code, text, self._exceptions.cause_event(error))
         self._sys_exit.previous(status)
 
     def _on_child_exit(self) -> None:
@@ -134,3 +139,18 @@ class ExitHooks:
         self._bus.emit(LifecycleEvent("exited", exit_code=code, message=text))
         if self._run_at_exit is not None:
             self._run_at_exit()
+
+
+def _at_child_exit(function: Callable[[], None]) -> Callable[[], None] | None:
+    """Have ``function`` called as this process ends, if it is a child of :mod:`multiprocessing`.
+
+    Returns what undoes that. Such a child passes neither ``atexit`` nor ``sys.excepthook``. A forked one
+    leaves by ``os._exit``, and the library catches an exception, whatever the start method. But before that
+    it runs its own finalizers, in a ``finally`` clause, where :func:`sys.exc_info` shows the exception.
+    """
+    for name in _MULTIPROCESSING:
+        library = sys.modules.get(name)
+        if library is not None and library.parent_process() is not None:
+            cancel: Callable[[], None] = library.util.Finalize(None, function, exitpriority=_LAST).cancel
+            return cancel
+    return None

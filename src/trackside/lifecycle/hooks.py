@@ -25,16 +25,11 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from trackside.event_bus.bus import Bus
-    from trackside.events import LifecycleEvent
+    from trackside.lifecycle.own_errors import OwnErrors
 
 
 def _nothing(*_: Any) -> None:
     """Stand in for a callback that was not given."""
-
-
-def _never(_: object) -> bool:
-    """Stand in for ``belongs_elsewhere`` where the process has had no run before."""
-    return False
 
 
 class ProcessHooks:
@@ -44,9 +39,7 @@ class ProcessHooks:
     called before the default action of a terminate signal ends the process, ``at_exit`` after the
     ``exited`` event. ``wakeup_descriptor`` is a non-blocking pipe for :func:`signal.set_wakeup_fd`.
     ``expected`` knows the exceptions that are not failures. ``written`` counts what was logged. With it, the
-    cells of a notebook are watched. ``belongs_elsewhere(error)`` says that an exception is an earlier run's.
-    ``own_end`` then makes the event that tells how this one ended. ``left_by()`` finds the exception by which
-    the function that started the run was left, if it is still kept somewhere.
+    cells of a notebook are watched. ``errors`` knows which exceptions are those of earlier runs.
     """
 
     def __init__(
@@ -60,14 +53,12 @@ class ProcessHooks:
         wakeup_descriptor: int | None = None,
         expected: Expected = NOTHING_ELSE,
         written: Callable[[], int] | None = None,
-        belongs_elsewhere: Callable[[BaseException | None], bool] = _never,
-        own_end: Callable[[], LifecycleEvent] | None = None,
-        left_by: Callable[[], BaseException | None] = _nothing,
+        errors: OwnErrors | None = None,
     ) -> None:
         self.exceptions: ExceptionHooks = ExceptionHooks(
-            bus, expected=expected, written=written, belongs_elsewhere=belongs_elsewhere, own_end=own_end
+            bus, expected=expected, written=written, errors=errors
         )
-        self.exits: ExitHooks = ExitHooks(bus, self.exceptions, at_exit=at_exit, left_by=left_by)
+        self.exits: ExitHooks = ExitHooks(bus, self.exceptions, at_exit=at_exit, errors=errors)
         self.signals: SignalHooks = SignalHooks(
             bus,
             terminate_signals=terminate_signals,

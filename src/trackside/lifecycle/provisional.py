@@ -29,6 +29,9 @@ from trackside.lifecycle.in_flight import InFlightException
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trackside.lifecycle.hooks import ProcessHooks
+    from trackside.lifecycle.own_errors import OwnErrors
+
 _open: dict[int, ProvisionalEnd] = {}
 """By the id of the bus."""
 
@@ -39,40 +42,35 @@ MAX_OPEN = 8
 class ProvisionalEnd:
     """Waits to see what becomes of ``error`` or, without one, of the interpreter's exit.
 
-    ``make_final()`` writes the end into the journal, on any thread. ``wait()`` waits until the shipper has
-    read it. ``tidy_up()`` takes the hooks out. It is called on the main thread, unless ``anywhere()`` says
-    that any thread may do that. ``has_left(end)`` tells whether an exception that has left the function that
-    started the run is still kept.
+    ``hooks`` and ``errors`` are the run's. ``make_final()`` writes the end into the journal, on any thread.
+    ``wait()`` waits until the shipper has read it. ``tidy_up()`` takes the hooks out, on the main thread
+    unless any thread can.
     """
 
     def __init__(
         self,
         bus: object,
         error: BaseException | None,
+        hooks: ProcessHooks,
+        errors: OwnErrors,
         *,
         make_final: Callable[[], None],
         wait: Callable[[], None],
         tidy_up: Callable[[], None],
-        anywhere: Callable[[], bool] = lambda: False,
-        has_left: Callable[[ProvisionalEnd], bool] = lambda _: False,
     ) -> None:
         self._bus = id(bus)
+        self._hooks, self._errors = hooks, errors
         self._make_final, self._wait, self._tidy_up = make_final, wait, tidy_up
-        self._anywhere, self._has_left = anywhere, has_left
         self._lock = threading.Lock()
         self._handled = self.final = self._tidy = False
         self._passing = None if error is None else InFlightException(error, self._on_gone)
+        hooks.exceptions.heed_only(self.concerns)
         _open[self._bus] = self
 
     @property
     def error_type(self) -> str | None:
         """The exception's name."""
         return None if self._passing is None else self._passing.error_type
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether the exception still exists: it is kept, or still on its way."""
-        return self._passing is not None and self._passing.is_alive
 
     def concerns(self, error: BaseException | None) -> bool:
         """Whether ``error``, which was not caught, tells something about this end."""
@@ -84,12 +82,13 @@ class ProvisionalEnd:
         """Make final what ``finish()`` said, or the crash seen since."""
         with self._lock:
             if not self.final:
+                self._report()
                 self._make_final()
                 self.final = True
             if wait:
                 self._wait()
             in_main = threading.current_thread() is threading.main_thread()
-            if not self._tidy and (in_main or self._anywhere()):
+            if not self._tidy and (in_main or not self._hooks.signals.needs_main_thread):
                 self._tidy = True
                 self._tidy_up()
                 if _open.get(self._bus) is self:
@@ -97,7 +96,7 @@ class ProvisionalEnd:
 
     def conclude_if_left(self) -> None:
         """Conclude if the exception has left all code that could handle it before the run is over."""
-        if self.final or (self.is_alive and self._has_left(self)):
+        if self.final or self._left_by() is not None:
             self.conclude()
 
     def conclude_if_handled(self) -> bool:
@@ -105,6 +104,19 @@ class ProvisionalEnd:
         if self._handled and not self.final:
             self.conclude()
         return self.final
+
+    def _report(self) -> None:
+        self._hooks.exceptions.report_uncaught()
+        left = self._left_by()
+        if left is not None:
+            self._hooks.exceptions.report_passing(left)
+
+    def _left_by(self) -> BaseException | None:
+        """The exception, if it has left the function that started the run and is still kept."""
+        if self._passing is None or not self._passing.is_alive:
+            return None
+        found = self._errors.left_by()
+        return found if found is not None and self.concerns(found) else None
 
     def _on_gone(self) -> None:
         """Called where the last reference is dropped, say by the garbage collector: wait for no lock here."""

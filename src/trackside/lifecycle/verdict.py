@@ -16,10 +16,11 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from trackside.events import RunEnd, checked_status
 from trackside.lifecycle.evidence import signal_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from trackside.events import FinalStatus, RunStatus
     from trackside.lifecycle.evidence import Crash, Evidence
@@ -58,6 +59,25 @@ def decide(evidence: Evidence) -> Verdict:
     if evidence.dead or evidence.replaced:
         return _replaced_verdict(evidence) if evidence.replaced else _silent_death(evidence)
     return Verdict("FINISHED", "finished") if evidence.finishing else Verdict()
+
+
+def run_end(verdict: Verdict, evidence: Evidence, counts: Mapping[str, int]) -> RunEnd:
+    """The record that a destination gets at the end. Raises ``ValueError`` while the run is RUNNING."""
+    crash = evidence.exception
+    return RunEnd(
+        status=checked_status(verdict.status),
+        reason=verdict.reason,
+        final=verdict.final,
+        ended_ms=evidence.ended_ms or evidence.died_ms,
+        announced_ms=evidence.ended_ms,
+        counts=counts,
+        error_type=None if crash is None else crash.error_type,
+        error_message="" if crash is None else crash.message,
+        traceback=None if crash is None else crash.traceback,
+        signals=tuple(signal_name(number) for number in _signals(evidence)),
+        exit_code=evidence.exit_code,
+        out_of_memory=evidence.oom,
+    )
 
 
 def telling_signals(terminate_signals: Iterable[int]) -> frozenset[int]:
@@ -139,3 +159,10 @@ def _silent_death(evidence: Evidence) -> Verdict:
     elif evidence.exit_code is not None:
         how = f" (exit code {evidence.exit_code} without Python's exit)"
     return Verdict("FAILED", f"died without a word{how}", final=True)
+
+
+def _signals(evidence: Evidence) -> list[int]:
+    stops = sorted(evidence.terminate_signals & set(evidence.signals))
+    if evidence.killed_by is not None and evidence.killed_by not in stops:
+        stops.append(evidence.killed_by)
+    return stops

@@ -19,8 +19,6 @@ from trackside.redaction.names import FIELD_NAMES, is_secret
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["MASK", "mask_address", "mask_forms"]
-
 MASK = "***"
 
 # Anchored at "://" and bounded, so that a long text costs time in proportion to its length. The

@@ -26,8 +26,6 @@ from trackside.redaction.names import is_secret
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["kept_by_mlflow", "know", "known_pattern", "passwords_in", "secrets_of"]
-
 SHORTEST = 6
 """Characters below which a value is not looked for by itself."""
 

@@ -15,8 +15,6 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-__all__ = ["FIELD_NAMES", "is_secret"]
-
 FIELD_NAMES = frozenset(
     "user username login email name host port id label labels text key value url password token".split()
 )

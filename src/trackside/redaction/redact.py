@@ -28,14 +28,6 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Iterator, Sequence
 
-__all__ = [
-    "redact",
-    "redact_config",
-    "redact_mapping",
-    "secrets_among",
-    "with_credentials",
-]
-
 # {"name": "DB_PASSWORD", "value": "x"}, as Kubernetes and CI systems write the environment.
 _NAME_KEYS = ("name", "key", "variable", "var", "header", "option")
 _VALUE_KEYS = ("value", "val", "default", "content")

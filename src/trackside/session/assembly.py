@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from trackside.events import ConfigEvent
     from trackside.journal.directory import JournalDirectory
-    from trackside.session.own_errors import OwnErrors
+    from trackside.lifecycle.own_errors import OwnErrors
     from trackside.session.plan import RunPlan
 
 
@@ -88,9 +88,7 @@ class Assembly:
             wakeup_descriptor=self.shipper.pipe.write_end,
             expected=plan.expected,
             written=lambda: self.writer.last_seq,
-            belongs_elsewhere=errors.belongs_elsewhere,
-            own_end=errors.own_end,
-            left_by=errors.left_by,
+            errors=errors,
         )
 
     def _make_journal(self, beside: tuple[str, ...], hold: ExitHold | None) -> None:

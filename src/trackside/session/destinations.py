@@ -49,8 +49,9 @@ def plan_destinations(given: Iterable[Any], rank: int) -> DestinationPlan:
     try:
         wanted = [_plain(one) for one in given]
     except TypeError as error:
-        message = f"destinations must be a list, such as ['tensorboard'], not {type(given).__name__}"
-        raise ConfigurationError(message) from error
+        raise ConfigurationError(
+            f"destinations must be a list, such as ['tensorboard'], not {type(given).__name__}"
+        ) from error
     mlflow_transform: Transform | None = None
     specs: list[DestinationSpec] = []
     secrets: dict[str, dict[str, Any]] = {}
@@ -78,8 +79,9 @@ def _plain(one: Any) -> dict[str, Any]:
     try:
         plain = to_plain(one)
     except CoercionError as error:
-        message = f"a destination is a name such as 'tensorboard' or a mapping, not {type(one).__name__}"
-        raise ConfigurationError(message) from error
+        raise ConfigurationError(
+            f"a destination is a name such as 'tensorboard' or a mapping, not {type(one).__name__}"
+        ) from error
     if not isinstance(plain.get("type"), str):
         raise ConfigurationError(
             f"a destination needs a type, such as {{'type': 'tensorboard'}}; this one has {sorted(plain)}"

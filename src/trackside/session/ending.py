@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trackside.events import FinalStatus, RunStatus
+    from trackside.lifecycle.own_errors import OwnErrors
     from trackside.session.assembly import Assembly
-    from trackside.session.own_errors import OwnErrors
     from trackside.session.run import Counts
 
 
@@ -138,17 +138,16 @@ class Ending:
         return ProvisionalEnd(
             self._bus,
             error,
+            hooks,
+            self._errors,
             make_final=self._conclude,
             wait=self._parts.delivery.wait_until_concluded,
             tidy_up=self._tidy_up,
-            anywhere=lambda: not hooks.signals.needs_main_thread,
-            has_left=lambda end: (found := self._errors.left_by()) is not None and end.concerns(found),
         )
 
     def _await_exception(self, end: ProvisionalEnd) -> None:
         """Take no more events, but keep listening for the end of the program."""
         parts = self._parts
-        parts.hooks.exceptions.heed_only(end.concerns)
         self._bus.emit(LifecycleEvent("finishing", status="FINISHED", error_type=end.error_type))
         for sink in parts.sinks:
             if sink is not parts.lifecycle:
@@ -157,12 +156,7 @@ class Ending:
 
     def _conclude(self) -> None:
         """Write into the journal that this is the end."""
-        parts, end = self._parts, self._provisional
-        parts.hooks.exceptions.report_uncaught()
-        if end is not None and end.is_alive:
-            error = self._errors.left_by()
-            if error is not None and end.concerns(error):
-                parts.hooks.exceptions.report_passing(error)
+        parts = self._parts
         self._bus.detach(parts.lifecycle)
         parts.lifecycle.on_lifecycle(LifecycleEvent("finished", status="FINISHED"))
         parts.shipper.nudge()

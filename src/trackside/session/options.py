@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
     from rich.console import Console
+    from typing_extensions import Required
 
     from trackside.event_bus.bus import Bus
     from trackside.lifecycle.expected import ExpectedExceptions
@@ -26,41 +27,31 @@ if TYPE_CHECKING:
 
     _Path: TypeAlias = str | os.PathLike[str]
 
-# A required `type` beside optional keys takes two classes a kind until Python 3.11 has `Required`.
-
 
 class _AnyKind(TypedDict, total=False):
     transform: TransformOptions | Transform | Mapping[str, Any] | None
     """Which metrics it receives, under which names, how often, on which ranks."""
 
 
-class _Console(TypedDict):
-    type: Literal["console"]
-
-
-class ConsoleOptions(_Console, _AnyKind, total=False):
+class ConsoleOptions(_AnyKind, total=False):
     """A line in the terminal; see :class:`trackside.sinks.ConsoleSink`."""
 
+    type: Required[Literal["console"]]
     every_seconds: float
     per_second: float
     console: Console | None
 
 
-class _Memory(TypedDict):
-    type: Literal["memory"]
-
-
-class MemoryOptions(_Memory, _AnyKind, total=False):
+class MemoryOptions(_AnyKind, total=False):
     """Everything in lists; see :class:`trackside.sinks.MemorySink`."""
 
-
-class _Prometheus(TypedDict):
-    type: Literal["prometheus"]
+    type: Required[Literal["memory"]]
 
 
-class PrometheusOptions(_Prometheus, _AnyKind, total=False):
+class PrometheusOptions(_AnyKind, total=False):
     """Gauges to scrape; see :class:`trackside.sinks.PrometheusSink`."""
 
+    type: Required[Literal["prometheus"]]
     port: int | None
     address: str
     registry: CollectorRegistry | None
@@ -86,48 +77,36 @@ class _AnyDestination(_AnyKind, total=False):
     """Names the cursor. By default it is the type, numbered if there are several."""
 
 
-class _JSONLines(TypedDict):
-    type: Literal["jsonl"]
-
-
-class JSONLinesOptions(_JSONLines, _AnyDestination, total=False):
+class JSONLinesOptions(_AnyDestination, total=False):
     """A file with one JSON document a line."""
 
+    type: Required[Literal["jsonl"]]
     path: _Path
     mode: Literal["append", "truncate"]
     strict: bool
 
 
-class _Parquet(TypedDict):
-    type: Literal["parquet"]
-
-
-class ParquetOptions(_Parquet, _AnyDestination, total=False):
+class ParquetOptions(_AnyDestination, total=False):
     """A folder of Parquet files."""
 
+    type: Required[Literal["parquet"]]
     path: _Path
     part_points: int
     part_seconds: float
     compact: bool
 
 
-class _TensorBoard(TypedDict):
-    type: Literal["tensorboard"]
-
-
-class TensorBoardOptions(_TensorBoard, _AnyDestination, total=False):
+class TensorBoardOptions(_AnyDestination, total=False):
     """A folder of TensorBoard event files."""
 
+    type: Required[Literal["tensorboard"]]
     log_dir: _Path
 
 
-class _Wandb(TypedDict):
-    type: Literal["wandb"]
-
-
-class WandbOptions(_Wandb, _AnyDestination, total=False):
+class WandbOptions(_AnyDestination, total=False):
     """A run of Weights & Biases. The options are those of ``wandb.init``."""
 
+    type: Required[Literal["wandb"]]
     project: str | None
     entity: str | None
     run_name: str | None
@@ -140,13 +119,10 @@ class WandbOptions(_Wandb, _AnyDestination, total=False):
     job_type: str | None
 
 
-class _MLflow(TypedDict):
-    type: Literal["mlflow"]
-
-
-class MLflowOptions(_MLflow, _AnyDestination, total=False):
+class MLflowOptions(_AnyDestination, total=False):
     """A second MLflow server. Without ``tracking_uri``: the transform of the run itself, and nothing else."""
 
+    type: Required[Literal["mlflow"]]
     tracking_uri: str
     experiment_name: str | None
     run_name: str | None

@@ -11,14 +11,14 @@ import msgspec
 
 from trackside.errors import RunActiveError, TrackingError
 from trackside.events import checked_status
+from trackside.lifecycle.call_site import CallSite
+from trackside.lifecycle.own_errors import OwnErrors
 from trackside.lifecycle.provisional import conclude_earlier, conclude_others
 from trackside.redaction.redact import redact
 from trackside.session import current
 from trackside.session.assembly import Assembly
-from trackside.session.call_site import CallSite
 from trackside.session.daemon import is_daemon_of, session, wait_for_run
 from trackside.session.ending import Ending
-from trackside.session.own_errors import OwnErrors
 from trackside.session.parent import NO_PARENT, Parent
 from trackside.session.run import Counts, Run
 from trackside.system.clock import steady

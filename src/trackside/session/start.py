@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from trackside.events import ConfigEvent
 from trackside.journal.supply import DEFAULT_CAP
+from trackside.lifecycle.call_site import CallSite
 from trackside.lifecycle.expected import checked_expected
 from trackside.lifecycle.peer_crash import CrashNoteHook, CrashNoteSink
 from trackside.rank import get_rank
@@ -24,7 +25,6 @@ from trackside.session.arguments import (
     chosen_address,
     text_tags,
 )
-from trackside.session.call_site import CallSite
 from trackside.session.current import checked_bus, reserved
 from trackside.session.destinations import plan_destinations
 from trackside.session.launcher import job_key

@@ -34,7 +34,7 @@ from trackside.events import as_final
 from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord
 from trackside.journal.meta import WorkerState
 from trackside.journal.reader import Entry, JournalReader, Position
-from trackside.lifecycle.run_end import run_end
+from trackside.lifecycle.verdict import run_end
 from trackside.redaction.redact import redact
 from trackside.shipper import retry
 from trackside.shipper.acknowledged import Acknowledged, restore_state, state_of

@@ -33,8 +33,6 @@ from trackside.system.clock import steady
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["SLOTS", "Copy", "DeviceQueue", "Devices", "Waiting"]
-
 SLOTS = 256
 """Samples that may wait. If more steps than that are queued ahead, the device is stuck."""
 

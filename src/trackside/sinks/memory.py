@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from trackside.coerce.metrics import to_float_metrics
 from trackside.params import to_plain
-from trackside.sinks.values import floats, named_values
+from trackside.sinks.values import named_values
 
 if TYPE_CHECKING:
     from trackside.events import ConfigEvent, LifecycleEvent, MetricsSample
@@ -62,7 +63,7 @@ class MemorySink:
     def on_metrics(self, sample: MetricsSample) -> None:
         """Keep a sample and its points."""
         self.samples.append(sample)
-        for name, value in floats(named_values(sample)).items():
+        for name, value in to_float_metrics(named_values(sample)).items():
             self._points.setdefault(name, []).append((sample.step, value))
 
     def on_config(self, event: ConfigEvent) -> None:

@@ -14,8 +14,6 @@ from trackside.transform import Transform, make_transform
 if TYPE_CHECKING:
     from trackside.plugins import Plugin
 
-__all__ = ["ENTRY_POINT_GROUP", "known_sinks", "make_sink"]
-
 ENTRY_POINT_GROUP = "trackside.sinks"
 """Where other distributions name their sinks: classes, or functions that return a sink."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from trackside.coerce.metrics import to_float_metrics
 from trackside.coerce.steps import read_step
 from trackside.event_bus.bus import handlers_of
 from trackside.events import ConfigEvent, LifecycleEvent, MetricsSample
 from trackside.rank import get_rank
-from trackside.sinks.values import floats, named_values
+from trackside.sinks.values import named_values
 from trackside.transform import Transform, Transformed, Transformer, make_transform
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class TransformedSink:
         named = named_values(sample)
         if self.transform.has_windows:  # what waits has to be a number, read before it can change
             kept = {name: value for name, value in named.items() if self._transformer.keeps(name)}
-            named = {**dict.fromkeys(named.keys() - kept.keys(), 0.0), **floats(kept)}
+            named = {**dict.fromkeys(named.keys() - kept.keys(), 0.0), **to_float_metrics(kept)}
         self._give(self._transformer.feed(step, sample.timestamp_ms, named))
 
     def on_config(self, event: ConfigEvent) -> None:

@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 def named_values(sample: MetricsSample) -> dict[str, Any]:
     """Return the metrics and ``epoch`` under their delivered names, with values as they were emitted.
 
-    Nested metrics are flattened.
-
-    The same names as :meth:`trackside.journal.format.MetricsRecord.named_values` gives the destinations.
+    Nested metrics are flattened. The names are those that
+    :meth:`trackside.journal.format.MetricsRecord.named_values` gives the destinations.
     Raises :class:`CoercionError` if ``metrics`` is not a mapping.
     """
     try:
@@ -27,11 +26,6 @@ def named_values(sample: MetricsSample) -> dict[str, Any]:
     except AttributeError:
         raise CoercionError(f"metrics must be a mapping, not {type(sample.metrics).__name__}") from None
     return delivered(sample.prefix, items, sample.epoch)
-
-
-def floats(named: dict[str, Any]) -> dict[str, float]:
-    """Return each value as a float. Others are left out, with one warning for each name."""
-    return to_float_metrics(named)
 
 
 class LatestValues:
@@ -56,7 +50,7 @@ class LatestValues:
 
     def floats(self) -> dict[str, float]:
         """Every metric's latest value, in the order they first came. From any thread."""
-        return floats(dict(self._values))
+        return to_float_metrics(self._values)
 
 
 def _kept(value: Any) -> Any:

@@ -13,8 +13,8 @@ from trackside.lifecycle.crash import crash_event
 from trackside.lifecycle.in_flight import InFlightException, passing_exception
 
 if TYPE_CHECKING:
+    from trackside.lifecycle.call_site import CallSite
     from trackside.lifecycle.expected import Expected
-    from trackside.session.call_site import CallSite
 
 
 class OwnErrors:
@@ -50,7 +50,7 @@ class OwnErrors:
         """Whether ``error`` is an earlier run's."""
         return any(known.is_behind(error) for known in self._of_earlier_runs)
 
-    def own_end(self) -> LifecycleEvent:
+    def end_apart(self) -> LifecycleEvent:
         """How this run ended, when an earlier run's exception ends the program."""
         error = self.left_by()
         if error is None:
