@@ -541,8 +541,8 @@ def test_a_ctrl_c_while_it_starts(bus: Bus, stub: StubShipper, monkeypatch: pyte
 def test_activating(bus: Bus, stub: StubShipper, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once is enough; the run ends MLflow's fluent one, with its own status; and not after the end."""
     calls: list[object] = []
-    monkeypatch.setattr(fluent, "activate", lambda *arguments: calls.append(arguments))
-    monkeypatch.setattr(fluent, "deactivate", calls.append)
+    monkeypatch.setattr(fluent, "_make_active", lambda uri, *, run_id: calls.append((uri, run_id)))
+    monkeypatch.setattr(fluent, "_deactivate", calls.append)
     run = trackside.start("x", tracking_uri="http://ada:hunter2@mlflow:5000", bus=bus)
     assert run.activate() is run
     assert run.activate() is run

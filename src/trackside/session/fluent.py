@@ -63,28 +63,22 @@ class _Before(NamedTuple):
 _stack: list[_Before] = []
 
 
-def activate(tracking_uri: str, run_id: str) -> None:
-    """Make ``run_id`` the active run of this thread. Raises what MLflow raises, and then changes nothing."""
+def _make_active(tracking_uri: str, **run: Any) -> _Before:
+    """Start a fluent run in this thread. Raises what MLflow raises, and then changes nothing."""
     mlflow = mlflow_utils.import_mlflow()
     before = _look(mlflow)
     try:
-        with _impatient():
-            mlflow.set_tracking_uri(tracking_uri)
-            mlflow.start_run(run_id=run_id, nested=True)
+        mlflow.set_tracking_uri(tracking_uri)
+        mlflow.start_run(nested=True, **run)
     except BaseException:
         _restore(mlflow, before)
         raise
     _stack.append(before)
+    return before
 
 
-def activate_beside(tracking_uri: str, run_id: str) -> None:
-    """As :func:`activate`, for a run that another process owns."""
-    activate(tracking_uri, run_id)
-    atexit.register(step_aside, run_id)  # behind MLflow's own hook, so it runs before that one
-
-
-def step_aside(run_id: str) -> None:
-    """Undo :func:`activate_beside`. The run keeps its status. A second call does nothing.
+def _step_aside(run_id: str) -> None:
+    """Let go of a run that another process owns, and leave it its status. A second call does nothing.
 
     Never raises. MLflow ends a fluent run when it stops being active, so it is ended with the status it has.
     """
@@ -93,7 +87,7 @@ def step_aside(run_id: str) -> None:
         if run is not None and run.run_id == run_id:
             with _impatient():
                 status = mlflow.MlflowClient().get_run(run_id).info.status
-            deactivate(status)
+            _deactivate(status)
 
 
 def _end_own(journal_id: str, status: str) -> None:
@@ -103,7 +97,7 @@ def _end_own(journal_id: str, status: str) -> None:
         found = mlflow.MlflowClient().get_run(None if run is None else run.run_id)
         if found.data.tags.get(JOURNAL_TAG, journal_id) != journal_id:
             status = found.info.status
-    deactivate(status)
+    _deactivate(status)
 
 
 class Activation:
@@ -120,17 +114,25 @@ class Activation:
 
         We set its status for as long as it is the run of the journal ``journal_id``.
         """
+        with _impatient():
+            _make_active(tracking_uri, run_id=run_id)
         if journal_id is not None:
-            activate(tracking_uri, run_id)
             self._leave = partial(_end_own, journal_id)
         else:
-            activate_beside(tracking_uri, run_id)
-            self._leave = lambda _: step_aside(run_id)
+            atexit.register(_step_aside, run_id)  # behind MLflow's own hook, so it runs before that one
+            self._leave = lambda _: _step_aside(run_id)
 
     def swallow(self) -> None:
         """Make MLflow's own API keep nothing, if possible."""
-        if self._leave is None and swallow():
-            self._leave = deactivate
+        if self._leave is not None:
+            return
+        try:
+            before = _make_active(NULL_URI)
+        except Exception as error:  # no MLflow, or one that does not find our stores
+            logger.warning("run.activate() does nothing here: %s: %s", type(error).__name__, error)
+            return
+        _put_back(before.environment)  # for processes that are started from here: they log for themselves
+        self._leave = _deactivate
 
     def end(self, status: str) -> None:
         """Put back what was active before. ``status`` is what the run ends with, if we own it."""
@@ -139,26 +141,7 @@ class Activation:
             leave(status)
 
 
-def swallow() -> bool:
-    """Make MLflow's own API keep nothing until :func:`deactivate`. False if that is not possible."""
-    try:
-        mlflow = mlflow_utils.import_mlflow()
-        before = _look(mlflow)
-        try:
-            mlflow.set_tracking_uri(NULL_URI)
-            mlflow.start_run(nested=True)
-        except BaseException:
-            _restore(mlflow, before)
-            raise
-    except Exception as error:  # no MLflow, or one that does not find our stores
-        logger.warning("run.activate() does nothing here: %s: %s", type(error).__name__, error)
-        return False
-    _put_back(before.environment)  # for processes that are started from here: they log for themselves
-    _stack.append(before)
-    return True
-
-
-def deactivate(status: str) -> None:
+def _deactivate(status: str) -> None:
     """End the run that was made active last as ``status``, and put back what was active before.
 
     Errors are logged.
