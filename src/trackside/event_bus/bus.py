@@ -7,8 +7,7 @@ Invariants:
   sinks stay (``stays_attached``), because without them the rest of a training would be lost.
 * Sinks are held strongly and called in the order they were attached.
 * ``emit`` takes no lock. ``attach`` and ``detach`` replace the tuple of handlers as a whole, so a sample
-meets
-  either the old set or the new one, on every thread.
+  meets either the old set or the new one, on every thread.
 * A sink that emits does not receive its own events (:mod:`trackside.event_bus.feedback`).
 * While only sinks listen, ``emit`` calls them itself, at a third of the cost of going through blinker.
 """

@@ -61,7 +61,7 @@ class Crash:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything known about how a process ended, or is exit_status."""
+    """Everything known about how a process ended, or is ending."""
 
     terminate_signals: frozenset[int] = frozenset({int(signal.SIGTERM)})
     """The signals that mean "stop"."""

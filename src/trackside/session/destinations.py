@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -111,17 +112,10 @@ def _name(wanted: Any, kind: str, taken: set[str]) -> str:
     else:
         last = re.split(r"[.:]", kind)[-1]
         stem = re.sub(r"[^A-Za-z0-9]+", "-", last).strip("-").lower()[:50] or "destination"
-        name = next(n for n in _numbered(stem) if n not in taken)
+        numbered = (f"{stem}-{number}" for number in itertools.count(2))
+        name = next(n for n in itertools.chain([stem], numbered) if n not in taken)
     taken.add(name)
     return name
-
-
-def _numbered(stem: str) -> Iterable[str]:
-    yield stem
-    number = 2
-    while True:
-        yield f"{stem}-{number}"
-        number += 1
 
 
 def _spec(name: str, kind: str, options: dict[str, Any], transform: Transform | None) -> DestinationSpec:

@@ -60,8 +60,6 @@ OWN_KEYS = (
 )
 """What a section ``trackside`` may have: arguments of ``start()``."""
 
-_LISTS = ("sinks", "destinations")
-
 
 def start_from_config(cfg: Any, **overrides: Unpack[StartOptions]) -> Run:
     """Start a run as ``cfg`` says, with ``cfg`` as its configuration.
@@ -81,18 +79,17 @@ def start_from_config(cfg: Any, **overrides: Unpack[StartOptions]) -> Run:
 def arguments_from(cfg: Any) -> dict[str, Any]:
     """The arguments of ``start()`` that ``cfg`` stands for. Raises as :func:`start_from_config`."""
     if isinstance(cfg, (str, os.PathLike)):
-        message = (
+        raise ConfigurationError(
             f"start_from_config() takes a configuration, not the name of its file {str(cfg)!r}; "
             "load it first, for example with yaml.safe_load()"
         )
-        raise ConfigurationError(message)
     arguments = _checked("mlflow", cfg, MLFLOW_KEYS)
     arguments.update(_checked("trackside", cfg, OWN_KEYS))
     if "checkpoint_dir" not in arguments:
         arguments["checkpoint_dir"] = _items("checkpoint", _section(cfg, "checkpoint")).get("checkpoint_dir")
     if "terminate_signals" in arguments:
         arguments["terminate_signals"] = [*checked_signals(arguments["terminate_signals"])]
-    for name in _LISTS:
+    for name in ("sinks", "destinations"):
         if name in arguments:
             arguments[name] = _entries(name, arguments[name])
     return {"config": cfg, **arguments}

@@ -49,10 +49,13 @@ def plan_sinks(given: Iterable[object], rank: int) -> SinkPlan:
     try:
         for one in _checked(given):
             described = isinstance(one, (str, Mapping))
-            sink = _made(one, rank) if described else one
-            if sink is not None and (described or _wants_rank(sink, rank)):
-                sinks.append(sink)
-                plan = SinkPlan((*sinks,), (*plan.made, *([sink] if described else [])))
+            if described:
+                from trackside.sinks.registry import make_sink
+
+                one = make_sink(one, rank)  # noqa: PLW2901 - the sink in place of its description
+            if one is not None and (described or _wants_rank(one, rank)):
+                sinks.append(one)
+                plan = SinkPlan((*sinks,), (*plan.made, *([one] if described else [])))
     except BaseException:
         plan.close_made()
         raise
@@ -67,14 +70,6 @@ def _checked(sinks: Iterable[Any]) -> tuple[Any, ...]:
         raise TypeError(f"sinks must be several, such as (sink,), not {type(sinks).__name__}") from error
 
 
-def _made(one: Any, rank: int) -> Any:
-    from trackside.sinks.registry import make_sink
-
-    return make_sink(one, rank)
-
-
 def _wants_rank(sink: Any, rank: int) -> bool:
     transform = getattr(sink, "transform", None)
-    if not isinstance(transform, Transform):
-        transform = Transform()
-    return transform.wants_rank(rank)
+    return (transform if isinstance(transform, Transform) else Transform()).wants_rank(rank)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trackside.errors import ConfigurationError
 from trackside.event_bus.bus import handlers_of
 from trackside.plugins import PluginGroup
 from trackside.sinks.transformed import TransformedSink
 from trackside.transform import Transform, make_transform
-
-if TYPE_CHECKING:
-    from trackside.plugins import Plugin
 
 ENTRY_POINT_GROUP = "trackside.sinks"
 """Where other distributions name their sinks: classes, or functions that return a sink."""
@@ -54,7 +51,10 @@ def make_sink(spec: Any, rank: int | None = None) -> Any:
     transform = make_transform(options.pop("transform", None))
     plugin = _SINKS.find(name)
     found = _SINKS.load(plugin)
-    _check_options(plugin, found, options)
+    if callable(found):
+        _SINKS.check_options(plugin, found, options, also=["transform"])
+    elif options:
+        raise ConfigurationError(f"sink {name!r} is an object already made. It takes no options")
     if rank is not None and not (transform or Transform()).wants_rank(rank):
         return None
     sink = _checked(_make(name, found, options), name)
@@ -64,13 +64,6 @@ def make_sink(spec: Any, rank: int | None = None) -> Any:
 def known_sinks() -> list[str]:
     """Return the names that need no path: the built-in ones, and those of installed distributions."""
     return _SINKS.names()
-
-
-def _check_options(plugin: Plugin, found: Any, options: Mapping[str, Any]) -> None:
-    if callable(found):
-        _SINKS.check_options(plugin, found, options, also=["transform"])
-    elif options:
-        raise ConfigurationError(f"sink {plugin.name!r} is an object already made. It takes no options")
 
 
 def _make(name: str, found: Any, options: dict[str, Any]) -> Any:
