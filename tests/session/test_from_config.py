@@ -126,7 +126,7 @@ def test_sinks_may_be_objects() -> None:
         ({"trackside": {"destination": []}}, "did you mean 'destinations'"),
         ({"trackside": {"destinations": "jsonl"}}, "must be a list"),
         ({"trackside": {"sinks": 7}}, "must be a list"),
-        ({"trackside": {"terminate_signals": ["SIGNONE"]}}, "no signal 'SIGNONE'"),
+        ({"trackside": {"terminate_signals": ["SIGNONE"]}}, "'SIGNONE' is not a signal"),
         ({"mlflow": 7}, "must be a mapping"),
     ],
 )
