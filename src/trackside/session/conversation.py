@@ -15,7 +15,7 @@ from trackside.journal import lossless_json
 from trackside.redaction.forms import mask_address
 from trackside.redaction.redact import with_credentials
 from trackside.shipper import environment
-from trackside.shipper.protocol import DONE, LOCKED, READY, Channel
+from trackside.shipper.protocol import DONE, Channel
 
 HEAR_TIMEOUT = 0.1
 """Seconds to wait for a thread that reads the shipper's words. A signal handler may have interrupted it."""
@@ -30,7 +30,7 @@ class Conversation:
         self._channel: Channel | None = None
         self._environment: dict[str, str] = {}
         self._hearing = threading.Lock()
-        self._ready = self._locked = self._done = False
+        self._said: set[bytes] = set()
 
     def begin(self) -> Channel:
         """The channel for a new shipper, which inherits the environment as it is now."""
@@ -41,29 +41,16 @@ class Conversation:
             channel = self._channel = Channel()
         alone = self._hearing.acquire(timeout=HEAR_TIMEOUT)
         channel.forget()
-        self._ready = self._locked = False
+        self._said &= {DONE}
         if alone:
             self._hearing.release()
         self._environment = environment.variables()
         return channel
 
-    @property
-    def ready(self) -> bool:
-        """Whether the shipper has said that it is at work."""
+    def has_said(self, word: bytes) -> bool:
+        """Whether the shipper has said ``READY`` or ``LOCKED``, or any shipper ``DONE``."""
         self._listen()
-        return self._ready
-
-    @property
-    def locked(self) -> bool:
-        """Whether the shipper has said that another one is at work on the journal."""
-        self._listen()
-        return self._locked
-
-    @property
-    def done(self) -> bool:
-        """Whether a shipper has said that everything is delivered."""
-        self._listen()
-        return self._done
+        return word in self._said
 
     def pass_on_environment(self) -> None:
         """Tell the shipper which variables have changed: a renewed token, another proxy.
@@ -103,9 +90,6 @@ class Conversation:
             return
         try:
             channel = self._channel  # another thread may hang up
-            for word in [] if channel is None else channel.words():
-                self._ready = self._ready or word == READY
-                self._locked = self._locked or word == LOCKED
-                self._done = self._done or word == DONE
+            self._said.update([] if channel is None else channel.words())
         finally:
             self._hearing.release()

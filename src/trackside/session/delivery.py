@@ -62,7 +62,6 @@ class Delivery:
         self.told: FinalStatus | None = None
         """The status that MLflow shows after the end, if this attempt has set it."""
         self.online = meta.mode == "online"
-        self._fields = {"trackside_journal": str(journal.path)}
 
     def counts(self) -> Counts:
         """Points by what became of them until now."""
@@ -110,20 +109,22 @@ class Delivery:
             lambda state: state.run is not None or state.phase == "refused", self._settings.start_timeout
         )
 
+    def _warn(self, text: str, *details: object) -> None:
+        extra = {"trackside_journal": str(self._journal.path)}
+        logger.warning(text, *details, extra=extra, stacklevel=2)
+
     def _warn_of_silence(self, state: State | None) -> None:
         if self._shipper.gave_up is not None:  # already logged, with the cause
             return
-        waited = f"{self._settings.start_timeout:g} s"
-        silence = f"no answer in {waited}" if self._shipper.is_ready else f"no shipper at work after {waited}"
-        reason = (state and state.error) or silence
-        logger.warning(
+        silence = "no answer in" if self._shipper.is_ready else "no shipper at work after"
+        reason = (state and state.error) or f"{silence} {self._settings.start_timeout:g} s"
+        self._warn(
             "MLflow at %s has not opened the run yet (%s). Your training continues. Its metrics are kept in "
             "%s and are delivered when MLflow answers (log: %s)",
             self._meta.target.tracking_uri,
             reason,
             self._journal.path,
             self._journal.log,
-            extra=self._fields,
         )
 
     # While the run lasts
@@ -237,41 +238,37 @@ class Delivery:
             self._warn_of_loss()
             return
         if self._shipper.gave_up is not None:
-            logger.warning(
+            self._warn(
                 "not everything is delivered (%s). The rest is kept in %s. To deliver it, run "
                 "`trackside sync`",
                 self._shipper.gave_up,
                 self._journal.path,
-                extra=self._fields,
             )
             return
         names = {name: self._meta.label_of(name) for name in self._meta.destination_names}
         cursors = {name: load_cursor(self._journal.cursor(name)) for name in names}
         lacking = [name for name, cursor in cursors.items() if not cursor.has(wanted)]
-        logger.warning(
+        self._warn(
             "%s. The rest is kept in %s. %s",
             describe_rest(state, lacking, names, waited=waited, at_work=self._at_work()),
             self._journal.path,
             self._how_it_goes_out(state),
-            extra=self._fields,
         )
 
     def _warn_of_loss(self) -> None:
-        logger.warning(
+        self._warn(
             "the journal %s was removed before everything in it was delivered. What is missing in the run "
             "is lost",
             self._journal.path,
-            extra=self._fields,
         )
 
     def _warn_of_files(self, names: list[str], state: State | None) -> None:
-        logger.warning(
+        self._warn(
             "metrics and status are delivered, but not uploaded yet: %s (%s). They are kept in %s. %s",
             ", ".join(names),
             (state and state.artifacts_error) or "the artifact store has not answered yet",
             self._journal.path,
             self._how_it_goes_out(state),
-            extra=self._fields,
         )
 
     def _how_it_goes_out(self, state: State | None) -> str:

@@ -29,7 +29,7 @@ from trackside.journal.opening import read_tail
 from trackside.redaction.redact import redact
 from trackside.session.conversation import Conversation
 from trackside.settings import PYTHON_VARIABLE
-from trackside.shipper.protocol import NUDGE, PROVE, SEEN, WakeupPipe
+from trackside.shipper.protocol import DONE, LOCKED, NUDGE, PROVE, READY, SEEN, WakeupPipe
 from trackside.shipper.spawn import EXIT_NOT_PYTHON, command_for, spawn
 from trackside.system.clock import steady
 from trackside.system.once import Once
@@ -137,7 +137,7 @@ class ShipperProcess:
     @property
     def is_ready(self) -> bool:
         """Whether the shipper has said that it is at work."""
-        return self._conversation.ready
+        return self._conversation.has_said(READY)
 
     def is_running(self) -> bool:
         """Whether the process lives. A dead one is reaped."""
@@ -146,7 +146,7 @@ class ShipperProcess:
     def is_done(self) -> bool:
         """Whether the shipper has said that everything is delivered."""
         if not self._done:
-            self._done = self._conversation.done or self._is_in({"done"})
+            self._done = self._conversation.has_said(DONE) or self._is_in({"done"})
         return self._done
 
     def is_removed(self) -> bool:
@@ -170,10 +170,10 @@ class ShipperProcess:
             return
         if not self._journal.meta.exists():
             self._give_up(f"the journal {self._journal.path} was removed, and its shipper has ended")
-        elif self._conversation.locked:
+        elif self._conversation.has_said(LOCKED):
             if steady() - self._started_at > LOCKED_PAUSE:
                 self.start()
-        elif not self._conversation.ready:
+        elif not self._conversation.has_said(READY):
             self._try_again()
         else:
             self._replace()
