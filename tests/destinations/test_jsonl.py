@@ -59,6 +59,18 @@ class TestContract(DestinationContract):
             yield from ((name, line["step"], value) for name, value in values.items())
 
 
+def test_the_first_line_is_found_by_the_note_of_a_development_version(tmp_path: Path):
+    """Its shipper died between the first batch and its acknowledgement, and no state was kept."""
+    (tmp_path / "m.jsonl").write_text('{"step": 0}\n')
+    made = opened(tmp_path)
+    note = made.context.journal / f"{made.name}-begin.json"
+    note.write_text(json.dumps(made.state()["end"]))
+    made.write_metrics(records(1, 2))
+    again = opened(tmp_path)
+    again.write_metrics(records(1, 2, 3))
+    assert steps(tmp_path) == [0, 1, 2, 3]
+
+
 def test_a_line_is_what_metric_logger_writes(tmp_path: Path):
     """Step, epoch, timestamp, then the metrics; UTF-8, not escaped; epochs are counted in integers."""
     made = opened(tmp_path)

@@ -248,7 +248,7 @@ def test_a_run_that_has_ended_takes_nothing_and_says_so_once(caplog: pytest.LogC
     second.log({"loss": 0.5}, step=3)
     second.finish()
     assert sink.metrics("loss") == [(3, 0.5)]
-    assert caplog.text.count("has ended: what is logged into it from now on is not kept") == 1
+    assert caplog.text.count("has ended: what is logged into it from now on is not kept. Log before") == 1
 
 
 def test_a_handle_says_once_where_to_log(

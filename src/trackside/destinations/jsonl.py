@@ -27,6 +27,7 @@ from trackside.destinations.context import check_template
 from trackside.destinations.files import open_failed, prepare_file
 from trackside.errors import ConfigurationError
 from trackside.events import MetricsSample
+from trackside.journal.files import read_json
 from trackside.protocols import Destination
 from trackside.system.files import sync_file, write_all
 
@@ -123,6 +124,8 @@ class JSONLinesDestination(Destination):
     def _begin(self, file: FileIO) -> None:
         """Find where our lines end. The state is kept before the first one is written."""
         size = file.seek(0, os.SEEK_END)
+        if self._end is None:  # development versions kept the place of the first line in a note
+            self._end = read_json(self.context.journal / f"{self.name}-begin.json", int)
         if self._end is not None:
             self._end = min(self._end, size)
             file.seek(self._end)

@@ -93,8 +93,9 @@ def _plain(one: Any) -> dict[str, Any]:
 def _run_transform(options: dict[str, Any], transform: Transform | None) -> Transform | None:
     if options:
         raise ConfigurationError(
-            f"destination 'mlflow' without a tracking_uri is the run itself, and takes a transform only: "
-            f"{', '.join(sorted(options))} belong to start(), or to a second server with a tracking_uri"
+            f"destination 'mlflow' has {', '.join(sorted(options))} and no tracking_uri. For a second "
+            "server, give its tracking_uri. Without one it is the run itself, which takes only a transform "
+            "here: its name, experiment and tags are arguments of start()"
         )
     if transform is not None and transform.ranks not in {None, (0,)}:
         raise ConfigurationError("the MLflow run is logged from rank 0: its transform takes no ranks")

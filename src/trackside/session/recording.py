@@ -180,7 +180,11 @@ class RecordingRun(Run):
         self._ending.finish("FAILED", error)
 
     def _warn_of_closed(self) -> None:
-        logger.warning("run %s has ended: what is logged into it from now on is not kept", self.journal.name)
+        logger.warning(
+            "run %s has ended: what is logged into it from now on is not kept. Log before finish(), or call "
+            "trackside.start() for another run",
+            self.journal.name,
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         from trackside.session.handle import Names, RunHandle

@@ -126,10 +126,7 @@ class WandbDestination(Destination):
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue behind the rows that were acknowledged."""
-        self._rows = int(state["rows"])
-        # Development versions kept the files in a note beside the cursor.
-        note = self.context.journal / f"{self.name}-files.json"
-        self._logs = list(state.get("logs") or read_json(note, list[str]) or ())
+        self._rows, self._logs = int(state["rows"]), list(state.get("logs", ()))
 
     def state(self) -> dict[str, Any]:
         """How many rows are acknowledged, and which files they are in."""
@@ -274,7 +271,10 @@ class WandbDestination(Destination):
     def _files(self) -> list[Path]:
         """The transaction logs that the acknowledged rows are in. None elsewhere is read, nor removed."""
         own = os.path.realpath(self._directory)
-        return [Path(path) for path in self._logs if os.path.realpath(path).startswith(f"{own}{os.sep}")]
+        # Development versions kept the names in a note beside the cursor.
+        note = self.context.journal / f"{self.name}-files.json"
+        names = self._logs or read_json(note, list[str]) or ()
+        return [Path(path) for path in names if os.path.realpath(path).startswith(f"{own}{os.sep}")]
 
     def _remember(self, files: list[Path]) -> None:
         self._logs = [str(path) for path in files]
