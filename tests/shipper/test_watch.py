@@ -24,8 +24,8 @@ from trackside.journal.owner import (
     this_process,
 )
 from trackside.lifecycle.evidence import UNKNOWN, ExitStatus
-from trackside.shipper import watch
-from trackside.shipper.watch import DeathWatch
+from trackside.shipper import trainer as watch
+from trackside.shipper.trainer import DeathWatch
 
 CHILD = "import sys; sys.exit(int(sys.stdin.read() or 0))"
 

@@ -40,7 +40,7 @@ from trackside.shipper.sending import describe
 from trackside.shipper.service import EXIT_LOCKED, EXIT_REFUSED, EXIT_UNFINISHED, Shipper
 from trackside.shipper.signals import ignore_foreign_signals
 from trackside.shipper.spawn import SECRETS, TRACKING_URI
-from trackside.shipper.watch import DeathWatch
+from trackside.shipper.trainer import DeathWatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

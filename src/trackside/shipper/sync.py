@@ -1,12 +1,24 @@
-"""Deliver journals that no live process works on: after an outage, a reboot, an offline run."""
+"""Deliver journals that no live process works on: after an outage, a reboot, an offline run.
+
+A shipper whose trainer is dead keeps trying for an hour, with the credentials it was started with. It can't
+be given new ones, but ``trackside sync`` has those of its own environment. So it asks that shipper to leave.
+
+Invariants: only a shipper that says it fails is asked, so one that delivers is never disturbed. Only a
+process of this machine that is this journal's shipper gets the signal: by its command line, or, if another
+``sync`` has forked it, by the lock that it holds open.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import psutil
 
 from trackside.destinations.mlflow.address import is_server
 from trackside.destinations.mlflow.credentials import origin_of
@@ -17,7 +29,7 @@ from trackside.journal.meta import Meta, State, read_meta
 from trackside.journal.provenance import may_read, why_untrusted
 from trackside.journal.trust import is_vouched_for
 from trackside.redaction.redact import with_credentials
-from trackside.shipper.fork_server import ForkServer
+from trackside.shipper.fork_server import ForkedShipper, ForkServer
 from trackside.shipper.grants import (
     TRUST,
     credentials_for,
@@ -27,14 +39,15 @@ from trackside.shipper.grants import (
 )
 from trackside.shipper.inventory import NEWER, has_refused, not_regular, owner_has_ended, report
 from trackside.shipper.service import EXIT_DONE, EXIT_LOCKED
-from trackside.shipper.spawn import command_for, spawn
-from trackside.shipper.takeover import failing_with, take_over
+from trackside.shipper.spawn import command_for, is_forked, ships, spawn
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from trackside.journal.directory import JournalDirectory
+
 
 Result: TypeAlias = Literal[
     "delivered",
@@ -56,21 +69,16 @@ GIVE_UP_AFTER = 60.0
 PATIENCE_LATER = 5.0
 """The same, for a server that has been given up once in this run of ``sync``."""
 
+LEAVE_PATIENCE = 15.0
+"""Seconds to wait for a shipper to leave: a request that hangs takes its own time."""
+
+
+Started: TypeAlias = "subprocess.Popen[bytes] | ForkedShipper"
+"""A shipper that was started."""
+
 
 def _ignore(_done: int, _total: int) -> None:
     """Show no progress."""
-
-
-class ShipperHandle(Protocol):
-    """What is needed of a shipper that was started: the part of :class:`subprocess.Popen`."""
-
-    returncode: int | None
-
-    def poll(self) -> int | None:
-        """The exit code, once it has left."""
-
-    def terminate(self) -> None:
-        """Ask it to leave."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ def sync_journal(
     tracking_uri: str | None = None,
     give_up_after: float = GIVE_UP_AFTER,
     on_progress: Callable[[int, int], None] = _ignore,
-    start: Callable[..., ShipperHandle] | None = None,
+    start: Callable[..., Any] | None = None,
     importable: Iterable[str] = (),
 ) -> Synced:
     """Deliver ``journal`` with a shipper of its own, and wait for it.
@@ -113,7 +121,7 @@ def sync_journal(
         )
     granted = [*_granted(journal, meta, tracking_uri), *imports(importable)]
     try:
-        process = (start or spawn)(
+        process: Started = (start or spawn)(
             command_for(journal, "--linger", give_up_after, *granted),
             log=journal.log,
             tracking_uri=tracking_uri or address_of(meta),
@@ -142,7 +150,7 @@ def _left_alone(journal: JournalDirectory, meta: Meta | None) -> Synced | None:
         return None if journal.path.exists() else _left_to_another(journal)
     if not owner_has_ended(journal, meta):
         return Synced(journal.path, "running", f"process {meta.owner.pid} on {meta.owner.host} lives")
-    if is_locked(journal.lock) and not take_over(journal):
+    if is_locked(journal.lock) and not _take_over(journal):
         return _left_to_another(journal)
     return None
 
@@ -214,7 +222,7 @@ def _granted(journal: JournalDirectory, meta: Meta, tracking_uri: str | None) ->
 def _follow(
     journal: JournalDirectory,
     meta: Meta,
-    process: ShipperHandle,
+    process: Started,
     on_progress: Callable[[int, int], None],
 ) -> Synced:
     first = report(journal)
@@ -263,7 +271,7 @@ def _delivered(journal: JournalDirectory, meta: Meta, total: int) -> str:
 def _left_to_another(journal: JournalDirectory) -> Synced:
     if not journal.meta.exists():
         return Synced(journal.path, "gone", "another shipper has delivered it, or it was removed")
-    error = failing_with(journal)
+    error = _failing_with(journal)
     if error is not None:
         return Synced(journal.path, "unfinished", f"another shipper keeps it and fails: {error}")
     return Synced(journal.path, "busy", "another shipper is at work on it")
@@ -272,3 +280,51 @@ def _left_to_another(journal: JournalDirectory) -> Synced:
 def _shipped(journal: JournalDirectory) -> int | None:
     seen = [load_cursor(path) for path in journal.cursors()]
     return min((cursor.shipped + cursor.rejected for cursor in seen), default=None)
+
+
+logger = logging.getLogger("trackside.shipper")
+
+
+def _failing_with(journal: JournalDirectory) -> str | None:
+    """What the shipper of ``journal`` fails with, be it only files, or None when it does not fail."""
+    state = read_json(journal.state, State)
+    if state is None:
+        return None
+    errors = [worker.error for worker in state.workers.values() if worker.error]
+    return state.error if state.phase == "retrying" else next(iter(errors), state.artifacts_error)
+
+
+def _take_over(journal: JournalDirectory) -> bool:
+    """Whether the shipper of ``journal``, whose trainer is dead, fails and has left after it was asked to."""
+    state = read_json(journal.state, State)
+    if state is None or _failing_with(journal) is None or not _ask(state.pid, journal):
+        return False
+    deadline = time.monotonic() + LEAVE_PATIENCE
+    while is_locked(journal.lock):
+        if time.monotonic() > deadline or _failing_with(journal) is None:
+            return False
+        time.sleep(POLL)
+    return journal.meta.exists()
+
+
+def _ask(pid: int, journal: JournalDirectory) -> bool:
+    try:
+        process = psutil.Process(pid)
+        if not _is_shipper(process, journal):
+            return False
+        process.send_signal(signal.SIGTERM)  # psutil checks that it is still the same process
+    except psutil.Error:
+        return False
+    logger.info("asked the shipper (process %s) of %s to leave", pid, journal.path)
+    return True
+
+
+def _is_shipper(process: psutil.Process, journal: JournalDirectory) -> bool:
+    """Whether ``process`` ships ``journal``. Raises ``psutil.Error``."""
+    command = process.cmdline()
+    if ships(command, journal):
+        return True
+    if not is_forked(command):
+        return False
+    lock = os.path.realpath(journal.lock)
+    return any(file.path == lock for file in process.open_files())

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from trackside.destinations.mlflow.artifacts import RunArtifacts
 from trackside.destinations.mlflow.attempts import TRACEBACK
 from trackside.destinations.mlflow.claim import RunClaim
 from trackside.destinations.mlflow.connection import Connection
@@ -19,9 +18,9 @@ from trackside.destinations.mlflow.metrics import MetricsSender
 from trackside.destinations.mlflow.opening import RunOpener
 from trackside.destinations.mlflow.params import ConfigWriter, artifact_name
 from trackside.destinations.mlflow.record import RunRecord
-from trackside.destinations.mlflow.redone import RedoneSteps, last_steps
+from trackside.destinations.mlflow.resume import RedoneSteps, last_steps
 from trackside.destinations.mlflow.system_metrics import SystemMetricsSender
-from trackside.destinations.mlflow.upload import Uploader
+from trackside.destinations.mlflow.upload import RunArtifacts, Uploader
 from trackside.errors import RetryableError, UnprovenError
 from trackside.events import as_final
 from trackside.protocols import Destination

@@ -15,8 +15,7 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trackside.destinations.mlflow.owner import owner_tags
-from trackside.destinations.mlflow.redone import last_steps
-from trackside.destinations.mlflow.resume import RunResumer
+from trackside.destinations.mlflow.resume import RunResumer, last_steps
 from trackside.destinations.mlflow.run_id_file import is_newer, write_run_id_file
 from trackside.destinations.mlflow.run_page import run_page
 from trackside.errors import RejectedError, RetryableError, UnauthorisedError

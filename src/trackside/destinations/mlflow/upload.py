@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
+import os
+import tempfile
 import threading
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from trackside.destinations.mlflow.attempts import ATTEMPTS_FILE, upload_attempts
 from trackside.errors import DeliveryError, RejectedError
-from trackside.journal.opening import UnfitFileError
+from trackside.journal.opening import MAX_TEXT, UnfitFileError, read_file
 from trackside.redaction.redact import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+    from trackside.destinations.mlflow.connection import Connection
     from trackside.journal.outbox import Outbox
+
 
 logger = logging.getLogger("trackside.destinations")
 
@@ -24,6 +29,11 @@ NOTICE_AFTER = 3
 """Failed tries in a row after which the user is told."""
 
 RETRY_AT_END = 1.0
+
+
+_REPLACED = "This attempt has no traceback. Those of earlier attempts are in trackside/attempts.jsonl.\n"
+
+_uploading = threading.Lock()
 
 
 class Uploader:
@@ -114,3 +124,45 @@ class Uploader:
         if self._failures >= NOTICE_AFTER:
             self._notice("the artifacts that waited are uploaded")
         self._failures = 0
+
+
+class RunArtifacts:
+    """The artifacts of the run of ``connection``."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def upload(self, path: Path) -> None:
+        """Upload a file of the journal's outbox."""
+        with _uploading:  # MLflow 3.6 uploads to the server it finds here, not to the client's
+            os.environ["MLFLOW_TRACKING_URI"] = self._connection.uri
+            text = read_file(path, MAX_TEXT).decode("utf-8", "replace")
+            if path.name == ATTEMPTS_FILE:
+                upload_attempts(text, self)
+            else:
+                self.write(path.name, text)
+
+    def read(self, name: str) -> str | None:
+        """The artifact ``name``, or None."""
+        call, client, run_id = self._connection.call, self._connection.client, self._connection.run_id
+        listed = call(client.list_artifacts, run_id, name.rpartition("/")[0] or None)
+        if all(item.path != name for item in listed):
+            return None
+        with tempfile.TemporaryDirectory(prefix="trackside-") as place:
+            path = call(client.download_artifacts, run_id, name, place)
+            return Path(path).read_text("utf-8")
+
+    def write(self, name: str, text: str) -> None:
+        """Write or replace it."""
+        self._connection.call(self._connection.client.log_text, self._connection.run_id, text, name)
+
+    def remove(self, name: str) -> None:
+        """Remove it. If the store does not allow that, replace it by a text that says so."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        run = self._connection.call(self._connection.client.get_run, self._connection.run_id)
+        try:
+            repository: Any = get_artifact_repository(run.info.artifact_uri)
+            repository.delete_artifacts(name)
+        except Exception:  # a store that keeps everything, or credentials that may only add
+            self.write(name, _REPLACED)
