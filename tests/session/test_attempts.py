@@ -10,7 +10,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from tests.faults.delivery import Delivery, delivery
-from trackside.destinations.mlflow.attempts import ATTEMPTS_ARTIFACT, attempt_line, upload_attempts
+from trackside.destinations.mlflow.attempts import attempt_line
 from trackside.destinations.mlflow.tags import (
     counts_in,
     describe_end,
@@ -19,6 +19,7 @@ from trackside.destinations.mlflow.tags import (
     summary_tags,
     without_end,
 )
+from trackside.destinations.mlflow.upload import ATTEMPTS_ARTIFACT, RunArtifacts, upload_attempts
 from trackside.lifecycle.evidence import Crash, Evidence
 from trackside.lifecycle.verdict import decide, run_end
 from trackside.names import MAX_TAG_VALUE_LENGTH
@@ -144,7 +145,7 @@ def test_an_attempt_that_vanished_has_a_line() -> None:
     }
 
 
-class FakeArtifacts(dict[str, str]):
+class FakeArtifacts(dict[str, str], RunArtifacts):
     """Artifacts in a dictionary; the store may be away."""
 
     away = False

@@ -7,14 +7,14 @@ line, too.
 Invariants:
 
 * The line is on disk before anything is taken off the page. A shipper that dies in between loses nothing.
-* The traceback of an earlier attempt is removed only after it is in the artifact.
+* The traceback of an earlier attempt is removed only after it is in the artifact (``upload_attempts``).
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from trackside.destinations.mlflow.tags import counts_in, stale_tags, summary_of, without_end
 from trackside.errors import RejectedError
@@ -30,25 +30,11 @@ if TYPE_CHECKING:
     from trackside.journal.outbox import Outbox
 
 ATTEMPTS_FILE = "attempts.jsonl"
-ATTEMPTS_ARTIFACT = f"trackside/{ATTEMPTS_FILE}"
 TRACEBACK = "traceback.txt"
 
 _UNKNOWN = "unknown"
 _DIGITS = 9
 """Digits up to which a number of attempts is believed."""
-
-
-class Artifacts(Protocol):
-    """The run's artifacts, as texts."""
-
-    def read(self, name: str) -> str | None:
-        """The artifact ``name``, or None."""
-
-    def write(self, name: str, text: str) -> None:
-        """Write or replace it."""
-
-    def remove(self, name: str) -> None:
-        """Remove it."""
 
 
 def clean_page(run: Any, connection: Connection, meta: Meta, *, outbox: Outbox, record: RunRecord) -> None:
@@ -94,28 +80,6 @@ def attempt_line(run: Any) -> dict[str, Any]:
     return {key: value for key, value in line.items() if value is not None}
 
 
-def upload_attempts(line: str, artifacts: Artifacts) -> None:
-    """Add ``line`` and the traceback of that attempt to the run's attempts, then remove the traceback."""
-    known = artifacts.read(ATTEMPTS_ARTIFACT) or ""
-    entry = json.loads(line)
-    traceback = artifacts.read(TRACEBACK)
-    if all(entry["journal"] != _journal_in(other) for other in known.splitlines()):
-        if traceback:
-            entry["traceback"] = traceback
-        artifacts.write(ATTEMPTS_ARTIFACT, known + json.dumps(entry) + "\n")
-    if traceback is not None:
-        artifacts.remove(TRACEBACK)
-
-
 def _number(tags: Mapping[str, str]) -> int:
     text = tags.get(ATTEMPT_TAG, "1")
     return int(text) if text.isdecimal() and len(text) <= _DIGITS else 1
-
-
-def _journal_in(line: str) -> Any:
-    """The journal that ``line`` is about. None for a line that trackside did not write."""
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return found.get("journal") if isinstance(found, dict) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import tempfile
@@ -10,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trackside.destinations.mlflow.attempts import ATTEMPTS_FILE, upload_attempts
+from trackside.destinations.mlflow.attempts import ATTEMPTS_FILE, TRACEBACK
 from trackside.errors import DeliveryError, RejectedError
 from trackside.journal.opening import MAX_TEXT, UnfitFileError, read_file
 from trackside.redaction.redact import redact
@@ -31,6 +32,7 @@ NOTICE_AFTER = 3
 RETRY_AT_END = 1.0
 
 
+ATTEMPTS_ARTIFACT = f"trackside/{ATTEMPTS_FILE}"
 _REPLACED = "This attempt has no traceback. Those of earlier attempts are in trackside/attempts.jsonl.\n"
 
 _uploading = threading.Lock()
@@ -166,3 +168,25 @@ class RunArtifacts:
             repository.delete_artifacts(name)
         except Exception:  # a store that keeps everything, or credentials that may only add
             self.write(name, _REPLACED)
+
+
+def upload_attempts(line: str, artifacts: RunArtifacts) -> None:
+    """Add ``line`` and the traceback of that attempt to the run's attempts, then remove the traceback."""
+    known = artifacts.read(ATTEMPTS_ARTIFACT) or ""
+    entry = json.loads(line)
+    traceback = artifacts.read(TRACEBACK)
+    if all(entry["journal"] != _journal_in(other) for other in known.splitlines()):
+        if traceback:
+            entry["traceback"] = traceback
+        artifacts.write(ATTEMPTS_ARTIFACT, known + json.dumps(entry) + "\n")
+    if traceback is not None:
+        artifacts.remove(TRACEBACK)
+
+
+def _journal_in(line: str) -> Any:
+    """The journal that ``line`` is about. None for a line that trackside did not write."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found.get("journal") if isinstance(found, dict) else None
