@@ -86,6 +86,7 @@ class ExitCodeNote:
             return
         fresh = f"{self.path}.new"
         with contextlib.suppress(OSError):  # no room: the file so far is the best there is
+            # Not `replacing`: the C library keeps the new file open, and writes to it after this.
             self.point_at(fresh)
             os.replace(fresh, self.path)
 

@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from trackside.destinations import registry
@@ -96,6 +97,15 @@ def ship(arguments: list[str] | None = None) -> int:
         if line is not None:
             line.send(LOCKED)
         return EXIT_LOCKED
+    return _ship_locked(journal, line, options, secrets)
+
+
+def _ship_locked(
+    journal: JournalDirectory,
+    line: Line | None,
+    options: argparse.Namespace,
+    secrets: dict[str, dict[str, Any]],
+) -> int:
     require_readable(journal.documents())
     newer = journal.why_newer()
     if newer is not None:
@@ -114,19 +124,11 @@ def ship(arguments: list[str] | None = None) -> int:
         options=grants.for_earlier(uri, importable=options.importable, bound=options.credentials_for),
     )
     earlier.deliver()
-    destinations = make_destinations(
-        journal,
-        meta,
-        progress,
-        secrets,
-        earlier,
-        importable=options.importable,
-        credentials_for=options.credentials_for,
-    )
+    allowed = {"importable": options.importable, "credentials_for": options.credentials_for}
     shipper = Shipper(
         journal,
         meta,
-        destinations,
+        make_destinations(journal, meta, progress, secrets, earlier, **allowed),
         progress=progress,
         pipe=options.pipe,
         line=line,
@@ -164,14 +166,19 @@ def make_destinations(
             [uri, grants.environment_address()],
             beside=[str(given.get("tracking_uri", "")) for given in options.values()],
         )
+    context_of = partial(
+        DestinationContext,
+        meta=meta,
+        journal=journal.path,
+        notice=progress.notice,
+        run=lambda: progress.state.run,
+        restarted=progress.restarted,
+    )
     made: list[Destination] = []
     if meta.mlflow:
-        context = DestinationContext(
-            "mlflow", meta, journal.path, notice=progress.notice, restarted=progress.restarted
-        )
         made.append(
             MLflowDestination(
-                context,
+                context_of("mlflow"),
                 uri,
                 publish=progress.update,
                 outbox=Outbox(journal.path),
@@ -180,16 +187,9 @@ def make_destinations(
                 sample_load_every=None if DeathWatch(meta.owner).is_dead() else meta.system_metrics,
             )
         )
-    for spec in meta.destinations:
-        context = DestinationContext(
-            spec.name,
-            meta,
-            journal.path,
-            notice=progress.notice,
-            run=lambda: progress.state.run,
-            restarted=progress.restarted,
-        )
-        made.append(_make(spec.kind, context, options[spec.name], importable))
+    made += [
+        _make(spec.kind, context_of(spec.name), options[spec.name], importable) for spec in meta.destinations
+    ]
     return made
 
 
