@@ -17,8 +17,6 @@ from trackside.redaction.redact import redact
 from trackside.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from trackside.journal.directory import JournalDirectory
 
 logger = logging.getLogger("trackside.journal")
@@ -32,9 +30,8 @@ class Progress:
     Nothing here raises because of the disk: delivering matters more than reporting it.
     """
 
-    def __init__(self, journal: JournalDirectory, *, notice: Callable[[str], None] | None = None) -> None:
+    def __init__(self, journal: JournalDirectory) -> None:
         self.journal = journal
-        self._pass_on = notice
         self._lock = threading.Lock()
         self._failing = False
         self._published = 0.0
@@ -53,11 +50,8 @@ class Progress:
             self._publish()
 
     def notice(self, text: str) -> None:
-        """Tell the user once. The trainer logs it when it next looks, or ``notice`` passes it on."""
+        """Tell the user once. The trainer logs it when it next looks."""
         text = _presentable(text)
-        if self._pass_on is not None:
-            self._pass_on(text)
-            return
         with self._lock:
             if text not in self.state.notices and len(self.state.notices) < MAX_NOTICES:
                 self.state.notices.append(text)

@@ -111,7 +111,7 @@ class RunClaim:
     def _heartbeat(self) -> None:
         """Show that the owner lives. A secondary writer looks whether it does."""
         self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
-        self._record.touch()
+        self._record.publish()
         run = self._connection.get_run()
         self._look(run)
         if not self.held:

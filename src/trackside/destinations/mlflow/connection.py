@@ -295,7 +295,7 @@ def _json_value(value: float) -> float | str:
 logger = logging.getLogger("trackside.destinations")
 
 
-def open_store(uri: str, notice: Callable[[str], None] = logger.warning) -> BulkStore | None:
+def open_store(uri: str, notice: Callable[[str], None]) -> BulkStore | None:
     """The bulk store at ``uri``, whose tables exist. None if metrics have to go through MLflow's client.
 
     ``notice`` tells the user why the bulk store can't be used. Raises what MLflow and SQLAlchemy raise.

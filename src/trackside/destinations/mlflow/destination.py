@@ -59,7 +59,6 @@ class MLflowDestination(Destination):
     ) -> None:
         super().__init__(context)
         self._meta = meta = context.meta
-        self._publish = publish
         self._outbox = outbox
         self._notice = notice = context.notice
         self._record = record = RunRecord(
@@ -86,7 +85,10 @@ class MLflowDestination(Destination):
             self._connection, sample_load_every, valid=self._metrics.valid, notice=notice
         )
         self._uploader = Uploader(
-            outbox, RunArtifacts(self._connection).upload, notice, tell=self._keep_artifacts_error
+            outbox,
+            RunArtifacts(self._connection).upload,
+            notice,
+            tell=lambda error: publish(artifacts_error=error),
         )
         self._end = EndWriter(meta, self._connection, self._claim, record=record)
 
@@ -229,6 +231,3 @@ class MLflowDestination(Destination):
         if self._config is not None:
             self._config.keep_document()
         self._uploader.kick()
-
-    def _keep_artifacts_error(self, error: str | None) -> None:
-        self._publish(artifacts_error=error)

@@ -66,12 +66,8 @@ class RunRecord:
             self.publish()
 
     def publish(self) -> None:
-        """Tell the trainer what it wants to know."""
+        """Tell the trainer what it wants to know, as a sign of life, too, for those who can't look us up."""
         self._publish(**{name: getattr(self.state, name) for name in _PUBLISHED})
-
-    def touch(self) -> None:
-        """Give a sign of life to those who can't look up this process."""
-        self._publish()
 
     def to_dict(self) -> dict[str, Any]:
         """The state, for the cursor."""

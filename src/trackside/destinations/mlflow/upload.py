@@ -51,7 +51,7 @@ class Uploader:
         upload: Callable[[Path], None],
         notice: Callable[[str], None],
         *,
-        tell: Callable[[str | None], None] = lambda _error: None,
+        tell: Callable[[str | None], object] = lambda _error: None,
     ) -> None:
         self._outbox = outbox
         self._upload = upload
