@@ -44,11 +44,6 @@ def credentials_for(address: str) -> list[str]:
     return [CREDENTIALS, mask_address(address)] if is_server(address) else []
 
 
-def credentials_for_nobody() -> list[str]:
-    """The options that keep the environment's credentials from every server."""
-    return [CREDENTIALS, ""]
-
-
 def grants(journal: JournalDirectory, specs: Iterable[DestinationSpec]) -> tuple[str, ...]:
     """The options for the shipper of a journal that this process has just made for its own arguments."""
     options = imports(spec.kind for spec in specs if is_dotted(spec.kind))

@@ -31,9 +31,9 @@ from trackside.journal.trust import is_vouched_for
 from trackside.redaction.redact import with_credentials
 from trackside.shipper.fork_server import ForkedShipper, ForkServer
 from trackside.shipper.grants import (
+    CREDENTIALS,
     TRUST,
     credentials_for,
-    credentials_for_nobody,
     environment_address,
     imports,
 )
@@ -215,7 +215,7 @@ def _granted(journal: JournalDirectory, meta: Meta, tracking_uri: str | None) ->
     # Another user's journal is always bound: unbound credentials may go to a second server that it names.
     if stranger or not gets_credentials(journal, meta, tracking_uri):
         homes = [*credentials_for(tracking_uri or ""), *credentials_for(environment_address())]
-        options += homes or credentials_for_nobody()
+        options += homes or [CREDENTIALS, ""]  # if there is none, for no server at all
     return options
 
 
@@ -242,7 +242,8 @@ def _follow(
     if process.returncode == EXIT_LOCKED:
         return _left_to_another(journal)
     state = read_json(journal.state, State)
-    if process.returncode == EXIT_DONE and (not journal.meta.exists() or _is_done(state)):
+    phase = "" if state is None else state.phase
+    if process.returncode == EXIT_DONE and (not journal.meta.exists() or phase == "done"):
         on_progress(total, total)
         return Synced(journal.path, "delivered", _delivered(journal, meta, total))
     if not journal.meta.exists():
@@ -250,15 +251,11 @@ def _follow(
         return Synced(journal.path, "unfinished", lost)
     detail = (state.error if state is not None else None) or error or f"see {journal.log}"
     results: dict[str, Result] = {"refused": "refused", "artifacts": "artifacts wait"}
-    return Synced(journal.path, results.get(state.phase if state else "", "unfinished"), detail)
+    return Synced(journal.path, results.get(phase, "unfinished"), detail)
 
 
 def _is_writable(path: Path) -> bool:
     return os.access(path, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
-
-
-def _is_done(state: State | None) -> bool:
-    return state is not None and state.phase == "done"
 
 
 def _delivered(journal: JournalDirectory, meta: Meta, total: int) -> str:

@@ -69,15 +69,7 @@ class MLflowDestination(Destination):
         )
         self._connection = Connection(meta, tracking_uri, record=record, outbox=outbox)
         self._claim = RunClaim(meta, self._connection, record=record, outbox=outbox)
-        self._opener = RunOpener(
-            meta,
-            self._connection,
-            self._claim,
-            record=record,
-            earlier=earlier,
-            journal=context.journal,
-            restarted=context.restarted,
-        )
+        self._opener = RunOpener(context, self._connection, self._claim, record=record, earlier=earlier)
         self._metrics = MetricsSender(self._connection, notice=notice)
         self._redone: RedoneSteps | None = None
         self._config: ConfigWriter | None = None

@@ -29,9 +29,9 @@ from trackside.text import encodable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
     from typing import Any
 
+    from trackside.destinations.context import DestinationContext
     from trackside.destinations.mlflow.claim import RunClaim
     from trackside.destinations.mlflow.connection import Connection
     from trackside.destinations.mlflow.record import RunRecord
@@ -52,27 +52,25 @@ class Earlier(Protocol):
 
 
 class RunOpener:
-    """Opens the run that ``meta`` asks for, and keeps its id in ``record`` and beside the checkpoints."""
+    """Opens the run that ``context`` asks for, and keeps its id in ``record`` and beside the checkpoints."""
 
     def __init__(
         self,
-        meta: Meta,
+        context: DestinationContext,
         connection: Connection,
         claim: RunClaim,
         *,
         record: RunRecord,
         earlier: Earlier | None,
-        journal: Path,
-        restarted: bool,
     ) -> None:
-        self._meta = meta
+        self._meta = meta = context.meta
         self._connection = connection
         self._record = record
         self._earlier = earlier
         self._creator = RunCreator(meta, connection)
         self._resumer = RunResumer(meta, connection, claim, notice=record.notice)
-        self._journal = journal
-        self._unsure = restarted
+        self._journal = context.journal
+        self._unsure = context.restarted
         """Whether the server may have created a run that this shipper has not heard of."""
         self._created_blindly = False
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trackside.errors import RejectedError
 from trackside.events import now_ms
@@ -33,19 +33,6 @@ MAX_KEPT = 10_000
 """Samples kept while the server is away: a day, at one every 10 s."""
 
 
-class Monitor(Protocol):
-    """One of MLflow's, for the processor, the memory, the disk, the network or the GPUs."""
-
-    def collect_metrics(self) -> None:
-        """Measure."""
-
-    def aggregate_metrics(self) -> dict[str, float]:
-        """What was measured since the last :meth:`clear_metrics`."""
-
-    def clear_metrics(self) -> None:
-        """Forget it."""
-
-
 class LoadSample(NamedTuple):
     """One look at the machine."""
 
@@ -55,13 +42,13 @@ class LoadSample(NamedTuple):
 
 
 class SystemMetrics:
-    """Looks at the machine every ``interval`` seconds, on a thread of the shipper's.
+    """Looks at the machine by MLflow's ``monitors`` every ``interval`` seconds, on a thread of the shipper's.
 
     The step counts intervals since ``since_ms``, the run's start. A restarted shipper or a resumed training
     continues the count.
     """
 
-    def __init__(self, monitors: Sequence[Monitor], *, interval: float, since_ms: int) -> None:
+    def __init__(self, monitors: Sequence[Any], *, interval: float, since_ms: int) -> None:
         self._monitors = monitors
         self._interval = interval
         self._since_ms = since_ms
@@ -164,7 +151,7 @@ class SystemMetricsSender:
             self._load = None
 
 
-def _make_monitors(run_id: str, tracking_uri: str) -> list[Monitor]:
+def _make_monitors(run_id: str, tracking_uri: str) -> list[Any]:
     """MLflow's monitors. It knows which GPUs there are, and how to ask them."""
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
