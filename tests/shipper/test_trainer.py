@@ -24,7 +24,7 @@ from trackside.journal.owner import (
     this_process,
 )
 from trackside.lifecycle.evidence import UNKNOWN, ExitStatus
-from trackside.shipper import trainer as watch
+from trackside.shipper import trainer
 from trackside.shipper.trainer import DeathWatch
 
 CHILD = "import sys; sys.exit(int(sys.stdin.read() or 0))"
@@ -158,7 +158,7 @@ def test_setting_the_clock_kills_nobody(child, monkeypatch: pytest.MonkeyPatch) 
     seen = DeathWatch(owner)
     if seen.fileno() is None:
         pytest.skip("no process descriptors here")
-    monkeypatch.setattr(watch, "is_alive", lambda _owner: False)
+    monkeypatch.setattr(trainer, "is_alive", lambda _owner: False)
     assert not seen.is_dead()
 
 
@@ -244,11 +244,11 @@ def test_the_kernel_tells_the_signal(child, number: int) -> None:
 
 def test_wait_statuses_are_decoded() -> None:
     """As the kernel packs them: the code in the second byte, the signal in the lowest seven bits."""
-    assert watch._decode_wait_status(0) == ExitStatus(exit_code=0)
-    assert watch._decode_wait_status(7 << 8) == ExitStatus(exit_code=7)
-    assert watch._decode_wait_status(9) == ExitStatus(killed_by=9)
-    assert watch._decode_wait_status(11 | 128) == ExitStatus(killed_by=11), "with a core dump"
-    assert watch._decode_wait_status(40) == ExitStatus(killed_by=40)
+    assert trainer._decode_wait_status(0) == ExitStatus(exit_code=0)
+    assert trainer._decode_wait_status(7 << 8) == ExitStatus(exit_code=7)
+    assert trainer._decode_wait_status(9) == ExitStatus(killed_by=9)
+    assert trainer._decode_wait_status(11 | 128) == ExitStatus(killed_by=11), "with a core dump"
+    assert trainer._decode_wait_status(40) == ExitStatus(killed_by=40)
 
 
 def test_the_descriptor_wakes_a_waiter(child) -> None:
@@ -265,5 +265,5 @@ def test_the_descriptor_wakes_a_waiter(child) -> None:
 
 def test_oom_kills_are_a_count_or_unknown() -> None:
     """Never an error: most machines show this process no memory cgroup of its own."""
-    kills = watch.oom_kills()
+    kills = trainer.oom_kills()
     assert kills is None or kills >= 0
