@@ -40,6 +40,14 @@ _USUAL_TIMEOUT = 30.0
 _lock = threading.Lock()
 _awaited: list[_Awaited] = []
 
+MAX_ANSWER = 32 << 20
+"""Bytes. A run with 100,000 metrics, which is the largest thing that is asked for, takes 10 MB."""
+
+MAX_DRAINED = 1 << 20
+"""Bytes. It is quicker to connect again than to read more."""
+
+_STEP = 1 << 16
+
 
 @dataclass(eq=False)
 class _Awaited:
@@ -109,15 +117,6 @@ def _bounded(getresponse: Callable[..., Any]) -> Callable[..., Any]:
 
     getresponse_in_time.is_bounded = True  # type: ignore[attr-defined]
     return getresponse_in_time
-
-
-MAX_ANSWER = 32 << 20
-"""Bytes. A run with 100,000 metrics, which is the largest thing that is asked for, takes 10 MB."""
-
-MAX_DRAINED = 1 << 20
-"""Bytes. It is quicker to connect again than to read more."""
-
-_STEP = 1 << 16
 
 
 def limit_answers() -> None:

@@ -25,7 +25,6 @@ from trackside.system.descriptors import OwnDescriptor
 LINGER = 3600.0
 """Seconds a shipper keeps trying after the training process has ended. Then run ``trackside sync``."""
 
-
 READY = b"ready"
 LOCKED = b"locked"
 DONE = b"done"
@@ -33,9 +32,20 @@ DONE = b"done"
 LARGEST = 1 << 18
 """Bytes of a message. The environment of a process that has changed is far smaller."""
 
+NUDGE = 200
+"""Look at the journal now, because the trainer waits for it."""
+
+SEEN = 201
+"""The trainer has read the final state. The journal may go."""
+
+PROVE = 202
+"""Everything is acknowledged, and the trainer waits until the destinations are seen to have it."""
+
+_SIGNAL_LIMIT = 65
+
 
 class Channel:
-    """Both ends, in the training process."""
+    """Both ends of the socket, in the training process."""
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -105,18 +115,6 @@ class Line:
     def close(self) -> None:
         """Close this end."""
         self._end.close()
-
-
-NUDGE = 200
-"""Look at the journal now, because the trainer waits for it."""
-
-SEEN = 201
-"""The trainer has read the final state. The journal may go."""
-
-PROVE = 202
-"""Everything is acknowledged, and the trainer waits until the destinations are seen to have it."""
-
-_SIGNAL_LIMIT = 65
 
 
 class WakeupPipe:

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from trackside.journal.directory import JournalDirectory
     from trackside.journal.owner import Owner
 
-
 logger = logging.getLogger("trackside.shipper")
 
 REAP_TIMEOUT = 0.3

@@ -51,6 +51,10 @@ if TYPE_CHECKING:
     from trackside.journal.meta import Meta
     from trackside.journal.outbox import Outbox
 
+ENDPOINT = "/api/2.0/mlflow/runs/log-batch"
+
+_OK = 200
+
 
 def preload(tracking_uri: str) -> None:
     """Import what a connection to ``tracking_uri`` will need. Opens no store and no connection."""
@@ -232,11 +236,6 @@ class Connection:
         made = [self._tag(key, value[:MAX_TAG_VALUE_LENGTH]) for key, value in tags.items()]
         for chunk in chunks(made, MAX_PARAMS_TAGS_PER_BATCH):
             self.call(self.client.log_batch, run_id, tags=chunk)
-
-
-ENDPOINT = "/api/2.0/mlflow/runs/log-batch"
-
-_OK = 200
 
 
 def metrics_request(client: Any) -> Callable[[str, Sequence[Point]], None] | None:

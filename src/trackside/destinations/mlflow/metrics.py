@@ -44,10 +44,8 @@ if TYPE_CHECKING:
     from trackside.destinations.mlflow.connection import Connection
     from trackside.journal.format import MetricsRecord
 
-
 POINTS_PER_WRITE = 5000
 """Points in one transaction, which locks a sqlite file for a tenth of a second. More points gain nothing."""
-
 
 ROUNDING_MS = 1000
 """A server may round times to seconds. A point that is older by less still proves its step."""

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from trackside.journal.format import MetricsRecord
     from trackside.journal.meta import Meta
 
-
 SAMPLES = 10_000
 """How many samples are checked. By then a training has logged each of its names."""
 

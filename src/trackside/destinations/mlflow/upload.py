@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from trackside.destinations.mlflow.connection import Connection
     from trackside.journal.outbox import Outbox
 
-
 logger = logging.getLogger("trackside.destinations")
 
 LONGEST_PAUSE = 300.0
@@ -30,7 +29,6 @@ NOTICE_AFTER = 3
 """Failed tries in a row after which the user is told."""
 
 RETRY_AT_END = 1.0
-
 
 ATTEMPTS_ARTIFACT = f"trackside/{ATTEMPTS_FILE}"
 _REPLACED = "This attempt has no traceback. Those of earlier attempts are in trackside/attempts.jsonl.\n"
