@@ -20,7 +20,7 @@ from trackside.journal.reader import Position
 from trackside.shipper import sync as sync_
 from trackside.shipper.fork_server import ForkServer
 from trackside.shipper.service import EXIT_DONE, EXIT_LOCKED, EXIT_REFUSED, EXIT_UNFINISHED
-from trackside.shipper.sync import ShipperHandle, address_of, sync_journal
+from trackside.shipper.sync import address_of, sync_journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -278,7 +278,7 @@ def test_an_offline_run_delivered(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     journal = JournalDirectory(path)
     results: list[str] = []
 
-    def start_late(*arguments: Any, **options: Any) -> ShipperHandle:
+    def start_late(*arguments: Any, **options: Any) -> Any:
         results.append(sync_journal(journal).result)
         return server.start(*arguments, **options)
 

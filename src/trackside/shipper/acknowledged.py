@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from trackside.journal.directory import JournalDirectory
     from trackside.protocols import Destination
 
+_VERSION = "version"
+
+_UNNAMED = 1
+"""The version of a state that does not name one. Development versions wrote none."""
+
 
 class Acknowledged:
     """The cursor of the destination ``name``. One thread moves it, and any may call :meth:`save`."""
@@ -78,12 +83,6 @@ class Acknowledged:
             f"the cursor of {self._name} says that {self._found_at.seq} records are delivered, and the "
             f"journal has {last}: everything in it is delivered again"
         )
-
-
-_VERSION = "version"
-
-_UNNAMED = 1
-"""The version of a state that does not name one. Development versions wrote none."""
 
 
 def state_of(destination: Destination) -> dict[str, Any] | None:
