@@ -231,14 +231,11 @@ def _config_of(cfg: Any) -> dict[str, Any]:
 
 def _tags(options: Any) -> dict[str, str]:
     raw = _option(options, "tags", {})
-    tags = {str(key): str(value) for key, value in _as_dict(raw).items()}
+    pairs = dict(raw.to_dict() if hasattr(raw, "to_dict") else raw)
+    tags = {str(key): str(value) for key, value in pairs.items()}
     if description := _option(options, "description", None):
         tags[DESCRIPTION_TAG] = str(description)
     return redact_mapping(tags)
-
-
-def _as_dict(value: Any) -> dict[Any, Any]:
-    return dict(value.to_dict() if hasattr(value, "to_dict") else value)
 
 
 def _start_run(options: Any, checkpoint_dir: str | None) -> tuple[Any, bool]:

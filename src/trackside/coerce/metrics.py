@@ -10,19 +10,18 @@ Invariants:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trackside.coerce import floats as single
 from trackside.coerce.means import element_count, note_mean
-from trackside.coerce.nested import flatten_metrics, key_text
+from trackside.coerce.nested import OnDrop, flatten_metrics, key_text
 from trackside.errors import CoercionError
 from trackside.system.once import Once
 
-logger = logging.getLogger("trackside.coerce")
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
-OnDrop = Callable[[str, str], None]
-"""Receives the key and the reason of each metric that was dropped."""
+logger = logging.getLogger("trackside.coerce")
 
 _dropped = Once()
 

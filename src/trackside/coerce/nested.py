@@ -9,7 +9,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ _MAX_DEPTH = 32
 # Classes made on the fly (named tuples in functions) must not pile up.
 _MAX_TYPES = 512
 
-_leaves: set[type] = {float, int, bool}
+_leaf_types: set[type] = {float, int, bool}
 """Known types that hold no metrics of their own."""
 
 
@@ -37,32 +37,36 @@ def flatten_metrics(metrics: Mapping[Any, Any], on_drop: OnDrop) -> Mapping[Any,
     whole = {key_text(key) for key, value in items if not nests(type(value))}
     flat: dict[Any, Any] = {}
     for key, value in items:
-        if nests(type(value)):
-            _unfold(key_text(key), value, _Leaves(flat, whole, on_drop), depth=1)
-        else:
+        if not nests(type(value)):
             flat[key] = value  # one that is not text is renamed with the rest, by its reader
+            continue
+        for name, leaf in _leaves(key_text(key), value, on_drop):
+            if name in whole or name in flat:
+                on_drop(name, f"another metric is called {name!r} too; rename one of them")
+            else:
+                flat[name] = leaf
     return flat
 
 
 def is_nested(metrics: Mapping[Any, Any]) -> bool:
     """Whether a value of ``metrics`` holds metrics of its own."""
     values = metrics.values()
-    if _leaves.issuperset(map(type, values)):
+    if _leaf_types.issuperset(map(type, values)):
         return False
     return any(nests(type(value)) for value in values)
 
 
 def nests(cls: type) -> bool:
     """Whether values of this type hold metrics of their own."""
-    if cls in _leaves:
+    if cls in _leaf_types:
         return False
     # A number or an array is read as one, whatever else it is.
     number = any(hasattr(cls, name) for name in ("__float__", "__index__", "__array__"))
     found = issubclass(cls, Mapping) or (not number and (_is_named_tuple(cls) or is_dataclass(cls)))
     if not found:
-        if len(_leaves) >= _MAX_TYPES:
-            _leaves.intersection_update((float, int, bool))
-        _leaves.add(cls)
+        if len(_leaf_types) >= _MAX_TYPES:
+            _leaf_types.intersection_update((float, int, bool))
+        _leaf_types.add(cls)
     return found
 
 
@@ -78,36 +82,21 @@ def key_text(key: object) -> str:
         return f"<{name}: its __str__ raised {type(error).__name__}>"
 
 
-class _Leaves:
-    """The leaves found so far, each under its own name."""
-
-    def __init__(self, flat: dict[Any, Any], whole: set[str], on_drop: OnDrop) -> None:
-        self._flat = flat
-        self._whole = whole
-        self.drop = on_drop
-
-    def add(self, name: str, value: Any) -> None:
-        """Keep ``value``, unless another metric has its name."""
-        if name in self._whole or name in self._flat:
-            self.drop(name, f"another metric is called {name!r} too; rename one of them")
-        else:
-            self._flat[name] = value
-
-
-def _unfold(name: str, value: Any, leaves: _Leaves, depth: int) -> None:
+def _leaves(name: str, value: Any, on_drop: OnDrop, depth: int = 1) -> Iterator[tuple[str, Any]]:
+    """Yield the leaves below ``value`` with their names."""
     if not nests(type(value)):
-        leaves.add(name, value)
+        yield name, value
         return
     if depth > _MAX_DEPTH:
-        leaves.drop(name, f"it is nested deeper than {_MAX_DEPTH} levels, or holds itself")
+        on_drop(name, f"it is nested deeper than {_MAX_DEPTH} levels, or holds itself")
         return
     try:
         items = _items(value)
     except Exception as error:
-        leaves.drop(name, f"its items cannot be read: {type(error).__name__}")
+        on_drop(name, f"its items cannot be read: {type(error).__name__}")
         return
     for key, inner in items:
-        _unfold(_joined(name, key_text(key)), inner, leaves, depth + 1)
+        yield from _leaves(_joined(name, key_text(key)), inner, on_drop, depth + 1)
 
 
 def _items(value: Any) -> list[tuple[Any, Any]]:
