@@ -258,15 +258,18 @@ def test_killed_in_the_middle(tmp_path: Path, then: float):
     assert cores_of(tmp_path) == []
 
 
-def test_the_files_are_found_by_the_note_of_a_development_version(tmp_path: Path):
-    """The first versions kept the files' names beside the cursor, and only the rows in the state."""
+@pytest.mark.parametrize("state", [{"rows": 2}, None], ids=["acknowledged", "first batch"])
+def test_the_files_are_found_by_the_note_of_a_development_version(
+    tmp_path: Path, state: dict[str, Any] | None
+):
+    """It kept the files' names beside the cursor. The rows are there once, in one directory."""
     made = opened(tmp_path)
     made.write_metrics(records(1, 2))
     (path,) = logs(tmp_path)
     made.close()
     (made.context.journal / f"{made.name}-files.json").write_text(json.dumps([str(path)]))
-    again = opened(tmp_path, {"rows": 2})
-    again.write_metrics(records(3))
+    again = opened(tmp_path, state)
+    again.write_metrics(records(*([3] if state else [1, 2, 3])))
     tell_end(again)
     assert steps(tmp_path) == [1, 2, 3]
 
