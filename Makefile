@@ -99,7 +99,7 @@ lint: .venv/lint.stamp ## style, format, and who may import whom
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
 
-types: .venv/test.stamp .venv/lint.stamp ## mypy, strict on src; mypy and pyright on programs as users write them
+types: .venv/test.stamp .venv/lint.stamp ## mypy and pyright; installs torch, as TORCH=1 does
 	@.ci/torch 1 .venv .ci/constraints.txt
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python

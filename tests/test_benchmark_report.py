@@ -1,4 +1,4 @@
-"""The benchmarks that deliver run, and the page of results is made from whatever results there are."""
+"""The benchmarks that deliver run, and the page of results is made from the results that exist."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def test_settings_are_frozen() -> None:
 def test_a_mode_there_is_none_of() -> None:
     """The error names those there are."""
     with pytest.raises(
-        ConfigurationError, match="'onlin' is not a mode; use one of online, offline, disabled"
+        ConfigurationError, match=r"'onlin' is not a mode. Use one of online, offline, disabled"
     ):
         read_environment({"TRACKSIDE_MODE": "onlin"})
 
@@ -118,7 +118,7 @@ def test_a_timeout_that_is_no_number(name: str, text: str) -> None:
 def test_a_switch_that_is_neither_on_nor_off() -> None:
     """Not guessed at."""
     with pytest.raises(
-        ConfigurationError, match="TRACKSIDE_BULK_STORE='maybe' is not a switch; use on or off"
+        ConfigurationError, match=r"TRACKSIDE_BULK_STORE='maybe' is not a switch. Use on or off"
     ):
         read_environment({"TRACKSIDE_BULK_STORE": "maybe"})
 

@@ -13,7 +13,7 @@
     │   │   └── UnauthorisedError           ... once you correct the credentials
     │   ├── UnprovenError                   acknowledged points are missing
     │   ├── RejectedError                   this batch is never accepted as it is
-    │   └── DestinationFailedError          this destination accepts nothing any more
+    │   └── DestinationFailedError          this destination has failed permanently
     └── RunActiveError (also RuntimeError)  a second start() on a bus that still has a run
 
 ``start()`` raises ``ConfigurationError``, ``JournalError`` and ``RunActiveError``. Delivery errors stay in
@@ -75,11 +75,11 @@ class UnprovenError(DeliveryError):
 
 
 class RejectedError(DeliveryError):
-    """The destination permanently rejects this batch (400 and the like).
+    """The destination permanently rejects this batch (status 400, for example).
 
     The batch is bisected down to the record that causes it, and that record goes to the dead-letter file.
     """
 
 
 class DestinationFailedError(DeliveryError):
-    """The destination accepts nothing any more, because its run was deleted, for example. The worker ends."""
+    """The destination has failed permanently, because its run was deleted, for example. The worker ends."""

@@ -157,7 +157,7 @@ def to_float_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _tensor_or_number(value: Any) -> Any:
-    """Return ``value`` if it is what this module has always taken; ``to_float`` takes more."""
+    """Return ``value`` if it is what this module has always taken. ``to_float`` takes more."""
     torch = sys.modules.get("torch")  # without it there are no tensors
     if isinstance(value, (int, float)) or (torch and isinstance(value, torch.Tensor)):
         return value
@@ -259,7 +259,7 @@ def _start_run(options: Any, checkpoint_dir: str | None) -> tuple[Any, bool]:
     except Exception as error:  # besides MlflowException, what the store's driver raises
         uri = str(mlflow.get_tracking_uri())
         message = redact(f"MLflow at {uri} did not start a run: {error}")
-        # MLflow quotes the address whole, a server what it was sent; a traceback prints the cause's message.
+        # MLflow quotes the whole address, a server what it was sent. A traceback prints the cause's message.
         raise TrackingError(message) from (
             error if mask_address(uri) == uri and redact(str(error)) == str(error) else None
         )

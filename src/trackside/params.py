@@ -57,7 +57,7 @@ def to_plain(config: object) -> dict[str, Any]:
         return plain
     raise CoercionError(
         f"a config must be a mapping, dataclass, Namespace, pydantic or OmegaConf object, "
-        f"not {_type_name(config)}; for an object of your own pass vars(it)"
+        f"not {_type_name(config)}. For an object of your own, pass vars(it)"
     )
 
 

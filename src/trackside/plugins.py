@@ -74,7 +74,7 @@ class PluginGroup:
         if target is not None:
             return Plugin(name, target, dotted=True)
         message = unknown_name(self._what, name, self.names())
-        raise ConfigurationError(f"{message}; or a class of your own as package.module:Class")
+        raise ConfigurationError(f"{message}, or a class of your own as package.module:Class")
 
     def load(self, plugin: Plugin) -> Any:
         """Import the plugin. Raises :class:`ConfigurationError`, which says why that failed."""

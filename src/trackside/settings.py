@@ -80,7 +80,7 @@ def read_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     """
     mode = environment.get("TRACKSIDE_MODE", "").strip().lower() or "online"
     if mode not in _MODES:
-        raise ConfigurationError(f"TRACKSIDE_MODE={mode!r} is not a mode; use one of {', '.join(_MODES)}")
+        raise ConfigurationError(f"TRACKSIDE_MODE={mode!r} is not a mode. Use one of {', '.join(_MODES)}")
     return Settings(
         directory=_directory(environment.get("TRACKSIDE_DIR", "").strip()),
         mode=cast("Mode", mode),
@@ -150,7 +150,7 @@ def _switch(environment: Mapping[str, str], name: str, *, default: bool) -> bool
     if not text:
         return default
     if text not in _SWITCHES:
-        raise ConfigurationError(f"{name}={text!r} is not a switch; use on or off")
+        raise ConfigurationError(f"{name}={text!r} is not a switch. Use on or off")
     return _SWITCHES[text]
 
 
@@ -161,7 +161,7 @@ def _program(environment: Mapping[str, str], name: str) -> str | None:
     found = shutil.which(os.path.expanduser(text))
     if found is None:
         raise ConfigurationError(
-            f"{name}={text!r} is not a program that can be run; give the path of a Python interpreter"
+            f"{name}={text!r} is not a program that can be run. Give the path of a Python interpreter"
         )
     return os.path.abspath(found)
 
@@ -172,7 +172,7 @@ def _count(environment: Mapping[str, str], name: str, default: int) -> int:
         return default
     if not text.isdecimal() or int(text) < 1:
         raise ConfigurationError(
-            f"{name}={text!r} is not a whole number, 1 or more; leave it out for {default}"
+            f"{name}={text!r} is not a whole number, 1 or more. Leave it out for {default}"
         )
     return int(text)
 
@@ -186,5 +186,5 @@ def _seconds(environment: Mapping[str, str], name: str, default: float) -> float
     except ValueError:
         value = -1.0
     if not 0 <= value < float("inf"):
-        raise ConfigurationError(f"{name}={text!r} is not a number of seconds; write one such as {default:g}")
+        raise ConfigurationError(f"{name}={text!r} is not a number of seconds. Write one such as {default:g}")
     return value

@@ -1,4 +1,4 @@
-"""What the comparisons on sqlite and on PostgreSQL share; each module brings its own ``shared_pair``."""
+"""What the comparisons on sqlite and on PostgreSQL share. Each module brings its own ``shared_pair``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MLflow finds the bulk store by its address; the model registry works; what is unknown is MLflow's own."""
+"""MLflow finds the bulk store by its address, and its own store does what the bulk store does not."""
 
 from __future__ import annotations
 

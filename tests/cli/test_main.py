@@ -1,4 +1,4 @@
-"""The command line as a whole; each command has a test file of its own."""
+"""The command line as a whole. Each command has a test file of its own."""
 
 from __future__ import annotations
 

@@ -167,8 +167,8 @@ def test_other_python_numbers_are_read(value: object, expected: float) -> None:
         ({1.0}, "set is not a number"),
         (time.struct_time(range(9)), "time.struct_time is not a number"),
         (torch.max(torch.ones(2, 2), dim=0), "torch.return_types.max is not a number"),
-        (PIL.Image.new("L", (8, 8)), "is an image; call run.activate(), then mlflow.log_image()"),
-        (Figure(), "is a figure; call run.activate(), then mlflow.log_figure()"),
+        (PIL.Image.new("L", (8, 8)), "is an image. Call run.activate(), then mlflow.log_image()"),
+        (Figure(), "is a figure. Call run.activate(), then mlflow.log_figure()"),
         (float, "type is not a number"),
         (object(), "object is not a number"),
         (1 + 0j, "complex is complex"),
@@ -434,7 +434,7 @@ def test_a_dtensor_spread_over_ranks_is_refused_without_a_collective(
     """Reading it would wait for ranks that do not log; the reason says what to do instead."""
     spread = DTensor.from_local(torch.ones(2), mesh, [placement])
     monkeypatch.setattr(DeviceMesh, "size", lambda _self, _dim=None: 2)
-    assert "call .full_tensor() on every rank" in reason(spread)
+    assert "Call .full_tensor() on every rank" in reason(spread)
 
 
 def test_a_dtensor_of_other_ranks_is_refused(mesh: DeviceMesh, monkeypatch: pytest.MonkeyPatch) -> None:

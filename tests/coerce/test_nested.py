@@ -85,7 +85,7 @@ def test_a_name_that_is_there_twice() -> None:
     found, dropped = flat({"eval": {"loss": 1}, "eval/loss": 2, "a": {"b/c": 3}, "a/b": {"c": 4}})
     assert found == {"eval/loss": 2, "a/b/c": 3}
     assert dropped.keys() == {"eval/loss", "a/b/c"}
-    assert "another metric is called 'a/b/c' too; rename one of them" in dropped["a/b/c"]
+    assert "another metric is called 'a/b/c' too. Rename one of them" in dropped["a/b/c"]
 
 
 def test_what_cannot_be_unfolded_is_told() -> None:

@@ -230,7 +230,7 @@ def test_a_full_disk_is_waited_for(tmp_path: Path):
     made = opened(tmp_path)
     made.write_metrics(records(1))
     state = made.state()
-    with file_size_limit(200), pytest.raises(RetryableError, match=r"cannot be written: .*; make room"):
+    with file_size_limit(200), pytest.raises(RetryableError, match=r"cannot be written: .*\. Make room"):
         made.write_metrics(records(*range(2, 50)))
     assert made.state() == state
     assert steps(tmp_path) == [1]
@@ -244,7 +244,7 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path, path: str):
     (tmp_path / "file").write_text("")
     (tmp_path / "directory").mkdir()
     with pytest.raises(
-        DestinationFailedError, match=r"cannot be written: .*; choose another place, or correct this one"
+        DestinationFailedError, match=r"cannot be written: .*\. Choose another place, or correct this one"
     ):
         opened(tmp_path, path=path)
 

@@ -317,10 +317,10 @@ def test_a_full_disk_is_waited_for(tmp_path: Path):
     made.write_metrics(records(1))
     state = made.state()
     with file_size_limit(100):
-        with pytest.raises(RetryableError, match=r"cannot be written: .*; make room"):
+        with pytest.raises(RetryableError, match=r"cannot be written: .*\. Make room"):
             made.write_metrics(records(*range(2, 50)))
         assert made.state() == state
-        with pytest.raises(RetryableError, match=r"\.parquet cannot be written: .*; make room"):
+        with pytest.raises(RetryableError, match=r"\.parquet cannot be written: .*\. Make room"):
             made.idle()
     made.write_metrics(records(2))
     assert files(tmp_path) == []
@@ -331,7 +331,7 @@ def test_a_full_disk_is_waited_for(tmp_path: Path):
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path):
     """For good, and with a sentence that names it."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(DestinationFailedError, match=r"file cannot be written: .*; choose another place"):
+    with pytest.raises(DestinationFailedError, match=r"file cannot be written: .*\. Choose another place"):
         opened(tmp_path, path="file")
 
 

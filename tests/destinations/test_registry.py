@@ -74,7 +74,7 @@ def test_a_kind_is_found_by_an_entry_point(monkeypatch: pytest.MonkeyPatch, tmp_
         (
             "tensorbord",
             {},
-            "unknown destination 'tensorbord'; did you mean 'tensorboard'\\?.*: jsonl, .*; or a class",
+            "unknown destination 'tensorbord'; did you mean 'tensorboard'\\?.*: jsonl, .*, or a class",
         ),
         ("", {}, "unknown destination ''. Known: jsonl, "),
         (3, {}, "the type of a destination must be text, not 3"),

@@ -335,7 +335,7 @@ def test_a_server_out_of_reach_is_waited_for(tmp_path: Path, monkeypatch: pytest
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path):
     """wandb itself would write to /tmp and say nothing."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(DestinationFailedError, match=r"file cannot be written: .*; choose another place"):
+    with pytest.raises(DestinationFailedError, match=r"file cannot be written: .*\. Choose another place"):
         opened(tmp_path, dir="file")
 
 

@@ -1,4 +1,4 @@
-"""A slow sink is noticed and named; one hiccup, a slow loop and a quick sink are not."""
+"""A slow sink is noticed and named. One hiccup, a slow loop and a quick sink are not."""
 
 from __future__ import annotations
 

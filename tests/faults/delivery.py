@@ -1,4 +1,4 @@
-"""A journal and a worker to the real MLflow destination, in this process; and reading back what arrived."""
+"""A journal and a worker to the real MLflow destination, in this process, and reading back what arrived."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shipper writes metrics to a database in bulk, and nobody sees it by anything but the speed."""
+"""The shipper writes metrics to a database in bulk, and only the speed shows it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Credentials renewed while a training runs reach its shipper; ``sync`` brings newer ones."""
+"""Credentials renewed while a training runs reach its shipper. ``sync`` brings newer ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A record that a server fails at every time is found and rejected; an outage never costs a point."""
+"""A record that a server fails at every time is found and rejected. An outage never costs a point."""
 
 from __future__ import annotations
 

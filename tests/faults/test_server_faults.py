@@ -280,7 +280,7 @@ def test_credentials_are_seen_nowhere(
     assert any(path.name == "shipper.log" for path in files)
     texts = {str(path): path.read_bytes() for path in files}
     texts |= {"ps": seen.encode(), "output": training.text.encode()}
-    assert "again in" in training.journal.log.read_text()
+    assert "Next try in" in training.journal.log.read_text()
     proxy.heal()
     training.wait_to_be_asked("healed")
     training.go("healed")

@@ -1,4 +1,4 @@
-"""Somebody else holds the sqlite file's lock: points wait, and then arrive."""
+"""Another process holds the sqlite file's lock: points wait, and then arrive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker delivers everything once, in order, whatever its destination does."""
+"""A worker delivers everything once, in order, even if its destination fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Journals that somebody else made, written by hand as an attacker would."""
+"""Journals of another user, written by hand as an attacker would."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A program that starts its run and then becomes a daemon: the run goes on with it."""
+"""A program that starts its run and then becomes a daemon: the run continues in it."""
 
 from __future__ import annotations
 

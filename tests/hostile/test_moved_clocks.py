@@ -1,4 +1,4 @@
-"""A shipper that dies is replaced by one other, whatever the program's clocks show and however many ask."""
+"""A shipper that dies is replaced by one other, even if the program's clocks jump and many threads ask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Journals that somebody else made or broke, beside a good one: the commands in processes of their own."""
+"""Journals that another user made or broke, beside a good one: the commands in processes of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets planted in the shapes in which programs, servers and people write them; and what is innocent."""
+"""Secrets as programs, servers and people write them are masked, and other text is not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Credentials go to the server that they were set for: a second one is somebody else's."""
+"""Credentials go only to the server that they were set for, never to a second one."""
 
 from __future__ import annotations
 

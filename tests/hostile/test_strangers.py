@@ -1,4 +1,4 @@
-"""A journal somebody else made: never used by itself, and shown before a person has it delivered."""
+"""Another user's journal is never used by itself. You see what it would do before you deliver it."""
 
 from __future__ import annotations
 

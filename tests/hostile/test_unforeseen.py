@@ -1,4 +1,4 @@
-"""A worker that meets what nobody foresaw tries again, and everything still arrives.
+"""A worker that meets an unexpected error tries again, and everything still arrives.
 
 The programs run without MLflow, as a rank that has destinations of its own does: what is tried here is the
 shipper, and importing MLflow costs more than all of it.

@@ -1,4 +1,4 @@
-"""What damage costs: the records it touches, and no others; and the counters tell how many."""
+"""What damage costs: the records it touches, and no others. The counters tell how many."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What comes in the midst of an append: threads, signal handlers, exceptions, SIGKILL.
+"""What interrupts an append: threads, signal handlers, exceptions, SIGKILL.
 
-An interrupt is played at every place at which one can come, one after the other; then real signals play
+An interrupt is played at every place at which one can come, one after the other. Then real signals play
 them at random.
 """
 

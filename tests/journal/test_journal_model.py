@@ -1,4 +1,4 @@
-"""The journal against a plain list: whatever happens in whatever order, nothing is lost or doubled."""
+"""The journal against a plain list: in any order of operations, nothing is lost or doubled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One shipper a journal: the lock, and asking whether somebody has it."""
+"""One shipper a journal: the lock, and asking whether a process holds it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forked children log nothing, end nobody's run, and have a process of their own."""
+"""Forked children log nothing, end no run, and have a process of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An exception on its way is known again, and kept alive by nobody who looks."""
+"""An exception on its way is recognised, and watching it does not keep it alive."""
 
 from __future__ import annotations
 

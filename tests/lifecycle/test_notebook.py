@@ -1,6 +1,6 @@
 """A real Jupyter kernel: a cell that raises ends no run, and ``sys.excepthook`` is never called.
 
-Skips itself where there is no ipykernel; scripts in IPython are among ``tests/ends``.
+Skips itself where there is no ipykernel. Scripts in IPython are among ``tests/ends``.
 """
 
 from __future__ import annotations

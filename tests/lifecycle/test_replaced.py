@@ -1,4 +1,4 @@
-"""A function that ours replaces: the one before still runs, and comes back in whatever order ours go."""
+"""A function that ours replaces: the one before still runs, and comes back in any order of removal."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_configs(config: Any) -> None:
         ("conf.yaml", "'conf.yaml', which is not read as a file. Load it first"),
         (Path("conf.yaml"), "'conf.yaml', which is not read as a file"),
         (5, "config must be a mapping, dataclass, Namespace, pydantic or OmegaConf object, not int"),
-        ([1], "not list; for an object of your own pass vars"),
+        ([1], "not list. For an object of your own, pass vars"),
     ],
 )
 def test_configs_that_are_none(config: Any, says: str) -> None:

@@ -1,4 +1,4 @@
-"""Sinks that start() is given: objects, names, mappings; and what becomes of them when it fails."""
+"""Sinks that start() is given: objects, names, mappings. What becomes of them when it fails."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ def test_a_mode_there_is_none_of(refused: Callable[..., str], monkeypatch: pytes
     monkeypatch.setenv("TRACKSIDE_MODE", "onlin")
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
-        assert "TRACKSIDE_MODE='onlin' is not a mode; use one of online" in refused(ConfigurationError)
+        assert "TRACKSIDE_MODE='onlin' is not a mode. Use one of online" in refused(ConfigurationError)
     monkeypatch.delenv("RANK")
 
 

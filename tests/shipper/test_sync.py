@@ -1,4 +1,4 @@
-"""Delivering a journal nobody is at work on: whom it is left to, and what is said of the end."""
+"""Delivering a journal without a live process: when it is left alone, and what the result says."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Which tests are unit tests, and the guard that keeps them so.
 
 A unit test starts no process, opens no connection and does not import MLflow. Which tests those are is read
-from the code: a test is none if its function, or a helper or fixture that it names, mentions something in
+from the code. A test is not one if its function, or a helper or fixture that it names, mentions something in
 :data:`OUTSIDE`, or if its file cannot be imported without MLflow or torch. Mark a test ``outside`` where the
 code does not show it. The guard fails every unit test that crosses the line.
 """

@@ -101,7 +101,7 @@ def _choose(cls: type) -> Reader:  # noqa: PLR0911 - one line a kind of value
     if _is(cls, "numpy", "generic"):
         return _choose_for_numpy_scalar(cls)
     if issubclass(cls, complex):
-        return _refuser(cls, "is complex; log its real part or its absolute value")
+        return _refuser(cls, "is complex. Log its real part or its absolute value")
     if _is(cls, "decimal", "Decimal"):
         return _read_checked
     return _choose_by_protocol(cls)
@@ -120,9 +120,9 @@ def _choose_by_protocol(cls: type) -> Reader:
 def _why_not(cls: type) -> str:
     """Return why values of this type are not numbers, and where to log them instead."""
     if _is(cls, "PIL.Image", "Image"):
-        return "is an image; call run.activate(), then mlflow.log_image()"
+        return "is an image. Call run.activate(), then mlflow.log_image()"
     if _is(cls, "matplotlib.figure", "Figure"):
-        return "is a figure; call run.activate(), then mlflow.log_figure()"
+        return "is a figure. Call run.activate(), then mlflow.log_figure()"
     return "is not a number"
 
 
@@ -166,7 +166,7 @@ def _read_tensor(tensor: Any) -> float:
     if tensor.is_meta:
         raise CoercionError("torch.Tensor on the meta device holds no data")
     if tensor.dtype.is_complex:
-        raise CoercionError(f"torch.Tensor of {tensor.dtype} is complex; log .real or .abs()")
+        raise CoercionError(f"torch.Tensor of {tensor.dtype} is complex. Log .real or .abs()")
     count = tensor.numel()
     if count == 0:
         raise CoercionError("torch.Tensor is empty")
@@ -204,14 +204,14 @@ def _read_dtensor(tensor: Any) -> float:
     for dim, placement in enumerate(tensor.placements):
         if not placement.is_replicate() and mesh.size(dim) > 1:
             raise CoercionError(
-                f"DTensor is spread over ranks ({placement}); call .full_tensor() on every rank "
+                f"DTensor is spread over ranks ({placement}). Call .full_tensor() on every rank "
                 "and log the result"
             )
     return to_float(tensor.to_local())
 
 
 def _read_array_like(value: Any) -> float:
-    """A jax array, a pandas series or the like."""
+    """A jax array, a pandas series, or another array."""
     try:
         array = sys.modules["numpy"].asarray(value)
     except Exception as error:
@@ -230,7 +230,7 @@ def _read_array(array: Any) -> float:
         total: float = sum(to_float(item) for item in array.flat)
         return total / int(array.size)
     if array.dtype.kind == "c":
-        raise CoercionError(f"numpy {array.dtype} is complex; log its real part or absolute value")
+        raise CoercionError(f"numpy {array.dtype} is complex. Log its real part or absolute value")
     # bfloat16 and float8 of ml_dtypes are of kind V as well, with a scalar type of their own.
     if array.dtype.kind in "mMSUT" or array.dtype.type is numpy.void:
         raise CoercionError(f"numpy {array.dtype} is not a number")
@@ -262,11 +262,11 @@ def _read_sequence(values: Any) -> float:
 
 def _read_element(name: str, value: Any) -> float:
     if not getattr(value, "is_cpu", True):  # reading one by one would wait for the accelerator
-        raise CoercionError(f"{name} holds tensors on an accelerator; log torch.stack() of them instead")
+        raise CoercionError(f"{name} holds tensors on an accelerator. Log torch.stack() of them instead")
     if element_count(value) != 1 or isinstance(value, (Sequence, Mapping)):
         raise CoercionError(
-            f"{name} holds {type_name(type(value))}, not single numbers; "
-            "log an array, or a dict with a name for each"
+            f"{name} holds {type_name(type(value))}, not single numbers. "
+            "Log an array, or a dict with a name for each"
         )
     return to_float(value)
 

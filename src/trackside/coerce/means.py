@@ -42,7 +42,7 @@ def note_mean(name: Any, value: Any) -> None:
     if not _explained.is_first(name):
         return
     logger.info(
-        "metric %r is the mean of %d elements%s; %s (logged once per name)",
+        "metric %r is the mean of %d elements%s. %s (logged once per name)",
         name,
         element_count(value),
         _shape_text(value),
@@ -54,17 +54,17 @@ def note_mean(name: Any, value: Any) -> None:
 def _remedy(name: Any, value: Any) -> str:
     """Return how to keep more of ``value`` than its mean."""
     if _is_table(value):
-        return "it looks like a table: to keep it, call run.activate(), then mlflow.log_table()"
+        return "It looks like a table: to keep it, call run.activate(), then mlflow.log_table()"
     if _is_image(value):
         return (
-            f"it looks like an image: to keep it, call run.activate(), then mlflow.log_image(){_how(value)}"
+            f"It looks like an image: to keep it, call run.activate(), then mlflow.log_image(){_how(value)}"
         )
     if element_count(value) > _MANY:
         return (
-            "it looks like a distribution: to keep more of it, log its quantiles under names of their own, "
+            "It looks like a distribution: to keep more of it, log its quantiles under names of their own, "
             "or call run.activate(), then mlflow.log_figure() with a histogram"
         )
-    return f"to keep each as {name}/0, {name}/1, ..., log {{{name!r}: dict(enumerate(values))}}"
+    return f"To keep each as {name}/0, {name}/1, ..., log {{{name!r}: dict(enumerate(values))}}"
 
 
 def _how(value: Any) -> str:

@@ -110,7 +110,7 @@ def _read_nested(
 
 
 def flat_metrics(metrics: Mapping[Any, object], on_drop: OnDrop | None = None) -> Mapping[Any, object]:
-    """``metrics`` without nested ones; see :func:`trackside.coerce.nested.flatten_metrics`."""
+    """``metrics`` without nested ones. See :func:`trackside.coerce.nested.flatten_metrics`."""
     return flatten_metrics(metrics, lambda name, reason: _drop(name, reason, on_drop))
 
 

@@ -68,7 +68,7 @@ class _Awaited:
 
 
 def bound_answers() -> None:
-    """Have a deadline for every answer from now on; :func:`close_overdue` enforces it."""
+    """Set a deadline for every answer from now on. :func:`close_overdue` enforces it."""
     connection: Any = http.client.HTTPConnection
     if not getattr(connection.getresponse, "is_bounded", False):
         connection.getresponse = _bounded(connection.getresponse)

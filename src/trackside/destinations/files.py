@@ -45,9 +45,9 @@ def open_failed(path: object, error: OSError) -> DeliveryError:
     reason = error.strerror or str(error)
     if error.errno in _NEVER:
         return DestinationFailedError(
-            f"{path} cannot be written: {reason}; choose another place, or correct this one"
+            f"{path} cannot be written: {reason}. Choose another place, or correct this one"
         )
-    advice = "; make room" if is_disk_full(error) else ""
+    advice = ". Make room" if is_disk_full(error) else ""
     return RetryableError(f"{path} cannot be written: {reason}{advice}")
 
 

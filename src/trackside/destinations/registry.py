@@ -50,7 +50,7 @@ def check(kind: str, options: Mapping[str, Any]) -> None:
     """Raise :class:`ConfigurationError` for what can be known to fail before the shipper starts.
 
     Quick, and without importing anything heavy: an unknown kind, a package that isn't installed and,
-    for our own kinds, options there are none of or whose values can't work.
+    for our own kinds, unknown options or options whose values can't work.
     """
     found = _DESTINATIONS.find(kind)
     _check_installed(found)

@@ -399,7 +399,7 @@ def _refuse_coroutine(function: Any) -> None:
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - what is called, not whether it can be
     ):
-        raise TypeError(f"{function!r} is a coroutine function; connect a plain function that schedules it")
+        raise TypeError(f"{function!r} is a coroutine function. Connect a plain function that schedules it")
 
 
 def _label(receiver: Callable[..., Any]) -> str:

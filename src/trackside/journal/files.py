@@ -73,7 +73,7 @@ def read_json(path: Path, kind: type[_T], limit: int = MAX_STATE) -> _T | None:
 
 
 def _room_of(path: Path) -> int:
-    """Bytes that fit into the blocks the file has; 0 without a file."""
+    """Bytes that fit into the blocks the file has. 0 without a file."""
     try:
         return path.stat().st_blocks * 512
     except OSError:

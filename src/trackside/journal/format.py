@@ -148,7 +148,7 @@ def frame_size(payload_size: int) -> int:
 
 
 def bytes_wanted(data: bytes, offset: int) -> int:
-    """How many bytes from ``offset`` the frame there claims; 0 when the claim can't be true."""
+    """How many bytes from ``offset`` the frame there claims, or 0 when the claim can't be true."""
     if len(data) - offset < HEADER_SIZE:
         return HEADER_SIZE
     size, _ = FRAME_HEADER.unpack_from(data, offset)

@@ -142,7 +142,7 @@ class WorkerState(msgspec.Struct, frozen=True):
     finished: bool = False
     """Whether it has everything, and that status is final."""
     refused: str | None = None
-    """Why it takes nothing any more."""
+    """Why it has failed permanently."""
     error: str | None = None
     """What it failed with, while it is tried again."""
 
@@ -159,7 +159,7 @@ class State(msgspec.Struct):
     run: RunInfo | None = None
     error: str | None = None
     artifacts_error: str | None = None
-    """Why artifacts wait in the journal; None while nothing is wrong with the artifact store."""
+    """Why artifacts wait in the journal, or None while the artifact store works."""
     status: FinalStatus | None = None
     """The status MLflow was told last."""
     ownership: str = ""

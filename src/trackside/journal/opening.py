@@ -85,7 +85,7 @@ def open_file(
         name = path if folder is None else os.path.basename(path)
         descriptor = os.open(name, flags | links | _ALWAYS, FILE_MODE, dir_fd=folder)
     except OSError as error:
-        if error.errno in {errno.ELOOP, errno.EISDIR, errno.ENXIO}:  # a link; a folder; a FIFO or a socket
+        if error.errno in {errno.ELOOP, errno.EISDIR, errno.ENXIO}:  # a link, a folder, or a FIFO or a socket
             raise _not_a_file(path) from error
         raise
     if os.fstat(descriptor).st_mode & _KIND != stat.S_IFREG:  # no call: signals come in at calls

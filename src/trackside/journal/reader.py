@@ -257,7 +257,7 @@ class JournalReader:
         self.position = Position(self.position.segment, offset, self.position.seq)
 
     def _load(self, size: int, *, fresh: bool = False) -> bytes:
-        """Have ``size`` bytes from the position on in ``_data``, as far as the file has them."""
+        """Read ``size`` bytes from the position on into ``_data``, or as many as the file has."""
         assert self._descriptor is not None  # noqa: S101 - only called with the segment open
         offset = self.position.offset
         have = self._base + len(self._data) - offset

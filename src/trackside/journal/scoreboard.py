@@ -94,7 +94,7 @@ class Scoreboard:
 
 
 def read_dropped(path: Path) -> int:
-    """Points the training process could not keep; 0 when the file is gone."""
+    """Points the training process could not keep. 0 when the file is gone."""
     data = _read(path)
     return int(_DROPS.unpack_from(data, 0)[0]) if len(data) >= _DROPS.size else 0
 

@@ -108,7 +108,7 @@ def segment_ready_after(directory: JournalDirectory, number: int, *, cap: int = 
 
 
 def _read_through(path: Path) -> None:
-    """Have the file in the system's page cache, so that the writer's first store to a page finds it there."""
+    """Bring the file into the page cache, so that the writer's first store to a page finds it there."""
     descriptor = open_file(path, os.O_RDONLY)
     try:
         while os.read(descriptor, _READ_SIZE):

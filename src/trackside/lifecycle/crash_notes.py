@@ -48,7 +48,7 @@ def notes_directory(root: Path, job: str) -> Path:
 
 
 def holds_notes(name: str) -> bool:
-    """Whether a folder of that name holds notes, of whatever user, and is no journal."""
+    """Whether a folder of that name holds notes of any user, and is no journal."""
     return name.startswith(_NOTES)
 
 
@@ -60,7 +60,7 @@ def write_note(root: Path, job: str, rank: int, event: LifecycleEvent) -> None:
 
 
 def note_exit_code(root: Path, job: str, rank: int) -> None:
-    """Have this process's exit code noted. Raises ``OSError`` if rank 0 expects no notes."""
+    """Arrange to note this process's exit code. Raises ``OSError`` if rank 0 expects no notes."""
     ExitCodeNote.write_to(notes_directory(root, job) / f"{_FILE}{rank}.exit")
 
 

@@ -108,7 +108,7 @@ class ExitCodeNote:
             note.point_at_nothing()
 
     def point_at(self, path: str) -> None:
-        """Have the code written to ``path``, a new file, from now on. Raises ``OSError``."""
+        """Write the code to ``path``, a new file, from now on. Raises ``OSError``."""
         descriptor = open_own(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         try:
             os.write(descriptor, _UNWRITTEN * (_SIZE // _WORD))  # real blocks: a hole could raise SIGBUS
@@ -120,7 +120,7 @@ class ExitCodeNote:
             os.close(descriptor)
 
     def point_at_nothing(self) -> None:
-        """Have the code stored where no process looks for it."""
+        """Store the code where no process looks for it."""
         map_memory(_SIZE, self._address)
 
 
@@ -138,7 +138,7 @@ def read_exit_code(path: Path) -> int | None:
 
 
 def on_exit_putw(library: Any, stream: int) -> bool:
-    """Have the exit code written to a stream of the C library, before what is registered already is done."""
+    """Write the exit code to a C stream at exit, before the functions registered so far run."""
     library.setvbuf(stream, None, _UNBUFFERED, 0)
     return bool(library.on_exit(_address(library.putw), stream) == 0)
 

@@ -56,7 +56,7 @@ class ExitHold:
         return self._theirs.fileno()
 
     def arm(self, timeout: float) -> bool:
-        """Have ``exit`` wait for the shipper, at most ``timeout`` seconds. Returns whether it will.
+        """Make ``exit`` wait for the shipper, at most ``timeout`` seconds. Returns whether it will.
 
         Call it at the interpreter's exit.
         """

@@ -4,7 +4,7 @@ Invariants, besides those of the three modules:
 
 * Hooks that were installed before still run, after ours: the traceback, the exit code and the death by signal
   that the user sees are what they would have been. ``uninstall`` restores what is still ours to restore.
-* One set of hooks changes at a time, whatever thread it is on.
+* One set of hooks changes at a time, on all threads together.
 * A forked child gets back what its parent had before.
 """
 

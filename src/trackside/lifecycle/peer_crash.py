@@ -39,7 +39,7 @@ class CrashNoteSink:
         self._notes = notes
 
     def on_lifecycle(self, event: LifecycleEvent) -> None:
-        """Note an uncaught exception, in whatever thread, and an exit code that says failure."""
+        """Note an uncaught exception in any thread, and an exit code that says failure."""
         if event.kind in {"crashed", "thread_crashed"}:
             self._notes.note(event)
         elif event.kind == "exited":
@@ -101,7 +101,7 @@ class CrashNoteHook:
         self._hook.previous(kind, error, trace)
 
     def note_exit_code(self) -> None:
-        """Have the exit code noted, which is known only after all of Python is gone."""
+        """Arrange to note the exit code, which is known only after all of Python is gone."""
         if self._job and os.getpid() == self._process:  # a forked child's exit is its own
             with contextlib.suppress(OSError):  # no such directory: rank 0's run has ended
                 note_exit_code(self._root, self._job, self._rank)

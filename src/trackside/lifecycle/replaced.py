@@ -29,7 +29,7 @@ class Replaced:
         self.previous: Any = getattr(module, name)
 
     def replace(self) -> None:
-        """Put ours in place, on top of whatever is there now. A second call changes nothing."""
+        """Put ours in place, on top of the current one. A second call changes nothing."""
         if self in Replaced._in_place:
             return
         self.previous = getattr(self._module, self._name)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MASK = "***"
 
 # Anchored at "://" and bounded, so that a long text costs time in proportion to its length. The
-# second form is a password with a slash in it, which SQLAlchemy takes; "host:80/a@b" is not that.
+# second form is a password with a slash in it, which SQLAlchemy takes. "host:80/a@b" is not that.
 _USERINFO = re.compile(r"(?<=://)(?:[^\s/?#]{1,512}|[^\s/?#:@]{0,128}:(?!\d{1,5}[/?#])[^\s@]{0,512})@")
 # "me:x@proxy", where no scheme says that it is an address. What is a number is a device, or a time.
 _BARE_USERINFO = re.compile(

@@ -67,7 +67,7 @@ def know(values: Iterable[str], *, shortest: int = SHORTEST) -> None:
 
 
 def known_pattern() -> re.Pattern[str] | None:
-    """What finds the known secrets; None when there are none. Ask once for many texts."""
+    """What finds the known secrets, or None if no secret is known. Ask once for many texts."""
     return _compile(frozenset(os.environ.items()), frozenset(_told))
 
 

@@ -4,7 +4,7 @@ Where logging is set up, the line is an INFO record of the logger ``trackside``,
 decide. Where it is not, the line goes to stderr, as logging's last resort does with a warning. To silence
 it, set ``TRACKSIDE_QUIET=on`` or raise the level of the logger.
 
-Invariant: announcing never raises, whatever stderr is.
+Invariant: announcing never raises, even if stderr is closed.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def checked_resume(resume: Any) -> bool | Literal["always"]:
 
 
 def checked_interval(system_metrics: bool | float | None) -> float | None:
-    """Seconds between two samples of the machine's load; None if it is not sampled.
+    """Seconds between two samples of the machine's load. Returns None if it is not sampled.
 
     None asks MLflow's own variables, and True takes their interval. Raises :class:`ConfigurationError` for
     anything but a positive number.

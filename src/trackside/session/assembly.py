@@ -155,6 +155,6 @@ class Assembly:
         forget_notes(self.plan.settings.directory, self.meta.job, since_ms=self.meta.started_ms)
 
     def _last_step_before(self) -> int | None:
-        """The last step of the attempts before this one; None in a new run."""
+        """The last step of the attempts before this one, or None in a new run."""
         info = self.delivery.run_info(wait=False)
         return last_step_of(self.meta) if info is None else info.last_step

@@ -36,7 +36,7 @@ _starting: dict[int, object] = {}
 
 
 def current_run(bus: Bus | None = None) -> Run | None:
-    """Return the run of the default bus, or of ``bus``; None while there is no run.
+    """Return the run of the default bus, or of ``bus``. Without a run, return None.
 
     On other ranks and in disabled mode it is the no-op run that ``start()`` returned there.
     """

@@ -85,7 +85,7 @@ def _plain(one: Any) -> dict[str, Any]:
         ) from error
     if not isinstance(plain.get("type"), str):
         raise ConfigurationError(
-            f"a destination needs a type, such as {{'type': 'tensorboard'}}; this one has {sorted(plain)}"
+            f"a destination needs a type, such as {{'type': 'tensorboard'}}. This one has {sorted(plain)}"
         )
     return plain
 

@@ -1,6 +1,6 @@
 """How a recording run ends: by ``finish()``, by the program's exit, by a signal, or by the next start.
 
-Invariant: whatever ends first, the program or the run, the journal holds the end record before the process
+Invariant: whether the program or the run ends first, the journal holds the end record before the process
 is gone, and the shipper needs nothing more from this process. Nothing is imported on the way out. Code that a
 module runs through ``eval`` (any namedtuple does) makes CPython forget that a Ctrl-C was not handled, and the
 exit code would be 1 instead of death by SIGINT.
@@ -44,7 +44,7 @@ class Ending:
         self.delivered = False
         """Whether the end found everything delivered."""
         self.counts: Counts | None = None
-        """Those of the end; None before."""
+        """The counts at the end, or None before it."""
         abandon_in_children(self)
 
     def finish(self, status: FinalStatus, error: BaseException | None = None, how: str | None = None) -> None:
@@ -130,7 +130,7 @@ class Ending:
             hooks.exits.report_cause()
 
     def _provisional_end(self) -> ProvisionalEnd | None:
-        """What may still show that the program has crashed; None if nothing can."""
+        """What may still show that the program has crashed, or None."""
         error, hooks = self._errors.in_flight(), self._parts.hooks
         hooks.exits.note(error)
         if error is None and not interpreter_is_leaving():

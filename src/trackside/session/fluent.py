@@ -3,8 +3,8 @@
 If there is no run to make active, MLflow's API is pointed at a store that keeps nothing, so that the same
 code runs everywhere. What was active before, such as the user's own run, is put back at the end.
 
-MLflow ends a fluent run as FINISHED when the interpreter exits, whatever happened. So we end ours first, with
-the status it really has. The shipper sets the status after that, and has the last word.
+MLflow ends a fluent run as FINISHED when the interpreter exits, even after a crash. So we end ours first,
+with the status it really has. The shipper sets the status after that, and has the last word.
 """
 
 from __future__ import annotations

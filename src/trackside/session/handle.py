@@ -32,7 +32,7 @@ class Names(NamedTuple):
     """With its masked address."""
     url: str
     journal: str | None
-    """The directory of the run's journal; None for a no-op run."""
+    """The directory of the run's journal, or None for a no-op run."""
     status: RunStatus
     """The status when the run was pickled."""
 
@@ -51,7 +51,7 @@ class RunHandle(Run):
 
     @property
     def run_id(self) -> str | None:
-        """The MLflow run's id; None while it is not known."""
+        """The MLflow run's id, or None while it is not known."""
         state = self._state()
         known = self._names.parent.run_id
         return state.run.run_id if known is None and state is not None and state.run is not None else known
@@ -105,6 +105,6 @@ class RunHandle(Run):
             )
 
     def _state(self) -> State | None:
-        """What the run's shipper says; None once the run is delivered."""
+        """What the run's shipper says, or None once the run is delivered."""
         journal = self._names.journal
         return None if journal is None else read_json(Path(journal) / "state.json", State)

@@ -78,7 +78,7 @@ def is_in_a_job(environment: Mapping[str, str] = os.environ) -> bool:
 def _may_have_several_hosts(environment: Mapping[str, str]) -> bool:
     if is_on_one_host(environment):
         return False
-    # The shell of an allocation has the allocation's ids too, whatever is started there.
+    # The shell of an allocation has the allocation's ids too, and so has every program started there.
     step = any(environment.get(name, "1") != "1" for name in ("SLURM_STEP_NUM_TASKS", "FLUX_JOB_SIZE"))
     return step or any(environment.get(name) for name in _SHARED if name not in _OF_ALLOCATION)
 

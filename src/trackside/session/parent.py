@@ -54,8 +54,8 @@ def checked_parent(parent: Any, parent_run_id: Any) -> Parent:
     link = getattr(parent, "link", None)
     if not isinstance(link, Parent):
         raise ConfigurationError(
-            f"parent must be a run that trackside.start() returned, not {type(parent).__name__}; "
-            "for another run, give parent_run_id"
+            f"parent must be a run that trackside.start() returned, not {type(parent).__name__}. "
+            "For another run, give parent_run_id"
         )
     return link
 

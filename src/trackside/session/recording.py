@@ -153,8 +153,8 @@ class RecordingRun(Run):
             activation.swallow()
             if reason:
                 logger.warning(
-                    "run.activate(): %s, so what you log through mlflow.* is not kept; "
-                    "what you log with trackside is",
+                    "run.activate(): %s, so what you log through mlflow.* is not kept. "
+                    "What you log with trackside is",
                     reason,
                 )
         return self

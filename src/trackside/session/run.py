@@ -65,7 +65,7 @@ class Run(ABC):
 
     @property
     def run_id(self) -> str | None:
-        """The MLflow run's id. Waits for the shipper's answer as long as ``start()`` does; None without."""
+        """The MLflow run's id. Waits for it as long as ``start()`` does. None without an answer."""
         return None
 
     @property
@@ -191,7 +191,7 @@ class Run(ABC):
         return self
 
     def __deepcopy__(self, _memo: object) -> Self:
-        """Itself: frameworks copy whatever holds a run."""
+        """Itself: frameworks copy objects that hold a run."""
         return self
 
     @abstractmethod

@@ -45,7 +45,7 @@ logger = logging.getLogger("trackside.session")
 
 POLL = 0.01
 MAX_RESTARTS = 20
-"""Shippers in a row that died young and delivered nothing. Whatever killed them would kill the next, too."""
+"""Shippers in a row that died young and delivered nothing. The same cause would kill the next, too."""
 
 MAX_TRIES = 3
 """Shippers in a row that ended before they were ready."""
@@ -203,7 +203,7 @@ class ShipperProcess:
             return
         times = "once" if self._tries == 1 else f"{self._tries} times"
         cause = self._last_words() or _describe_exit(code)
-        advice = f"; set {PYTHON_VARIABLE} to a Python interpreter" if code == EXIT_NOT_PYTHON else ""
+        advice = f". Set {PYTHON_VARIABLE} to a Python interpreter" if code == EXIT_NOT_PYTHON else ""
         self._give_up(f"the shipper was started {times} and ended before it was ready ({cause}){advice}")
 
     def _replace(self) -> None:
@@ -295,11 +295,11 @@ class ShipperProcess:
             self._watching.release()
 
     def nudge(self) -> None:
-        """Have the shipper look at the journal now."""
+        """Ask the shipper to look at the journal now."""
         self.pipe.send(NUDGE)
 
     def ask_for_proof(self, seq: int) -> None:
-        """Have the shipper check that the destinations have what they acknowledged, up to record ``seq``.
+        """Ask the shipper to check that the destinations have what they acknowledged, up to record ``seq``.
 
         It is asked once for each record, and again every second.
         """

@@ -1,9 +1,7 @@
-"""The shipper: the one process that talks to MLflow.
+"""The shipper: the sidecar process that delivers a journal.
 
-In the training process: ``process`` (watch, restart), ``spawn`` (interpreter, import path, environment),
-``wakeup`` (the pipe for signals) and ``channel`` (its word, and renewed credentials).
-In the shipper: ``loop`` (keep the journal), ``worker`` (read, send, acknowledge: one a destination),
-``watch`` (is the trainer alive), ``evidence`` (what is known of its end), ``retry`` (when to try again),
-``lock`` (one shipper a journal), ``removal`` (was the journal removed).
-For ``sync``: ``takeover`` (ask a shipper that fails to leave).
+* ``service`` is its main thread, ``worker`` the thread of one destination, and ``sending`` makes the calls.
+* ``trainer`` and ``watch`` tell whether the training process lives, and ``judge`` how its run ended.
+* ``spawn`` starts a shipper, and ``protocol`` is what it and the training process agree on.
+* ``sync``, ``takeover`` and ``inventory`` serve the commands ``trackside sync`` and ``trackside status``.
 """

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 
 LOCK_PATIENCE = 0.5
-"""Seconds: for somebody who only asks whether there is a shipper."""
+"""Seconds to wait for the lock: another process may hold it while it asks whether there is a shipper."""
 
 END_PATIENCE = 20.0
 """Seconds the interpreter has for its own end."""
@@ -62,14 +62,14 @@ logger = logging.getLogger("trackside.shipper")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Ship; return the code that the process is about to exit with."""
+    """Ship, and return the code that the process is about to exit with."""
     code = ship(arguments)
     _end_in_any_case(code)
     return code
 
 
 def ship(arguments: list[str] | None = None) -> int:
-    """Ship; return the process's exit code."""
+    """Ship, and return the process's exit code."""
     ignore_foreign_signals()
     options = _parse(arguments)
     _become_polite()
@@ -153,7 +153,7 @@ def make_destinations(
     importable: Sequence[str] = (),
     credentials_for: Sequence[str] = (),
 ) -> list[Destination]:
-    """The run's own destination first, then those beside it; ``secrets``: whole options, where masked.
+    """The run's own destination, then those beside it. ``secrets``: whole options, where masked.
 
     ``importable`` and ``credentials_for``: see :mod:`trackside.shipper.grants`.
     """
@@ -246,7 +246,7 @@ def _become_polite() -> None:
 
 
 def _write_any_text() -> None:
-    """Write the log as UTF-8, whatever the locale: a character it can't hold must not stop the shipper."""
+    """Write the log as UTF-8 in every locale: a character it can't hold must not stop the shipper."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
@@ -268,7 +268,7 @@ class UnusableDestination(Destination):
 
 
 def _end_in_any_case(code: int) -> None:
-    """Have the process end with ``code`` within :data:`END_PATIENCE` seconds, whatever its threads do.
+    """End the process with ``code`` within :data:`END_PATIENCE` seconds, even if its threads hang.
 
     A thread in a system call can't be stopped, and libraries join their threads at exit. Everything that
     counts is on disk by then.

@@ -45,12 +45,12 @@ class Acknowledged:
         self._is_checked = not self.cursor.position.seq
 
     def save(self, *, durable: bool = False) -> None:
-        """Have the cursor on disk. ``durable``: for good, or raise ``OSError``."""
+        """Write the cursor to disk. ``durable``: sync it, or raise ``OSError``."""
         with self._saving:
             save_cursor(self._path, self.cursor, durable=durable)
 
     def keep(self, *, configs: int, needs_proof: bool = False) -> None:
-        """Have the cursor on disk, with the number of configurations that wait.
+        """Write the cursor to disk, with the number of configurations that wait.
 
         ``needs_proof``: whether it has passed what the destination was not yet seen to have.
         """

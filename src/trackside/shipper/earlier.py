@@ -151,7 +151,7 @@ class _Wait:
         self._seen: object = None
 
     def is_over(self) -> bool:
-        """Whether the journal decides nothing about the run any more."""
+        """Whether the journal no longer decides anything about the run."""
         meta = read_json(self.journal.meta, Meta)
         if meta is None or not meta.mlflow:
             return True

@@ -142,7 +142,7 @@ def _start_server() -> subprocess.Popen[bytes]:
 
 
 def serve() -> int:
-    """Fork a shipper per request; the exit code of the server, or in a fork, of the shipper."""
+    """Fork a shipper per request. Return the exit code of the server, or in a fork, of the shipper."""
     from trackside.shipper.__main__ import main
     from trackside.shipper.service import EXIT_LOCKED
 

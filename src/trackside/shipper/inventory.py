@@ -127,7 +127,7 @@ def readable_in(directory: Path) -> list[JournalDirectory]:
 
 
 def report(journal: JournalDirectory) -> JournalReport | None:
-    """How ``journal`` is doing, or None when it is gone. Raises nothing, whatever is in it."""
+    """How ``journal`` is doing, or None when it is gone. Never raises, even if the journal is damaged."""
     try:
         return _report(journal)
     except Exception as error:  # a report on one journal must not keep the others from being shown

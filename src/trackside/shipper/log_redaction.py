@@ -1,4 +1,4 @@
-"""Keeping secrets out of ``shipper.log``, whoever writes: we, MLflow, a driver, a traceback."""
+"""Keep secrets out of ``shipper.log``, which we, MLflow, drivers and tracebacks write to."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class MaskedStream:
         return len(text)
 
     def flush(self) -> None:
-        """Pass on what there is; a line that is not whole waits, since half a secret is not found."""
+        """Pass on whole lines. A part of a line waits, because masking does not find half a secret."""
         with self._lock:
             self._stream.flush()
 

@@ -7,7 +7,7 @@ Python handler will ever get to run for.
 On the socket, the shipper's word goes one way and credentials go the other. The shipper says :data:`READY`
 once it has the journal, :data:`LOCKED` when another shipper has it, and :data:`DONE` before it removes a
 journal that is delivered. These words tell what an exit code can't: a program may ignore SIGCHLD or wait for
-all its children, and then nobody knows their exit codes. Messages are datagrams: each arrives whole or not at
+all its children, and their exit codes are then lost. Messages are datagrams: each arrives whole or not at
 all.
 
 The trainer keeps both ends of either open, so nothing is lost while a dead shipper is being replaced. Nothing
@@ -87,7 +87,7 @@ class Line:
         self._end = OwnDescriptor(descriptor)
 
     def fileno(self) -> int:
-        """Its descriptor; -1 once it is closed, by us or by the program."""
+        """Its descriptor, or -1 once we or the program have closed it."""
         return self._end.fileno()
 
     def send(self, message: bytes) -> bool:
@@ -125,12 +125,12 @@ class WakeupPipe:
 
     @property
     def read_end(self) -> int:
-        """The descriptor for the shipper; -1 once it is closed, by us or by the program."""
+        """The descriptor for the shipper, or -1 once we or the program have closed it."""
         return self._read.fileno()
 
     @property
     def write_end(self) -> int:
-        """The descriptor for the system, which writes signal numbers to it; -1 once it is closed."""
+        """The descriptor that the system writes signal numbers to, or -1 once it is closed."""
         return self._write.fileno()
 
     def reopen_if_lost(self) -> None:

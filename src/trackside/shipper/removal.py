@@ -1,4 +1,4 @@
-"""Was the journal removed under its shipper? And where to say so, once its own log is gone with it.
+"""Notice that the journal was removed under its shipper, and report it, although the log is gone, too.
 
 A folder of the same name is another one: a test's temporary folder may be removed and made again.
 """
@@ -45,7 +45,7 @@ def say_lost(journal: Path, reason: str) -> None:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Device and inode; None where there is nothing. Raises ``OSError`` when that can't be told."""
+    """Device and inode, or None where there is nothing. Raises ``OSError`` when that can't be told."""
     try:
         found = os.stat(path)
     except OSError as error:

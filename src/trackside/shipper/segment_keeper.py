@@ -63,7 +63,7 @@ class SegmentKeeper:
             logger.warning("making a segment ready: %s", error)
 
     def sync(self) -> None:
-        """Have the segments that are not read yet on the disk. Raises ``OSError``."""
+        """Sync the segments that are not read yet to disk. Raises ``OSError``."""
         oldest = min((worker.reader.position.segment for worker in self._workers), default=1)
         for number in self._journal.segment_numbers():
             if number >= oldest:

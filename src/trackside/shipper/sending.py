@@ -182,7 +182,7 @@ class Calls:
     def tell_failure(self, error: RetryableError | OSError, wait: float) -> None:
         """Log ``error``, and have it show."""
         name, text = self._destination.name, redact(str(error))
-        logger.warning("%s: %s; again in %.1f s", name, error, wait)
+        logger.warning("%s: %s. Next try in %.1f s", name, error, wait)
         if self.error != text and error.__cause__ is not None:
             cause = redact(str(error.__cause__))  # before it is cut: half a secret is not found
             logger.info("%s: in full: %s", name, cause[:_LONGEST_CAUSE])

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LEAVE = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU})
-"""What asks a shipper to leave; SIGXCPU announces a SIGKILL."""
+"""What asks a shipper to leave. SIGXCPU announces a SIGKILL."""
 
 _FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP}
 _FAULTS |= {signal.SIGSYS}
@@ -43,7 +43,7 @@ def ignore_foreign_signals() -> None:
 
 
 def on_request_to_leave(handler: Callable[[int, Any], None]) -> None:
-    """Have ``handler`` called for a signal that asks to leave, also for one that came before."""
+    """Call ``handler`` for a signal that asks to leave, also for one that came before."""
     for number in LEAVE:
         signal.signal(number, handler)
     if hasattr(signal, "pthread_sigmask"):

@@ -80,7 +80,7 @@ class Child(subprocess.Popen[bytes]):
     _alive: ClassVar[list[Child]] = []
 
     def reap_later(self) -> Child:
-        """Have it reaped when the next one is started, once it is dead."""
+        """Reap it when the next one is started, once it is dead."""
         for child in list(Child._alive):
             if child.poll() is not None:
                 with contextlib.suppress(ValueError):  # another thread was faster

@@ -153,7 +153,7 @@ class DeliveryWorker(threading.Thread):
         self.calls.wake.set()
 
     def save_durably(self) -> None:
-        """Have the cursor on disk for good, so that segments behind it may be deleted."""
+        """Sync the cursor to disk, so that segments behind it may be deleted."""
         self._acknowledged.save(durable=True)
 
     # The thread
@@ -197,7 +197,7 @@ class DeliveryWorker(threading.Thread):
 
     def _ship(self) -> None:
         while not self.finished:
-            # Both before reading: whatever was written until then is then seen.
+            # Both are asked before reading, so that reading sees all that was written until then.
             dead = self.reader.writer_dead
             verdict, evidence = self._judge.judge()
             entries = self.reader.read(self._metrics.batch_points)
@@ -376,7 +376,7 @@ class DeliveryWorker(threading.Thread):
             self.opened = False
 
     def _read_on_from_cursor(self) -> None:
-        """Have the reader and the transformer where the last acknowledgement left them."""
+        """Return the reader and the transformer to the last acknowledgement."""
         self.reader.rewind(self.cursor.position)
         self._damage_before = (self.cursor.damaged, self.cursor.missing)
         if self._transform_wanted is not None:

@@ -132,7 +132,7 @@ class DeviceQueue:
             self._lock.release()
 
     def drain(self, timeout: float) -> bool:
-        """Wait up to ``timeout`` seconds until no sample waits any more. Return whether that happened."""
+        """Wait up to ``timeout`` seconds until no sample waits. Return whether that happened."""
         deadline = steady() + timeout
         self.collect()
         while self._waiting and steady() < deadline:

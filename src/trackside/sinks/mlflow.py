@@ -140,7 +140,7 @@ class MLflowSink:
             self._bad_steps = 0
 
     def drain(self, timeout: float) -> bool:
-        """Wait up to ``timeout`` seconds until nothing is on an accelerator any more."""
+        """Wait up to ``timeout`` seconds until nothing is left on an accelerator."""
         return self._on_device is None or self._on_device.drain(timeout)
 
     def on_config(self, event: ConfigEvent) -> None:

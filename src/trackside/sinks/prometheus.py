@@ -151,6 +151,6 @@ def _checked_labels(labels: Mapping[str, str] | None) -> dict[str, str]:
     for name in checked:
         if not _LABEL.fullmatch(name) or name.startswith("__") or name == "name":
             raise ConfigurationError(
-                f"labels: {name!r} cannot be the name of a label, or is taken; choose another"
+                f"labels: {name!r} cannot be the name of a label, or is taken. Choose another"
             )
     return checked

@@ -1,4 +1,4 @@
-"""Writes a run's points in an order of its own: ``write.py ADDRESS RUN SEED``; waits for a line first."""
+"""Writes a run's points in an order of its own: ``write.py ADDRESS RUN SEED``. It waits for a line first."""
 
 from __future__ import annotations
 

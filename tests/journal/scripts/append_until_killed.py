@@ -1,4 +1,4 @@
-"""Append to the journal argv[1] until killed; argv[2] always holds the number of the last append."""
+"""Append to the journal argv[1] until killed. argv[2] always holds the number of the last append."""
 
 import mmap
 import os

@@ -1,4 +1,4 @@
-"""Fill what room there is, make some, and go on; print what happened.
+"""Fill what room there is, make some, and continue. Print what happened.
 
 usage: fill_disk.py disk|limit DIRECTORY MODE
 

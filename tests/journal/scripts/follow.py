@@ -1,4 +1,4 @@
-"""Follow the journal argv[1] until argv[2] records are read; print their steps and the losses."""
+"""Follow the journal argv[1] until argv[2] records are read. Print their steps and the losses."""
 
 import json
 import sys

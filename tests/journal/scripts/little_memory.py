@@ -1,4 +1,4 @@
-"""Append to a journal in argv[1] where nothing can be mapped (RLIMIT_AS); print what was kept."""
+"""Append to a journal in argv[1] where nothing can be mapped (RLIMIT_AS). Print what was kept."""
 
 import json
 import resource

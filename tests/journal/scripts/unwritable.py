@@ -1,4 +1,4 @@
-"""Try to make a journal in argv[1], which is nobody's to write; print the error's message."""
+"""Try to make a journal in argv[1], which cannot be written. Print the error's message."""
 
 import json
 import os

@@ -65,7 +65,7 @@ def _take(lock: FileLock) -> bool:
 
 
 def existing_part(uri: str) -> str | None:
-    """The sqlite file at ``uri`` or, if there is none yet, its folder. None if that is missing, too."""
+    """The sqlite file at ``uri`` or, if there is no file yet, its folder. None if that is missing, too."""
     path = database_file(uri)
     parts = [] if path is None else [path, os.path.dirname(path)]
     return next((part for part in parts if os.path.exists(part)), None)

@@ -79,7 +79,7 @@ def summary_tags(
 
 
 def summary_of(tags: Mapping[str, str]) -> dict[str, int | str]:
-    """The summary among ``tags``. Empty if there is none, or if it is not trackside's."""
+    """The summary among ``tags``. Empty without a summary, or if it is not trackside's."""
     try:
         found = json.loads(tags.get(SUMMARY_TAG, "{}"))
     except (ValueError, RecursionError):

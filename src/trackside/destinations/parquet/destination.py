@@ -127,7 +127,7 @@ class ParquetDestination(Destination):
             raise open_failed(self._directory, error) from error
 
     def write_metrics(self, batch: Sequence[MetricsRecord]) -> None:
-        """Keep the points in the tail; :class:`RejectedError` for a step beyond 64 bits."""
+        """Keep the points in the tail. Raises :class:`RejectedError` for a step beyond 64 bits."""
         for record in batch:
             if not -_MAX_STEP <= record.step < _MAX_STEP:
                 raise RejectedError(f"step {record.step} does not fit into Parquet's 64 bits")

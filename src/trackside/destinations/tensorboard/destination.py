@@ -81,7 +81,7 @@ class TensorBoardDestination(Destination):
             self._append([self._events.version(started, FILE_VERSION)])
 
     def write_metrics(self, batch: Sequence[MetricsRecord]) -> None:
-        """Write an event for each record; :class:`RejectedError` for a step beyond 64 bits."""
+        """Write an event for each record. Raises :class:`RejectedError` for a step beyond 64 bits."""
         try:
             events = [
                 self._events.scalars(record.timestamp_ms / 1000, record.step, record.named_values())

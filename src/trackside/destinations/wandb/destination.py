@@ -204,7 +204,7 @@ class WandbDestination(Destination):
     # Starting
 
     def _start(self) -> None:
-        """Have a run, with all acknowledged rows in it."""
+        """Open a run, with all acknowledged rows in it."""
         if self._run is not None:
             return
         run = self._call(self._wandb.init, **self._init, **self._settings())
@@ -332,7 +332,7 @@ class WandbDestination(Destination):
         if isinstance(error, errors.AuthenticationError):
             return UnauthorisedError(f"W&B refuses the credentials: {error}")
         if isinstance(error, errors.UsageError | errors.WandbCoreNotAvailableError):
-            return DestinationFailedError(f"W&B: {error}; set WANDB_API_KEY, or use mode='offline'")
+            return DestinationFailedError(f"W&B: {error}. Set WANDB_API_KEY, or use mode='offline'")
         return RetryableError(f"W&B: {type(error).__name__}: {error}")
 
 
