@@ -622,4 +622,4 @@ def test_a_sequence_of_numbers_is_its_mean(values: object, mean: float) -> None:
 def test_a_list_of_accelerator_tensors_is_not_waited_for() -> None:
     """Reading each would wait for all the work queued there; the reason says what to log instead."""
     elsewhere = types.SimpleNamespace(is_cpu=False)
-    assert "log torch.stack() of them instead" in reason([elsewhere])
+    assert "Log torch.stack() of them instead" in reason([elsewhere])

@@ -80,8 +80,8 @@ def arguments_from(cfg: Any) -> dict[str, Any]:
     """The arguments of ``start()`` that ``cfg`` stands for. Raises as :func:`start_from_config`."""
     if isinstance(cfg, (str, os.PathLike)):
         raise ConfigurationError(
-            f"start_from_config() takes a configuration, not the name of its file {str(cfg)!r}; "
-            "load it first, for example with yaml.safe_load()"
+            f"start_from_config() takes a configuration, not the name of its file {str(cfg)!r}. "
+            "Load it first, for example with yaml.safe_load()"
         )
     arguments = _checked("mlflow", cfg, MLFLOW_KEYS)
     arguments.update(_checked("trackside", cfg, OWN_KEYS))

@@ -34,7 +34,7 @@ class _AnyKind(TypedDict, total=False):
 
 
 class ConsoleOptions(_AnyKind, total=False):
-    """A line in the terminal; see :class:`trackside.sinks.ConsoleSink`."""
+    """A line in the terminal. See :class:`trackside.sinks.ConsoleSink`."""
 
     type: Required[Literal["console"]]
     every_seconds: float
@@ -43,13 +43,13 @@ class ConsoleOptions(_AnyKind, total=False):
 
 
 class MemoryOptions(_AnyKind, total=False):
-    """Everything in lists; see :class:`trackside.sinks.MemorySink`."""
+    """Everything in lists. See :class:`trackside.sinks.MemorySink`."""
 
     type: Required[Literal["memory"]]
 
 
 class PrometheusOptions(_AnyKind, total=False):
-    """Gauges to scrape; see :class:`trackside.sinks.PrometheusSink`."""
+    """Gauges to scrape. See :class:`trackside.sinks.PrometheusSink`."""
 
     type: Required[Literal["prometheus"]]
     port: int | None
