@@ -42,7 +42,7 @@ def flatten_metrics(metrics: Mapping[Any, Any], on_drop: OnDrop) -> Mapping[Any,
             continue
         for name, leaf in _leaves(key_text(key), value, on_drop):
             if name in whole or name in flat:
-                on_drop(name, f"another metric is called {name!r} too; rename one of them")
+                on_drop(name, f"another metric is called {name!r} too. Rename one of them")
             else:
                 flat[name] = leaf
     return flat
