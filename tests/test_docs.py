@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from mlflow.tracking import MlflowClient
 import trackside
 from tests.ends.harness import new_database
 from tests.support import recorder
+from tests.support.program import run_python
 
 ROOT = Path(__file__).parent.parent
 SOURCE = Path(trackside.__file__).parent
@@ -49,8 +49,8 @@ def run_example(block: str, directory: Path) -> str:
         if on_mlflow:
             new_database(directory)
         (directory / "example.py").write_text(block, "utf-8")
-    done = subprocess.run(
-        [sys.executable, *(["example.py"] if on_mlflow else ["-c", RECORDED])],
+    done = run_python(
+        *(["example.py"] if on_mlflow else ["-c", RECORDED]),
         cwd=directory,
         env={
             **os.environ,
@@ -58,10 +58,6 @@ def run_example(block: str, directory: Path) -> str:
             "PYTHONUTF8": "1",
             **({} if on_mlflow else recorder.environment(directory / "records")),
         },
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
     )
     expected = (MIGRATION, *([FINISHED] if again else []))
     said = [line for line in done.stderr.splitlines() if not any(known.search(line) for known in expected)]
@@ -96,6 +92,17 @@ def test_the_readmes_example_does_what_it_says(tmp_path: Path):
     assert sorted(steps) == list(range(200))
 
 
+def test_the_tutorial_builds_a_sink_in_ten_lines(tmp_path: Path) -> None:
+    """The class has ten lines at most, blank ones apart, and its file has every point."""
+    block = BLOCK.findall((ROOT / "docs" / "sinks.md").read_text("utf-8"))[0]
+    (sink,) = [node for node in ast.parse(block).body if isinstance(node, ast.ClassDef)]
+    lines = ast.unparse(sink).splitlines()
+    assert len([line for line in lines if line.strip()]) <= 10
+    run_example(block, tmp_path)
+    written = (tmp_path / "metrics.csv").read_text("utf-8").split()
+    assert written == [f"{step},{name}" for step in range(3) for name in (f"loss,{1 / (step + 1)}", "lr,0.1")]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_what_is_not_published_is_not_installed_by_name(page: Path):
     """An index would answer with nothing, or with another project of that name."""
@@ -112,13 +119,7 @@ def test_links_lead_somewhere(page: Path):
 
 def test_the_command_line_page_is_up_to_date():
     """docs/cli.md is what docs/generate.py makes of today's commands."""
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_python(str(ROOT / "docs" / "generate.py"), "--check")
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.support.program import run_python
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,13 +24,8 @@ def packages_after(script: str, **environment: str) -> set[str]:
         "names = {name.partition('.')[0] for name in sys.modules} - sys.stdlib_module_names\n"
         "print(json.dumps(sorted(name for name in names if not name.startswith('__'))))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", f"import sys\nbefore = set(sys.modules)\n{script}{report}"],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+    done = run_python(
+        "-c", f"import sys\nbefore = set(sys.modules)\n{script}{report}", env={**os.environ, **environment}
     )
     assert done.returncode == 0, done.stderr
     return set(json.loads(done.stdout.splitlines()[-1]))

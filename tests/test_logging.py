@@ -5,12 +5,11 @@ from __future__ import annotations
 import ast
 import logging
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trackside
+from tests.support.program import run_python
 from trackside.coerce import to_float_metrics
 from trackside.event_bus.bus import FAULTS_BEFORE_DETACH, Bus
 
@@ -62,13 +61,7 @@ def test_the_page_names_every_field() -> None:
 
 def run(script: str) -> str:
     """What the script writes to stderr."""
-    done = subprocess.run(
-        [sys.executable, "-c", f"import logging, trackside\n{script}"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+    done = run_python("-c", f"import logging, trackside\n{script}", check=True)
     return done.stderr
 
 

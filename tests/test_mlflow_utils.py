@@ -7,17 +7,17 @@ import logging
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.program import run_python
 from trackside import mlflow_utils, rank
 from trackside.errors import RunActiveError, TrackingError
 from trackside.mlflow_utils import (
@@ -28,6 +28,9 @@ from trackside.mlflow_utils import (
     to_float_metrics,
 )
 from trackside.system.once import Once
+
+if TYPE_CHECKING:
+    import subprocess
 
 mlflow = pytest.importorskip("mlflow")
 INVALID_PARAMETER_VALUE = 1000  # ErrorCode of mlflow/protos/databricks.proto
@@ -627,13 +630,7 @@ def train():
 
 def run_script(uri: str, body: str, how: str = "logged") -> subprocess.CompletedProcess[str]:
     """Run a training script whose train() is ``body`` in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-c", f"{SCRIPT_HEAD}    {body}\ntrain()\n", uri, how],
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=120,
-    )
+    return run_python("-c", f"{SCRIPT_HEAD}    {body}\ntrain()\n", uri, how)
 
 
 class TestRealProcesses:
@@ -679,7 +676,7 @@ class TestRealProcesses:
             "m.to_float_metrics({'a': 1}); m.flatten_params_for_mlflow({})\n"
             "print({'mlflow', 'torch'} & set(sys.modules))"
         )
-        done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+        done = run_python("-c", script)
         assert done.stdout.strip() == "set()", done.stderr
 
 

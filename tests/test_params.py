@@ -9,7 +9,6 @@ import enum
 import functools
 import json
 import pathlib
-import subprocess
 import sys
 import types
 from datetime import date
@@ -27,6 +26,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from tests.support.program import run_python
 from trackside import params as params_module
 from trackside.errors import CoercionError
 from trackside.params import flatten_params, to_plain
@@ -520,13 +520,13 @@ def test_the_same_config_is_flat_the_same_in_every_process() -> None:
         "print(f({'s': {'b', 'a', 'c'}, 'o': object(), 'f': len, 'k': {1: {2: {'x', 'y'}}}}))"
     )
     outputs = {
-        subprocess.run(
-            [sys.executable, "-X", "utf8", "-c", code],
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
-            capture_output=True,
-            text=True,
+        run_python(
+            "-X",
+            "utf8",
+            "-c",
+            code,
             check=True,
-            timeout=60,
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
         ).stdout
         for seed in ("1", "2", "3")
     }
@@ -536,8 +536,6 @@ def test_the_same_config_is_flat_the_same_in_every_process() -> None:
 def test_importing_params_pulls_in_no_heavy_library() -> None:
     """Objects of these libraries are recognised without importing them."""
     code = "import sys, trackside.params; print(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
-    )
+    done = run_python("-c", code, check=True)
     heavy = {"torch", "numpy", "mlflow", "omegaconf", "pydantic", "attrs"}
     assert heavy.isdisjoint(done.stdout.split())

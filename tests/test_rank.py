@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.program import run_python
 from trackside import rank
 from trackside.system.once import Once
 
@@ -211,7 +212,7 @@ def test_a_torch_without_a_group_leaves_it_to_the_environment(
 def test_asking_does_not_import_torch() -> None:
     """A training loop in another framework pays nothing for torch."""
     script = "import sys, trackside.rank as r; r.get_rank(); print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    done = run_python("-c", script)
     assert done.stdout.strip() == "False", done.stderr
 
 

@@ -16,6 +16,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from tests.ends.harness import new_database
+from tests.support.program import run_python
 from trackside.journal.directory import JournalDirectory
 from trackside.journal.files import read_json
 from trackside.journal.meta import State
@@ -195,14 +196,15 @@ def test_only_the_database_is_removed(tmp_path: Path, trainings: list[Training],
 
 def assert_sync_says_removed(training: Training) -> None:
     """``trackside sync`` fails with the reason, soon."""
-    synced = subprocess.run(
-        [sys.executable, "-m", "trackside", "sync", "--give-up-after", "0.1"],
-        env=training.environment,
+    synced = run_python(
+        "-m",
+        "trackside",
+        "sync",
+        "--give-up-after",
+        "0.1",
         cwd=training.root,
-        capture_output=True,
-        text=True,
         timeout=DEADLINE,
-        check=False,
+        env=training.environment,
     )
     assert synced.returncode == 1
     assert "was removed" in synced.stdout, synced.stdout + synced.stderr

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 from mlflow.tracking import MlflowClient
 
 from tests.ends.harness import new_database
+from tests.support.program import run_python
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,19 +39,14 @@ with trackside.start("values"):
 def test_what_programs_log_arrives_under_the_names_they_expect(tmp_path: Path) -> None:
     """Nested metrics flat, ``val/`` as ``val``, several elements as their mean: each logged once."""
     uri = new_database(tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
+    done = run_python(
+        "-c",
+        PROGRAM,
         cwd=tmp_path,
-        env={
-            **os.environ,
-            "MLFLOW_TRACKING_URI": uri,
-            "TRACKSIDE_START_TIMEOUT": "60",
-            "TRACKSIDE_EXIT_TIMEOUT": "60",
-        },
-        capture_output=True,
-        text=True,
         timeout=150,
-        check=False,
+        MLFLOW_TRACKING_URI=uri,
+        TRACKSIDE_START_TIMEOUT="60",
+        TRACKSIDE_EXIT_TIMEOUT="60",
     )
     assert done.returncode == 0, done.stderr
     client = MlflowClient(uri)

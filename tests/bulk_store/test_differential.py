@@ -1,4 +1,4 @@
-"""The same batches to MLflow's store and to ours, on sqlite: the same answers and the same tables."""
+"""The same batches to MLflow's store and to ours: the same answers and the same tables."""
 
 from __future__ import annotations
 
@@ -31,9 +31,15 @@ def sqlite_pair(directory: Path) -> Pair:
     return Pair(stock, f"trackside+{ours}")
 
 
-@pytest.fixture(scope="module")
-def shared_pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+POSTGRES = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=POSTGRES)])
+def shared_pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     """Databases for the whole module; each test takes runs of its own."""
+    if request.param == "postgresql":
+        pair: Pair = request.getfixturevalue("postgres_pair")
+        return pair
     return sqlite_pair(tmp_path_factory.mktemp("pair"))
 
 

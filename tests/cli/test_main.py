@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import logging
-import subprocess
-import sys
 
 import click
 import pytest
 from click.testing import CliRunner
 
 import trackside
+from tests.support.program import run_python
 from trackside.cli.main import main
 from trackside.errors import ConfigurationError
 
 HEAVY = ("torch", "mlflow", "sklearn", "rich", "blinker", "trackside.session.start")
-
-
-def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run this interpreter and wait."""
-    return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, timeout=60, check=False
-    )
 
 
 @pytest.fixture

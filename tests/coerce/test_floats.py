@@ -6,8 +6,6 @@ import array
 import json
 import logging
 import math
-import subprocess
-import sys
 import time
 import types
 import warnings
@@ -28,6 +26,7 @@ from matplotlib.figure import Figure
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 
+from tests.support.program import run_python
 from trackside.coerce import floats, metrics
 from trackside.coerce.floats import to_float
 from trackside.coerce.metrics import to_float_metrics
@@ -567,9 +566,7 @@ def test_importing_coerce_pulls_in_no_heavy_library() -> None:
         "import json, sys; import trackside.coerce as c; c.to_float_metrics({'a': 1, 'b': 'x'});"
         "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
-    )
+    done = run_python("-c", code, check=True)
     loaded = set(json.loads(done.stdout))
     assert loaded.isdisjoint({"torch", "numpy", "mlflow", "omegaconf", "pydantic"})
 

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.destinations.tools import context
+from tests.support.program import run_python
 from trackside.destinations import registry
 from trackside.destinations.jsonl import JSONLinesDestination
 from trackside.errors import ConfigurationError
@@ -140,7 +139,5 @@ def test_checking_loads_nothing_heavy():
         f"for kind in {KINDS}: registry.check(kind, {{}})\n"
         "print(sorted({'mlflow', 'pyarrow', 'tensorboard', 'torch', 'wandb', 'numpy'} & set(sys.modules)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = run_python("-c", script)
     assert (done.stdout, done.stderr) == ("[]\n", "")

@@ -7,7 +7,6 @@ import json
 import math
 import os
 import signal
-import subprocess
 import sys
 import time
 import warnings
@@ -18,6 +17,7 @@ import pytest
 from wandb.proto import wandb_internal_pb2
 
 from tests.destinations.tools import START_MS, config, context, metrics, run_and_kill
+from tests.support.program import run_python
 from trackside.destinations.wandb import log as wandb_log
 from trackside.destinations.wandb.destination import WandbDestination, row_of
 from trackside.destinations.wandb.log import TransactionLog
@@ -309,9 +309,7 @@ made = opened(Path(sys.argv[1]))
 made.write_metrics(records(1))
 tell_end(made)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = run_python("-c", script, str(tmp_path))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

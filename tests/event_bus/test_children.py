@@ -6,17 +6,17 @@ import copy
 import json
 import os
 import pickle
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import trackside
 from tests.parts import parts_of
+from tests.support.program import run_python
 from trackside.event_bus.bus import Bus
 
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
     from trackside.session.run import Run
@@ -64,15 +64,7 @@ def play(directory: Path, act: str, *, started: bool = True) -> subprocess.Compl
         )
     (directory / "train.py").write_text(script)
     environment = {**os.environ, "TRACKSIDE_MODE": "offline"}
-    return subprocess.run(
-        [sys.executable, "train.py"],
-        cwd=directory,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=True,
-    )
+    return run_python("train.py", cwd=directory, check=True, env=environment)
 
 
 WARNING = "is not kept: the run belongs to process"

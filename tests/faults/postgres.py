@@ -117,3 +117,16 @@ def postgres_server(programs: Path) -> Iterator[PostgresServer]:
     finally:
         server.stop()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def server_or_skip() -> Iterator[PostgresServer]:
+    """A running server. The test is skipped where PostgreSQL, or the driver, is not installed."""
+    import pytest  # the benchmarks use this module, and do without it
+
+    pytest.importorskip("psycopg2")
+    programs = find_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed")
+    with postgres_server(programs) as server:
+        yield server

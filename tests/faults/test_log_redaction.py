@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import os
-import subprocess
-import sys
 
+from tests.support.program import run_python
 from trackside.redaction.known_values import know, passwords_in
 from trackside.redaction.redact import secrets_among
 from trackside.shipper.log_redaction import MaskedStream
@@ -26,13 +24,7 @@ raise RuntimeError("could not parse postgresql://user:p%40ssw0rd@host/db")
 
 def test_output_logs_warnings_and_tracebacks() -> None:
     """Whoever writes, and whether the secret stands in an address or alone."""
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "MLFLOW_TRACKING_TOKEN": "tok3n-v4lue"},
-    )
+    done = run_python("-c", SCRIPT, MLFLOW_TRACKING_TOKEN="tok3n-v4lue")
     text = done.stdout + done.stderr
     assert done.returncode == 1
     for secret in ("p%40ssw0rd", "p@ssw0rd", "hunter22", "tok3n-v4lue"):

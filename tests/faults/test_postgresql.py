@@ -9,7 +9,7 @@ from mlflow.tracking import MlflowClient
 
 from tests.faults.delivery import delivery, once_each, steps_of
 from tests.faults.fake import until
-from tests.faults.postgres import PostgresServer, find_programs, postgres_server
+from tests.faults.postgres import PostgresServer, server_or_skip
 from tests.faults.training import Training
 from trackside.destinations.mlflow.tags import counts_in
 from trackside.shipper import sending
@@ -24,11 +24,7 @@ pytestmark = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.timeout(300)]
 @pytest.fixture(scope="module")
 def shared_postgres() -> Iterator[PostgresServer]:
     """A server for this module."""
-    pytest.importorskip("psycopg2")
-    programs = find_programs()
-    if programs is None:
-        pytest.skip("PostgreSQL is not installed")
-    with postgres_server(programs) as server:
+    with server_or_skip() as server:
         yield server
 
 

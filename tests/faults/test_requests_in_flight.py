@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 
 from tests.faults.delivery import delivery, once_each, steps_of
 from tests.faults.fake import until
-from tests.faults.postgres import find_programs, postgres_server
+from tests.faults.postgres import server_or_skip
 from tests.faults.proxy import FaultProxy, Forward, Reply, Request, answer
 from tests.faults.servers import MlflowServer
 from trackside.destinations.mlflow.connection import body_of, metrics_request
@@ -115,11 +115,7 @@ def test_a_stock_server_on_sqlite(server: MlflowServer, journals: Path) -> None:
 @pytest.fixture(scope="module")
 def server_on_postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
     """A stock server with two processes."""
-    pytest.importorskip("psycopg2")
-    programs = find_programs()
-    if programs is None:
-        pytest.skip("PostgreSQL is not installed")
-    with postgres_server(programs) as postgres:
+    with server_or_skip() as postgres:
         directory = tmp_path_factory.mktemp("server")
         server = MlflowServer(directory, backend_store_uri=postgres.uri, workers=2)
         server.start()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.ends.harness import new_database
+from tests.support.program import run_python
 
 PROGRAM = Path(__file__).with_name("many_runs.py")
 
@@ -21,14 +21,12 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
 def play(folder: Path, count: int, timeout: float, **environment: str) -> dict[str, Any]:
     """What the program says of itself; it then ends by SIGTERM, as any program would."""
-    done = subprocess.run(
-        [sys.executable, str(PROGRAM), str(count)],
+    done = run_python(
+        str(PROGRAM),
+        str(count),
         cwd=folder,
-        env={**os.environ, "TRACKSIDE_EXIT_TIMEOUT": "60", **environment},
-        capture_output=True,
-        text=True,
         timeout=timeout,
-        check=False,
+        env={**os.environ, "TRACKSIDE_EXIT_TIMEOUT": "60", **environment},
     )
     assert done.returncode == -signal.SIGTERM, done.stderr
     assert "RecursionError" not in done.stderr

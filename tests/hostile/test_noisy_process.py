@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.support.program import run_python
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,14 +48,12 @@ print(run.status, run.counts.dropped)
 @pytest.mark.skipif(sys.platform != "linux", reason="interval timers, and a process to look into")
 def test_crashes_and_signals_by_the_hundred_stay_small(tmp_path: Path) -> None:
     """The state holds the first crashes, and no signal that explains no end. The run fails as it should."""
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
+    done = run_python(
+        "-c",
+        PROGRAM,
         cwd=tmp_path,
-        env={"RANK": "1", "WORLD_SIZE": "2", "TRACKSIDE_QUIET": "on", "TRACKSIDE_EXIT_TIMEOUT": "60"},
-        capture_output=True,
-        text=True,
-        timeout=120,
         check=True,
+        env={"RANK": "1", "WORLD_SIZE": "2", "TRACKSIDE_QUIET": "on", "TRACKSIDE_EXIT_TIMEOUT": "60"},
     )
     told, ended = done.stdout.splitlines()
     seen = json.loads(told)

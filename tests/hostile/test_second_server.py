@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import mlflow
 import pytest
@@ -17,6 +16,7 @@ from mlflow.tracking import MlflowClient
 import trackside
 from tests.faults.fake import until
 from tests.parts import journal_of, parts_of
+from tests.support.refusing_server import RefusingServer
 from trackside.destinations.mlflow import credentials as mlflow_credentials
 from trackside.destinations.mlflow.credentials import guard_requests, keep_credentials, keep_credentials_for
 
@@ -27,38 +27,10 @@ if TYPE_CHECKING:
 TOKEN = "t0ken-of-the-first-server"
 
 
-class Recorder(ThreadingHTTPServer):
-    """A server that refuses everything, repeats what it was sent, and remembers who said who they are."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.seen: list[str | None] = []
-        self.address = f"http://127.0.0.1:{self.server_port}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Recorder
-
-    def do_GET(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        said = self.headers.get("Authorization")
-        self.server.seen.append(said)
-        body = f"<html>no such page; your headers were: {said}, {self.headers}</html>".encode()
-        self.send_response(404)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_POST = do_PUT = do_GET  # noqa: N815 - http.server's names
-
-    def log_message(self, format: str, *_: Any) -> None:  # noqa: A002 - http.server's name for it
-        """Keep quiet."""
-
-
 @pytest.fixture
-def servers() -> Iterator[tuple[Recorder, Recorder]]:
+def servers() -> Iterator[tuple[RefusingServer, RefusingServer]]:
     """The first server and the second."""
-    both = Recorder(), Recorder()
+    both = RefusingServer(), RefusingServer()
     threads = [threading.Thread(target=server.serve_forever, args=(0.02,)) for server in both]
     for thread in threads:
         thread.start()
@@ -89,7 +61,10 @@ def ask(address: str) -> None:
 @pytest.mark.usefixtures("guard")
 @pytest.mark.parametrize("basic", [False, True])
 def test_requests_and_uploads(
-    servers: tuple[Recorder, Recorder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, basic: bool
+    servers: tuple[RefusingServer, RefusingServer],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    basic: bool,
 ) -> None:
     """A token, or a user and a password; the second server is sent what its own address carries."""
     if basic:
@@ -117,7 +92,7 @@ def test_requests_and_uploads(
 @pytest.mark.usefixtures("guard")
 @pytest.mark.parametrize("user", ["me", "", ":", "me:"])
 def test_an_address_with_half_of_its_credentials(
-    servers: tuple[Recorder, Recorder], monkeypatch: pytest.MonkeyPatch, user: str
+    servers: tuple[RefusingServer, RefusingServer], monkeypatch: pytest.MonkeyPatch, user: str
 ) -> None:
     """``requests`` uses a name only with a password, and sends the header that MLflow set instead."""
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", TOKEN)
@@ -128,7 +103,7 @@ def test_an_address_with_half_of_its_credentials(
 
 @pytest.mark.usefixtures("guard")
 def test_a_plugin_for_credentials(
-    servers: tuple[Recorder, Recorder], monkeypatch: pytest.MonkeyPatch
+    servers: tuple[RefusingServer, RefusingServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What ``MLFLOW_TRACKING_AUTH`` names is asked for the servers only that the credentials are for."""
 
@@ -146,7 +121,7 @@ def test_a_plugin_for_credentials(
 
 @pytest.mark.usefixtures("guard")
 def test_the_only_server_is_the_one_that_they_were_set_for(
-    servers: tuple[Recorder, Recorder], monkeypatch: pytest.MonkeyPatch
+    servers: tuple[RefusingServer, RefusingServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the run itself in a database, the credentials can only be meant for the server beside it."""
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", TOKEN)
@@ -158,7 +133,7 @@ def test_the_only_server_is_the_one_that_they_were_set_for(
 
 
 def test_a_run_with_a_second_server(
-    servers: tuple[Recorder, Recorder],
+    servers: tuple[RefusingServer, RefusingServer],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 from mlflow.tracking import MlflowClient
 
 from tests.ends.harness import new_database
+from tests.support.program import run_python
 from trackside.destinations.mlflow.errors import translate
 from trackside.journal.directory import JournalDirectory
 from trackside.journal.format import ConfigRecord
@@ -55,15 +54,7 @@ def test_nothing_of_a_run_holds_a_secret(tmp_path: Path, mode: str) -> None:
         "TRACKSIDE_MODE": mode,
         "TRACKSIDE_EXIT_TIMEOUT": "60",
     }
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-    )
+    done = run_python("-c", PROGRAM, cwd=tmp_path, env=environment)
     assert done.returncode == 1
     assert "ConnectionError" in done.stderr
     everything = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +15,9 @@ from click.testing import CliRunner
 from tests.destinations.tools import context
 from tests.ends.harness import new_database
 from tests.hostile.strangers import CODE, files_in, plant
-from tests.hostile.test_second_server import Recorder
 from tests.support.journals import ALIVE, make
+from tests.support.program import run_python
+from tests.support.refusing_server import RefusingServer
 from trackside.cli.main import main
 from trackside.destinations import registry
 from trackside.destinations.mlflow import credentials as mlflow_credentials
@@ -37,6 +36,7 @@ from trackside.shipper.service import EXIT_UNFINISHED
 from trackside.shipper.sync import sync_journal
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
 
 TOKEN = "t0ken-of-the-victim"
@@ -78,9 +78,9 @@ def nothing_vouched_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def server() -> Iterator[Recorder]:
+def server() -> Iterator[RefusingServer]:
     """A server of the stranger's."""
-    made = Recorder()
+    made = RefusingServer()
     thread = threading.Thread(target=made.serve_forever, args=(0.02,))
     thread.start()
     yield made
@@ -91,18 +91,10 @@ def server() -> Iterator[Recorder]:
 
 def run(directory: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run Python in ``directory``."""
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=directory,
-        env={**os.environ, "TRACKSIDE_DIR": "", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    return run_python(*command, cwd=directory, env={**os.environ, "TRACKSIDE_DIR": "", **environment})
 
 
-def test_a_training_beside_planted_journals(tmp_path: Path, server: Recorder) -> None:
+def test_a_training_beside_planted_journals(tmp_path: Path, server: RefusingServer) -> None:
     """They came with a cloned repository, so they belong to the victim and claim the victim's checkpoints.
 
     The next attempt runs no code of theirs, empties no file, sends no token, leaves them as they were, and
@@ -136,7 +128,7 @@ def test_a_training_beside_planted_journals(tmp_path: Path, server: Recorder) ->
         assert f"{folder} is not used, because it was copied here, or another user made it" in done.stderr
 
 
-def test_a_destination_of_ones_own_and_a_copied_journal(tmp_path: Path, server: Recorder) -> None:
+def test_a_destination_of_ones_own_and_a_copied_journal(tmp_path: Path, server: RefusingServer) -> None:
     """``sync`` imports a dotted name only if told to, and delivers a copy only if told to trust it.
 
     Trust is not enough for an address in somebody else's journal to be sent the user's token.

@@ -10,14 +10,13 @@ import errno
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from tests.faults.fake import FakeDestination, until
+from tests.support.program import run_python
 from trackside.destinations import registry
 from trackside.destinations.context import DestinationContext
 from trackside.errors import DestinationFailedError
@@ -30,6 +29,7 @@ from trackside.journal.owner import this_process
 from trackside.shipper import __main__ as shipper_main
 
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
     from trackside.protocols import Destination
@@ -148,20 +148,13 @@ def play(directory: Path, script: str) -> subprocess.CompletedProcess[str]:
     """Run the program as a rank without a run in MLflow."""
     (directory / "mishaps.py").write_text(MISHAPS)
     (directory / "train.py").write_text(script)
-    return subprocess.run(
-        [sys.executable, "train.py"],
+    return run_python(
+        "train.py",
         cwd=directory,
-        env={
-            **os.environ,
-            "RANK": "1",
-            "TRACKSIDE_DIR": str(directory / "journals"),
-            "TRACKSIDE_EXIT_TIMEOUT": "2" if script is HANGS else "60",
-            "PYTHONWARNINGS": "error",
-        },
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+        RANK="1",
+        TRACKSIDE_DIR=str(directory / "journals"),
+        TRACKSIDE_EXIT_TIMEOUT="2" if script is HANGS else "60",
+        PYTHONWARNINGS="error",
     )
 
 

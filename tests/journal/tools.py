@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import strategies as st
 
+from tests.support.program import run_python
 from trackside.journal import segment, supply
 from trackside.journal.directory import JournalDirectory, create_directory
 from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord, Record
@@ -145,12 +145,6 @@ def small_segments(first: int = 1024, *, reserve: int = 128) -> Iterator[None]:
 
 def run_script(name: str, *arguments: object, timeout: float = 60) -> Any:
     """Run a script of ``scripts/`` in a process of its own; what it printed, read as JSON."""
-    process = subprocess.run(
-        [sys.executable, SCRIPTS / name, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    process = run_python(SCRIPTS / name, *map(str, arguments), timeout=timeout)
     assert process.returncode == 0, f"exit code {process.returncode}: {process.stderr}"
     return json.loads(process.stdout)

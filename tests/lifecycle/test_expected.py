@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import trackside
-from tests.session.test_run import kinds_of
+from tests.parts import kinds_of
 from trackside.errors import ConfigurationError
 from trackside.event_bus.bus import Bus
 from trackside.lifecycle.expected import checked_expected

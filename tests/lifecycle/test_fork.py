@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.ends.harness import new_database, wait_until_settled
+from tests.support.program import run_python
 from trackside.lifecycle import fork
 from trackside.lifecycle.exit_code import read_exit_code
 from trackside.lifecycle.fork import abandon_in_children, keep_in_children
@@ -185,15 +186,7 @@ def test_a_child_does_not_end_an_activated_run(tmp_path: Path) -> None:
     """It inherits MLflow's exit hook, which ends the process's active run as FINISHED."""
     uri = new_database(tmp_path)
     environment = {**os.environ, "TRACKSIDE_DIR": str(tmp_path / "journals"), "MLFLOW_TRACKING_URI": uri}
-    done = subprocess.run(
-        [sys.executable, "-c", ACTIVATED],
-        env=environment,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    done = run_python("-c", ACTIVATED, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-3:] == ["RUNNING True"] * 3, done.stdout
     run = wait_until_settled(uri, tmp_path / "journals")

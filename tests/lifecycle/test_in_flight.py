@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import gc
 import pickle
-import subprocess
 import sys
 import threading
 import weakref
 
 import pytest
 
+from tests.support.program import run_python
 from trackside.lifecycle.in_flight import InFlightException, passing_exception
 
 
@@ -148,7 +148,5 @@ def train():
 )
 def test_the_programs_end_does_not_count_as_handling(call: str, told: str) -> None:
     """The interpreter drops a SystemExit nobody caught; that is to be told from one that was caught."""
-    seen = subprocess.run(
-        [sys.executable, "-c", SCRIPT.format(call=call)], capture_output=True, text=True, check=False
-    )
+    seen = run_python("-c", SCRIPT.format(call=call))
     assert (seen.returncode, seen.stdout, seen.stderr) == (3, told, "")

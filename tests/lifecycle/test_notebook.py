@@ -8,14 +8,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.ends.harness import wait_until_delivered
 from tests.support import recorder
+from tests.support.program import run_python
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,15 +61,7 @@ def play(directory: Path, cells: list[str]) -> tuple[RecordedRun, list[str]]:
         "TRACKSIDE_DIR": str(journals),
         "IPYTHONDIR": str(directory / "ipython"),
     }
-    done = subprocess.run(
-        [sys.executable, "-c", DRIVER, json.dumps(cells)],
-        cwd=directory,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
+    done = run_python("-c", DRIVER, json.dumps(cells), cwd=directory, env=environment)
     assert done.returncode == 0, done.stderr
     wait_until_delivered(journals)
     run = recorder.only_run(records)

@@ -20,8 +20,7 @@ import trackside
 from tests.ends.harness import new_database
 from tests.faults.fake import until
 from tests.hooked import everything_hooked
-from tests.parts import journal_of
-from tests.session.test_run import kinds_of
+from tests.parts import journal_of, kinds_of
 from trackside.event_bus.bus import Bus
 from trackside.events import LifecycleEvent, MetricsSample
 from trackside.lifecycle import provisional as open_end

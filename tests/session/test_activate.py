@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.ends.harness import new_database
+from tests.support.program import run_python
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,14 +75,8 @@ def test_mlflows_own_api_works_and_leaves_nothing(
     (tmp_path / "train.py").write_text(FLUENT)
     before = {path.name for path in tmp_path.iterdir()}
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    done = subprocess.run(
-        [sys.executable, "train.py", uri, how],
-        cwd=tmp_path,
-        env={**os.environ, "MLFLOW_TRACKING_URI": uri, **environment},
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
+    done = run_python(
+        "train.py", uri, how, cwd=tmp_path, env={**os.environ, "MLFLOW_TRACKING_URI": uri, **environment}
     )
     assert done.returncode == 0, done.stderr
     offline = environment.get("TRACKSIDE_MODE") == "offline"
@@ -112,15 +105,7 @@ print(mlflow.get_run(outer.info.run_id).info.status)
 def test_only_our_own_run_is_taken_off_again(tmp_path: Path) -> None:
     """The run that was active before is active again, with the address it was logged to."""
     uri = new_database(tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-c", NESTED],
-        cwd=tmp_path,
-        env={**os.environ, "STORE": uri},
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
+    done = run_python("-c", NESTED, cwd=tmp_path, STORE=uri)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[-3:] == ["RUNNING", "FAILED", "FINISHED"]
 
@@ -139,14 +124,6 @@ print(run._assembly.shipper.pid)
 def test_a_server_that_does_not_answer(tmp_path: Path) -> None:
     """A warning instead of an error in the training, and nothing waits longer than it was going to."""
     environment = {**os.environ, "TRACKSIDE_START_TIMEOUT": "0.5", "TRACKSIDE_EXIT_TIMEOUT": "0"}
-    done = subprocess.run(
-        [sys.executable, "-c", SILENT],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
+    done = run_python("-c", SILENT, cwd=tmp_path, env=environment)
     os.kill(int(done.stdout.split()[-1]), signal.SIGTERM)  # it would go on trying for an hour
     assert done.stderr.count("the run has no id yet, since the server has not answered") == 1

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.ends.harness import new_database
+from tests.support.program import run_python
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,15 +50,7 @@ PATIENCE = {"TRACKSIDE_START_TIMEOUT": "60", "TRACKSIDE_EXIT_TIMEOUT": "60"}
 def run_script(script: str, directory: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run ``script`` as a user would, who has never heard of TRACKSIDE_QUIET."""
     inherited = {name: value for name, value in os.environ.items() if name != "TRACKSIDE_QUIET"}
-    return subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=directory,
-        env={**inherited, **PATIENCE, **environment},
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=True,
-    )
+    return run_python("-c", script, cwd=directory, check=True, env={**inherited, **PATIENCE, **environment})
 
 
 def test_a_run_says_where_to_look(tmp_path: Path) -> None:

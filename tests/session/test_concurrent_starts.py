@@ -11,11 +11,10 @@ import pytest
 
 import trackside
 from tests.hooked import everything_hooked
-from tests.parts import journal_of, parts_of
+from tests.parts import parts_of, steps_of
 from trackside.errors import ConfigurationError, RunActiveError
 from trackside.event_bus.bus import Bus
 from trackside.events import MetricsSample
-from trackside.journal.reader import JournalReader
 from trackside.lifecycle.hooks import ProcessHooks
 from trackside.session import current, plan
 from trackside.session.current import recording_runs
@@ -60,16 +59,6 @@ def at_once(act: Callable[[int], Any], threads: int = THREADS) -> list[Any]:
     for worker in workers:
         worker.join()
     return results
-
-
-def steps_of(run: Run) -> list[int]:
-    """The steps in the run's journal."""
-    reader = JournalReader(journal_of(run))
-    try:
-        records = [entry.record for entry in reader.read()]
-    finally:
-        reader.close()
-    return [record.step for record in records if hasattr(record, "step")]
 
 
 def runs_in(results: list[Any]) -> list[Run]:

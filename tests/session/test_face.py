@@ -6,19 +6,17 @@ import ast
 import inspect
 import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import trackside
+from tests.parts import records_of
+from tests.support.program import run_python
 from trackside.errors import TrackingError
 from trackside.event_bus.bus import Bus
 from trackside.events import LifecycleEvent
-from trackside.journal.format import MetricsRecord
-from trackside.journal.reader import JournalReader
 from trackside.session.handle import RunHandle
 from trackside.session.noop import NoopRun
 from trackside.session.recording import RecordingRun
@@ -222,15 +220,7 @@ print(run.status)
 @pytest.mark.parametrize("where", [{"RANK": "1"}, {"TRACKSIDE_MODE": "disabled"}], ids=str)
 def test_the_status_at_exit(where: dict[str, str], end: str, status: str, tmp_path: Path) -> None:
     """A program that never calls ``finish()`` is told the truth by its own exit functions."""
-    done = subprocess.run(
-        [sys.executable, "-c", AT_EXIT + end],
-        env={**os.environ, **where},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    done = run_python("-c", AT_EXIT + end, cwd=tmp_path, env={**os.environ, **where})
     assert done.stdout.split() == ["RUNNING", status], done.stderr
 
 
@@ -294,21 +284,18 @@ def test_two_runs_on_two_buses_read_like_one() -> None:
         second.bus.log({"gain": 2.0}, step=2)
         second.emit(trackside.MetricsSample(3, metrics={"gain": 3.0}))
         second.bus.emit(trackside.MetricsSample(4, metrics={"gain": 4.0}))
-    told = [(one.step, one.epoch, one.prefix, dict(one.metrics)) for one in samples_of(first)]
+    told = [
+        (one.step, one.epoch, one.prefix, dict(one.metrics))
+        for one in records_of(first)
+        if hasattr(one, "step")
+    ]
     assert told == [(step, 0.5, "train", {"loss": float(step)}) for step in (1, 2, 3)]
-    told = [(one.step, one.epoch, one.prefix, dict(one.metrics)) for one in samples_of(second)]
+    told = [
+        (one.step, one.epoch, one.prefix, dict(one.metrics))
+        for one in records_of(second)
+        if hasattr(one, "step")
+    ]
     assert told == [(step, None, None, {"gain": float(step)}) for step in (1, 2, 3, 4)]
-
-
-def samples_of(run: Run) -> list[MetricsRecord]:
-    """The samples in the run's journal."""
-    assert run.journal is not None
-    reader = JournalReader(run.journal)
-    try:
-        records = [entry.record for entry in reader.read()]
-    finally:
-        reader.close()
-    return [record for record in records if isinstance(record, MetricsRecord)]
 
 
 def test_log_is_the_same_everywhere() -> None:

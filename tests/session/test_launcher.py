@@ -11,6 +11,7 @@ import pytest
 
 from tests.faults.fake import until
 from tests.support import recorder
+from tests.support.program import run_python
 from trackside.rank import LAUNCHER_VARIABLES
 from trackside.session import launcher
 from trackside.session.launcher import is_in_a_job, is_on_one_host, job_key
@@ -104,9 +105,7 @@ def keys_of(directory: Path, script: str) -> list[str]:
     """The keys that a script prints."""
     file = directory / "launch.py"
     file.write_text(script)
-    done = subprocess.run(
-        [sys.executable, str(file)], env=plain(), capture_output=True, text=True, timeout=100, check=True
-    )
+    done = run_python(str(file), check=True, env=plain())
     return done.stdout.split()
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 from tests.faults.fake import until
+from tests.support.program import run_python
 from trackside.lifecycle.crash_notes import read_notes
 from trackside.session.launcher import job_key
 
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
 SCRIPT = """
@@ -38,15 +38,7 @@ JOB = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29999"}
 def play(directory: Path, rank: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the script as that rank."""
     (directory / "train.py").write_text(SCRIPT)
-    return subprocess.run(
-        [sys.executable, "train.py", *arguments],
-        cwd=directory,
-        env={**os.environ, **JOB, "RANK": str(rank)},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    return run_python("train.py", *arguments, cwd=directory, env={**os.environ, **JOB, "RANK": str(rank)})
 
 
 def test_its_own_destinations_and_nothing_else(tmp_path: Path) -> None:

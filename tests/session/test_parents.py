@@ -16,6 +16,7 @@ import trackside
 from tests.ends.harness import new_database
 from tests.faults.fake import until
 from tests.parts import journal_of
+from tests.support.program import run_python
 from trackside.errors import ConfigurationError
 from trackside.event_bus.bus import Bus
 from trackside.journal.directory import JournalDirectory, create_directory
@@ -207,14 +208,8 @@ with mlflow.start_run(run_name="parent") as parent:
 def test_an_active_run_is_the_parent(tmp_path: Path) -> None:
     """The run is nested under it, one warning says so, and it stays the user's."""
     uri = new_database(tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-c", FLUENT],
-        env={**os.environ, "MLFLOW_TRACKING_URI": uri, "TRACKSIDE_DIR": str(tmp_path / "journals")},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
+    done = run_python(
+        "-c", FLUENT, cwd=tmp_path, MLFLOW_TRACKING_URI=uri, TRACKSIDE_DIR=str(tmp_path / "journals")
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("is active here, so this run is nested under it") == 1

@@ -7,10 +7,8 @@ import logging
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import psutil
@@ -21,8 +19,9 @@ import trackside
 from tests.ends.harness import new_database, wait_until_settled
 from tests.faults.fake import until
 from tests.hooked import everything_hooked, wakeup_descriptor
-from tests.parts import journal_of, parts_of
+from tests.parts import journal_of, kinds_of, parts_of, records_of
 from tests.shipper.stub import StubShipper
+from tests.support.program import run_python
 from trackside.destinations.mlflow.tags import counts_in
 from trackside.errors import RunActiveError, TrackingError
 from trackside.event_bus.bus import Bus
@@ -83,20 +82,6 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> StubShipper:
     for name in ("START", "EXIT", "TERMINATE"):
         monkeypatch.setenv(f"TRACKSIDE_{name}_TIMEOUT", "0")
     return made
-
-
-def records_of(run: Run) -> list[Any]:
-    """Everything in the run's journal."""
-    reader = JournalReader(journal_of(run))
-    try:
-        return [entry.record for entry in reader.read()]
-    finally:
-        reader.close()
-
-
-def kinds_of(run: Run) -> list[str]:
-    """The lifecycle events in the run's journal."""
-    return [record.kind for record in records_of(run) if hasattr(record, "kind")]
 
 
 def meta_of(run: Run) -> Meta:
@@ -738,9 +723,7 @@ raise ValueError("boom")
 
 def test_a_crash_of_an_activated_run(store: MlflowClient, place: Path) -> None:
     """MLflow's own exit hook would call it FINISHED; it has not the last word."""
-    done = subprocess.run(
-        [sys.executable, "-c", ACTIVATED], capture_output=True, text=True, timeout=100, check=False
-    )
+    done = run_python("-c", ACTIVATED)
     assert done.returncode == 1
     assert "ValueError: boom" in done.stderr
     run = wait_until_settled(store.tracking_uri, place / "journals")

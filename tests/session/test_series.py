@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
-import sys
 import textwrap
 import threading
 from typing import TYPE_CHECKING
@@ -18,6 +16,7 @@ import pytest
 import trackside
 from tests.ends.harness import wait_until_delivered
 from tests.support import recorder
+from tests.support.program import run_python
 from trackside.errors import RunActiveError
 from trackside.event_bus.bus import Bus
 from trackside.lifecycle.call_site import CallSite
@@ -105,15 +104,7 @@ def test_a_multirun(tmp_path: Path, name: str) -> None:
     script, wanted = SCENARIOS[name]
     journals, records = tmp_path / "journals", tmp_path / "records"
     environment = {**os.environ, **recorder.environment(records), "TRACKSIDE_DIR": str(journals)}
-    done = subprocess.run(
-        [sys.executable, "-c", MULTIRUN + textwrap.dedent(script)],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
+    done = run_python("-c", MULTIRUN + textwrap.dedent(script), cwd=tmp_path, env=environment)
     assert done.returncode == 1, done.stderr
     wait_until_delivered(journals)
     runs = recorder.read_runs(records)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from tests.support.program import run_python
 from trackside.errors import ConfigurationError
 from trackside.event_bus.bus import Bus
 from trackside.events import LifecycleEvent, MetricsSample
@@ -71,14 +72,7 @@ def on_terminal(script: str, columns: int = 80, **more: str) -> str:
 
 def in_pipe(script: str, **more: str) -> list[str]:
     """The lines a script writes to stderr into a pipe."""
-    done = subprocess.run(
-        [sys.executable, "-c", HEAD + script],
-        env=environment(**more),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_python("-c", HEAD + script, env=environment(**more))
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     return done.stderr.splitlines()

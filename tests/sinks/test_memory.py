@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 import trackside
+from tests.support.program import run_python
 from trackside.event_bus.bus import Bus
 from trackside.events import ConfigEvent, LifecycleEvent, MetricsSample
 from trackside.testing import MemorySink, capture
@@ -106,7 +105,5 @@ def test_capturing_loads_nothing_heavy() -> None:
         "assert logged.names == {'a'}\n"
         "print(sorted({'mlflow', 'torch', 'rich', 'prometheus_client', 'numpy'} & set(sys.modules)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
-    )
+    done = run_python("-c", script, check=True)
     assert (done.stdout, done.stderr) == ("[]\n", "")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import socket
 import subprocess
-import sys
 import threading
 import urllib.error
 import urllib.request
@@ -15,6 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.program import run_python
 from trackside.errors import ConfigurationError
 from trackside.event_bus.bus import Bus
 from trackside.events import MetricsSample
@@ -177,9 +177,7 @@ for make in (PrometheusSink, lambda: make_sink("prometheus")):
     except ConfigurationError as error:
         print(error)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
-    )
+    done = run_python("-c", script, check=True)
     first, second = done.stdout.splitlines()
     assert first == second
     assert first.startswith("PrometheusSink needs a package")
@@ -202,13 +200,7 @@ print("bound", again.port == port)
 os.kill(child, signal.SIGKILL)
 os.waitpid(child, 0)
 """
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_python("-W", "ignore", "-c", script)
     assert (done.stdout, done.stderr) == ("bound True\n", "")
 
 
@@ -252,7 +244,5 @@ for number in users:
     os.fstat(number)
 print(listener.fileno() == os.dup2(listener.fileno(), listener.fileno()))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = run_python("-c", script)
     assert (done.stdout, done.stderr) == ("idle\nTrue\nTrue\n", "")

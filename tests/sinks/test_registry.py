@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from omegaconf import OmegaConf
 
+from tests.support.program import run_python
 from trackside.errors import ConfigurationError
 from trackside.sinks import ConsoleSink, MemorySink, PrometheusSink, TransformedSink, make_sink
 from trackside.sinks.registry import known_sinks
@@ -112,7 +111,7 @@ def test_on_a_rank_that_is_not_to_have_it_nothing_is_made() -> None:
         ({"type": f"{__name__}:Own", "path": "a", "limit": -1}, "ValueError: limit is below 0"),
         ({"type": f"{__name__}:make_own", "path": "a", "x": 1}, r"the options \['path', 'x'\]: TypeError"),
         (f"{__name__}:no_sink", "is not a sink"),
-        (f"{__name__}:sys", "is not a sink"),
+        (f"{__name__}:pytest", "is not a sink"),
         (5, "5 is not a sink"),
     ],
 )
@@ -150,9 +149,7 @@ for wrong in ("shot", "broken", {{"type": "shout", "time": 2}}):
     except ConfigurationError as error:
         print(error)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = run_python("-c", script)
     assert done.stderr == ""
     names, shouted, console, unknown, broken, option = done.stdout.splitlines()
     assert names == "['broken', 'console', 'memory', 'prometheus', 'shout']"
