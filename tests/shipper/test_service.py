@@ -14,24 +14,20 @@ import pytest
 
 from tests.faults.fake import FakeDestination, Gate, refuse_all, refuse_poison
 from tests.journal.tools import small_segments
+from tests.support.bench import Bench
 from trackside.errors import DestinationFailedError, RetryableError
 from trackside.events import LifecycleEvent
 from trackside.journal.cursor import load_cursor
-from trackside.journal.directory import JournalDirectory, create_directory
-from trackside.journal.files import read_json, write_atomically
-from trackside.journal.format import LifecycleRecord, MetricsRecord
+from trackside.journal.files import write_atomically
+from trackside.journal.format import MetricsRecord
 from trackside.journal.lock import JournalLock
-from trackside.journal.meta import Meta, State, Target
 from trackside.journal.outbox import Outbox
-from trackside.journal.owner import this_process
-from trackside.journal.progress import Progress
 from trackside.journal.reader import Position
-from trackside.journal.writer import JournalWriter
 from trackside.lifecycle.crash_notes import notes_directory
 from trackside.lifecycle.evidence import ExitStatus
 from trackside.shipper import sending, trouble
 from trackside.shipper import service as loop
-from trackside.shipper.protocol import LINGER, NUDGE, SEEN, WakeupPipe
+from trackside.shipper.protocol import LINGER, NUDGE, SEEN
 from trackside.shipper.segment_keeper import SegmentKeeper
 from trackside.shipper.service import EXIT_DONE, EXIT_LOCKED, EXIT_REFUSED, EXIT_UNFINISHED, Shipper
 from trackside.shipper.worker import DeliveryWorker
@@ -40,56 +36,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from trackside.journal.directory import JournalDirectory
+
 pytestmark = pytest.mark.usefixtures("handlers_put_back")
-
-
-class Bench:
-    """A journal with its writer in this process, and a shipper for it that is driven by hand."""
-
-    def __init__(self, root: Path, *, alive: bool) -> None:
-        me = this_process()
-        self.owner = me if alive else msgspec.structs.replace(me, started=0.0, start_ticks=None)
-        self.journal = create_directory(root / "journals", "bench")
-        self.meta = Meta("id", self.owner, Target("sqlite://"), 0, "/", 1, terminate_signals=(15,), job="job")
-        write_atomically(self.journal.meta, msgspec.json.encode(self.meta))
-        self.writer = JournalWriter(self.journal)
-        self.destination = FakeDestination()
-        self.progress = Progress(self.journal)
-        self.pipe = WakeupPipe()
-
-    def emit(self, count: int) -> None:
-        """Append samples of one point."""
-        for step in range(count):
-            assert self.writer.append(MetricsRecord(0, 1, step, None, None, {"loss": step / 2}))
-
-    def tell(self, kind: str, **fields: Any) -> None:
-        """Append a lifecycle record."""
-        self.writer.append(LifecycleRecord(0, 5, kind, **fields))
-
-    def shipper(self, **options: Any) -> Shipper:
-        """A shipper for the journal."""
-        return Shipper(
-            self.journal,
-            self.meta,
-            [self.destination],
-            progress=self.progress,
-            pipe=self.pipe.read_end,
-            **options,
-        )
-
-    def state(self) -> State:
-        """What the shipper last said."""
-        found = read_json(self.journal.state, State)
-        assert found is not None
-        return found
 
 
 def made(root: Path, *, alive: bool) -> Iterator[Bench]:
     """A bench, cleared away at the end."""
-    bench = Bench(root, alive=alive)
+    bench = Bench(root, [FakeDestination()], alive=alive, terminate_signals=(15,), job="job")
     yield bench
-    bench.writer.close()
-    bench.pipe.close()
+    bench.close()
 
 
 @pytest.fixture

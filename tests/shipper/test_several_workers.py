@@ -6,22 +6,16 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pytest
 
 from tests.faults.fake import FakeDestination, Gate, refuse_all, until
 from tests.journal.tools import small_segments
+from tests.support.bench import Bench
 from trackside.errors import DestinationFailedError, RetryableError
-from trackside.journal.directory import create_directory
-from trackside.journal.files import read_json, write_atomically
-from trackside.journal.format import LifecycleRecord, MetricsRecord
-from trackside.journal.meta import DestinationSpec, Meta, State, Target
-from trackside.journal.owner import this_process
-from trackside.journal.progress import Progress
-from trackside.journal.writer import JournalWriter
+from trackside.journal.meta import DestinationSpec
 from trackside.shipper import segment_keeper
-from trackside.shipper.protocol import SEEN, WakeupPipe
-from trackside.shipper.service import EXIT_DONE, EXIT_REFUSED, Shipper
+from trackside.shipper.protocol import SEEN
+from trackside.shipper.service import EXIT_DONE, EXIT_REFUSED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,57 +29,37 @@ def named(name: str) -> FakeDestination:
     return made
 
 
-class Bench:
-    """A journal, and a shipper with the run's own destination and two beside it, on a thread."""
+class ThreeWorkers(Bench):
+    """The run's own destination and two beside it, with the shipper on a thread."""
 
     def __init__(self, root: Path, *, cap: int = 1 << 30) -> None:
-        self.journal = create_directory(root / "journals", "bench")
         others = (DestinationSpec("second", "jsonl"), DestinationSpec("third", "jsonl"))
-        self.meta = Meta("id", this_process(), Target("sqlite://"), 0, "/", 1, cap=cap, destinations=others)
-        write_atomically(self.journal.meta, msgspec.json.encode(self.meta))
-        self.writer = JournalWriter(self.journal, cap=cap)
-        self.own, self.second, self.third = (named(name) for name in self.meta.destination_names)
-        self.progress = Progress(self.journal)
-        self.pipe = WakeupPipe()
+        self.own, self.second, self.third = named("mlflow"), named("second"), named("third")
+        super().__init__(root, [self.own, self.second, self.third], cap=cap, destinations=others)
         self.codes: list[int] = []
         self.thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self) -> None:
-        destinations = [self.own, self.second, self.third]
-        self.shipper = Shipper(
-            self.journal, self.meta, destinations, progress=self.progress, pipe=self.pipe.read_end
-        )
-        self.codes.append(self.shipper.run())
-
-    def emit(self, count: int, *, start: int = 0) -> None:
-        """Append samples of one point."""
-        for step in range(start, start + count):
-            assert self.writer.append(MetricsRecord(0, 1, step, None, None, {"loss": step / 2}))
+        self.running = self.shipper()
+        self.codes.append(self.running.run())
 
     def finish(self) -> int:
         """End the run well; the shipper's exit code."""
-        self.writer.append(LifecycleRecord(0, 5, "finished", status="FINISHED"))
+        self.tell("finished", status="FINISHED")
         self.pipe.send(SEEN)
         self.thread.join(20)
         assert not self.thread.is_alive()
         return self.codes[0]
 
-    def state(self) -> State:
-        """What the shipper last said."""
-        found = read_json(self.journal.state, State)
-        assert found is not None
-        return found
-
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreeWorkers]:
     """The shipper runs on a thread here, which must not set signal handlers."""
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     with small_segments():
-        made = Bench(tmp_path)
+        made = ThreeWorkers(tmp_path)
         yield made
-        made.writer.close()
-        made.pipe.close()
+        made.close()
 
 
 def arrived(destination: FakeDestination) -> int:
@@ -93,7 +67,7 @@ def arrived(destination: FakeDestination) -> int:
     return len(destination.points)
 
 
-def test_each_gets_everything_and_is_told_the_end(bench: Bench) -> None:
+def test_each_gets_everything_and_is_told_the_end(bench: ThreeWorkers) -> None:
     """From its own cursor; the journal goes when the last one is done."""
     bench.emit(100)
     bench.thread.start()
@@ -104,7 +78,7 @@ def test_each_gets_everything_and_is_told_the_end(bench: Bench) -> None:
     assert not bench.journal.path.exists()
 
 
-def test_one_that_hangs_holds_up_no_other(bench: Bench) -> None:
+def test_one_that_hangs_holds_up_no_other(bench: ThreeWorkers) -> None:
     """The run's own and the third go on; the second's turn comes."""
     gate = Gate()
     bench.second.refuse = lambda call, points: gate() if call == "metrics" else None
@@ -117,7 +91,7 @@ def test_one_that_hangs_holds_up_no_other(bench: Bench) -> None:
     assert arrived(bench.second) == 100
 
 
-def test_one_that_fails_is_said_once_and_changes_nothing_for_the_run(bench: Bench) -> None:
+def test_one_that_fails_is_said_once_and_changes_nothing_for_the_run(bench: ThreeWorkers) -> None:
     """Its error is under its own name; the phase is the run's."""
     down = True
 
@@ -137,7 +111,7 @@ def test_one_that_fails_is_said_once_and_changes_nothing_for_the_run(bench: Benc
     assert arrived(bench.third) == 10
 
 
-def test_one_that_refuses_leaves_the_journal_for_later(bench: Bench) -> None:
+def test_one_that_refuses_leaves_the_journal_for_later(bench: ThreeWorkers) -> None:
     """The others get all and are told the end; what it did not take is work for ``sync``."""
     bench.second.refuse = refuse_all("the disk is read-only", DestinationFailedError, only="open")
     bench.emit(50)
@@ -150,7 +124,7 @@ def test_one_that_refuses_leaves_the_journal_for_later(bench: Bench) -> None:
     assert bench.journal.segment_numbers(), "the points are still there"
 
 
-def test_the_others_go_on_when_mlflow_refuses(bench: Bench) -> None:
+def test_the_others_go_on_when_mlflow_refuses(bench: ThreeWorkers) -> None:
     """Training went on without MLflow's answer, which then is a no."""
     bench.own.refuse = refuse_all("the experiment is deleted", DestinationFailedError, only="open")
     bench.emit(50)
@@ -163,7 +137,7 @@ def test_the_others_go_on_when_mlflow_refuses(bench: Bench) -> None:
     assert bench.second.ends[0][0].status == "FINISHED"
 
 
-def test_start_has_raised_and_all_leave(bench: Bench) -> None:
+def test_start_has_raised_and_all_leave(bench: ThreeWorkers) -> None:
     """Whoever waited for the run has let go: the others must not go on with a run that never began."""
     bench.own.refuse = refuse_all("the experiment is deleted", DestinationFailedError, only="open")
     bench.thread.start()
@@ -174,7 +148,7 @@ def test_start_has_raised_and_all_leave(bench: Bench) -> None:
 
 
 def test_a_refusing_or_crowding_destination_keeps_no_segments(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: ThreeWorkers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Segments the run's own is done with go, when another destination has failed or the cap is near."""
     monkeypatch.setattr(segment_keeper, "SYNC_EVERY", 0.01)
@@ -184,15 +158,15 @@ def test_a_refusing_or_crowding_destination_keeps_no_segments(
     bench.thread.start()
     bench.emit(2000)
     until(lambda: arrived(bench.own) == 2000)
-    own = bench.shipper.workers[0]
+    own = bench.running.workers[0]
     until(lambda: own.cursor.position.seq == 2000 and own.keep_from == own.cursor.position.segment)
     first = bench.journal.segment_numbers()[0]
     assert first == 1, "the third has not read them, and there is room"
-    bench.shipper._segments._cap = 1
+    bench.running._segments._cap = 1
     until(lambda: bench.journal.segment_numbers()[0] == own.keep_from)
     gate.opened.set()
-    bench.shipper._segments._cap = bench.meta.cap
+    bench.running._segments._cap = bench.meta.cap
     bench.finish()
-    cursor = bench.shipper.workers[2].counts()
+    cursor = bench.running.workers[2].counts()
     assert cursor["damaged"] > 0, "what the third has missed is counted"
     assert arrived(bench.own) == 2000
