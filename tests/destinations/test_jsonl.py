@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.destinations.tools import config, context, file_size_limit, metrics, run_and_kill
+from tests.destinations.tools import begun, config, context, file_size_limit, metrics, records, run_and_kill
 from trackside.destinations.jsonl import JSONLinesDestination
 from trackside.errors import DestinationFailedError, RetryableError
 from trackside.events import RunEnd
@@ -15,7 +15,7 @@ from trackside.journal.format import MetricsRecord
 from trackside.testing.destinations import DestinationContract, Point
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from trackside.destinations.context import DestinationContext
@@ -25,11 +25,10 @@ def opened(
     directory: Path, state: dict[str, Any] | None = None, *, journal_id: str = "0" * 32, **options: Any
 ) -> JSONLinesDestination:
     """A destination as the shipper has it after a start, or a restart with ``state``."""
-    made = JSONLinesDestination(context(directory, journal_id=journal_id), **{"path": "m.jsonl", **options})
-    if state is not None:
-        made.restore(json.loads(json.dumps(state)))
-    made.open()
-    return made
+    return begun(
+        JSONLinesDestination(context(directory, journal_id=journal_id), **{"path": "m.jsonl", **options}),
+        state,
+    )
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -40,11 +39,6 @@ def lines(path: Path) -> list[dict[str, Any]]:
 def steps(directory: Path) -> list[int]:
     """The steps of all lines, in their order."""
     return [line["step"] for line in lines(directory / "m.jsonl")]
-
-
-def records(*wanted: int) -> Sequence[MetricsRecord]:
-    """A record for each step."""
-    return [metrics(step) for step in wanted]
 
 
 class TestContract(DestinationContract):

@@ -11,7 +11,16 @@ import pandas as pd
 import pytest
 from pyarrow import parquet
 
-from tests.destinations.tools import START_MS, config, context, file_size_limit, metrics, run_and_kill
+from tests.destinations.tools import (
+    START_MS,
+    begun,
+    config,
+    context,
+    file_size_limit,
+    metrics,
+    records,
+    run_and_kill,
+)
 from trackside.destinations.parquet.destination import ParquetDestination
 from trackside.destinations.parquet.names import Part, cover, parts_of
 from trackside.errors import DestinationFailedError, RejectedError, RetryableError
@@ -20,22 +29,19 @@ from trackside.journal.meta import RunInfo
 from trackside.testing.destinations import DestinationContract, Point
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from trackside.destinations.context import DestinationContext
-    from trackside.journal.format import MetricsRecord
 
 
 def opened(
     directory: Path, state: dict[str, Any] | None = None, *, journal_id: str = "0" * 32, **options: Any
 ) -> ParquetDestination:
     """A destination as the shipper has it after a start, or a restart with ``state``."""
-    made = ParquetDestination(context(directory, journal_id=journal_id), **{"path": "points", **options})
-    if state is not None:
-        made.restore(json.loads(json.dumps(state)))
-    made.open()
-    return made
+    return begun(
+        ParquetDestination(context(directory, journal_id=journal_id), **{"path": "points", **options}), state
+    )
 
 
 def tell_end(made: ParquetDestination, *, final: bool = True) -> None:
@@ -58,11 +64,6 @@ def steps(directory: Path) -> list[int]:
 def files(directory: Path) -> list[str]:
     """Everything in the directory, hidden files too, without the run's key."""
     return sorted(path.name.partition("-under-test-")[2] for path in (directory / "points").iterdir())
-
-
-def records(*wanted: int) -> Sequence[MetricsRecord]:
-    """A record for each step."""
-    return [metrics(step) for step in wanted]
 
 
 class TestContract(DestinationContract):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
@@ -12,7 +11,16 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata as hparams_metadata
 
-from tests.destinations.tools import START_MS, config, context, file_size_limit, metrics, run_and_kill
+from tests.destinations.tools import (
+    START_MS,
+    begun,
+    config,
+    context,
+    file_size_limit,
+    metrics,
+    records,
+    run_and_kill,
+)
 from trackside.destinations.tensorboard.destination import TensorBoardDestination, as_markdown, flat_numbers
 from trackside.errors import DestinationFailedError, RejectedError, RetryableError
 from trackside.events import RunEnd
@@ -20,22 +28,20 @@ from trackside.journal.meta import RunInfo
 from trackside.testing.destinations import DestinationContract, Point
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from trackside.destinations.context import DestinationContext
-    from trackside.journal.format import MetricsRecord
 
 
 def opened(
     directory: Path, state: dict[str, Any] | None = None, *, journal_id: str = "0" * 32, **options: Any
 ) -> TensorBoardDestination:
     """A destination as the shipper has it after a start, or a restart with ``state``."""
-    made = TensorBoardDestination(context(directory, journal_id=journal_id), **{"log_dir": "runs", **options})
-    if state is not None:
-        made.restore(json.loads(json.dumps(state)))
-    made.open()
-    return made
+    return begun(
+        TensorBoardDestination(context(directory, journal_id=journal_id), **{"log_dir": "runs", **options}),
+        state,
+    )
 
 
 def read(directory: Path) -> EventAccumulator:
@@ -48,11 +54,6 @@ def read(directory: Path) -> EventAccumulator:
 def steps(directory: Path, tag: str = "loss", folder: str = "runs") -> list[int]:
     """The steps of a scalar, in the order of the file."""
     return [event.step for event in read(directory / folder).Scalars(tag)]
-
-
-def records(*wanted: int) -> Sequence[MetricsRecord]:
-    """A record for each step."""
-    return [metrics(step) for step in wanted]
 
 
 def tell_end(made: TensorBoardDestination, status: Any = "FINISHED", *, final: bool = True) -> None:

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from wandb.proto import wandb_internal_pb2
 
-from tests.destinations.tools import START_MS, config, context, metrics, run_and_kill
+from tests.destinations.tools import START_MS, begun, config, context, metrics, records, run_and_kill
 from tests.support.program import run_python
 from trackside.destinations.wandb import log as wandb_log
 from trackside.destinations.wandb.destination import WandbDestination, row_of
@@ -26,11 +26,10 @@ from trackside.events import RunEnd
 from trackside.testing.destinations import DestinationContract, Point
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from trackside.destinations.context import DestinationContext
-    from trackside.journal.format import MetricsRecord
     from trackside.protocols import Destination
 
 pytestmark = [
@@ -58,11 +57,7 @@ def no_core_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def opened(directory: Path, state: dict[str, Any] | None = None, **options: Any) -> WandbDestination:
     """A destination as the shipper has it after a start, or a restart with ``state``."""
-    made = WandbDestination(context(directory), **{"mode": "offline", **options})
-    if state is not None:
-        made.restore(json.loads(json.dumps(state)))
-    made.open()
-    return made
+    return begun(WandbDestination(context(directory), **{"mode": "offline", **options}), state)
 
 
 def tell_end(made: WandbDestination, status: Any = "FINISHED", *, final: bool = True) -> None:
@@ -92,11 +87,6 @@ def rows(directory: Path) -> list[dict[str, Any]]:
 def steps(directory: Path) -> list[int]:
     """The training's step of each row."""
     return [row["trainer/global_step"] for row in rows(directory)]
-
-
-def records(*wanted: int) -> Sequence[MetricsRecord]:
-    """A record for each step."""
-    return [metrics(step) for step in wanted]
 
 
 class TestContract(DestinationContract):
@@ -272,17 +262,6 @@ def test_the_files_are_found_by_the_note_of_a_development_version(
     again.write_metrics(records(*([3] if state else [1, 2, 3])))
     tell_end(again)
     assert steps(tmp_path) == [1, 2, 3]
-
-
-def test_an_unfinished_run_is_left_in_order(tmp_path: Path):
-    """`trackside sync` goes on with it later."""
-    made = opened(tmp_path)
-    made.write_metrics(records(1))
-    made.close()
-    again = opened(tmp_path, made.state())
-    again.write_metrics(records(2))
-    tell_end(again)
-    assert steps(tmp_path) == [1, 2]
 
 
 def test_files_that_somebody_removed_are_reported(tmp_path: Path):

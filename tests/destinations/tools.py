@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import resource
 import signal
@@ -10,15 +11,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from trackside.destinations.context import DestinationContext
 from trackside.journal.format import ConfigRecord, MetricsRecord
 from trackside.journal.meta import Meta, Target
 from trackside.journal.owner import Owner
+from trackside.protocols import Destination
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+AnyDestination = TypeVar("AnyDestination", bound=Destination)
 
 START_MS = 1_700_000_000_000
 COUNTS = {"emitted": 0, "shipped": 0, "dropped": 0, "rejected": 0, "damaged": 0}
@@ -51,6 +55,19 @@ def metrics(
 ) -> MetricsRecord:
     """A record of one step, ten milliseconds behind that of the step before."""
     return MetricsRecord(step + 1, START_MS + 10 * step, step, epoch, prefix, values or {"loss": float(step)})
+
+
+def records(*wanted: int) -> list[MetricsRecord]:
+    """A record for each step."""
+    return [metrics(step) for step in wanted]
+
+
+def begun(made: AnyDestination, state: dict[str, Any] | None = None) -> AnyDestination:
+    """The destination as the shipper has it after a start, or a restart with ``state``."""
+    if state is not None:
+        made.restore(json.loads(json.dumps(state)))
+    made.open()
+    return made
 
 
 def config(document: dict[str, Any]) -> ConfigRecord:
