@@ -1,5 +1,4 @@
 """What the comparisons share. Each module brings its own ``shared_pair``."""
-"""What the comparisons share; each module brings its own ``shared_pair``."""
 
 from __future__ import annotations
 
