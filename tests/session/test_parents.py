@@ -87,7 +87,7 @@ def test_a_parent_that_is_not_logged_is_no_parent(monkeypatch: pytest.MonkeyPatc
     [
         (
             {"parent": "abc"},
-            "parent must be a run that trackside.start.. returned, not str; .* parent_run_id",
+            "parent must be a run that trackside.start.. returned, not str. .* parent_run_id",
         ),
         ({"parent": object(), "parent_run_id": "abc"}, "give either parent or parent_run_id, not both"),
         ({"parent_run_id": 5}, "parent_run_id must be text, not int"),
