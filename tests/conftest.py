@@ -28,6 +28,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 for _name in list(os.environ):
     if _name.startswith(("MLFLOW_", "TRACKSIDE_")):
         del os.environ[_name]
+os.environ["TRACKSIDE_START_TIMEOUT"] = "60"  # a busy machine: MLflow's import alone may take the 15 s
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # no stray threads, nothing sent
 os.environ["TRACKSIDE_QUIET"] = (
     "on"  # tests read stderr for what went wrong; tests/session/test_announce.py unsets it

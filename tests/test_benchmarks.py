@@ -75,7 +75,7 @@ def test_start_and_end(tmp_path: Path):
 
 def test_survival(tmp_path: Path):
     """Whatever was logged before the kill is kept, once, and the run is FAILED."""
-    found = rounds(tmp_path, "survival", "--only", "trackside", "--samples", "50")
+    found = rounds(tmp_path, "survival", "--only", "trackside", "--samples", "1000")
     (figures,) = only(found, {*COUNTS, "end"}, 1)
     assert (figures["end"], figures["status"], figures["lost"], figures["doubles"]) == (
         "killed",

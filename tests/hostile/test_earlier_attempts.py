@@ -65,7 +65,7 @@ def test_what_can_not_be_delivered_keeps_no_attempt_waiting(tmp_path: Path) -> N
         if gone.name not in str(path)
     )
     kill_shipper(second)
-    assert job.train(NEXT, TRACKSIDE_START_TIMEOUT="60").wait(120) == 0
+    assert job.train(NEXT, TRACKSIDE_START_TIMEOUT="60").wait(240) == 0
     (run,) = MlflowClient(job.uri).search_runs(["1"])
     assert (tmp_path / "started").read_text() == run.info.run_id, "start() had no run id"
     wait_for(lambda: job.steps_in_mlflow(run) == Counter(range(200)))
@@ -92,7 +92,7 @@ def test_a_shipper_that_stood_still_sets_no_status(tmp_path: Path) -> None:
     os.kill(shipper, signal.SIGSTOP)
     first.kill()
     first.wait()
-    assert job.train(NEXT, TRACKSIDE_DIR="elsewhere", TRACKSIDE_START_TIMEOUT="60").wait(120) == 0
+    assert job.train(NEXT, TRACKSIDE_DIR="elsewhere", TRACKSIDE_START_TIMEOUT="60").wait(240) == 0
     client = MlflowClient(job.uri)
     (run,) = client.search_runs(["1"])
     wait_for(lambda: client.get_run(run.info.run_id).info.status == "FINISHED")
