@@ -7,6 +7,7 @@ import gc
 import importlib.util
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -121,7 +122,7 @@ def pytest_report_header() -> str:
 
 @pytest.fixture(autouse=True)
 def _nothing_of_other_tests() -> Iterator[None]:
-    """No password that another test gave is masked here, and no address of MLflow's is left behind.
+    """No password of another test is masked here, and no address of MLflow's and no no-op run is left behind.
 
     MLflow and the shipper's code, which some tests run in this process, set variables for good. Without
     ``monkeypatch``, which would then be undone behind the fixtures that look whether a test has tidied up.
@@ -129,6 +130,9 @@ def _nothing_of_other_tests() -> Iterator[None]:
     told, known_secrets._told = known_secrets._told, set()
     before = _where_to_log()
     yield
+    current = sys.modules.get("trackside.session.current")
+    if current is not None:
+        current.end_noop_run(current.default_bus)
     known_secrets._told = told
     for name in _where_to_log():
         del os.environ[name]

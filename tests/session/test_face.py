@@ -317,6 +317,23 @@ def test_the_time_of_a_sample_is_that_of_the_call() -> None:
     assert sample.step is None
 
 
+def test_a_start_ends_the_no_op_run_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notebook starts a run twice: the sinks of the first get nothing of the second."""
+    bus, sink = Bus(), MemorySink()
+    monkeypatch.setenv("RANK", "1")
+    first = NoopRun(bus, sinks=[sink])
+    first.log({"loss": 1.0}, step=1)
+    second = trackside.start("x", bus=bus)
+    second.log({"loss": 2.0}, step=2)
+    monkeypatch.delenv("RANK")
+    with trackside.start("x", bus=bus) as third:
+        assert trackside.current_run(bus) is third
+        third.log({"loss": 3.0}, step=3)
+    assert trackside.current_run(bus) is None
+    assert (first.status, second.status) == ("FINISHED", "FINISHED")
+    assert [sample.step for sample in sink.samples] == [1]
+
+
 # Before a run
 
 

@@ -56,6 +56,13 @@ def finish(status: FinalStatus = "FINISHED", *, bus: Bus | None = None) -> None:
         run.finish(status)
 
 
+def end_noop_run(bus: Bus) -> None:
+    """End the no-op run of ``bus``, if it has one: the next run there takes its place."""
+    earlier = noop_runs.get(id(bus))
+    if earlier is not None:
+        earlier.finish()
+
+
 def leave(bus: Bus, journal: JournalDirectory) -> None:
     """Free ``bus``, if its run is still the one of ``journal``."""
     run = recording_runs.get(id(bus))

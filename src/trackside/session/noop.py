@@ -41,6 +41,7 @@ class NoopRun(Run):
         expected: Expected = NOTHING_ELSE,
     ) -> None:
         super().__init__(bus)
+        current.end_noop_run(bus)  # its sinks would get this run's events, too
         self._activation = fluent.Activation()
         self._crash_notes = crash_notes
         self._expected = expected
