@@ -29,13 +29,17 @@ FINISHED = re.compile(r"starting a new run: .* names run .*FINISHED")
 """What is rightly said the second time, of checkpoints whose run is finished."""
 VARIABLE = re.compile(r"\b(?:TRACKSIDE|MLFLOW)_[A-Z_]*[A-Z]\b")
 
+ABOUT_MLFLOW = re.compile(r"mlflow|checkpoint|parent|run_id")
+"""What an example has that only MLflow can show. The others run against a recorder, which is faster."""
 EXAMPLES = [
-    pytest.param(block, id=f"{page.stem}-{number}")
+    pytest.param(
+        block,
+        id=f"{page.stem}-{number}",
+        marks=[pytest.mark.process] if ABOUT_MLFLOW.search(block) else [],
+    )
     for page in PAGES
     for number, block in enumerate(BLOCK.findall(page.read_text("utf-8")), start=1)
 ]
-ABOUT_MLFLOW = re.compile(r"mlflow|checkpoint|parent|run_id")
-"""What an example has that only MLflow can show. The others run against a recorder, which is faster."""
 RECORDED = f"{recorder.IN_A_SCRIPT}import runpy\nrunpy.run_path('example.py', run_name='__main__')"
 PATIENCE = {"TRACKSIDE_START_TIMEOUT": "60", "TRACKSIDE_EXIT_TIMEOUT": "60"}
 INTERNAL = {"TRACKSIDE_SHIPPER_TRACKING_URI", "TRACKSIDE_SHIPPER_OPTIONS", "TRACKSIDE_SHIPPER_PATH"}

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def marks_of(case: Case) -> list[pytest.MarkDecorator]:
-    """``slow``, and ``torch`` if its program imports that."""
+    """``slow``, and ``torch`` if its program imports that, which takes seconds."""
     slow = [pytest.mark.slow] if case.slow else []
-    return [*slow, pytest.mark.torch] if "torch" in repr(case) else slow
+    return [*slow, pytest.mark.torch, pytest.mark.process] if "torch" in repr(case) else slow
 
 
 CASES = [pytest.param(case, id=case.name, marks=marks_of(case)) for case in ALL]

@@ -633,6 +633,7 @@ def run_script(uri: str, body: str, how: str = "logged") -> subprocess.Completed
     return run_python("-c", f"{SCRIPT_HEAD}    {body}\ntrain()\n", uri, how)
 
 
+@pytest.mark.process
 class TestRealProcesses:
     """How a run ends when a process really does."""
 

@@ -36,6 +36,7 @@ with trackside.start("values"):
 
 @pytest.mark.torch
 @pytest.mark.wheel
+@pytest.mark.process
 def test_what_programs_log_arrives_under_the_names_they_expect(tmp_path: Path) -> None:
     """Nested metrics flat, ``val/`` as ``val``, several elements as their mean: each logged once."""
     uri = new_database(tmp_path)

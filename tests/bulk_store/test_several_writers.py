@@ -15,6 +15,8 @@ from trackside.bulk_store.store import BulkStore
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.process
+
 
 @pytest.mark.parametrize("other", ["trackside+", pytest.param("", id="MLflow's own")])
 def test_two_writers(tmp_path: Path, other: str) -> None:

@@ -73,6 +73,7 @@ LIBRARIES = [pytest.param("torch", marks=pytest.mark.torch), "numpy"]
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.process
 def test_everything_emitted_is_in_mlflow_once(library: str, tmp_path: Path):
     """60 steps: every point once, params, the whole config, FINISHED, and nothing left behind."""
     new_database(tmp_path)
@@ -108,6 +109,7 @@ def test_everything_emitted_is_in_mlflow_once(library: str, tmp_path: Path):
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.process
 def test_two_runs_in_an_empty_folder(tmp_path: Path):
     """No terminal, no database and no HOME: plain lines, a command to paste, and two runs."""
     directory, home = tmp_path / "a directory", tmp_path / "nowhere"
@@ -134,6 +136,7 @@ def test_two_runs_in_an_empty_folder(tmp_path: Path):
     assert rest == ["ui", "--backend-store-uri", f"sqlite:///{directory / 'mlflow.db'}"]
 
 
+@pytest.mark.process
 def test_a_terminal_gets_a_bar(tmp_path: Path):
     """With a terminal the progress is a bar that ends full."""
     new_database(tmp_path)
@@ -155,6 +158,7 @@ def test_a_terminal_gets_a_bar(tmp_path: Path):
     assert b"FINISHED" in output
 
 
+@pytest.mark.process
 def test_ctrl_c_ends_the_run_as_killed(tmp_path: Path):
     """Ctrl-C in the middle: a normal message, exit code 130, KILLED, and every point until then."""
     new_database(tmp_path)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from mlflow.entities import Run as MlflowRun
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -96,6 +96,7 @@ def test_an_interval_that_is_none(given: float) -> None:
         checked_interval(given)
 
 
+@pytest.mark.process
 def test_the_load_is_on_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow's own names, on the run, from the shipper; the training's counts know nothing of them."""
     monkeypatch.chdir(tmp_path)
@@ -114,6 +115,7 @@ def test_the_load_is_on_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert run.counts.shipped == 1
 
 
+@pytest.mark.process
 def test_without_opting_in_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is measured that nobody asked for."""
     monkeypatch.chdir(tmp_path)

@@ -22,7 +22,7 @@ from trackside.session.daemon import is_daemon_of, session, wait_for_run
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no daemons here")
+pytestmark = [pytest.mark.process, pytest.mark.skipif(not hasattr(os, "fork"), reason="no daemons here")]
 
 PROGRAM = """
 import dataclasses, os, sys

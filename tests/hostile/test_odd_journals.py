@@ -107,6 +107,7 @@ def run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.process
 def test_one_odd_journal_stops_no_command_on_the_others(root: Path) -> None:
     """``status`` lists all journals and ``sync`` delivers what it can, in bounded time, without escapes."""
     shown, listed, synced = run(root, "status"), run(root, "status", "--json"), run(root, "sync")

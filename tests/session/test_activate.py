@@ -14,6 +14,8 @@ from tests.support.program import run_python
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.process
+
 FLUENT = """
 import os, sys
 import trackside

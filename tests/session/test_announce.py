@@ -14,6 +14,8 @@ from tests.support.program import run_python
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.process
+
 # One process, four runs: importing MLflow in each of their shippers is what takes the time.
 SCRIPT = """
 import logging, sys

@@ -167,6 +167,7 @@ with trackside.start("sweep", run_name="parent") as parent:
 """
 
 
+@pytest.mark.process
 def test_offline_parent_and_child(tmp_path: Path) -> None:
     """Whichever is delivered first, the child is nested under its parent."""
     uri = new_database(tmp_path)
@@ -205,6 +206,7 @@ with mlflow.start_run(run_name="parent") as parent:
 """
 
 
+@pytest.mark.process
 def test_an_active_run_is_the_parent(tmp_path: Path) -> None:
     """The run is nested under it, one warning says so, and it stays the user's."""
     uri = new_database(tmp_path)

@@ -285,10 +285,10 @@ def test_disabled_writes_nothing_at_all(bus: Bus, place: Path, mode: str, monkey
     with run, other:
         assert everything_hooked() == before
         bus.emit(MetricsSample(1, metrics={"loss": 0.5}))
-        assert isinstance(run, NoopRun)
-        assert (run.run_id, run.url, run.status, run.tracking_uri) == (None, "", "RUNNING", "")
-        assert (run.dropped, run.counts, run.flush()) == (0, Counts(), True)
-        assert run.activate() is run
+        assert isinstance(other, NoopRun)
+        assert (other.run_id, other.url, other.status, other.tracking_uri) == (None, "", "RUNNING", "")
+        assert (run.status, run.dropped, run.counts, run.flush()) == ("FINISHED", 0, Counts(), True)
+        assert other.activate() is other
     with pytest.raises(ValueError, match="Use FINISHED, FAILED or KILLED"):
         run.finish("DONE")  # type: ignore[arg-type]
     assert list(place.iterdir()) == []
@@ -588,6 +588,7 @@ def store(place: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
     return MlflowClient(uri)
 
 
+@pytest.mark.process
 def test_everything_given_is_in_mlflow(store: MlflowClient, place: Path, caplog) -> None:
     """The whole of a run on the default bus: names, tags, params, metrics, artifacts, status, counts."""
     parent = store.create_run("0").info.run_id
@@ -633,6 +634,7 @@ def test_everything_given_is_in_mlflow(store: MlflowClient, place: Path, caplog)
     assert any("metric 'note' is dropped" in message for message in messages)
 
 
+@pytest.mark.process
 def test_two_runs_at_once_and_one_more(store: MlflowClient, place: Path) -> None:
     """On two buses, into two stores, each with its own samples and its own end."""
     (place / "other").mkdir()
@@ -659,6 +661,7 @@ def test_two_runs_at_once_and_one_more(store: MlflowClient, place: Path) -> None
     until(lambda: not [*(place / "journals").iterdir()])
 
 
+@pytest.mark.process
 def test_resuming_with_checkpoints(
     store: MlflowClient, place: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -694,6 +697,7 @@ def test_resuming_with_checkpoints(
     assert "redone" not in "".join(said)
 
 
+@pytest.mark.process
 def test_the_environments_run_and_experiment(store: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """``MLFLOW_RUN_ID`` is taken up again by the first run; the next one is made by the experiment's id."""
     experiment = store.create_experiment("by id")
@@ -721,6 +725,7 @@ raise ValueError("boom")
 """
 
 
+@pytest.mark.process
 def test_a_crash_of_an_activated_run(store: MlflowClient, place: Path) -> None:
     """MLflow's own exit hook would call it FINISHED; it has not the last word."""
     done = run_python("-c", ACTIVATED)

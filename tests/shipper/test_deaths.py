@@ -21,6 +21,8 @@ from trackside.journal.meta import State
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def job(tmp_path: Path) -> Job:

@@ -141,6 +141,7 @@ def test_an_application_that_embeds_python(program: Program, tmp_path: Path) -> 
     assert not (tmp_path / "started").exists()
 
 
+@pytest.mark.process
 def test_an_application_that_looks_like_python(program: Program, tmp_path: Path) -> None:
     """Started as an interpreter it trains once more: that ends in its ``start()``, and happens once."""
     program.use_mlflow()
