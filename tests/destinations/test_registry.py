@@ -32,7 +32,7 @@ class Own(Destination):
 
 
 class Foreign:
-    """Has the right methods, as far as anybody knows, and none of the defaults."""
+    """Has the right methods, but does not derive from the base class."""
 
     def __init__(self, context: Any) -> None:
         """Keep nothing."""

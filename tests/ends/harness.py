@@ -186,7 +186,7 @@ def wait_until_settled(uri: str, journals: Path, timeout: float = SETTLE_TIMEOUT
 
 
 def only_run(uri: str) -> Run | None:
-    """The only run of the store; None if there is none."""
+    """The only run of the store, or None."""
     client = MlflowClient(uri)
     runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
     assert len(runs) <= 1, f"{len(runs)} runs were made"

@@ -60,6 +60,7 @@ class RecordingRun(Run):
 
     def begin(self, sinks: Iterable[Any], config: ConfigEvent | None) -> None:
         """Connect everything and wait for the run."""
+        current.end_noop_run(self._bus)
         recording_runs[id(self._bus)] = self
         try:
             self._assembly.begin(sinks, config)

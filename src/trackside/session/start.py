@@ -25,7 +25,7 @@ from trackside.session.arguments import (
     chosen_address,
     text_tags,
 )
-from trackside.session.current import checked_bus, end_noop_run, reserved
+from trackside.session.current import checked_bus, reserved
 from trackside.session.destinations import plan_destinations
 from trackside.session.launcher import job_key
 from trackside.session.noop import NoopRun
@@ -128,7 +128,6 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
         earlier = recording_runs.get(id(bus))
         if earlier is not None:
             earlier.finish_before(site)
-        end_noop_run(bus)
         target = make_target(
             settings,
             experiment_name=experiment_name,

@@ -230,7 +230,7 @@ def halves(batch: Sequence[MetricsRecord]) -> list[list[MetricsRecord]]:
 
 
 def without(batch: Sequence[MetricsRecord], names: AbstractSet[str]) -> list[list[MetricsRecord]]:
-    """``batch`` in two: the points with none of the full ``names``, then those with one."""
+    """``batch`` in two: the points without the full ``names``, then those with one of them."""
     both = [_by_name(record, names) for record in batch]
     return [[pair[i] for pair in both if pair[i].points] for i in (0, 1)]
 

@@ -215,7 +215,7 @@ def _granted(journal: JournalDirectory, meta: Meta, tracking_uri: str | None) ->
     # Another user's journal is always bound: unbound credentials may go to a second server that it names.
     if stranger or not gets_credentials(journal, meta, tracking_uri):
         homes = [*credentials_for(tracking_uri or ""), *credentials_for(environment_address())]
-        options += homes or [CREDENTIALS, ""]  # if there is none, for no server at all
+        options += homes or [CREDENTIALS, ""]  # without an address: for no server at all
     return options
 
 

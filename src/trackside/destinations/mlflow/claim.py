@@ -102,7 +102,7 @@ class RunClaim:
         return self.held
 
     def artifact_name(self, name: str) -> str:
-        """``name`` for the owner. A secondary writer gets a name that replaces none of the owner's files."""
+        """``name`` for the owner. A secondary writer gets another name, and replaces no file of the owner."""
         if self.held:
             return name
         stem, _, ending = name.rpartition(".")

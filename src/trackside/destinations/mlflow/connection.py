@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from trackside.journal.meta import Meta
     from trackside.journal.outbox import Outbox
 
+logger = logging.getLogger("trackside.destinations")
+
 ENDPOINT = "/api/2.0/mlflow/runs/log-batch"
 
 _OK = 200
@@ -289,9 +291,6 @@ def _json_value(value: float) -> float | str:
     if math.isfinite(value):
         return value
     return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"  # noqa: PLR0124
-
-
-logger = logging.getLogger("trackside.destinations")
 
 
 def open_store(uri: str, notice: Callable[[str], None]) -> BulkStore | None:
