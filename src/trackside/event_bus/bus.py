@@ -14,7 +14,6 @@ Invariants:
 
 from __future__ import annotations
 
-import inspect
 import logging
 import threading
 from collections import deque
@@ -24,12 +23,10 @@ from time import perf_counter, time_ns
 from types import MethodType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from blinker import ANY, NamedSignal, Namespace
-
 from trackside.event_bus.feedback import Feedback
+from trackside.event_bus.signals import EventNamespace, EventSignal, refuse_coroutine
 from trackside.event_bus.slow_sinks import SinkTimes
 from trackside.events import ConfigEvent, Event, LifecycleEvent, MetricsSample
-from trackside.system.once import Once
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,56 +38,8 @@ logger = logging.getLogger("trackside.event_bus")
 FAULTS_BEFORE_DETACH = 10
 """How many errors in a row a sink may raise before it is detached."""
 
-_F = TypeVar("_F", bound=Callable[..., Any])
 _S = TypeVar("_S", bound="AnySink")
 _SIGNALS = ("metrics", "config", "lifecycle")
-
-
-class EventSignal(NamedSignal):
-    """A blinker signal, with three differences.
-
-    A receiver's error stays with that receiver. Coroutine functions are refused when you connect them,
-    instead of failing at every send. A receiver that emits does not receive its own events.
-    """
-
-    def __init__(self, name: str, doc: str | None = None) -> None:
-        super().__init__(name, doc)
-        self.feedback: Feedback = Feedback()
-        self.dispatcher: Callable[..., Any] | None = None
-        """The receiver that calls the sinks, each guarded on its own."""
-
-    def connect(self, receiver: _F, sender: Any = ANY, weak: bool = True) -> _F:
-        """As :meth:`blinker.Signal.connect`. Raises ``TypeError`` for a coroutine function."""
-        _refuse_coroutine(receiver)
-        return super().connect(receiver, sender, weak)
-
-    def send(self, sender: Any = None, /, **kwargs: Any) -> list[tuple[Callable[..., Any], Any]]:
-        """Call every receiver. Return ``(receiver, result)`` for those that did not raise."""
-        results: list[tuple[Callable[..., Any], Any]] = []
-        if self.is_muted:
-            return results
-        for receiver in self.receivers_for(sender):
-            try:
-                if receiver is self.dispatcher:
-                    results.append((receiver, receiver(sender, **kwargs)))
-                else:
-                    answer = self.feedback.run(receiver, _label(receiver), receiver, sender, **kwargs)
-                    results.append((receiver, answer))
-            except Exception as error:  # one receiver's fault must not reach the training loop
-                _report_receiver(self, receiver, error)
-        return results
-
-
-class EventNamespace(Namespace):
-    """A blinker namespace that makes :class:`EventSignal` objects."""
-
-    def signal(self, name: str, doc: str | None = None) -> EventSignal:
-        """Return the signal of that name, made on first use."""
-        if name not in self:
-            self[name] = EventSignal(name, doc)
-        found = self[name]
-        assert isinstance(found, EventSignal)  # noqa: S101 - narrows the type: nothing else is stored
-        return found
 
 
 class _Attachment:
@@ -386,36 +335,10 @@ def handlers_of(sink: Any) -> dict[str, Callable[[Any], Any]]:
             f"function of one argument{advice}"
         )
     for handler in handlers.values():
-        _refuse_coroutine(handler)
+        refuse_coroutine(handler)
     return handlers
 
 
 def _same(one: Any, other: Any) -> bool:
     """Whether both are one sink. Bound methods are compared by value, because each access makes a new one."""
     return one is other or (isinstance(one, MethodType) and isinstance(other, MethodType) and one == other)
-
-
-def _refuse_coroutine(function: Any) -> None:
-    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 - what is called, not whether it can be
-    ):
-        raise TypeError(f"{function!r} is a coroutine function. Connect a plain function that schedules it")
-
-
-def _label(receiver: Callable[..., Any]) -> str:
-    return getattr(receiver, "__qualname__", None) or type(receiver).__qualname__
-
-
-_failed = Once()
-
-
-def _report_receiver(signal: EventSignal, receiver: Callable[..., Any], error: Exception) -> None:
-    """Log a plain receiver's error, with its traceback, the first time it happens."""
-    label = _label(receiver)
-    if _failed.is_first((signal.name, label)):
-        logger.error(
-            "receiver %s of signal %r failed. Its further errors are not logged",
-            label,
-            signal.name,
-            exc_info=error,
-        )
