@@ -19,6 +19,7 @@ PURE = [
     "errors",
     "events",
     "journal/format",
+    "journal/layouts",
     "lifecycle/evidence",
     "lifecycle/kept_events",
     "lifecycle/verdict",
