@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import functools
 import gc
 import importlib.util
 import os
@@ -48,32 +48,40 @@ _HAS_TORCH = importlib.util.find_spec("torch") is not None
 
 def _needs_torch(path: Path) -> bool:
     """Whether a test file imports torch as it is loaded; a program in a text of it does not count."""
-    body = ast.parse(path.read_text("utf-8")).body if path.suffix == ".py" else []
-    names = [alias.name for node in body if isinstance(node, ast.Import) for alias in node.names]
-    names += [node.module or "" for node in body if isinstance(node, ast.ImportFrom)]
-    return any(name.partition(".")[0] == "torch" for name in names)
+    return any(name.partition(".")[0] == "torch" for name in tiers.imports_of(path))
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave a file out that can't be imported without torch, or that `make unit` would import for long."""
-    if collection_path.suffix != ".py" or not collection_path.is_file():
+    """Leave out what can't be imported without torch, and what `make unit` would import for long."""
+    conftest = collection_path / "conftest.py"
+    path = conftest if conftest.exists() else collection_path
+    if path.suffix != ".py" or not path.is_file():
         return None
-    heavy = config.option.markexpr.startswith("unit") and not tiers.is_light(collection_path)
-    return True if heavy or (not _HAS_TORCH and _needs_torch(collection_path)) else None
+    heavy = config.option.markexpr.startswith("unit") and not tiers.is_light(path)
+    return True if heavy or (not _HAS_TORCH and _needs_torch(path)) else None
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark the unit tests, and those that need an MLflow server."""
-    if item.get_closest_marker("outside") is None and tiers.is_light(item.path):
-        names = {item.nodeid.split("::")[1].partition("[")[0], *getattr(item, "fixturenames", ())}
-        folders = [folder for folder in item.path.parents if folder.is_relative_to(_HERE)]
-        conftests = [file for folder in folders if (file := folder / "conftest.py").exists()]
-        outside = frozenset().union(*map(tiers.outside_names, [item.path, *conftests]))
-        if not names & outside and all(map(tiers.is_light, conftests)):
+    fixtures = getattr(item, "fixturenames", ())
+    if item.get_closest_marker("outside") is None:
+        outside = _outside_names(item.path)
+        test = item.nodeid.split("::")[1].partition("[")[0]
+        if outside is not None and outside.isdisjoint([test, *fixtures]):
             item.add_marker("unit")
-    if "shared_server" in getattr(item, "fixturenames", ()):
+    if "shared_server" in fixtures:
         item.add_marker("process")
+
+
+@functools.cache
+def _outside_names(path: Path) -> frozenset[str] | None:
+    """What leads outside in a test file and its conftests. None if one of them imports something heavy."""
+    folders = [folder for folder in path.parents if folder.is_relative_to(_HERE)]
+    files = [path, *(file for folder in folders if (file := folder / "conftest.py").exists())]
+    if not all(map(tiers.is_light, files)):
+        return None
+    return frozenset().union(*map(tiers.outside_names, files))
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 import sys
 import threading
 from contextlib import contextmanager
@@ -38,27 +39,37 @@ class NoUnitTestError(Exception):
 
 
 @functools.cache
+def _body(path: Path) -> list[ast.stmt]:
+    return ast.parse(path.read_text("utf-8")).body
+
+
+@functools.cache
+def imports_of(path: Path) -> tuple[str, ...]:
+    """The modules that ``path`` imports as it is loaded, and the names it takes from them."""
+    return tuple(name for node in _body(path) for name in _imported(node))
+
+
+@functools.cache
 def is_light(path: Path) -> bool:
     """Whether ``path``, and our helpers that it imports, can be imported without a heavy module."""
     return not any(
         name.partition(".")[0] in HEAVY or not all(map(is_light, _files_of(name)))
-        for node in ast.parse(path.read_text("utf-8")).body
-        for name in _imported(node)
+        for name in imports_of(path)
     )
 
 
 @functools.cache
 def outside_names(path: Path) -> frozenset[str]:
     """The functions, classes and constants of ``path`` that lead outside, also of helpers it imports."""
-    body = ast.parse(path.read_text("utf-8")).body
     found = {
         name.rpartition(".")[2]
-        for node in body
-        for name in _imported(node)
+        for name in imports_of(path)
         for file in _files_of(name.rpartition(".")[0])
         if name.rpartition(".")[2] in outside_names(file)
     }
-    mentions = {name: _mentioned(node) for node in body for name in _defined(node)}
+    if not found and OUTSIDE.isdisjoint(re.findall(r"\w+", path.read_text("utf-8"))):
+        return frozenset()
+    mentions = {name: _mentioned(node) for node in _body(path) for name in _defined(node)}
     while new := {name for name, used in mentions.items() if used & (found | OUTSIDE)} - found:
         found |= new
     return frozenset(found)
