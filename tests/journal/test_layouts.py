@@ -11,16 +11,16 @@ from trackside.journal.format import ALIGNMENT, MetricsRecord, encode, read_fram
 from trackside.journal.layouts import (
     LARGEST_FRAME,
     LAST_NUMBER,
+    LAYOUT_BEGINS,
     UNSEALED,
     Layout,
     LayoutRecord,
-    begins_layout,
     decode_layout,
     fits,
     layout_number,
+    read_unsealed,
     seal,
-    seq_before,
-    unsealed_size,
+    seq_of,
 )
 
 layout_records = st.builds(
@@ -49,17 +49,19 @@ def test_a_sample_comes_back(
     """Under the names of its layout, with every value as it was, NaN and infinities among them."""
     layout = decode_layout(encode(record))
     assert layout is not None
-    assert begins_layout(encode(record))
+    assert encode(record).startswith(LAYOUT_BEGINS)
     values = [data.draw(st.floats()) for _ in range(len(record.names) + record.has_epoch)]
     frame = frame_of(layout, values, seq=seq, timestamp_ms=timestamp_ms, step=step)
-    assert unsealed_size(frame, 0) == len(frame) == layout.frame_size
+    found = read_unsealed(frame, 0)
+    assert found == (frame[8:], layout.frame_size)
+    assert len(frame) == layout.frame_size
     assert len(frame) % ALIGNMENT == 0
-    assert (layout_number(frame, 8), seq_before(frame, len(frame))) == (record.number, seq)
+    assert (layout_number(frame[8:]), seq_of(frame[8:])) == (record.number, seq)
     epoch, rest = (values[0], values[1:]) if record.has_epoch else (None, values)
     expected = MetricsRecord(
         seq, timestamp_ms, step, epoch, record.prefix, dict(zip(record.names, rest, strict=True))
     )
-    assert same(layout.record_at(frame, 0), expected)
+    assert same(layout.record_of(frame[8:]), expected)
 
 
 @given(layout_records, st.data())
@@ -68,7 +70,7 @@ def test_a_sealed_sample_is_a_frame_like_any_other(record: LayoutRecord, data: s
     layout = Layout(record)
     frame = bytearray(frame_of(layout, [1.5] * (len(record.names) + record.has_epoch)))
     seal(frame, 0, len(frame))
-    assert unsealed_size(bytes(frame), 0) is None
+    assert read_unsealed(bytes(frame), 0) is None
     found = read_frame(bytes(frame), 0)
     assert found is not None
     assert (found.payload, found.end) == (bytes(frame[8:]), len(frame))
@@ -83,9 +85,9 @@ def test_a_part_of_an_unsealed_sample_is_none(record: LayoutRecord, data: st.Dat
     layout = Layout(record)
     frame = frame_of(layout, [1.5] * (len(record.names) + record.has_epoch))
     place = data.draw(st.integers(0, len(frame) - 1))
-    assert unsealed_size(frame[:place], 0) is None
-    assert unsealed_size(frame[: place - place % 8].ljust(len(frame), b"\0"), 0) is None
-    assert unsealed_size(bytes(max(place, 8)) + frame[max(place, 8) :], 0) is None
+    assert read_unsealed(frame[:place], 0) is None
+    assert read_unsealed(frame[: place - place % 8].ljust(len(frame), b"\0"), 0) is None
+    assert read_unsealed(bytes(max(place, 8)) + frame[max(place, 8) :], 0) is None
 
 
 @pytest.mark.parametrize("has_epoch", [False, True])

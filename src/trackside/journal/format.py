@@ -2,7 +2,9 @@
 
 A segment is a row of frames, each starting at a multiple of 8 bytes::
 
-    length u32 LE | crc32 u32 LE | payload (MessagePack) | zero padding up to the next multiple of 8
+    length u32 LE | crc32 u32 LE | payload | zero padding up to the next multiple of 8
+
+A payload is one of the records below, in MessagePack, or what :mod:`trackside.journal.layouts` describes.
 
 The checksum is seeded with the length, so it vouches for both. Eight zero bytes where a frame
 should start mean "nothing here yet". There is no file header: every byte belongs to one record, or
@@ -41,8 +43,9 @@ then gives it back after 5 ms."""
 SEARCH_BUDGET = 1 << 30
 """Bytes. It takes about a second. Records that were damaged by accident take a small part of it."""
 
-_TAG = re.compile(rb"\xa1[mcl]")
-"""The records below begin with a byte for the array, then this: a text of one letter."""
+_BEGINNING = re.compile(rb"\xa1(?=[mcln])|\xc1(?=..S)", re.DOTALL)
+"""The records below begin with a byte for the array, then this: a text of one letter. Samples and layouts
+(:mod:`trackside.journal.layouts`) begin with a word of their own, and as the records below."""
 
 
 class MetricsRecord(msgspec.Struct, tag="m", array_like=True, gc=False):
@@ -179,18 +182,23 @@ class SearchBudget:
         self.left = left
 
 
-def find_frame(data: bytes, offset: int, budget: SearchBudget | None = None) -> int | None:
+def find_frame(
+    data: bytes,
+    offset: int,
+    budget: SearchBudget | None = None,
+    whole: Callable[[bytes, int], Frame | None] = read_frame,
+) -> int | None:
     """The first 8-byte boundary at or after ``offset`` at which a whole frame starts, or None.
 
     Only places where a record seems to begin are looked at closely: the search passes over unused
     space and over other people's bytes quickly, whatever lengths these seem to claim. It ends where
-    ``budget`` is spent.
+    ``budget`` is spent. ``whole`` reads the frame at a place, if one is there.
     """
     budget = budget or SearchBudget()
-    for tag in _TAG.finditer(data, offset + HEADER_SIZE + 1):
-        candidate = tag.start() - HEADER_SIZE - 1
-        if candidate % ALIGNMENT == 0:
-            if read_frame(data, candidate) is not None:
+    for found in _BEGINNING.finditer(data, offset + HEADER_SIZE):
+        candidate = (found.start() - HEADER_SIZE) & -ALIGNMENT
+        if found.start() - HEADER_SIZE - candidate == (found[0] == b"\xa1"):
+            if whole(data, candidate) is not None:
                 return candidate
             claimed = bytes_wanted(data, candidate)
             budget.left -= claimed if claimed <= len(data) - candidate else 0

@@ -25,7 +25,7 @@ from typing import Annotated
 
 import msgspec
 
-from trackside.journal.format import FRAME_HEADER, HEADER_SIZE, MetricsRecord
+from trackside.journal.format import ALIGNMENT, FRAME_HEADER, HEADER_SIZE, Frame, MetricsRecord
 
 UNSEALED = 0x6C617365
 """Stands for the checksum of a sample until the shipper seals it."""
@@ -39,9 +39,10 @@ _FIRST, _LAST = 0xC1, 0x53
 _FIXED = 24
 """Bytes of a payload beside its values: word, time, step, seq."""
 
+_HEAD = struct.Struct("<III")
 _WORD = struct.Struct("<BHB")
 _TIMES = struct.Struct("<qq")
-_TIMES_AT = HEADER_SIZE + _WORD.size
+_TIMES_AT = _WORD.size
 _VALUES_AT = _TIMES_AT + _TIMES.size
 _SEQ = struct.Struct("<I")
 _CHECK = struct.Struct("<I")
@@ -62,7 +63,17 @@ class Layout:
     Raises ``ValueError`` for a record whose samples would be too large for one.
     """
 
-    __slots__ = ("_values", "frame_size", "has_epoch", "names", "number", "pack_into", "prefix", "word")
+    __slots__ = (
+        "_values",
+        "frame_size",
+        "has_epoch",
+        "length",
+        "names",
+        "number",
+        "pack_into",
+        "prefix",
+        "word",
+    )
 
     def __init__(self, record: LayoutRecord) -> None:
         if not fits(len(record.names), has_epoch=record.has_epoch):
@@ -75,23 +86,34 @@ class Layout:
         shape = struct.Struct(f"<IIIqq{len(record.names) + record.has_epoch}dI")
         self.frame_size = shape.size
         """Bytes of a frame, which ends at a multiple of 8 without padding."""
+        self.length = shape.size - HEADER_SIZE
+        """Bytes of a payload: the first word of each frame."""
         self.pack_into = shape.pack_into
         """Takes buffer, offset, length, ``UNSEALED``, word, timestamp_ms, step, [epoch,] the values, seq."""
         self._values = struct.Struct(f"<{len(record.names) + record.has_epoch}d").unpack_from
 
-    @property
-    def length(self) -> int:
-        """Bytes of a payload: the first word of each frame."""
-        return self.frame_size - HEADER_SIZE
+    def record_at(self, data: bytes, offset: int) -> MetricsRecord | None:
+        """The whole sample of this layout at ``offset``, sealed or not, or None if none is there."""
+        end = offset + self.frame_size
+        if not 0 <= offset <= len(data) - self.frame_size:
+            return None
+        length, check, word = _HEAD.unpack_from(data, offset)
+        if length != self.length or word != self.word:
+            return None
+        payload = data[offset + HEADER_SIZE : end]
+        is_whole = seq_of(payload) if check == UNSEALED else zlib.crc32(payload, length) == check
+        return self.record_of(payload) if is_whole else None
 
-    def record_at(self, data: bytes, offset: int) -> MetricsRecord:
-        """The sample whose frame is at ``offset``, which has the length of this layout."""
-        timestamp_ms, step = _TIMES.unpack_from(data, offset + _TIMES_AT)
-        values = self._values(data, offset + _VALUES_AT)
-        epoch = values[0] if self.has_epoch else None
-        metrics = dict(zip(self.names, values[1:] if self.has_epoch else values, strict=True))
-        seq = seq_before(data, offset + self.frame_size)
-        return MetricsRecord(seq, timestamp_ms, step, epoch, self.prefix, metrics)
+    def record_of(self, payload: bytes) -> MetricsRecord:
+        """The sample in ``payload``, which has the length of this layout."""
+        timestamp_ms, step = _TIMES.unpack_from(payload, _TIMES_AT)
+        values: tuple[float, ...] = self._values(payload, _VALUES_AT)
+        seq, epoch = seq_of(payload), None
+        if self.has_epoch:
+            epoch, values = values[0], values[1:]
+        return MetricsRecord(
+            seq, timestamp_ms, step, epoch, self.prefix, dict(zip(self.names, values, strict=True))
+        )
 
 
 def fits(values: int, *, has_epoch: bool) -> bool:
@@ -104,37 +126,34 @@ def word_of(number: int) -> int:
     return _FIRST | number << 8 | _LAST << 24
 
 
-def layout_number(data: bytes, payload: int) -> int | None:
-    """The layout of the sample whose payload begins at ``payload``, or None if no sample begins there."""
-    if len(data) - payload < _WORD.size:
+def layout_number(payload: bytes) -> int | None:
+    """The layout of the sample in ``payload``, or None if it is no sample."""
+    if len(payload) < _FIXED:
         return None
-    first, number, last = _WORD.unpack_from(data, payload)
-    return number if (first, last) == (_FIRST, _LAST) else None
+    first, number, last = _WORD.unpack_from(payload)
+    return number if first == _FIRST and last == _LAST else None
 
 
-def unsealed_size(data: bytes, offset: int) -> int | None:
-    """The size of the unsealed frame at ``offset``, or None if no unsealed frame is there and whole.
+def read_unsealed(data: bytes, offset: int) -> Frame | None:
+    """The unsealed frame at ``offset``, or None if no whole one is there.
 
     That it has the length of its layout, and the number that is due, is for the caller to see.
     """
-    if len(data) - offset < HEADER_SIZE:
+    if len(data) - offset < HEADER_SIZE + _FIXED:
         return None
     length, check = FRAME_HEADER.unpack_from(data, offset)
-    size: int = HEADER_SIZE + length
-    if (
-        check != UNSEALED
-        or length < _FIXED
-        or length % 8
-        or size > LARGEST_FRAME
-        or len(data) - offset < size
-    ):
+    if check != UNSEALED or length < _FIXED or length % ALIGNMENT:
         return None
-    return size if layout_number(data, offset + HEADER_SIZE) and seq_before(data, offset + size) else None
+    end = offset + HEADER_SIZE + length
+    if end - offset > LARGEST_FRAME or end > len(data):
+        return None
+    payload = data[offset + HEADER_SIZE : end]
+    return Frame(payload, end) if layout_number(payload) and seq_of(payload) else None
 
 
-def seq_before(data: bytes, end: int) -> int:
-    """The number of the sample whose frame ends at ``end``."""
-    seq: int = _SEQ.unpack_from(data, end - _SEQ.size)[0]
+def seq_of(payload: bytes) -> int:
+    """The number of the sample in ``payload``."""
+    seq: int = _SEQ.unpack_from(payload, len(payload) - _SEQ.size)[0]
     return seq
 
 
@@ -144,13 +163,10 @@ def seal(frames: bytearray, offset: int, size: int) -> None:
     _CHECK.pack_into(frames, offset + HEADER_SIZE - _CHECK.size, zlib.crc32(payload, len(payload)))
 
 
+LAYOUT_BEGINS = b"\x95\xa1n"
+"""The first bytes of a :class:`LayoutRecord`."""
+
 _decoder = msgspec.msgpack.Decoder(LayoutRecord)
-_BEGINS = b"\x95\xa1n"
-
-
-def begins_layout(payload: bytes) -> bool:
-    """Whether ``payload`` seems to be a :class:`LayoutRecord`."""
-    return payload.startswith(_BEGINS)
 
 
 def decode_layout(payload: bytes) -> Layout | None:

@@ -7,28 +7,32 @@ Invariants:
   its end.
 * A bad frame is skipped as soon as a whole one is found behind it, and counted. With none behind
   it, it is one being written (wait), or the torn tail of a dead writer (counted, the end).
+* An unsealed sample (:mod:`trackside.journal.layouts`) has no checksum yet. It counts as whole where its ends
+  are there, its length is its layout's, and its number is due: the next one, or behind damage one that the
+  records between may have led to. Where stores may become visible out of order, two looks must agree.
+* Layouts are not returned. A sample whose layout is nowhere to be found is lost, like one that can't be
+  decoded.
 * The checksums of what turns out to be no frame have a budget for each segment. Bytes made to exhaust it
   count as damage.
 * Every record that was lost before the last one read is counted once: in ``damaged`` where its
   place was seen, in ``missing`` where only the numbers tell. What is bad behind the last one read
   is in ``torn``.
-* Files are read with ``pread``, never mapped: a file that another process cuts must not raise SIGBUS
-  here, and a block the disk can't read costs the records in it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
 
 import msgspec
 
+from trackside.journal.blocks import STRONG_ORDER, is_empty, read_at
 from trackside.journal.format import (
     ALIGNMENT,
     HEADER_SIZE,
     MAX_PAYLOAD,
+    Frame,
     Record,
     SearchBudget,
     bytes_wanted,
@@ -36,6 +40,8 @@ from trackside.journal.format import (
     find_frame,
     read_frame,
 )
+from trackside.journal.known_layouts import KnownLayouts
+from trackside.journal.layouts import LAYOUT_BEGINS, Layout, layout_number, read_unsealed, seq_of
 from trackside.journal.opening import UnfitFileError, open_own
 from trackside.journal.version import require_known
 
@@ -53,7 +59,10 @@ LARGEST_SEARCH = MAX_PAYLOAD + (1 << 20)
 _STEP = 8
 """How much longer each further look behind a bad frame is."""
 
-_BLOCK = 4096
+_SMALLEST_FRAME = 16
+"""Bytes: so many records at most can have been in a place that is damaged."""
+
+_ANY_NUMBER = 1 << 62
 
 
 Number: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
@@ -100,6 +109,9 @@ class JournalReader:
         self._live_scan = LIVE_SCAN
         self._budget = SearchBudget()
         self._tried_at: Position | None = None
+        self._layouts = KnownLayouts()
+        self._layout_before: Layout | None = None
+        self._skipped = self._skipped_before()
 
     def read(self, limit: int = 1000) -> list[Entry]:
         """Records that are there now, until they hold ``limit`` points or more."""
@@ -125,6 +137,7 @@ class JournalReader:
         self._torn_at = None
         self._live_scan = LIVE_SCAN
         self._data, self._base = b"", 0
+        self._skipped = self._skipped_before()
 
     def close(self) -> None:
         """Close the segment that is open."""
@@ -134,27 +147,71 @@ class JournalReader:
 
     def _next(self) -> Entry | None:
         while self._open():
-            payload = self._payload_here()
-            if payload is None:
+            entry = self._sample_here()
+            if entry is not None:
+                return entry
+            frame = self._frame_here()
+            if frame is None:
                 # Asked before the search, so that what was written before the answer is searched.
                 over = self._segment_is_over()
-                payload = self._payload_behind_damage(over=over)
-                if payload is None and not (over and self._leave_segment()):
+                frame = self._frame_behind_damage(over=over)
+                if frame is None and not (over and self._leave_segment()):
                     return None
-            record = None if payload is None else self._record(payload)
+            record = None if frame is None else self._take(frame)
             if record is not None:
                 return Entry(record, self.position)
         return None
 
-    def _record(self, payload: bytes) -> Record | None:
-        record = _decode(payload)
+    def _sample_here(self) -> Entry | None:
+        """The record at the position where it is as usual: a sample with the names of the one before it.
+
+        What this does not take the other methods look at, and they would return the same.
+        """
+        layout, position = self._layout_before, self.position
+        if layout is None:
+            return None
+        record = layout.record_at(self._data, position.offset - self._base)
+        if record is None or record.seq != position.seq + 1:
+            return None
+        self.torn = self._skipped = 0
+        after = Position(position.segment, position.offset + layout.frame_size, record.seq)
+        self.position = after
+        return Entry(record, after)
+
+    def _take(self, frame: Frame) -> Record | None:
+        """Move the position behind ``frame``. Returns its record, if it has one that is new."""
+        payload, seq = frame.payload, self.position.seq
+        record = self._record_of(payload)
         if record is None:
-            self.torn += 1
-        elif record.seq > self.position.seq:
-            self._account_for(record.seq - self.position.seq - 1)
-            self.position = Position(self.position.segment, self.position.offset, record.seq)
-            return record
-        return None
+            if not (payload.startswith(LAYOUT_BEGINS) and self._layouts.learn(payload)):
+                self.torn += 1
+            self._skipped += len(payload)
+        elif record.seq > seq:
+            self._account_for(record.seq - seq - 1)
+            seq = record.seq
+            self._skipped = 0
+        else:
+            record = None
+        self.position = Position(self.position.segment, self._base + frame.end, seq)
+        return record
+
+    def _record_of(self, payload: bytes) -> Record | None:
+        number = layout_number(payload)
+        if number is None:
+            return _decode(payload)
+        layout = self._layout(number)
+        if layout is None or len(payload) != layout.length:
+            return None
+        self._layout_before = layout if STRONG_ORDER else None
+        return layout.record_of(payload)
+
+    def _layout(self, number: int) -> Layout | None:
+        known = self._layouts.get(number)
+        if known is not None:
+            return known
+        assert self._descriptor is not None  # noqa: S101 - only called with the segment open
+        size, over = self._segment_size(), self._segment_is_over()
+        return self._layouts.find(number, self._descriptor, self.position.offset, size=size, over=over)
 
     def _account_for(self, lost: int) -> None:
         """Count records lost before the one just read. A bad place may hold many, or none."""
@@ -173,28 +230,55 @@ class JournalReader:
             later = [n for n in self.directory.segment_numbers() if n > self.position.segment]
             if not later:
                 return False
-            self._move_to(later[0])
+            self._move_to(later[0], skipped=_ANY_NUMBER)
             return self._open()
         self._opened = self.position.segment
         self._data, self._base = b"", 0
         self._budget = SearchBudget()
+        self._layouts.enter_segment()
         return True
 
-    def _move_to(self, segment: int) -> None:
+    def _move_to(self, segment: int, *, skipped: int) -> None:
+        self._skipped += skipped
         self.position = Position(segment, 0, self.position.seq)
 
-    def _payload_here(self) -> bytes | None:
-        """The payload at the position, which is moved behind it, or None while no record is there."""
-        frame = read_frame(self._load(HEADER_SIZE), self.position.offset - self._base)
+    def _skipped_before(self) -> int:
+        """Bytes between the last record and the position. Who begins at a segment may know of none."""
+        return 0 if self.position.seq or self.position == Position() else _ANY_NUMBER
+
+    def _frame_here(self) -> Frame | None:
+        """The frame at the position, or None while no whole one is there."""
+        frame = self._frame_at(self._load(HEADER_SIZE), self.position.offset - self._base)
         if frame is None:
             wanted = self._bytes_to_try()
             data = self._load(max(wanted, HEADER_SIZE), fresh=True)
-            frame = read_frame(data, self.position.offset - self._base)
+            frame = self._frame_at(data, self.position.offset - self._base)
             self._budget.left -= 0 if frame is not None else wanted
+        return frame
+
+    def _frame_at(self, data: bytes, offset: int) -> Frame | None:
+        """The whole frame at ``offset`` of ``data``, which begins at ``_base``."""
+        frame = read_unsealed(data, offset)
         if frame is None:
-            return None
-        self._skip_to(self._base + frame.end)
-        return frame.payload
+            return read_frame(data, offset)
+        return frame if self._is_sample(frame, data, offset) else read_frame(data, offset)
+
+    def _is_sample(self, frame: Frame, data: bytes, offset: int) -> bool:
+        """Whether ``frame``, which is not sealed, is a whole sample."""
+        layout = self._layout(layout_number(frame.payload) or 0)
+        if layout is not None and layout.length != len(frame.payload):
+            return False
+        ahead = seq_of(frame.payload) - self.position.seq - 1
+        skipped = self._skipped + self._base + offset - self.position.offset
+        if not 0 <= ahead <= skipped // _SMALLEST_FRAME or (ahead and not _goes_on(frame, data)):
+            return False
+        return STRONG_ORDER or self._is_settled(frame)
+
+    def _is_settled(self, frame: Frame) -> bool:
+        """Whether another look at ``frame`` sees the same bytes."""
+        assert self._descriptor is not None  # noqa: S101 - only called with the segment open
+        size = len(frame.payload)
+        return read_at(self._descriptor, size, self._base + frame.end - size) == frame.payload
 
     def _bytes_to_try(self) -> int:
         """How many bytes the frame at the position claims."""
@@ -204,7 +288,7 @@ class JournalReader:
         wanted = bytes_wanted(self._load(HEADER_SIZE), self.position.offset - self._base)
         return wanted if wanted <= self._budget.left else 0
 
-    def _payload_behind_damage(self, *, over: bool) -> bytes | None:
+    def _frame_behind_damage(self, *, over: bool) -> Frame | None:
         """Search behind a frame that is bad or empty, as far as the invariants allow."""
         here = self.position.offset - self._base
         if not over and not any(self._data[here : here + HEADER_SIZE]):
@@ -214,23 +298,23 @@ class JournalReader:
         frame = None
         while frame is None:  # in steps: a segment with a bad place at every turn is not read each time
             data = self._load(length, fresh=True)
-            frame = read_frame(data, 0)  # it may have been finished meanwhile
+            frame = self._frame_at(data, 0)  # it may have been finished meanwhile
             if frame is None:
-                found = find_frame(data, ALIGNMENT, self._budget)
-                frame = None if found is None else read_frame(data, found)
+                found = find_frame(data, ALIGNMENT, self._budget, self._frame_at)
+                frame = None if found is None else self._frame_at(data, found)
                 self.torn += frame is not None
+                self._skipped += found or 0
             if frame is None and length >= size:
                 self._note_nothing_behind(data, over=over)
                 return None
             length *= _STEP
         self._live_scan = LIVE_SCAN
-        self._skip_to(self._base + frame.end)
-        return frame.payload
+        return frame
 
     def _note_nothing_behind(self, data: bytes, *, over: bool) -> None:
         if not over:
             self._live_scan = min(2 * self._live_scan, LARGEST_SEARCH)
-        elif self._torn_at != self.position and any(data):
+        elif self._torn_at != self.position and not is_empty(data):
             self.torn += 1
             self._torn_at = self.position
 
@@ -238,7 +322,9 @@ class JournalReader:
         """Go to the next segment. Returns False if this is the last one."""
         later = [n for n in self.directory.segment_numbers() if n > self.position.segment]
         if later:
-            self._move_to(later[0])
+            behind = self._segment_size() - self.position.offset
+            follows = later[0] == self.position.segment + 1
+            self._move_to(later[0], skipped=max(behind, 0) if follows else _ANY_NUMBER)
         return bool(later)
 
     def _segment_is_over(self) -> bool:
@@ -253,16 +339,13 @@ class JournalReader:
         assert self._descriptor is not None  # noqa: S101 - only called with the segment open
         return min(os.fstat(self._descriptor).st_size, LARGEST_SEARCH)  # a sparse file says anything
 
-    def _skip_to(self, offset: int) -> None:
-        self.position = Position(self.position.segment, offset, self.position.seq)
-
     def _load(self, size: int, *, fresh: bool = False) -> bytes:
         """Read ``size`` bytes from the position on into ``_data``, or as many as the file has."""
         assert self._descriptor is not None  # noqa: S101 - only called with the segment open
         offset = self.position.offset
         have = self._base + len(self._data) - offset
         if fresh or have < size or offset < self._base:
-            self._data = _read_at(self._descriptor, max(size, CHUNK), offset)
+            self._data = read_at(self._descriptor, max(size, CHUNK), offset)
             self._base = offset
         return self._data
 
@@ -296,27 +379,12 @@ def last_seq(directory: JournalDirectory) -> int | None:
     return reader.position.seq
 
 
-def _read_at(descriptor: int, size: int, offset: int) -> bytes:
-    try:
-        return os.pread(descriptor, size, offset)
-    except OSError as error:
-        if error.errno != errno.EIO:
-            raise
-        return _read_around_bad_blocks(descriptor, size, offset)
-
-
-def _read_around_bad_blocks(descriptor: int, size: int, offset: int) -> bytes:
-    """What the disk can still read, with zeros for what it can't."""
-    size = min(size, os.fstat(descriptor).st_size - offset)
-    blocks = bytearray()
-    while len(blocks) < size:
-        start = offset + len(blocks)
-        length = min(_BLOCK - start % _BLOCK, size - len(blocks))
-        try:
-            blocks += os.pread(descriptor, length, start).ljust(length, b"\0")
-        except OSError:
-            blocks += bytes(length)
-    return bytes(blocks)
+def _goes_on(frame: Frame, data: bytes) -> bool:
+    """Whether a sample behind the unsealed ``frame``, if one is there, has the number that comes next."""
+    following = read_unsealed(data, frame.end) or read_frame(data, frame.end)
+    if following is None or layout_number(following.payload) is None:
+        return True
+    return seq_of(following.payload) == seq_of(frame.payload) + 1
 
 
 def _decode(payload: bytes) -> Record | None:
