@@ -23,10 +23,10 @@ def test_changes_are_published_at_once(tmp_path: Path) -> None:
     """What one process says the other can read."""
     journal = new_journal(tmp_path)
     progress = Progress(journal)
-    progress.update(phase="shipping", emitted=3)
+    progress.update(phase="shipping", ownership="held")
     state = read_json(journal.state, State)
     assert state is not None
-    assert (state.phase, state.emitted, state.pid) == ("shipping", 3, os.getpid())
+    assert (state.phase, state.ownership, state.pid) == ("shipping", "held", os.getpid())
     before = state.updated_ms
     progress.touch()
     state = read_json(journal.state, State)
@@ -50,9 +50,9 @@ def test_restarted_shipper_goes_on_from_its_predecessor(tmp_path: Path) -> None:
     """Everything is kept but the phase and the error, which are the dead one's."""
     journal = new_journal(tmp_path)
     record = LifecycleRecord(3, 1, "crashed", message="boom")
-    Progress(journal).update(shipped=7, error="down", phase="retrying", lifecycle=[record])
+    Progress(journal).update(status="KILLED", error="down", phase="retrying", lifecycle=[record])
     state = Progress(journal).state
-    assert (state.shipped, state.error, state.phase) == (7, None, "starting")
+    assert (state.status, state.error, state.phase) == ("KILLED", None, "starting")
     assert state.lifecycle == [record]
 
 

@@ -165,10 +165,6 @@ class State(msgspec.Struct):
     ownership: str = ""
     """Whose run it is: ``held`` (this attempt sets the status), ``joined`` (another one did from the start),
     ``lost`` (a newer attempt has taken it over). Empty while that is not known."""
-    emitted: int = 0
-    shipped: int = 0
-    dropped: int = 0
-    rejected: int = 0
     notices: list[str] = []
     lifecycle: list[LifecycleRecord] = []
     """The lifecycle records read so far: the cursor may be past them when a shipper is

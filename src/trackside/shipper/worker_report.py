@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from trackside.journal.progress import Progress
     from trackside.shipper.worker import DeliveryWorker
 
-_PUBLISHED_COUNTS = ("emitted", "shipped", "dropped", "rejected")
-
 SIGN_EVERY = 30.0
 """Seconds between two signs of life in ``state.json``."""
 
@@ -55,11 +53,9 @@ class WorkerReport:
         workers = {worker.destination.name: worker.state() for worker in self._workers}
         if workers == self._progress.state.workers:
             return
-        first = self._workers[0]
-        counts = {} if first.told is None else {name: first.counts()[name] for name in _PUBLISHED_COUNTS}
         # A shipper that has just begun does not know what the one before it has told.
-        status = workers[first.destination.name].status or self._progress.state.status
-        self._progress.update(workers=workers, status=status, **counts)
+        status = workers[self._workers[0].destination.name].status or self._progress.state.status
+        self._progress.update(workers=workers, status=status)
         for name, state in list(workers.items())[1:]:
             if state.refused:
                 self._progress.notice(

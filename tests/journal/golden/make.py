@@ -177,8 +177,6 @@ def _publish(journal: JournalDirectory) -> None:
         error="connection refused",
         status="KILLED",
         ownership="held",
-        emitted=40,
-        shipped=12,
         lifecycle=[LifecycleRecord(1, _START_MS, "started")],
         signals=[SignalSeen(15, 1000, 1000, 1)],
         workers={
