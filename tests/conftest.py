@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
 
 from tests.support import tiers
 from trackside.redaction import known_values as known_secrets
@@ -35,15 +34,22 @@ os.environ["TRACKSIDE_QUIET"] = (
     "on"  # tests read stderr for what went wrong; tests/session/test_announce.py unsets it
 )
 
-# No deadline: two workers and their child processes share two cores.
-# In CI the examples are fixed, so that a red run is about the change; elsewhere they explore.
-settings.register_profile("local", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True, database=None)
-settings.load_profile("ci" if os.environ.get("CI") else "local")
-
 _HERE = Path(__file__).parent
 _LEFT_OUT = pytest.StashKey[int]()
 _HAS_TORCH = importlib.util.find_spec("torch") is not None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set what Hypothesis does. Not where xdist's workers run the tests: the import takes half a second."""
+    if getattr(config.option, "dist", "no") != "no":
+        return
+    from hypothesis import settings
+
+    # No deadline: two workers and their child processes share two cores.
+    # In CI the examples are fixed, so that a red run is about the change; elsewhere they explore.
+    settings.register_profile("local", deadline=None)
+    settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True, database=None)
+    settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
 def _needs_torch(path: Path) -> bool:
@@ -113,10 +119,19 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     return [f"torch: {count} tests left out, and the {functions} test functions of {len(files)} files"]
 
 
-def pytest_collection_finish() -> None:
-    """Keep what is imported out of garbage collections, which take a third of a second with MLflow."""
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Collect no garbage while modules are imported, and keep what they made out of later collections.
+
+    A full one takes a third of a second with MLflow.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
 
 
 def pytest_report_header() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import re
 import sys
@@ -31,6 +32,7 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", re.split(r"[^\w.-]", name)[0]).lower()
 
 
+@functools.cache
 def imported() -> dict[str, set[str]]:
     """The distributions that the source imports when it runs, each with the files that do."""
     distributions = metadata.packages_distributions()
@@ -48,7 +50,7 @@ def imported() -> dict[str, set[str]]:
 
 def _imports(node: ast.AST) -> list[str]:
     """The modules imported below ``node``, but for those that only type checkers import."""
-    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+    if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
         return [name for part in node.orelse for name in _imports(part)]
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from tests.faults.fake import FakeDestination, Gate, refuse_all, refuse_poison
+from tests.faults.fake import FakeDestination, Gate, refuse_all, refuse_poison, until
 from tests.journal.tools import small_segments
 from tests.support.bench import Bench
 from trackside.errors import DestinationFailedError, RetryableError
@@ -169,6 +169,7 @@ def test_an_outage_outlasts_the_patience(dead: Bench, told: bool) -> None:
 def test_a_worker_that_hangs_is_left_behind(dead: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its time is up like that of one that fails, and the state says what it hung in."""
     monkeypatch.setattr(sending, "DEADLINE", 0.1)
+    monkeypatch.setattr(loop, "SEEN_TIMEOUT", 0.1)
     gate = Gate()
     dead.destination.refuse = lambda call, _points: gate() if call == "metrics" else None
     dead.emit(5)
@@ -194,9 +195,13 @@ def test_what_hangs_or_breaks_for_long_is_told(bench: Bench, monkeypatch: pytest
     bench.emit(5)
     bench.tell("finished", status="FINISHED")
     shipper = bench.shipper()
-    thread = threading.Thread(target=lambda: threading.Timer(1.5, gate.opened.set).start())
-    thread.start()
-    thread.join()
+    troubles = ("has taken nothing for", "has met an unexpected error")
+
+    def open_when_told() -> None:
+        until(lambda: all(any(text in notice for notice in bench.state().notices) for text in troubles))
+        gate.opened.set()
+
+    threading.Thread(target=open_when_told, daemon=True).start()
     bench.pipe.send(SEEN)
     monkeypatch.setattr(bench.journal, "remove", lambda: None)
     assert shipper.run() == EXIT_DONE

@@ -15,7 +15,7 @@ import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,15 +91,23 @@ def _defined(node: ast.stmt) -> list[str]:
 
 def _mentioned(node: ast.AST) -> set[str]:
     found: set[str] = set()
-    for part in ast.walk(node):
+    left: list[Any] = [node]
+    while left:  # ast.walk() takes twice as long
+        part = left.pop()
         if isinstance(part, ast.Name):
             found.add(part.id)
-        elif isinstance(part, ast.Attribute):
+            continue
+        if isinstance(part, ast.Attribute):
             found.add(part.attr)
         elif isinstance(part, ast.arg):
             found.add(part.arg)  # a fixture
-        else:
+        elif isinstance(part, (ast.Import, ast.ImportFrom)):
             found.update(name.partition(".")[0] for name in _imported(part))
+        for value in vars(part).values():
+            if isinstance(value, list):
+                left.extend(item for item in value if isinstance(item, ast.AST))
+            elif isinstance(value, ast.AST):
+                left.append(value)
     return found
 
 
