@@ -130,6 +130,14 @@ decode: Callable[[bytes], Record] = msgspec.msgpack.Decoder(
 """Payload to record. Raises :class:`msgspec.MsgspecError` (or ``UnicodeDecodeError``)."""
 
 
+def decode_record(payload: bytes) -> Record | None:
+    """The record in ``payload``, or None if it is none of this version."""
+    try:
+        return decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
 class Frame(NamedTuple):
     """A payload whose checksum is right, and where the next frame would start."""
 

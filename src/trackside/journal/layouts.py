@@ -25,7 +25,7 @@ from typing import Annotated
 
 import msgspec
 
-from trackside.journal.format import ALIGNMENT, FRAME_HEADER, HEADER_SIZE, Frame, MetricsRecord
+from trackside.journal.format import ALIGNMENT, FRAME_HEADER, HEADER_SIZE, Frame, MetricsRecord, read_frame
 
 UNSEALED = 0x6C617365
 """Stands for the checksum of a sample until the shipper seals it."""
@@ -155,6 +155,14 @@ def seq_of(payload: bytes) -> int:
     """The number of the sample in ``payload``."""
     seq: int = _SEQ.unpack_from(payload, len(payload) - _SEQ.size)[0]
     return seq
+
+
+def goes_on(frame: Frame, data: bytes) -> bool:
+    """Whether a sample behind the unsealed ``frame``, if one is there, has the number that comes next."""
+    following = read_unsealed(data, frame.end) or read_frame(data, frame.end)
+    if following is None or layout_number(following.payload) is None:
+        return True
+    return seq_of(following.payload) == seq_of(frame.payload) + 1
 
 
 def seal(frames: bytearray, offset: int, size: int) -> None:

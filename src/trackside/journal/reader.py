@@ -36,12 +36,12 @@ from trackside.journal.format import (
     Record,
     SearchBudget,
     bytes_wanted,
-    decode,
+    decode_record,
     find_frame,
     read_frame,
 )
 from trackside.journal.known_layouts import KnownLayouts
-from trackside.journal.layouts import LAYOUT_BEGINS, Layout, layout_number, read_unsealed, seq_of
+from trackside.journal.layouts import LAYOUT_BEGINS, Layout, goes_on, layout_number, read_unsealed, seq_of
 from trackside.journal.opening import UnfitFileError, open_own
 from trackside.journal.version import require_known
 
@@ -198,7 +198,7 @@ class JournalReader:
     def _record_of(self, payload: bytes) -> Record | None:
         number = layout_number(payload)
         if number is None:
-            return _decode(payload)
+            return decode_record(payload)
         layout = self._layout(number)
         if layout is None or len(payload) != layout.length:
             return None
@@ -270,7 +270,7 @@ class JournalReader:
             return False
         ahead = seq_of(frame.payload) - self.position.seq - 1
         skipped = self._skipped + self._base + offset - self.position.offset
-        if not 0 <= ahead <= skipped // _SMALLEST_FRAME or (ahead and not _goes_on(frame, data)):
+        if not 0 <= ahead <= skipped // _SMALLEST_FRAME or (ahead and not goes_on(frame, data)):
             return False
         return STRONG_ORDER or self._is_settled(frame)
 
@@ -377,18 +377,3 @@ def last_seq(directory: JournalDirectory) -> int | None:
     finally:
         reader.close()
     return reader.position.seq
-
-
-def _goes_on(frame: Frame, data: bytes) -> bool:
-    """Whether a sample behind the unsealed ``frame``, if one is there, has the number that comes next."""
-    following = read_unsealed(data, frame.end) or read_frame(data, frame.end)
-    if following is None or layout_number(following.payload) is None:
-        return True
-    return seq_of(following.payload) == seq_of(frame.payload) + 1
-
-
-def _decode(payload: bytes) -> Record | None:
-    try:
-        return decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None

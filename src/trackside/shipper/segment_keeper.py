@@ -1,4 +1,4 @@
-"""The journal's segments, as the shipper keeps them: on the disk, ready in advance, deleted when delivered.
+"""The journal's segments, as the shipper keeps them: sealed, on the disk, ready in advance, then deleted.
 
 Invariants:
 
@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING
 
 from trackside.journal.opening import UnfitFileError, open_own
 from trackside.journal.reader import is_begun
+from trackside.journal.sealing import Sealer
 from trackside.journal.supply import segment_ready_after
+from trackside.system.once import Once
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +42,8 @@ class SegmentKeeper:
         self._cap = cap
         self._workers = workers
         self._next_sync = self._next_ready = 0.0
+        self._sealer = Sealer(journal)
+        self._unsealed = Once()
 
     def tend(self) -> None:
         """Every :data:`SYNC_EVERY` seconds, sync what was written and delete what was delivered."""
@@ -63,12 +67,25 @@ class SegmentKeeper:
             logger.warning("making a segment ready: %s", error)
 
     def sync(self) -> None:
-        """Sync the segments that are not read yet to disk. Raises ``OSError``."""
+        """Seal the segments that are not read yet, and sync them to disk. Raises ``OSError``."""
         oldest = min((worker.reader.position.segment for worker in self._workers), default=1)
-        for number in self._journal.segment_numbers():
-            if number >= oldest:
-                with contextlib.suppress(FileNotFoundError, UnfitFileError):
-                    _sync_file(self._journal, number)
+        numbers = [number for number in self._journal.segment_numbers() if number >= oldest]
+        self._seal(numbers)
+        for number in numbers:
+            with contextlib.suppress(FileNotFoundError, UnfitFileError):
+                _sync_file(self._journal, number)
+
+    def _seal(self, numbers: list[int]) -> None:
+        writer_dead = any(worker.reader.writer_dead for worker in self._workers)
+        try:
+            self._sealer.seal(numbers, newest=self._newest_begun(), writer_dead=writer_dead)
+        except Exception as error:
+            if self._unsealed.is_first(repr(error)):
+                logger.warning(
+                    "in the journal %s damage to some samples may go unnoticed, as they got no checksums: %r",
+                    self._journal.path,
+                    error,
+                )
 
     def remove_all(self) -> None:
         """Delete the segments of a journal that is delivered."""
