@@ -25,7 +25,7 @@ from trackside.journal.owner import this_process
 from trackside.journal.progress import Progress
 from trackside.journal.reader import JournalReader
 from trackside.journal.scoreboard import read_dropped, read_signals
-from trackside.journal.version import FORMAT, newer_format
+from trackside.journal.version import DOCUMENT_FORMAT, FORMAT, newer_format
 from trackside.journal.writer import JournalWriter
 from trackside.lifecycle import crash_notes
 from trackside.shipper.acknowledged import Acknowledged
@@ -194,7 +194,7 @@ def test_this_version_says_its_format(journal: JournalDirectory) -> None:
     write_atomically(child.meta, msgspec.json.encode(meta_of(child, target=target)))
     tell_children(journal, "abc")
     for path in (journal.state, journal.cursor("mlflow"), journal.rejected, child.parent_note):
-        assert json.loads(path.read_bytes())["schema"] == FORMAT, path.name
+        assert json.loads(path.read_bytes())["schema"] == DOCUMENT_FORMAT, path.name
     assert parent_run_id(child.path, meta_of(child, target=target)) == "abc"
 
 
@@ -297,7 +297,7 @@ def test_newer_dead_letters_stay_and_are_added_to(journal: JournalDirectory) -> 
     RejectedFile(journal.rejected, "mlflow", after_seq=0).add(sample(1), "too long")
     first, second = journal.rejected.read_bytes().splitlines(keepends=True)
     assert first == line
-    assert json.loads(second)["schema"] == FORMAT
+    assert json.loads(second)["schema"] == DOCUMENT_FORMAT
 
 
 def test_a_shipper_leaves_a_newer_journal_alone(journal: JournalDirectory, newer: Path) -> None:

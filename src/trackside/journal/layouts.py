@@ -67,6 +67,7 @@ class Layout:
         "_values",
         "frame_size",
         "has_epoch",
+        "head",
         "length",
         "names",
         "number",
@@ -90,7 +91,16 @@ class Layout:
         """Bytes of a payload: the first word of each frame."""
         self.pack_into = shape.pack_into
         """Takes buffer, offset, length, ``UNSEALED``, word, timestamp_ms, step, [epoch,] the values, seq."""
+        self.head = _HEAD.pack(self.length, UNSEALED, self.word)
+        """The first bytes of a frame that is not sealed."""
         self._values = struct.Struct(f"<{len(record.names) + record.has_epoch}d").unpack_from
+
+    def unsealed_end(self, data: bytes, offset: int, seq: int) -> int | None:
+        """Where the unsealed sample ``seq`` of this layout at ``offset`` ends, or None if it is not there."""
+        end = offset + self.frame_size
+        if data[offset : offset + _HEAD.size] != self.head or end > len(data):
+            return None
+        return end if _SEQ.unpack_from(data, end - _SEQ.size)[0] == seq else None
 
     def record_at(self, data: bytes, offset: int) -> MetricsRecord | None:
         """The whole sample of this layout at ``offset``, sealed or not, or None if none is there."""

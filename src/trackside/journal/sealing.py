@@ -30,7 +30,15 @@ from trackside.journal.format import (
     read_frame,
 )
 from trackside.journal.known_layouts import KnownLayouts
-from trackside.journal.layouts import LARGEST_FRAME, goes_on, layout_number, read_unsealed, seal, seq_of
+from trackside.journal.layouts import (
+    LARGEST_FRAME,
+    Layout,
+    goes_on,
+    layout_number,
+    read_unsealed,
+    seal,
+    seq_of,
+)
 from trackside.journal.opening import UnfitFileError, open_own
 from trackside.system.files import write_all
 
@@ -96,6 +104,8 @@ class _Segment:
         """Before it, something was seen of every frame."""
         self._begun_at = 0.0
         self._layouts = KnownLayouts()
+        self._layout: Layout | None = None
+        """That of the last sample."""
         self._budget = SearchBudget()
         self._descriptor = -1
 
@@ -146,19 +156,29 @@ class _Segment:
         """Where the row of whole frames ends, and the start and end of each that is to be sealed."""
         place, unsealed = 0, []
         while place < until:
-            frame = self._unsealed(data, place, self._seq, size, over=over)
-            if frame is not None:
-                if not (over or STRONG_ORDER or frame.end <= until):
+            end = self._usual_end(data, place)
+            if end is None:
+                frame = self._unsealed(data, place, self._seq, size, over=over)
+                end = None if frame is None else frame.end
+            if end is not None:
+                if not (over or STRONG_ORDER or end <= until):
                     break
-                unsealed.append((place, frame.end))
-                self._seq = seq_of(frame.payload)
+                unsealed.append((place, end))
+                self._seq = seq_of(data[place:end])
             else:
                 frame = read_frame(data, place)
                 if frame is None:
                     break
                 self._note_sealed(frame.payload)
-            place = frame.end
+                end = frame.end
+            place = end
         return place, unsealed
+
+    def _usual_end(self, data: bytes, place: int) -> int | None:
+        """Where the sample at ``place`` ends, if it has the layout of the one before and is to be sealed."""
+        if self._layout is None or self._seq is None:
+            return None
+        return self._layout.unsealed_end(data, place, self._seq + 1)
 
     def _unsealed(
         self, data: bytes, place: int, before: int | None, size: int, *, over: bool
@@ -173,6 +193,7 @@ class _Segment:
         )
         if layout is None or layout.length != len(frame.payload):
             return None
+        self._layout = layout
         due = seq_of(frame.payload) == before + 1 if before is not None else goes_on(frame, data)
         return frame if due else None
 

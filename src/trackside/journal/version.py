@@ -2,7 +2,8 @@
 
 Files in JSON, lines of the dead-letter file and notes from one process to another name their format
 in ``schema``. ``meta.json`` speaks for the segments and for everything that the training process writes, and
-``state.json`` for everything that a shipper writes.
+``state.json`` for everything that a shipper writes. Segments and documents change apart: a training process
+goes on understanding the shipper of a trackside that is installed meanwhile.
 
 Invariants:
 
@@ -32,7 +33,10 @@ logger = logging.getLogger("trackside.journal")
 
 FIRST_FORMAT = 1
 FORMAT = 1
-"""What this version of trackside writes. It reads all formats from the first to this one."""
+"""The format of the journals that this version begins. It reads all formats from the first to this one."""
+
+DOCUMENT_FORMAT = 1
+"""The format of the documents that this version puts into a journal, whatever that one's format is."""
 
 _LONGEST = 20
 """Characters of an unknown format that are shown."""
@@ -45,8 +49,8 @@ class _Stamp(msgspec.Struct):
 
 
 def stamped(document: bytes) -> bytes:
-    """``document``, a JSON object that is not empty, with this version's format in front."""
-    return b'{"schema":%d,%s' % (FORMAT, document[1:])
+    """``document``, a JSON object that is not empty, with its format in front."""
+    return b'{"schema":%d,%s' % (DOCUMENT_FORMAT, document[1:])
 
 
 def is_known(schema: object) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from trackside.events import now_ms
 from trackside.journal.format import ConfigRecord, MetricsRecord
 from trackside.journal.opening import MAX_TEXT, open_own, read_tail
-from trackside.journal.version import FIRST_FORMAT, FORMAT, is_known
+from trackside.journal.version import DOCUMENT_FORMAT, FIRST_FORMAT, is_known
 from trackside.redaction.redact import redact, redact_config, redact_mapping
 from trackside.text import encodable
 
@@ -45,7 +45,7 @@ class RejectedFile:
     def add(self, record: MetricsRecord | ConfigRecord, reason: str) -> None:
         """Append ``record``. Raises ``OSError`` when the disk is full."""
         entry = {
-            "schema": FORMAT,
+            "schema": DOCUMENT_FORMAT,
             "destination": self._destination,
             "error": redact(reason)[:_LONGEST_REASON],
             "at_ms": now_ms(),
