@@ -3,111 +3,47 @@
 # ruff: noqa: E501 - scripts on one line read better than wrapped ones
 from __future__ import annotations
 
-import os
 import signal
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import psutil
 
 from tests.ends import exits
 from tests.ends.container import AS_CHILD_OF_PROCESS_1, AS_PROCESS_1, can_make_container
 from tests.ends.harness import Case
+from tests.ends.kinds import (
+    clean,
+    ctrl_c,
+    failed,
+    raising,
+    send,
+    send_to_group,
+    send_to_shipper,
+    sigkilled,
+    sigterm,
+    stop_and_continue,
+    then,
+)
 from tests.ends.memory import can_limit_memory
 from trackside.shipper.signals import ignored
-
-if TYPE_CHECKING:
-    import subprocess
-
-
-def send(number: int, *, after: float = 0.0):
-    """Send a signal to the process once it is ready."""
-
-    def act(process: subprocess.Popen[str]) -> None:
-        time.sleep(after)
-        process.send_signal(number)
-
-    return act
-
-
-def send_to_group(number: int):
-    """Send a signal to the whole process group, as a terminal or a scheduler does."""
-
-    def act(process: subprocess.Popen[str]) -> None:
-        os.killpg(process.pid, number)
-
-    return act
-
-
-def send_to_shipper(*numbers: int):
-    """Send signals to the shipper, as a scheduler does that warns every process of a job."""
-
-    def act(process: subprocess.Popen[str]) -> None:
-        (shipper,) = psutil.Process(process.pid).children()
-        for number in numbers:
-            shipper.send_signal(number)
-
-    return act
-
 
 START = "run = trackside.start('ends', config=dict(lr=0.1))\nemit(20)\n"
 SLEEP = "ready()\ntime.sleep(60)\n"
 
 BASIC = [
-    Case("clean return", START, "FINISHED", reason="exit code 0", on_mlflow=True),
-    Case("finish()", START + "run.finish()", "FINISHED", reason="finished"),
-    Case("with block", "with trackside.start('ends'):\n    emit(20)", "FINISHED"),
-    Case("sys.exit(0)", START + "sys.exit(0)", "FINISHED"),
-    Case(
-        "uncaught exception",
-        START + "raise ValueError('boom')",
-        "FAILED",
-        1,
-        reason="ValueError: boom",
-        stderr="ValueError: boom",
-        on_mlflow=True,
+    clean("clean return", START, "exit code 0", on_mlflow=True),
+    clean("finish()", START + "run.finish()", "finished"),
+    clean("with block", "with trackside.start('ends'):\n    emit(20)"),
+    clean("sys.exit(0)", START + "sys.exit(0)"),
+    raising("uncaught exception", START + "raise ValueError('boom')", on_mlflow=True),
+    raising(
+        "with block, raising", "with trackside.start('ends'):\n    emit(20)\n    raise ValueError('boom')"
     ),
-    Case(
-        "with block, raising",
-        "with trackside.start('ends'):\n    emit(20)\n    raise ValueError('boom')",
-        "FAILED",
-        1,
-        reason="ValueError: boom",
-        stderr="ValueError: boom",
-    ),
-    Case("sys.exit(1)", START + "sys.exit(1)", "FAILED", 1, reason="exit code 1"),
-    Case("sys.exit('text')", START + "sys.exit('no data')", "FAILED", 1, reason="no data", stderr="no data"),
-    Case("raise SystemExit(3)", START + "raise SystemExit(3)", "FAILED", 3, reason="exit code 3"),
-    Case(
-        "Ctrl-C",
-        START + SLEEP,
-        "KILLED",
-        -signal.SIGINT,
-        act=send(signal.SIGINT),
-        reason="Ctrl-C",
-        stderr="KeyboardInterrupt",
-        on_mlflow=True,
-    ),
-    Case(
-        "SIGTERM, no handler",
-        START + SLEEP,
-        "KILLED",
-        -signal.SIGTERM,
-        act=send(signal.SIGTERM),
-        reason="SIGTERM",
-        on_mlflow=True,
-    ),
-    Case(
-        "SIGKILL right after the last emit",
-        START + SLEEP,
-        "FAILED",
-        -signal.SIGKILL,
-        act=send(signal.SIGKILL),
-        reason="died without a word",
-        on_mlflow=True,
-    ),
+    failed("sys.exit(1)", START + "sys.exit(1)", 1, "exit code 1"),
+    failed("sys.exit('text')", START + "sys.exit('no data')", 1, "no data", stderr="no data"),
+    failed("raise SystemExit(3)", START + "raise SystemExit(3)", 3, "exit code 3"),
+    ctrl_c("Ctrl-C", START + SLEEP, stderr="KeyboardInterrupt", on_mlflow=True),
+    sigterm("SIGTERM, no handler", START + SLEEP, on_mlflow=True),
+    sigkilled("SIGKILL right after the last emit", START + SLEEP, on_mlflow=True),
 ]
 
 # A list, not an Event: set() in a handler waits for ever when the signal came inside wait(), which has its lock.
@@ -128,88 +64,49 @@ library.pthread_mutex_lock(lock)
 """
 
 
-def then(*acts):
-    """Act one after the other, half a second apart."""
-
-    def act(process: subprocess.Popen[str]) -> None:
-        for one in acts:
-            one(process)
-            time.sleep(0.5)
-
-    return act
-
-
-def stop_and_continue(seconds: float):
-    """Freeze the process for a while, which is no death, then end it."""
-
-    def act(process: subprocess.Popen[str]) -> None:
-        process.send_signal(signal.SIGSTOP)
-        time.sleep(seconds)
-        process.send_signal(signal.SIGCONT)
-
-    return act
-
-
 EXCEPTIONS = [
-    Case(
+    failed(
         "exception in a worker thread",
         START + "t = threading.Thread(target=lambda: 1 / 0)\nt.start()\nt.join()",
-        "FAILED",
         0,
-        reason="ZeroDivisionError in a thread",
+        "ZeroDivisionError in a thread",
         stderr="ZeroDivisionError",
     ),
-    Case(
+    raising(
         "exception out of asyncio.run",
         START + "import asyncio\nasync def main():\n    raise ValueError('boom')\nasyncio.run(main())",
-        "FAILED",
-        1,
-        reason="ValueError: boom",
-        stderr="ValueError: boom",
     ),
-    Case(
+    failed(
         "exception in an asyncio task",
         START
         + "import asyncio\nasync def bad():\n    raise ValueError('boom')\nasync def main():\n    t = asyncio.ensure_future(bad())\n    await asyncio.sleep(0.1)\n    del t\nasyncio.run(main())",
-        "FAILED",
         0,
-        reason="ValueError in an asyncio task",
+        "ValueError in an asyncio task",
         stderr="ValueError: boom",
     ),
-    Case(
+    failed(
         "exception in torch.multiprocessing.spawn",
         "import torch.multiprocessing as mp\ndef worker(i):\n    raise ValueError('boom')\nif __name__ == '__main__':\n    run = trackside.start('ends')\n    emit(20)\n    mp.spawn(worker, nprocs=2)",
-        "FAILED",
         1,
-        reason="ProcessRaisedException",
+        "ProcessRaisedException",
         stderr="ValueError: boom",
     ),
-    Case(
+    failed(
         "excepthook replaced by the user",
         START + "sys.excepthook = lambda *a: print('mine', file=sys.stderr)\nraise ValueError('boom')",
-        "FAILED",
         1,
-        reason="ValueError: boom",
+        "ValueError: boom",
         stderr="mine",
     ),
-    Case(
-        "sys.exit(1) caught, then clean",
-        START + "try:\n    sys.exit(1)\nexcept SystemExit:\n    pass",
-        "FINISHED",
-        0,
-    ),
-    Case(
+    clean("sys.exit(1) caught, then clean", START + "try:\n    sys.exit(1)\nexcept SystemExit:\n    pass"),
+    clean(
         "sys.exit from a thread",
         START + "t = threading.Thread(target=sys.exit, args=(1,))\nt.start()\nt.join()",
-        "FINISHED",
-        0,
     ),
-    Case(
+    clean(
         "threads still emitting at shutdown",
         START
         + "def go():\n    i = 20\n    while True:\n        emit(1, start=i)\n        i += 1\n        time.sleep(0.001)\nthreading.Thread(target=go, daemon=True).start()\ntime.sleep(0.2)",
-        "FINISHED",
-        0,
         points=None,
     ),
 ]
@@ -227,164 +124,101 @@ time.sleep({seconds})
 """
 TORCHRUN_COMMAND = (
     sys.executable,
-    "-m",
-    "torch.distributed.run",
-    "--nproc-per-node",
-    "2",
-    "--master-port",
-    "0",
-    "--standalone",
+    *"-m torch.distributed.run --nproc-per-node 2 --master-port 0 --standalone".split(),
 )
 
 RANKS = [
-    Case(
+    raising(
         "torchrun: rank 0 raises",
         TORCHRUN.format(rank=0, what="raise ValueError('boom')", seconds=30),
-        "FAILED",
-        1,
-        reason="ValueError: boom",
-        stderr="ValueError: boom",
         command=TORCHRUN_COMMAND,
     ),
-    Case(
+    failed(
         "torchrun: rank 1 raises",
         TORCHRUN.format(rank=1, what="raise ValueError('boom')", seconds=30),
-        "FAILED",
         1,
-        reason="ValueError on rank 1: boom",
+        "ValueError on rank 1: boom",
         stderr="ValueError: boom",
         command=TORCHRUN_COMMAND,
     ),
-    Case(
+    failed(
         "torchrun: rank 1 calls sys.exit(3)",
         TORCHRUN.format(rank=1, what="sys.exit(3)", seconds=30),
-        "FAILED",
         1,
-        reason="SystemExit on rank 1: exit code 3",
+        "SystemExit on rank 1: exit code 3",
         command=TORCHRUN_COMMAND,
     ),
-    Case(
+    failed(
         "torchrun: rank 1, finally: finish(), SystemExit(4)",
         TORCHRUN.format(
             rank=1,
             what="try:\n        raise SystemExit(4)\n    finally:\n        run.finish()",
             seconds=30,
         ),
-        "FAILED",
         1,
-        reason="SystemExit on rank 1: exit code 4",
+        "SystemExit on rank 1: exit code 4",
         command=TORCHRUN_COMMAND,
     ),
-    Case(
+    clean(
         "torchrun: clean return",
         TORCHRUN.format(rank=0, what="time.sleep(0)", seconds=0),
-        "FINISHED",
-        0,
-        reason="exit code 0",
+        "exit code 0",
         command=TORCHRUN_COMMAND,
     ),
 ]
 
 SIGNALS = [
-    Case(
-        "Ctrl-C to the process group",
-        START + SLEEP,
-        "KILLED",
-        -signal.SIGINT,
-        act=send_to_group(signal.SIGINT),
-        reason="Ctrl-C",
-    ),
-    Case(
+    ctrl_c("Ctrl-C to the process group", START + SLEEP, act=send_to_group(signal.SIGINT)),
+    ctrl_c(
         "Ctrl-C twice",
         START + "import atexit\ntry:\n    ready()\n    time.sleep(60)\nfinally:\n    time.sleep(5)",
-        "KILLED",
-        -signal.SIGINT,
         act=then(send(signal.SIGINT), send(signal.SIGINT)),
-        reason="Ctrl-C",
     ),
-    Case(
+    clean(
         "Ctrl-C caught, clean return",
         START + "try:\n    ready()\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    pass",
-        "FINISHED",
-        0,
         act=send(signal.SIGINT),
     ),
-    Case(
+    ctrl_c(
         "Ctrl-C caught, sys.exit(130)",
         START + "try:\n    ready()\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    sys.exit(130)",
-        "KILLED",
         130,
-        act=send(signal.SIGINT),
-        reason="Ctrl-C",
     ),
-    Case(
-        "SIGTERM to the process group",
-        START + SLEEP,
-        "KILLED",
-        -signal.SIGTERM,
-        act=send_to_group(signal.SIGTERM),
-        reason="SIGTERM",
+    sigterm("SIGTERM to the process group", START + SLEEP, act=send_to_group(signal.SIGTERM)),
+    sigterm(
+        "SIGTERM, user's handler before start, graceful stop", GRACEFUL + START + WAIT_FOR_STOP, 0, points=25
     ),
-    Case(
-        "SIGTERM, user's handler before start, graceful stop",
-        GRACEFUL + START + WAIT_FOR_STOP,
-        "KILLED",
-        0,
-        points=25,
-        act=send(signal.SIGTERM),
-        reason="SIGTERM",
+    sigterm(
+        "SIGTERM, user's handler after start, graceful stop", START + GRACEFUL + WAIT_FOR_STOP, 0, points=25
     ),
-    Case(
-        "SIGTERM, user's handler after start, graceful stop",
-        START + GRACEFUL + WAIT_FOR_STOP,
-        "KILLED",
-        0,
-        points=25,
-        act=send(signal.SIGTERM),
-        reason="SIGTERM",
-    ),
-    Case(
+    sigterm(
         "SIGTERM, handler that exits with 7",
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n" + START + SLEEP,
-        "KILLED",
         7,
-        act=send(signal.SIGTERM),
-        reason="SIGTERM",
     ),
-    Case(
+    sigterm(
         "SIGTERM, graceful stop in a with block",
         GRACEFUL + f"with trackside.start('ends'):\n    emit(20)\n    ready()\n    {STOPPED}",
-        "KILLED",
         0,
-        act=send(signal.SIGTERM),
-        reason="SIGTERM",
     ),
-    Case(
+    sigterm(
         "SIGTERM while the GIL is held, then SIGKILL",
         START + HOLD_THE_GIL,
-        "KILLED",
         -signal.SIGKILL,
-        act=then(send(signal.SIGTERM, after=0.3), send(signal.SIGKILL)),  # it must be in the native call
-        reason="SIGTERM",
+        act=then(send(signal.SIGTERM, after=0.3), send(signal.SIGKILL)),
     ),
-    Case(
+    sigterm(
         "SIGTERM in the middle of emitting",
         "run = trackside.start('ends')\nready()\nemit(10_000_000)",
-        "KILLED",
-        -signal.SIGTERM,
         points=None,
         act=send(signal.SIGTERM, after=0.3),
-        reason="SIGTERM",
         on_mlflow=True,
     ),
-    Case(
+    ctrl_c(
         "Ctrl-C in the middle of emitting",
         "run = trackside.start('ends')\nready()\nemit(10_000_000)",
-        "KILLED",
-        -signal.SIGINT,
         points=None,
         act=send(signal.SIGINT, after=0.3),
-        reason="Ctrl-C",
     ),
 ]
 
@@ -418,60 +252,40 @@ async def main():
 """
 
 FOREIGN_HANDLERS = [
-    Case(
+    sigterm(
         "SIGTERM, later handler that calls the one before, graceful stop",
         START + CHAINED.format(restore="pass") + WAIT_FOR_STOP,
-        "KILLED",
         0,
         points=25,
-        act=send(signal.SIGTERM),
-        reason="SIGTERM",
     ),
-    Case(
+    sigterm(
         "SIGTERM, later handler that sets the one before back and calls it",
         START + CHAINED.format(restore="signal.signal(number, before)") + WAIT_FOR_STOP,
-        "KILLED",
         0,
         points=25,
-        act=send(signal.SIGTERM),
-        reason="SIGTERM",
         slow=True,
     ),
-    Case(
-        "SIGTERM, later handler that sets the one before back and sends it again",
-        START + RESTORING + SLEEP,
-        "KILLED",
-        -signal.SIGTERM,
-        act=send(signal.SIGTERM),
-        reason="SIGTERM",
+    sigterm(
+        "SIGTERM, later handler that sets the one before back and sends it again", START + RESTORING + SLEEP
     ),
-    Case(
+    sigterm(
         "SIGTERM, loop.add_signal_handler after start, graceful stop",
         START + LOOP.format(inside="ready()") + "asyncio.run(main())",
-        "KILLED",
         0,
         points=25,
-        act=send(signal.SIGTERM),
-        reason="SIGTERM",
     ),
-    Case(
+    sigterm(
         "SIGTERM after the loop that handled it has ended",
         START + LOOP.format(inside="stop.set()") + "asyncio.run(main())\n" + SLEEP,
-        "KILLED",
-        -signal.SIGTERM,
         points=25,
-        act=send(signal.SIGTERM),
-        reason="SIGTERM",
     ),
-    Case(
+    sigterm(
         "SIGTERM to a loop's handler while Python is stuck, then SIGKILL",
         START
         + LOOP.format(inside="await asyncio.sleep(0)\n    ready()\n    time.sleep(60)")
         + "asyncio.run(main())",
-        "KILLED",
         -signal.SIGKILL,
         act=then(send(signal.SIGTERM), send(signal.SIGKILL)),
-        reason="SIGTERM",
     ),
 ]
 
@@ -502,80 +316,64 @@ if pid == 0:
 )
 
 FORKS = [
-    Case(
+    clean(
         "forked child raises",
         FORK.format(child="raise ValueError('in the child')") + "os.waitpid(pid, 0)",
-        "FINISHED",
-        0,
         stderr="in the child",
     ),
-    Case(
+    clean(
         "forked child exits with 3",
         FORK.format(child="trackside.log({'loss': 7.0}, step=99)\n    sys.exit(3)") + "os.waitpid(pid, 0)",
-        "FINISHED",
-        0,
-        reason="exit code 0",
+        "exit code 0",
     ),
-    Case(
+    clean(
         "forked child gets SIGTERM",
         FORK.format(child="time.sleep(60)")
         + "time.sleep(0.2)\nos.kill(pid, 15)\nassert os.waitpid(pid, 0)[1] == 15",
-        "FINISHED",
-        0,
     ),
-    Case(
+    sigkilled(
         "forked child outlives a SIGKILLed parent",
         FORK.format(child="time.sleep(8)\n    os._exit(0)") + SLEEP,
-        "FAILED",
-        -signal.SIGKILL,
-        act=send(signal.SIGKILL),
-        reason="died without a word",
     ),
-    Case(
+    clean(
         "multiprocessing pool, clean return",
         "import multiprocessing as mp\n"
         + START
         + "with mp.get_context('fork').Pool(2) as pool:\n    print(pool.map(abs, [-1, -2]))",
-        "FINISHED",
-        0,
     ),
 ]
 
 CONTAINERS = [
-    Case("process 1: clean return", START, "FINISHED", 0, reason="exit code 0", command=AS_PROCESS_1),
-    Case(
+    clean("process 1: clean return", START, "exit code 0", command=AS_PROCESS_1),
+    failed(
         "process 1: raise SystemExit(3)",
         START + "raise SystemExit(3)",
-        "FAILED",
         3,
-        reason="exit code 3",
+        "exit code 3",
         command=AS_PROCESS_1,
     ),
-    Case(
+    failed(
         "process 1: uncaught exception",
         START + "raise ValueError('boom')",
-        "FAILED",
         1,
-        reason="ValueError: boom",
+        "ValueError: boom",
         command=AS_PROCESS_1,
         slow=True,
     ),
-    Case("process 1: finish()", START + "run.finish()", "FINISHED", 0, command=AS_PROCESS_1, tidy=False),
-    Case(
+    clean("process 1: finish()", START + "run.finish()", command=AS_PROCESS_1, tidy=False),
+    failed(
         "process 1: raise SystemExit(3), forked child still there",
         START + "if os.fork() == 0:\n    time.sleep(60)\nraise SystemExit(3)",
-        "FAILED",
         3,
-        reason="exit code 3",
+        "exit code 3",
         command=AS_PROCESS_1,
         slow=True,
     ),
-    Case(
+    failed(
         "child of process 1: raise SystemExit(3)",
         START + "raise SystemExit(3)",
-        "FAILED",
         3,
-        reason="exit code 3",
+        "exit code 3",
         command=AS_CHILD_OF_PROCESS_1,
         tidy=False,
     ),
@@ -641,31 +439,24 @@ CHILDREN = [
         ("forkserver", "clean return", "", "FINISHED", 0, "exit code 0", ""),
     ]
 ] + [
-    Case(
+    raising(
         "torch.multiprocessing.spawn: the worker with the run raises",
         CHILD.format(method="fork", end="raise ValueError('boom')").partition("    child =")[0]
         + "    torch.multiprocessing.spawn(work, nprocs=1)",
-        "FAILED",
-        1,
-        reason="ValueError: boom",
-        stderr="ValueError: boom",
     ),
-    Case(
+    failed(
         "ProcessPoolExecutor: a task in a with block raises",
         EXECUTOR.format(
             work="with trackside.start('ends'):\n        emit(20)\n        raise ValueError('boom')"
         ),
-        "FAILED",
         0,
-        reason="ValueError: boom",
+        "ValueError: boom",
         slow=True,
     ),
-    Case(
+    clean(
         "ProcessPoolExecutor: a task that leaves its run open, clean",
         EXECUTOR.format(work="trackside.start('ends')\n    emit(20)"),
-        "FINISHED",
-        0,
-        reason="exit code 0",
+        "exit code 0",
         slow=True,
     ),
 ]
@@ -692,177 +483,118 @@ os.execv(sys.executable, [sys.executable, *sys.argv])
 """
 
 FORKS += [
-    Case(
+    clean(
         "a C library's child exits with 7 before the clean end",
         START + C_FORK.format(wait=1) + "os.waitpid(child, 0)",
-        "FINISHED",
-        0,
-        reason="exit code 0",
+        "exit code 0",
     ),
-    Case(
+    failed(
         "a C library's child exits with 7 before exit code 3",
         START + C_FORK.format(wait=1) + "os.waitpid(child, 0)\nraise SystemExit(3)",
-        "FAILED",
         3,
-        reason="exit code 3",
+        "exit code 3",
         slow=True,
     ),
-    Case(
+    clean(
         "a C library's child exits with 7 after the clean end",
         START + C_FORK.format(wait=300_000),
-        "FINISHED",
-        0,
-        reason="exit code 0",
+        "exit code 0",
     ),
 ]
 
 EXECS = [
-    Case(
+    clean(
         "exec of another program, which ends with 0",
         START + EXEC.format(code="import time; time.sleep(1)"),
-        "FINISHED",
-        0,
-        reason="replaced by another program (exec)",
+        "replaced by another program (exec)",
     ),
-    Case(
+    failed(
         "exec of another program, which ends with 3",
         START + EXEC.format(code="import time; time.sleep(1); raise SystemExit(3)"),
-        "FAILED",
         3,
-        reason="replaced by another program (exec)",
+        "replaced by another program (exec)",
         slow=True,
     ),
-    Case(
+    clean(
         "exec of another program, with a child that holds the pipe",
         START
         + "if os.fork() == 0:\n    time.sleep(2)\n    os._exit(0)\n"
         + EXEC.format(code="import time; time.sleep(1)"),
-        "FINISHED",
-        0,
-        reason="replaced by another program (exec)",
+        "replaced by another program (exec)",
         slow=True,
     ),
-    Case(
+    clean(
         "exec of itself, resumed with the same checkpoints, clean return",
         AGAIN.format(end="sys.exit(0)"),
-        "FINISHED",
-        0,
+        "exit code 0",
         points=30,
         attempts=2,
-        reason="exit code 0",
         on_mlflow=True,
     ),
-    Case(
+    raising(
         "exec of itself, resumed with the same checkpoints, uncaught exception",
         AGAIN.format(end="raise ValueError('boom')"),
-        "FAILED",
-        1,
         points=30,
         attempts=2,
-        reason="ValueError: boom",
-        stderr="ValueError: boom",
         slow=True,
         on_mlflow=True,
     ),
 ]
 
 ALIVE = [
-    Case(
-        "SIGSTOP for 5 s, then clean",
-        START + "ready()\ntime.sleep(1)",
-        "FINISHED",
-        0,
-        act=stop_and_continue(5),
+    clean("SIGSTOP for 5 s, then clean", START + "ready()\ntime.sleep(1)", act=stop_and_continue(5)),
+    clean(
+        "SIGSTOP for 60 s, then clean", START + "ready()\ntime.sleep(1)", act=stop_and_continue(60), slow=True
     ),
-    Case(
-        "SIGSTOP for 60 s, then clean",
-        START + "ready()\ntime.sleep(1)",
-        "FINISHED",
-        0,
-        act=stop_and_continue(60),
-        slow=True,
-    ),
-    Case(
+    clean(
         "SIGUSR1, SIGALRM, SIGTSTP and others to the shipper, then clean",
         START
         + "ready()\ntime.sleep(1)\nassert run._assembly.shipper.is_running()\nassert not run._assembly.shipper.restarts",
-        "FINISHED",
-        0,
         act=send_to_shipper(*sorted(ignored())),
     ),
-    Case("GIL held for 5 s, then clean", START + "import ctypes\nctypes.PyDLL(None).sleep(5)", "FINISHED", 0),
-    Case(
-        "GIL held for 60 s, then clean",
-        START + "import ctypes\nctypes.PyDLL(None).sleep(60)",
-        "FINISHED",
-        0,
-        slow=True,
-    ),
+    clean("GIL held for 5 s, then clean", START + "import ctypes\nctypes.PyDLL(None).sleep(5)"),
+    clean("GIL held for 60 s, then clean", START + "import ctypes\nctypes.PyDLL(None).sleep(60)", slow=True),
 ]
 
 IPYTHON = (sys.executable, "-m", "IPython", "--colors=NoColor", "--no-banner")
 
 NOTEBOOKS = [
-    Case(
+    failed(
         "IPython: the script raises",
         START + "raise ValueError('boom')",
-        "FAILED",
         1,
-        reason="ValueError: boom",
+        "ValueError: boom",
         command=IPYTHON,
     ),
-    Case(
+    failed(
         "IPython: finally: finish()",
         START + "try:\n    raise ValueError('boom')\nfinally:\n    run.finish()\n",
-        "FAILED",
         1,
-        reason="ValueError: boom",
+        "ValueError: boom",
         command=IPYTHON,
     ),
-    Case("IPython: clean", START, "FINISHED", 0, command=IPYTHON),
+    clean("IPython: clean", START, command=IPYTHON),
 ]
 
 SILENT = [
-    Case("os._exit(0)", START + "os._exit(0)", "FAILED", 0, reason="died without a word"),
-    Case("os._exit(3)", START + "os._exit(3)", "FAILED", 3, reason="died without a word"),
-    Case("abort", START + "os.abort()", "FAILED", -signal.SIGABRT, reason="died without a word"),
-    Case(
-        "segfault",
-        START + "import ctypes\nctypes.string_at(0)",
-        "FAILED",
-        -signal.SIGSEGV,
-        reason="died without a word",
-    ),
+    failed("os._exit(0)", START + "os._exit(0)", 0, "died without a word"),
+    failed("os._exit(3)", START + "os._exit(3)", 3, "died without a word"),
+    failed("abort", START + "os.abort()", -signal.SIGABRT, "died without a word"),
+    failed("segfault", START + "import ctypes\nctypes.string_at(0)", -signal.SIGSEGV, "died without a word"),
     *(
-        Case(
+        failed(
             f"SIGKILL while emitting, {i}",
             "run = trackside.start('ends')\nready()\nemit(10_000_000)",
-            "FAILED",
             -signal.SIGKILL,
+            "died without a word",
             points=None,
             act=send(signal.SIGKILL, after=0.01 + 0.037 * i),
-            reason="died without a word",
             slow=i > 1,
         )
         for i in range(20)
     ),
-    Case(
-        "SIGKILL with DataLoader workers (fork)",
-        LOADER.format(method="fork"),
-        "FAILED",
-        -signal.SIGKILL,
-        act=send(signal.SIGKILL),
-        reason="died without a word",
-    ),
-    Case(
-        "SIGKILL with DataLoader workers (spawn)",
-        LOADER.format(method="spawn"),
-        "FAILED",
-        -signal.SIGKILL,
-        act=send(signal.SIGKILL),
-        reason="died without a word",
-        slow=True,
-    ),
+    sigkilled("SIGKILL with DataLoader workers (fork)", LOADER.format(method="fork")),
+    sigkilled("SIGKILL with DataLoader workers (spawn)", LOADER.format(method="spawn"), slow=True),
 ]
 
 FINALLY = "try:\n    {what}\nfinally:\n    run.finish()\n"
@@ -873,92 +605,69 @@ SETTLED = (
 )
 
 FINISHES = [
-    Case(
+    raising(
         "finally: finish(), uncaught exception",
         START + FINALLY.format(what="raise ValueError('boom')"),
-        "FAILED",
-        1,
-        reason="ValueError: boom",
-        stderr="ValueError: boom",
         on_mlflow=True,
     ),
-    Case(
+    failed(
         "finally: finish(), exception in a thread",
         START
         + "def work():\n    try:\n        1 / 0\n    finally:\n        run.finish()\n"
         + "t = threading.Thread(target=work)\nt.start()\nt.join()",
-        "FAILED",
         0,
-        reason="ZeroDivisionError in a thread",
+        "ZeroDivisionError in a thread",
         stderr="ZeroDivisionError",
     ),
-    Case(
+    raising(
         "finally: finish(), exception out of asyncio.run",
         START
         + "import asyncio\nasync def main():\n    try:\n        raise ValueError('boom')\n    finally:\n        run.finish()\nasyncio.run(main())",
-        "FAILED",
-        1,
-        reason="ValueError: boom",
-        stderr="ValueError: boom",
     ),
-    Case(
+    ctrl_c(
         "finally: finish(), Ctrl-C",
         START + FINALLY.format(what="ready(); time.sleep(60)"),
-        "KILLED",
-        -signal.SIGINT,
-        act=send(signal.SIGINT),
-        reason="Ctrl-C",
         stderr="KeyboardInterrupt",
     ),
-    Case(
+    failed(
         "finally: finish(), raise SystemExit(3)",
         START + FINALLY.format(what="raise SystemExit(3)"),
-        "FAILED",
         3,
-        reason="exit code 3",
+        "exit code 3",
     ),
-    Case("finally: finish(), sys.exit(0)", START + FINALLY.format(what="sys.exit(0)"), "FINISHED", 0),
-    Case(
+    clean("finally: finish(), sys.exit(0)", START + FINALLY.format(what="sys.exit(0)")),
+    failed(
         "finally: finish(), the exception becomes another",
         START + OUTER + "except ValueError as error:\n    raise RuntimeError('worse') from error",
-        "FAILED",
         1,
-        reason="RuntimeError: worse",
+        "RuntimeError: worse",
         stderr="RuntimeError: worse",
     ),
-    Case(
+    failed(
         "finally: finish(), the exception becomes sys.exit(1)",
         START + OUTER + "except ValueError:\n    sys.exit(1)",
-        "FAILED",
         1,
-        reason="exit code 1",
+        "exit code 1",
     ),
-    Case(
+    failed(
         "finally: finish(), the exception becomes SystemExit(2)",
         START + OUTER + "except ValueError:\n    raise SystemExit(2)",
-        "FAILED",
         2,
-        reason="exit code 2",
+        "exit code 2",
     ),
-    Case(
+    sigkilled(
         "finally: finish(), SIGKILL while the exception is on its way",
         START
         + "try:\n"
         + "    "
         + "try:\n        1 / 0\n    finally:\n        run.finish()\nfinally:\n    ready()\n    time.sleep(60)",
-        "FAILED",
-        -signal.SIGKILL,
-        act=send(signal.SIGKILL),
-        reason="died without a word",
     ),
-    Case(
+    clean(
         "finally: finish(), the exception is handled",
         START + OUTER + "except ValueError:\n    pass",
-        "FINISHED",
-        0,
-        reason="finished",
+        "finished",
     ),
-    Case("except: finish()", START + HANDLED, "FINISHED", 0, reason="finished"),
+    clean("except: finish()", START + HANDLED, "finished"),
     Case(
         "except: finish(), then SIGKILL",
         START + HANDLED + SETTLED + SLEEP,
@@ -982,34 +691,24 @@ FINISHES = [
         1,
         reason="finished",
     ),
-    Case(
+    failed(
         "atexit: finish(), sys.exit(1)",
         START + "import atexit\natexit.register(run.finish)\nsys.exit(1)",
-        "FAILED",
         1,
-        reason="exit code 1",
+        "exit code 1",
     ),
-    Case(
+    failed(
         "atexit: finish(), raise SystemExit(3)",
         START + "import atexit\natexit.register(run.finish)\nraise SystemExit(3)",
-        "FAILED",
         3,
-        reason="exit code 3",
+        "exit code 3",
     ),
-    Case(
+    raising(
         "atexit: finish(), uncaught exception",
         START + "import atexit\natexit.register(run.finish)\nraise ValueError('boom')",
-        "FAILED",
-        1,
-        reason="ValueError: boom",
-        stderr="ValueError: boom",
     ),
-    Case(
-        "atexit: finish(), clean return",
-        START + "import atexit\natexit.register(run.finish)",
-        "FINISHED",
-        0,
-        reason="exit code 0",
+    clean(
+        "atexit: finish(), clean return", START + "import atexit\natexit.register(run.finish)", "exit code 0"
     ),
 ]
 
@@ -1019,12 +718,11 @@ from tests.ends.memory import enter_limited_group
 enter_limited_group(900 << 20)
 """
 OUT_OF_MEMORY = [
-    Case(
+    failed(
         "OOM killer, in a memory cgroup",
         ENTER_GROUP + START + "hog = []\nwhile True:\n    hog.append(b'x' * (10 << 20))",
-        "FAILED",
         -signal.SIGKILL,
-        reason="out of memory",
+        "out of memory",
         environment={"CASE_ROOT": str(Path(__file__).parents[2])},
     ),
 ]

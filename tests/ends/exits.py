@@ -3,13 +3,8 @@
 # ruff: noqa: E501 - scripts on one line read better than wrapped ones
 from __future__ import annotations
 
-import signal
-from typing import TYPE_CHECKING
-
 from tests.ends.harness import Case
-
-if TYPE_CHECKING:
-    import subprocess
+from tests.ends.kinds import clean, ctrl_c, failed
 
 START = "run = trackside.start('ends')\nemit(20)\n"
 
@@ -41,54 +36,36 @@ main([])
 """
 
 
-def interrupt(process: subprocess.Popen[str]) -> None:
-    """Ctrl-C."""
-    process.send_signal(signal.SIGINT)
-
-
 TURNED_INTO_EXIT_CODES = [
-    Case(
+    failed(
         "an entry point catches, then sys.exit(1)",
         ENTRY_POINT + "run_and_report(job)",
-        "FAILED",
         1,
-        reason="ValueError: boom (exit code 1)",
+        "ValueError: boom (exit code 1)",
         artifact="traceback.txt",
         stderr="the job failed",
         on_mlflow=True,
     ),
-    Case(
+    failed(
         "the same, and finally: finish()",
         ENTRY_POINT
         + "def careful():\n    try:\n        job()\n    finally:\n        trackside.finish()\nrun_and_report(careful)",
-        "FAILED",
         1,
-        reason="ValueError: boom (exit code 1)",
+        "ValueError: boom (exit code 1)",
     ),
-    Case(
+    failed(
         "click: a usage error",
         CLICK.format(what="raise click.UsageError('no such split')"),
-        "FAILED",
         2,
-        reason="UsageError: no such split (exit code 2)",
+        "UsageError: no such split (exit code 2)",
         stderr="no such split",
     ),
-    Case(
-        "click: Ctrl-C",
-        CLICK.format(what="ready(); time.sleep(60)"),
-        "KILLED",
-        1,
-        act=interrupt,
-        reason="Ctrl-C",
-        stderr="Aborted!",
-    ),
-    Case(
+    ctrl_c("click: Ctrl-C", CLICK.format(what="ready(); time.sleep(60)"), 1, stderr="Aborted!"),
+    clean(
         "sys.exit(1) in an except, caught, then clean",
         START
         + "try:\n    try:\n        1 / 0\n    except ZeroDivisionError:\n        sys.exit(1)\nexcept SystemExit:\n    pass",
-        "FINISHED",
-        0,
-        reason="exit code 0",
+        "exit code 0",
     ),
 ]
 
@@ -122,50 +99,43 @@ EXPECTED = [
         1,
         reason="StopTraining: preempted",
     ),
-    Case(
+    failed(
         "an expected exception, then an unexpected one",
         PRUNED
         + START
         + "t = threading.Thread(target=lambda: exec('raise TrialPruned()', globals()))\nt.start()\nt.join()\nraise ValueError('boom')",
-        "FAILED",
         1,
-        reason="ValueError: boom",
+        "ValueError: boom",
     ),
 ]
 
 TOLD = [
-    Case(
+    failed(
         "except: finish('FAILED'), raise",
         START + "try:\n    raise ValueError('boom')\nexcept ValueError:\n    run.finish('FAILED')\n    raise",
-        "FAILED",
         1,
-        reason="ValueError: boom",
+        "ValueError: boom",
         artifact="traceback.txt",
     ),
-    Case(
+    ctrl_c(
         "Ctrl-C, and the framework says finish('FAILED')",
         START
         + "try:\n    ready()\n    time.sleep(60)\nexcept BaseException:\n    trackside.finish('FAILED')",
-        "KILLED",
         0,
-        act=interrupt,
-        reason="Ctrl-C",
     ),
-    Case(
+    failed(
         "finish('FAILED') in a framework's excepthook",
         START + "sys.excepthook = lambda *_: run.finish('FAILED')\nraise ValueError('boom')",
-        "FAILED",
         1,
-        reason="ValueError: boom",
+        "ValueError: boom",
         artifact="traceback.txt",
     ),
-    Case(
+    failed(
         "atexit: finish('FAILED'), sys.exit(1) because of an exception",
         START
         + "import atexit\natexit.register(run.finish, 'FAILED')\ntry:\n    raise ValueError('boom')\nexcept ValueError:\n    sys.exit(1)",
-        "FAILED",
         1,
-        reason="ValueError: boom",
+        "ValueError: boom",
     ),
 ]
 
