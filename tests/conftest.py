@@ -53,7 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _needs_torch(path: Path) -> bool:
-    """Whether a test file imports torch as it is loaded; a program in a text of it does not count."""
+    """Whether a test file imports torch as it is loaded. A program in a text of it does not count."""
     return any(name.partition(".")[0] == "torch" for name in tiers.imports_of(path))
 
 

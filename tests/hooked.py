@@ -9,7 +9,7 @@ import threading
 
 
 def wakeup_descriptor() -> int:
-    """Who has it now; -1 for nobody."""
+    """The process that has it now, or -1."""
     current = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(current)
     return current

@@ -14,7 +14,7 @@ EVENTS = [MetricsSample(1), ConfigEvent({}), LifecycleEvent("started")]
 @pytest.mark.wheel
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
 def test_events_are_frozen_and_slotted(event) -> None:
-    """What one sink gets, no other can have changed; and there is no ``__dict__`` to pay for."""
+    """What one sink gets, no other can have changed, and there is no ``__dict__`` to pay for."""
     with pytest.raises(AttributeError):
         event.timestamp_ms = 5
     with pytest.raises(AttributeError):
@@ -31,7 +31,7 @@ def test_the_timestamp_is_the_moment_of_making(event) -> None:
 
 
 def test_defaults() -> None:
-    """A step is all a sample needs; a config is flattened one level; a lifecycle event needs its kind."""
+    """A step is all a sample needs. A config is flattened one level. A lifecycle event needs its kind."""
     sample = MetricsSample(3)
     assert (sample.step, sample.epoch, sample.metrics, sample.prefix) == (3, None, {}, None)
     assert ConfigEvent({"lr": 1}).flatten_depth == 1

@@ -51,7 +51,7 @@ def test_the_public_modules_load_nothing_heavy() -> None:
 
 
 def test_a_sink_loads_what_it_needs_when_it_is_used() -> None:
-    """Naming all of them loads neither rich nor prometheus_client; making them loads one of these."""
+    """Naming all of them loads neither rich nor prometheus_client. Making them loads one of these."""
     script = "from trackside.sinks import *\nConsoleSink(), MemorySink(), EarlyStopping('val/loss')"
     assert not packages_after(script) & HEAVY
     found = packages_after("from trackside.sinks import *\nPrometheusSink()")
@@ -69,7 +69,7 @@ with trackside.start("x", config={"lr": 0.1, "layers": [1, 2]}, tags={"a": 1}) a
 
 
 def test_a_run_loads_nothing_heavy_into_the_training(tmp_path: Path) -> None:
-    """The shipper imports mlflow; the training process, on rank 0, does not."""
+    """The shipper imports mlflow. The training process, on rank 0, does not."""
     journals = str(tmp_path / "journals")
     found = packages_after(RUN, TRACKSIDE_MODE="offline", TRACKSIDE_DIR=journals)
     assert not found & HEAVY

@@ -50,7 +50,7 @@ class Config:
         return default if value is None else value
 
     def to_yaml_dict(self, use_orig_values: bool = False) -> dict[str, Any]:
-        """Return the whole config; only the form that names callables is asked for."""
+        """Return the whole config. Only the form that names callables is asked for."""
         assert use_orig_values
         return self.values
 
@@ -213,14 +213,14 @@ class TestNewRun:
         assert info.artifact_uri.startswith((tmp_path / "artifacts").as_uri())
 
     def test_a_bare_section_gets_the_defaults(self, uri: str) -> None:
-        """`experiment_name` has a default, and MLflow invents a run's name; empty is left out."""
+        """`experiment_name` has a default, and MLflow invents a run's name. Empty is left out."""
         section = {"tracking_uri": uri, "experiment_name": None, "run_name": "", "tags": None}
         run = start(Config({}, section))
         assert [r.info.run_id for r in all_runs("automodel-experiment")] == [run.info.run_id]
         assert stored(run).info.run_name
 
     def test_the_config_becomes_params_and_an_artifact(self, make: Make) -> None:
-        """One level is split by default; the file holds the config as it is nested."""
+        """One level is split by default. The file holds the config as it is nested."""
         values = {"lr": 0.001, "model": {"hidden": 64, "text": {"deep": True}}}
         run = start(make(values))
         expected = {"lr": "0.001", "model.hidden": "64", "model.text": "{'deep': True}"}
@@ -248,7 +248,7 @@ class TestNewRun:
         assert stored(start(Config({}, section))).data.tags["task"] == "sft"
 
     def test_a_plain_dict_is_a_config_too(self, uri: str, tmp_path: Path) -> None:
-        """It has no dotted keys and no to_yaml_dict(); run and checkpoint_dir come all the same."""
+        """It has no dotted keys and no to_yaml_dict(). Run and checkpoint_dir come all the same."""
         cfg = {"lr": 1, "mlflow": {"tracking_uri": uri}, "checkpoint": {"checkpoint_dir": tmp_path}}
         run = start(cfg)
         assert stored(run).data.params["lr"] == "1"
@@ -287,7 +287,7 @@ class TestMLflowsLimits:
     """A config that MLflow would refuse must not cost the run."""
 
     def test_many_long_params_are_cut_and_batched(self, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-        """At most 100 at a time and 1 MB a request, whatever the alphabet; none is left out."""
+        """At most 100 at a time and 1 MB a request, whatever the alphabet. None is left out."""
         sizes = []
         real = mlflow.log_params
 
@@ -311,7 +311,7 @@ class TestMLflowsLimits:
         assert yaml.safe_load(text) == {"prompt": "x" * 7000}
 
     def test_keys_are_made_to_fit(self, make: Make) -> None:
-        """Characters MLflow refuses become underscores; long keys are cut."""
+        """Characters MLflow refuses become underscores. Long keys are cut."""
         run = start(make({"a@b[0]": 1, "k" * 300: 2}))
         short, long = stored(run).data.params
         assert short.startswith("a_b_0_")
@@ -325,7 +325,7 @@ class TestMLflowsLimits:
         monkeypatch: pytest.MonkeyPatch,
         log: list[str],
     ) -> None:
-        """An older server takes less than MLflow does today; the refusal is a warning."""
+        """An older server takes less than MLflow does today. The refusal is a warning."""
         real = mlflow.log_params
 
         def strict(params: dict[str, str]) -> None:
@@ -370,7 +370,7 @@ class TestMLflowsLimits:
 
 
 class TestResume:
-    """A restarted job goes on with its run."""
+    """A restarted job continues with its run."""
 
     def test_the_run_id_file_names_the_run(self, make: Make, tmp_path: Path) -> None:
         """The bare id, in the checkpoint directory, which is created."""
@@ -378,7 +378,7 @@ class TestResume:
         assert (tmp_path / "ckpt" / "mlflow_run_id").read_text() == run.info.run_id
 
     def test_a_second_launch_goes_on_with_the_run(self, make: Make) -> None:
-        """Its params stay as they were; its config is a file named by the time."""
+        """Its params stay as they were. Its config is a file named by the time."""
         first = launch(make({"max_steps": 10}))
         second = start(make({"max_steps": 20}, tags={"launch": "2"}))
         assert [r.info.run_id for r in all_runs()] == [first.info.run_id] == [second.info.run_id]
@@ -409,7 +409,7 @@ class TestResume:
     def test_the_environment_counts_even_without_resume(
         self, make: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """`resume: false` is about the run-id file; the variable was set on purpose."""
+        """`resume: false` is about the run-id file. The variable was set on purpose."""
         first = launch(make())
         monkeypatch.setenv("MLFLOW_RUN_ID", first.info.run_id)
         assert start(make(checkpoints=None, resume=False)).info.run_id == (first.info.run_id)
@@ -446,7 +446,7 @@ class TestResume:
     def test_a_checkpoint_directory_that_cannot_be_written_costs_a_warning(
         self, make: Make, tmp_path: Path, log: list[str]
     ) -> None:
-        """The run goes on; a restart will not find it, and the warning says so."""
+        """The run continues. A restart will not find it, and the warning says so."""
         (tmp_path / "ckpt").write_text("a file in its place")
         assert start(make()) is mlflow.active_run()
         assert "a restart will not find the run" in "\n".join(log)
@@ -635,7 +635,7 @@ class TestRealProcesses:
     """How a run ends when a process really does."""
 
     def test_a_crash_is_failed_and_looks_as_it_would_without_us(self, uri: str) -> None:
-        """The status is FAILED; exit code and traceback are those of the same crash unlogged."""
+        """The status is FAILED. Exit code and traceback are those of the same crash unlogged."""
         body = "mlflow.start_run(nested=True); raise ValueError('boom')"
         logged = run_script(uri, body)
         assert [run.info.status for run in all_runs()] == ["FAILED"]
@@ -661,7 +661,7 @@ class TestRealProcesses:
         assert (done.returncode, [r.info.status for r in all_runs()]) == (143, ["KILLED"])
 
     def test_ctrl_c_is_failed_and_dies_of_the_signal(self, uri: str) -> None:
-        """As in the module this one stands in for; `trackside.start` says KILLED."""
+        """As in the module this one stands in for. `trackside.start` says KILLED."""
         done = run_script(uri, "os.kill(os.getpid(), signal.SIGINT)")
         assert done.returncode == -signal.SIGINT
         assert [r.info.status for r in all_runs()] == ["FAILED"]

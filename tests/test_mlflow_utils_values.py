@@ -43,13 +43,13 @@ def test_lists_and_tuples_are_one_string_at_any_depth() -> None:
 
 
 def test_a_prefix_goes_before_every_key() -> None:
-    """`_depth` is where the recursion stands; a caller may start it deeper."""
+    """`_depth` is where the recursion stands. A caller may start it deeper."""
     assert flatten_params_for_mlflow({"a": {"b": 1}}, prefix="p") == {"p.a.b": "1"}
     assert flatten_params_for_mlflow({"a": {"b": 1}}, 1, "p", 1) == {"p.a": "{'b': 1}"}
 
 
 def test_empty_mappings() -> None:
-    """One that would be split leaves nothing; below the depth it is a string like any other."""
+    """One that would be split leaves nothing. Below the depth it is a string like any other."""
     assert flatten_params_for_mlflow({}) == {}
     assert flatten_params_for_mlflow({"a": {}, "b": {"c": {}}}) == {"b.c": "{}"}
 
@@ -121,7 +121,7 @@ def test_tensors_without_a_value_are_dropped() -> None:
 def test_a_dropped_key_is_named_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A sample's `timestamp` comes at every step; the warning does not."""
+    """A sample's `timestamp` comes at every step. The warning does not."""
     monkeypatch.setattr(mlflow_utils, "_dropped", Once())
     for _ in range(3):
         to_float_metrics({"timestamp": "now", "note": None})

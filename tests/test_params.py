@@ -90,7 +90,7 @@ def seed_flatten(
 
 
 def count_leaves(value: Any) -> int:
-    """How many leaves a nested dict has; an empty dict is one."""
+    """How many leaves a nested dict has. An empty dict is one."""
     if isinstance(value, dict) and value:
         return sum(map(count_leaves, value.values()))
     return 1
@@ -326,7 +326,7 @@ def test_leaves_are_readable(value: object, expected: object) -> None:
 
 
 def test_flags_without_a_name_and_enormous_ints() -> None:
-    """Neither has a usual text; both get one."""
+    """Neither has a usual text. Both get one."""
     assert "READ" in to_plain({"k": Access.READ | Access.WRITE})["k"]
     assert to_plain({"k": 16**9999})["k"] == hex(16**9999)
 
@@ -389,7 +389,7 @@ def test_keys_become_strings_and_none_is_lost() -> None:
 
 
 def test_cycles_end() -> None:
-    """A config that holds itself says so; one held twice is shown twice."""
+    """A config that holds itself says so. One held twice is shown twice."""
     shared = {"x": 1}
     config: dict[str, Any] = {"one": shared, "two": shared, "list": []}
     config["self"] = config

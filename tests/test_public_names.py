@@ -86,7 +86,7 @@ def test_from_trackside_import_star() -> None:
 
 
 def test_every_error_is_there() -> None:
-    """``except trackside.ConfigurationError`` needs no second import; each is the one that is raised."""
+    """``except trackside.ConfigurationError`` needs no second import. Each is the one that is raised."""
     assert "ConfigurationError" in ERRORS
     for name in ERRORS:
         assert getattr(trackside, name) is getattr(errors, name)
@@ -94,7 +94,7 @@ def test_every_error_is_there() -> None:
 
 @pytest.mark.parametrize("name", sorted(NAMES - {"bus"}))
 def test_help_begins_with_what_a_user_wants(name: str) -> None:
-    """A sentence on what it is; how it is kept true stands in the module's docstring or a comment."""
+    """A sentence on what it is. How it is kept true stands in the module's docstring or a comment."""
     text = inspect.getdoc(getattr(trackside, name)) or ""
     assert text.splitlines()[0].endswith(".")
     assert "nvariant" not in text

@@ -135,7 +135,7 @@ def test_ranks_of_several_nodes_are_distinct(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_host_of_a_tpu_slice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has a number where there are several hosts; on a single one a number says nothing."""
+    """It has a number where there are several hosts. On a single one a number says nothing."""
     monkeypatch.setenv("TPU_WORKER_ID", "3")
     monkeypatch.setenv("TPU_WORKER_HOSTNAMES", "localhost")
     assert rank.get_rank() == 0
@@ -147,7 +147,7 @@ def test_a_host_of_a_tpu_slice(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_jax_is_believed_once_it_is_initialised(
     client: object, expected: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before that the environment has to do; its back end is not started for an answer."""
+    """Before that the environment has to do. Its back end is not started for an answer."""
     module = types.ModuleType("jax._src.distributed")
     module.global_state = types.SimpleNamespace(  # type: ignore[attr-defined]
         client=client, process_id=2, num_processes=4
@@ -185,7 +185,7 @@ def test_a_world_of_no_processes_is_ignored(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_an_initialised_process_group_is_believed_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It knows; the environment only suggests."""
+    """It knows. The environment only suggests."""
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setitem(sys.modules, "torch", fake_torch())
     assert (rank.get_rank(), rank.get_world_size()) == (3, 8)

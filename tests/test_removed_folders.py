@@ -81,7 +81,7 @@ class Training:
         raise AssertionError(self.output)
 
     def go_on(self) -> None:
-        """Let the script go on."""
+        """Let the script continue."""
         assert self.process.stdin is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()
@@ -96,7 +96,7 @@ class Training:
         self.shipper.send_signal(signal.SIGSTOP)
 
     def wait_for_shipper(self) -> None:
-        """Let the shipper go on, and wait until it has left."""
+        """Let the shipper continue, and wait until it has left."""
         with contextlib.suppress(psutil.NoSuchProcess):
             self.shipper.send_signal(signal.SIGCONT)
         wait_for(lambda: not is_alive(self.shipper))
@@ -145,7 +145,7 @@ def trainings() -> Iterator[list[Training]]:
 def test_removed_as_soon_as_training_has_ended(
     tmp_path: Path, trainings: list[Training], removed: list[str]
 ) -> None:
-    """What was emitted still arrives where there is a database; no folder comes back."""
+    """What was emitted still arrives where there is a database. No folder comes back."""
     training = Training(tmp_path)
     trainings.append(training)
     wait_for(lambda: (state := training.state()) is not None and state.phase == "shipping")
@@ -176,7 +176,7 @@ def test_removed_while_the_shipper_starts(tmp_path: Path, trainings: list[Traini
 
 @pytest.mark.parametrize("when", ["starting", "shipping"])
 def test_only_the_database_is_removed(tmp_path: Path, trainings: list[Training], when: str) -> None:
-    """The journal stays and says why; neither the shipper nor ``sync`` makes an empty database."""
+    """The journal stays and says why. Neither the shipper nor ``sync`` makes an empty database."""
     training = Training(tmp_path, **({"TRACKSIDE_START_TIMEOUT": "0"} if when == "starting" else {}))
     trainings.append(training)
     if when == "shipping":
@@ -234,7 +234,7 @@ run.finish()
 
 
 def test_the_journal_is_removed_while_training_goes_on(tmp_path: Path, trainings: list[Training]) -> None:
-    """One warning; the shipper that has it open delivers everything, and the end."""
+    """One warning. The shipper that has it open delivers everything, and the end."""
     training = Training(tmp_path, ALIVE, TRACKSIDE_EXIT_TIMEOUT="60")
     trainings.append(training)
     training.end()

@@ -66,7 +66,7 @@ class Writer:
         self.process.stdin.flush()
 
     def end(self, line: str = "") -> int:
-        """Have it run ``line`` and leave; its exit code."""
+        """Have it run ``line`` and leave. Its exit code."""
         self.process.communicate(f"{line}\n" if line else None, timeout=120)
         return self.process.returncode
 

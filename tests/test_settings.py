@@ -91,7 +91,7 @@ def test_empty_variables_count_as_not_set() -> None:
 
 
 def test_settings_are_frozen() -> None:
-    """Nobody changes them on the way."""
+    """They stay as they are."""
     settings = read_environment({})
     with pytest.raises(dataclasses.FrozenInstanceError):
         settings.mode = "disabled"  # type: ignore[misc]
@@ -157,7 +157,7 @@ def test_a_count_that_is_none(text: str) -> None:
 def test_relative_addresses_are_made_absolute(
     given: str, absolute: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """``trackside sync`` may run in another directory than the training did; what is no path stays."""
+    """``trackside sync`` may run in another directory than the training did. What is no path stays."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/someone")
     expected = absolute.format(here=tmp_path, home=os.path.expanduser("~"))
@@ -174,7 +174,7 @@ def test_a_tilde_is_the_home_and_blanks_are_nothing(monkeypatch: pytest.MonkeyPa
 
 
 def test_mistyped_variables() -> None:
-    """Those that are nearly ours; our own, the shipper's and strangers are left alone."""
+    """Those that are nearly ours. Our own, the shipper's and strangers are left alone."""
     fine = [*VARIABLES, "TRACKSIDE_SHIPPER_TRACKING_URI", "TRACKSIDE_PORT", "TRACKSIDE_SERVICE_HOST", "PATH"]
     assert mistyped_variables(dict.fromkeys(fine, "1")) == {}
     assert mistyped_variables({"TRACKSIDE_DIRR": "x", "TRACKSIDE_BULKSTORE": "off"}) == {

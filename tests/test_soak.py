@@ -95,7 +95,7 @@ class Chaos:
         self._warm = time.monotonic() + WARM_UP
 
     def reign(self, seconds: float) -> None:
-        """Go on for ``seconds``."""
+        """Continue for ``seconds``."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             self._pause(2.0, 12.0)
@@ -119,7 +119,7 @@ class Chaos:
         self.done["shipper SIGKILL"] += 1
 
     def _stop_server(self) -> None:
-        """Kill it, or ask it to leave; while it is away the shipper may be killed too."""
+        """Kill it, or ask it to leave. While it is away the shipper may be killed too."""
         gently = self._chance.random() < 0.3
         begun = time.time()
         if gently:
@@ -143,7 +143,7 @@ class Chaos:
 
 
 def heap_kb(pid: int) -> int:
-    """Memory of the process that no file backs; the journal's mapped pages are the kernel's to drop."""
+    """Memory of the process that no file backs. The journal's mapped pages are the kernel's to drop."""
     with open(f"/proc/{pid}/status", encoding="ascii") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("RssAnon"))
 
@@ -197,7 +197,7 @@ def check_database(database: Path, run_id: str, count: int) -> None:
 
 
 def check_trainer(training: Training, chaos: Chaos, late: float) -> None:
-    """Its memory is flat, and a log call costs during outages what it costs otherwise; print a summary."""
+    """Its memory is flat, and a log call costs during outages what it costs otherwise. Print a summary."""
     quarter = max(1, len(chaos.memory) // 4)
     growth = statistics.median(chaos.memory[-quarter:]) - statistics.median(chaos.memory[:quarter])
     flat = list(training.said["seen"])

@@ -45,7 +45,7 @@ def test_nothing_declared_is_nothing() -> None:
 
 
 def test_lists_and_mappings_of_any_make() -> None:
-    """A text is one glob; OmegaConf's lists and mappings are lists and mappings."""
+    """A text is one glob. OmegaConf's lists and mappings are lists and mappings."""
     assert make_transform({"include": "train/*"}) == Transform(include=("train/*",))
     config = OmegaConf.create(
         {"include": ["a", "b"], "rename": {"a": "c"}, "every_seconds": 2, "ranks": [0, 1]}

@@ -52,7 +52,7 @@ def test_nothing_to_show(journals: Path) -> None:
 
 
 def test_status_as_a_table(journals: Path) -> None:
-    """A line a journal, uncut where it is piped; errors below it; 1 because one waits."""
+    """A line a journal, uncut where it is piped. Errors below it; 1 because one waits."""
     running, waiting = make(journals, ALIVE, points=4), make(journals, points=2468)
     say(running, run=RunInfo("a" * 32, "1", "/", None), status="KILLED")
     say(waiting, phase="retrying", error="connection refused [by host]")
@@ -64,7 +64,7 @@ def test_status_as_a_table(journals: Path) -> None:
 
 
 def test_status_as_json(journals: Path, tmp_path: Path) -> None:
-    """The same, for programs; of another directory where one is named."""
+    """The same, for programs. Of another directory where one is named."""
     journals.mkdir()
     journal = make(tmp_path / "elsewhere", ALIVE, points=4, experiment_name="digits")
     assert json.loads(trackside("status", "--json").output) == []
@@ -135,7 +135,7 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 def test_the_default_folder_goes_with_its_last_journal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So without it there is nothing to do; but a folder that was asked for stays."""
+    """So without it there is nothing to do, but a folder that was asked for stays."""
     monkeypatch.delenv("TRACKSIDE_DIR")
     assert trackside("sync").output == "nothing to deliver\n"
     result = trackside("status")
@@ -163,7 +163,7 @@ def test_looking_changes_nothing(journals: Path) -> None:
 
 @pytest.mark.parametrize("lost", [0, 3_456_789])
 def test_the_table_fits_100_columns(journals: Path, lost: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the names and numbers; each row still says which journal it is."""
+    """Whatever the names and numbers. Each row still says which journal it is."""
     journal = make(journals, points=4, experiment_name="an experiment with a name that goes on for long")
     say(journal, run=RunInfo("a" * 32, "1", "/", None), status="FINISHED")
     found = survey.report(journal)
@@ -215,7 +215,7 @@ def test_nothing_to_deliver(journals: Path) -> None:
 
 
 def test_sync_delivers_all_that_lie_here(journals: Path, results: dict[str, Any]) -> None:
-    """A line each, on stdout; a terminal shows progress bars on stderr, a log has the lines only."""
+    """A line each, on stdout. A terminal shows progress bars on stderr, a log has the lines only."""
     names = sorted(make(journals).name for _ in range(2))
     results["detail"] = "4 points"
     result = trackside("sync", "--give-up-after", "7", "--tracking-uri", "http://there:5000")
@@ -270,7 +270,7 @@ def test_a_journal_that_is_not_there() -> None:
 
 
 def test_an_address_that_is_none(journals: Path) -> None:
-    """As for ``start()``, the error says what to write instead; nothing is delivered anywhere."""
+    """As for ``start()``, the error says what to write instead. Nothing is delivered anywhere."""
     make(journals)
     result = trackside("sync", "--tracking-uri", "localhost:5000")
     assert result.exit_code == 2

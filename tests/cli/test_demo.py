@@ -228,7 +228,7 @@ def test_torch_is_used_where_it_is():
 
 
 def test_without_torch_numpy_trains(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Silently when torch is not installed, with a word when it is broken; asked for, it is an error."""
+    """Silently when torch is not installed, with a word when it is broken. Asked for, it is an error."""
     pytest.importorskip("sklearn.datasets")  # as it is loaded, scipy trips over the None below
     monkeypatch.delitem(sys.modules, "trackside.cli.demo_torch", raising=False)
     monkeypatch.delattr(trackside.cli, "demo_torch", raising=False)
@@ -242,7 +242,7 @@ def test_without_torch_numpy_trains(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 def test_a_broken_torch_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    """Its libraries may be missing or of the wrong kind: the demo goes on with numpy."""
+    """Its libraries may be missing or of the wrong kind: the demo continues with numpy."""
     (tmp_path / "torch.py").write_text("raise OSError('libcudart.so: cannot open')")
     monkeypatch.delitem(sys.modules, "trackside.cli.demo_torch", raising=False)
     monkeypatch.delattr(trackside.cli, "demo_torch", raising=False)

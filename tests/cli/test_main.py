@@ -80,7 +80,7 @@ def test_a_bug_keeps_its_traceback(command):
 
 
 def test_warnings_are_readable(command):
-    """trackside's warnings come out on stderr as plain lines; its chatter does not."""
+    """trackside's warnings come out on stderr as plain lines. Its chatter does not."""
 
     def probe() -> None:
         logging.getLogger("trackside.session.start").warning("the server %s is slow", "x")

@@ -37,7 +37,7 @@ class Store:
         self.uri = uri
 
     def run(self, silent_for: float | None, *, host: str = "vanished", experiment: str = "0") -> str:
-        """One whose last heartbeat was that many seconds ago, or that never had any; its id."""
+        """One whose last heartbeat was that many seconds ago, or that never had any. Its id."""
         run_id = str(self.client.create_run(experiment).info.run_id)
         if silent_for is not None:
             moment = datetime.fromtimestamp(time.time() - silent_for, tz=timezone.utc)
@@ -71,7 +71,7 @@ def reap(*options: str) -> tuple[int, str]:
 
 
 def test_a_run_that_fell_silent_is_closed(store: Store) -> None:
-    """As KILLED, as of its last heartbeat, with the reason; in any experiment."""
+    """As KILLED, as of its last heartbeat, with the reason. In any experiment."""
     experiment = store.client.create_experiment("other")
     stale = [store.run(2 * HOUR), store.run(HOUR, experiment=experiment)]
     code, output = reap()
@@ -170,7 +170,7 @@ def test_many_runs_come_in_pages(store: Store, monkeypatch: pytest.MonkeyPatch) 
     ],
 )
 def test_heartbeats(text: str, parsed: tuple[float, str] | None) -> None:
-    """Time and host; one without a zone is UTC; what is none is none."""
+    """Time and host. One without a zone is UTC. What is none is none."""
     assert parse_heartbeat(text) == parsed
 
 
@@ -187,7 +187,7 @@ def test_heartbeats(text: str, parsed: tuple[float, str] | None) -> None:
     ],
 )
 def test_durations(text: str | int, seconds: float) -> None:
-    """A number and a unit; seconds without one."""
+    """A number and a unit. Seconds without one."""
     assert Duration()(text) == seconds
 
 
@@ -211,7 +211,7 @@ def test_what_is_no_duration(text: str) -> None:
 def test_a_store_that_is_not_there(
     name: str, content: bytes | None, complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error that says what to do; nothing is made, and what is there stays as it is."""
+    """An error that says what to do. Nothing is made, and what is there stays as it is."""
     monkeypatch.chdir(tmp_path)
     place = tmp_path / name
     if content is not None:

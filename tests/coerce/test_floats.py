@@ -191,7 +191,7 @@ def test_an_error_of_the_users_own_float_is_wrapped(error: Exception) -> None:
 
 
 def test_ctrl_c_inside_a_users_float_goes_through() -> None:
-    """Only errors are wrapped; an interrupt is for the program."""
+    """Only errors are wrapped. An interrupt is for the program."""
     with pytest.raises(KeyboardInterrupt):
         to_float(Angry(KeyboardInterrupt()))
 
@@ -258,14 +258,14 @@ def test_numpy_values_that_are_no_number(value: object, expected: str) -> None:
 
 
 def test_masked_elements_and_objects_in_arrays() -> None:
-    """The mean is over what is not masked; object arrays hold any numbers."""
+    """The mean is over what is not masked. Object arrays hold any numbers."""
     assert read_twice(np.ma.array([1.0, 3.0, 100.0], mask=[False, False, True])) == 2.0
     assert read_twice(np.array([Fraction(1, 2), 1], dtype=object)) == 0.75
     assert read_twice(np.array(Decimal("0.5"), dtype=object)) == 0.5
 
 
 def test_numpy_nan_infinity_and_overflow() -> None:
-    """NaN and infinities pass without a warning; a longdouble beyond a float does not."""
+    """NaN and infinities pass without a warning. A longdouble beyond a float does not."""
     assert math.isnan(read_twice(np.array([1.0, math.nan])))
     assert math.isnan(read_twice(np.array([math.inf, -math.inf])))
     assert read_twice(np.float32("inf")) == math.inf
@@ -275,7 +275,7 @@ def test_numpy_nan_infinity_and_overflow() -> None:
 
 
 def test_array_likes_of_other_libraries() -> None:
-    """__array__ is read as an array; where it only refuses, __float__ is."""
+    """__array__ is read as an array. Where it only refuses, __float__ is."""
 
     class Series:
         def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray[Any, Any]:
@@ -323,7 +323,7 @@ def test_means_do_not_overflow() -> None:
 
 
 def test_a_tensor_that_requires_grad_is_read_without_a_warning() -> None:
-    """float(tensor) warns; a loss is logged all the time."""
+    """float(tensor) warns. A loss is logged all the time."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert read_twice(torch.tensor(1.5, requires_grad=True)) == 1.5
@@ -356,7 +356,7 @@ def test_meta_tensors_hold_no_data() -> None:
 
 
 def test_fake_tensors_are_refused() -> None:
-    """What a compiler traces with has no value; torch's own error becomes the reason."""
+    """What a compiler traces with has no value. Torch's own error becomes the reason."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     with FakeTensorMode():
@@ -430,7 +430,7 @@ def test_a_partial_dtensor_of_one_rank_is_read(mesh: DeviceMesh) -> None:
 def test_a_dtensor_spread_over_ranks_is_refused_without_a_collective(
     mesh: DeviceMesh, monkeypatch: pytest.MonkeyPatch, placement: Any
 ) -> None:
-    """Reading it would wait for ranks that do not log; the reason says what to do instead."""
+    """Reading it would wait for ranks that do not log. The reason says what to do instead."""
     spread = DTensor.from_local(torch.ones(2), mesh, [placement])
     monkeypatch.setattr(DeviceMesh, "size", lambda _self, _dim=None: 2)
     assert "Call .full_tensor() on every rank" in reason(spread)
@@ -447,7 +447,7 @@ def test_a_dtensor_of_other_ranks_is_refused(mesh: DeviceMesh, monkeypatch: pyte
 
 
 def test_metrics_of_every_kind_are_read_in_order() -> None:
-    """Names and order stay; every value is a plain float."""
+    """Names and order stay. Every value is a plain float."""
     metrics = {
         "a": 1.0,
         "b": 2,
@@ -505,7 +505,7 @@ def test_warnings_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_keys_become_strings() -> None:
-    """Ints and enums may name metrics; a str enum is called by its content."""
+    """Ints and enums may name metrics. A str enum is called by its content."""
     result = to_float_metrics({1: 1.0, (2, 3): 2.0, Key.LOSS: 3.0, None: 4.0})
     assert result == {"1": 1.0, "(2, 3)": 2.0, "loss": 3.0, "None": 4.0}
     assert {type(key) for key in result} == {str}
@@ -574,7 +574,7 @@ def test_importing_coerce_pulls_in_no_heavy_library() -> None:
 def test_tensors_on_an_accelerator_are_left_to_whoever_fetches_them_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """On the host a tensor is read at once, whatever torch was built for; nothing is dropped beside one."""
+    """On the host a tensor is read at once, whatever torch was built for. Nothing is dropped beside one."""
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(floats, "_has_accelerators", lambda _torch: True)
     monkeypatch.setattr(floats, "QUICK", {})
@@ -617,6 +617,6 @@ def test_a_sequence_of_numbers_is_its_mean(values: object, mean: float) -> None:
 
 
 def test_a_list_of_accelerator_tensors_is_not_waited_for() -> None:
-    """Reading each would wait for all the work queued there; the reason says what to log instead."""
+    """Reading each would wait for all the work queued there. The reason says what to log instead."""
     elsewhere = types.SimpleNamespace(is_cpu=False)
     assert "Log torch.stack() of them instead" in reason([elsewhere])

@@ -50,7 +50,7 @@ def said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> p
 def test_a_mean_is_said_with_what_keeps_the_elements(
     said: pytest.LogCaptureFixture, value: Any, says: str
 ) -> None:
-    """Once a name; an image, a table and a distribution are told what they look like."""
+    """Once a name. An image, a table and a distribution are told what they look like."""
     for _ in range(3):
         assert to_float_metrics({"x": value}).keys() == {"x"}
     (message,) = said.messages

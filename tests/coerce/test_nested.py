@@ -81,7 +81,7 @@ def test_what_is_a_number_too_stays_one() -> None:
 
 
 def test_a_name_that_is_there_twice() -> None:
-    """The one written whole is kept, wherever it stands; of two put together the first. The rest is told."""
+    """The one written whole is kept, wherever it stands. Of two put together the first. The rest is told."""
     found, dropped = flat({"eval": {"loss": 1}, "eval/loss": 2, "a": {"b/c": 3}, "a/b": {"c": 4}})
     assert found == {"eval/loss": 2, "a/b/c": 3}
     assert dropped.keys() == {"eval/loss", "a/b/c"}
@@ -89,7 +89,7 @@ def test_a_name_that_is_there_twice() -> None:
 
 
 def test_what_cannot_be_unfolded_is_told() -> None:
-    """A dict that holds itself, and one whose items() raises; the rest is kept."""
+    """A dict that holds itself, and one whose items() raises. The rest is kept."""
     loop: dict[str, Any] = {"loss": 1}
     loop["again"] = loop
     found, dropped = flat({"loop": loop, "angry": Angry(), "ok": 1})

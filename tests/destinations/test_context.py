@@ -10,7 +10,7 @@ from trackside.errors import ConfigurationError, DestinationFailedError
 
 
 def test_a_path_is_where_the_training_was_started(tmp_path: Path):
-    """The shipper's own working directory plays no part; an absolute path stays as it is."""
+    """The shipper's own working directory plays no part. An absolute path stays as it is."""
     made = context(tmp_path)
     assert made.path("metrics.jsonl") == tmp_path / "metrics.jsonl"
     assert made.path(Path("/data") / "m.jsonl") == Path("/data/m.jsonl")
@@ -25,7 +25,7 @@ def test_placeholders_are_filled_in(tmp_path: Path):
 
 
 def test_a_run_without_a_name_is_called_by_its_journal(tmp_path: Path):
-    """MLflow makes its name up later; two unnamed runs must not write to one place."""
+    """MLflow makes its name up later. Two unnamed runs must not write to one place."""
     made = context(tmp_path, run_name=None)
     assert made.path("{run_name}") == tmp_path / made.journal.name
 

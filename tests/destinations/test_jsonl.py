@@ -66,7 +66,7 @@ def test_the_first_line_is_found_by_the_note_of_a_development_version(tmp_path: 
 
 
 def test_a_line_is_what_metric_logger_writes(tmp_path: Path):
-    """Step, epoch, timestamp, then the metrics; UTF-8, not escaped; epochs are counted in integers."""
+    """Step, epoch, timestamp, then the metrics. UTF-8, not escaped. Epochs are counted in integers."""
     made = opened(tmp_path)
     made.write_config(config({"lr": 0.1}))
     made.write_metrics(
@@ -97,7 +97,7 @@ def test_the_epoch_is_in_its_place_after_shaping_too(tmp_path: Path):
 
 
 def test_strict_lines_are_read_by_everyone(tmp_path: Path):
-    """JSON itself knows no NaN; null stands for it when asked for."""
+    """JSON itself knows no NaN. Null stands for it when asked for."""
     opened(tmp_path, strict=True).write_metrics([metrics(1, a=math.nan, b=math.inf, c=2.0)])
     assert "NaN" not in (tmp_path / "m.jsonl").read_text()
     (line,) = lines(tmp_path / "m.jsonl")
@@ -105,14 +105,14 @@ def test_strict_lines_are_read_by_everyone(tmp_path: Path):
 
 
 def test_append_keeps_what_is_there(tmp_path: Path):
-    """The next attempt of a run goes on in the same file, behind a line somebody left unfinished too."""
+    """The next attempt of a run continues in the same file, also behind an unfinished line."""
     (tmp_path / "m.jsonl").write_text('{"step": 0}\n{"step": 1}')
     opened(tmp_path).write_metrics(records(2))
     assert steps(tmp_path) == [0, 1, 2]
 
 
 def test_truncate_begins_anew_but_only_once(tmp_path: Path):
-    """A restarted shipper goes on, whether or not it had acknowledged anything."""
+    """A restarted shipper continues, whether or not it had acknowledged anything."""
     (tmp_path / "m.jsonl").write_text('{"step": 0}\n')
     first = opened(tmp_path, mode="truncate")
     begun = first.state()

@@ -118,7 +118,7 @@ def test_a_place_for_files() -> None:
 
 
 def test_files_and_folders_that_are_there(tmp_path: Path) -> None:
-    """A folder may be called anything; a file is a database that lacks its scheme."""
+    """A folder may be called anything. A file is a database that lacks its scheme."""
     (tmp_path / "x.db").mkdir()
     (tmp_path / "file").touch()
     assert checked_address(str(tmp_path / "x.db"))
@@ -147,7 +147,7 @@ def test_a_second_server_is_checked_too() -> None:
 
 
 def test_artifact_locations() -> None:
-    """Empty is MLflow's own; a bucket needs both slashes."""
+    """Empty is MLflow's own. A bucket needs both slashes."""
     assert checked_artifact_location(None) is checked_artifact_location(" ") is None
     assert checked_artifact_location("s3://bucket/path ") == "s3://bucket/path"
     assert checked_artifact_location("folder/x") == "folder/x"

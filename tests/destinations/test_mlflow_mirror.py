@@ -29,7 +29,7 @@ pytestmark = pytest.mark.process
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two stores with their tables made, and nobody's variables."""
+    """Two stores with their tables made, and no variables of the developer's."""
     for name in ("own", "second"):
         (tmp_path / name).mkdir()
         new_database(tmp_path / name)
@@ -55,7 +55,7 @@ def steps(store: Path, run: MlflowRun) -> list[int]:
 
 
 def test_both_have_everything(place: Path) -> None:
-    """Points, params, the configuration as an artifact, the status; what is not given is as on its own."""
+    """Points, params, the configuration as an artifact, the status. What is not given is as on its own."""
     second = {"type": "mlflow", "tracking_uri": "sqlite:///second/mlflow.db", "experiment_name": "copies"}
     with trackside.start("originals", run_name="baseline", config={"lr": 0.1}, destinations=[second]):
         for step in range(100):
@@ -87,7 +87,7 @@ def test_a_resumed_training_goes_on_with_both_runs(place: Path) -> None:
 def test_one_that_is_down_delays_nothing_and_keeps_no_secret(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run's own server has it all at once, and the end as well; the journal waits, without a password."""
+    """The run's own server has it all at once, and the end as well. The journal waits, without a password."""
     monkeypatch.setenv("TRACKSIDE_EXIT_TIMEOUT", "3")
     address = f"http://me:hunter2@127.0.0.1:{free_port()}"
     begun = time.monotonic()

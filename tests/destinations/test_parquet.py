@@ -116,7 +116,7 @@ def test_nan_and_infinities(tmp_path: Path):
 
 
 def test_the_files_say_what_they_are(tmp_path: Path):
-    """Run, experiment and the configuration, the later additions to it too; compressed with zstd."""
+    """Run, experiment and the configuration, the later additions to it too. Compressed with zstd."""
     made = opened(tmp_path)
     made.write_config(config({"lr": 0.1}))
     made.write_metrics(records(1))
@@ -184,7 +184,7 @@ def test_the_tail_goes_when_its_part_is_there(tmp_path: Path):
 
 
 def test_every_moment_of_a_run_can_be_gone_on_from(tmp_path: Path):
-    """After each call the shipper dies; whatever state was saved last, all is there once in the end."""
+    """After each call the shipper dies. Whatever state was saved last, all is there once in the end."""
     for moment in range(16):
         directory = tmp_path / str(moment)
         directory.mkdir()
@@ -242,7 +242,7 @@ def test_a_state_that_could_not_be_saved_for_long(tmp_path: Path):
 
 
 def test_files_that_somebody_removed_are_reported(tmp_path: Path):
-    """What is gone is gone: it is said, and the rest goes on."""
+    """What is gone is gone: it is said, and the rest continues."""
     made = opened(tmp_path, part_points=1)
     made.write_metrics(records(1))
     made.idle()
@@ -313,7 +313,7 @@ def test_killed_in_the_middle(tmp_path: Path, then: float):
 
 
 def test_a_full_disk_is_waited_for(tmp_path: Path):
-    """Nothing of the batch stays, and it is taken once there is room; so is a part."""
+    """Nothing of the batch stays, and it is taken once there is room. So is a part."""
     made = opened(tmp_path, part_points=1)
     made.write_metrics(records(1))
     state = made.state()
@@ -337,7 +337,7 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path):
 
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """`sync` may run where the package isn't; the message says what to type."""
+    """`sync` may run where the package isn't. The message says what to type."""
     monkeypatch.delattr("trackside.destinations.parquet.files", raising=False)
     monkeypatch.delitem(sys.modules, "trackside.destinations.parquet.files", raising=False)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
@@ -346,7 +346,7 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_cover_takes_each_row_once():
-    """The longest file that begins where the last one ended; nothing behind what was acknowledged."""
+    """The longest file that begins where the last one ended. Nothing behind what was acknowledged."""
     parts = [Part("k", *span) for span in [(0, 4), (4, 8), (0, 2), (2, 4), (8, 12)]]
     assert cover(parts, 8) == ([parts[0], parts[1]], None)
     assert cover(parts, 10) == ([parts[0], parts[1]], parts[4])
@@ -361,7 +361,7 @@ def test_part_names_are_read_back():
 
 
 def test_runs_of_one_name_can_be_told_apart(tmp_path: Path):
-    """By MLflow's id; two attempts at one run by their journals. An id that comes late is in all rows."""
+    """By MLflow's id. Two attempts at one run by their journals. An id that comes late is in all rows."""
     known: list[RunInfo] = []
     for number, run_id in enumerate(("first", "second", "second")):
         known.clear()

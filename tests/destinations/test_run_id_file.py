@@ -28,7 +28,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 
 def test_the_file_holds_the_id_and_nothing_else(tmp_path: Path) -> None:
-    """Other tools read it as the bare id, without a newline; no temporary file stays."""
+    """Other tools read it as the bare id, without a newline. No temporary file stays."""
     write_run_id_file(str(tmp_path), "old")
     write_run_id_file(str(tmp_path), RUN_ID)
     assert (tmp_path / RUN_ID_FILE).read_bytes() == RUN_ID.encode()
@@ -79,7 +79,7 @@ def test_a_file_that_cannot_be_read_is_ignored_with_a_warning(
 
 @pytest.mark.parametrize("bad", ["", "a b", "x\n", "/etc", "a" * 257])
 def test_what_is_no_run_id_is_not_written(bad: str, tmp_path: Path) -> None:
-    """It would only be refused at the next launch, when nobody knows why."""
+    """Else it would be refused at the next launch, with the cause long forgotten."""
     write_run_id_file(tmp_path, RUN_ID)
     with pytest.raises(ValueError, match="not an MLflow run id"):
         write_run_id_file(tmp_path, bad)
@@ -103,7 +103,7 @@ def test_a_failed_write_leaves_the_old_file_alone(tmp_path: Path, monkeypatch: p
 def test_a_filesystem_that_syncs_no_directories_is_no_obstacle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some network filesystems refuse; the file itself is on the disk by then."""
+    """Some network filesystems refuse. The file itself is on the disk by then."""
     real = os.fsync
 
     def files_only(descriptor: int) -> None:
@@ -128,7 +128,7 @@ for number in itertools.count():
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
 def test_a_kill_at_any_moment_leaves_a_whole_id(tmp_path: Path) -> None:
-    """Processes that do nothing but write are killed at random; readers see one of the two ids."""
+    """Processes that do nothing but write are killed at random. Readers see one of the two ids."""
     whole = {"a" * 200, "b" * 32}
     for _ in range(8):
         command = [sys.executable, "-c", WRITE_LOOP, str(tmp_path)]

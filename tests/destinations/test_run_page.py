@@ -30,7 +30,7 @@ PAGE = "/#/experiments/7/runs/abc/model-metrics?workflowType=machine_learning"
     ],
 )
 def test_every_store_has_a_page(uri: str, page: str) -> None:
-    """The curves, not the experiment's front page; credentials never reach a link."""
+    """The curves, not the experiment's front page. Credentials never reach a link."""
     assert run_page(uri, "7", "abc") == page
     assert page.startswith(front_page(uri))
 
@@ -66,12 +66,12 @@ def test_the_command_never_starts_an_application_that_embeds_python(
 
 
 def test_what_serves_itself_needs_no_command() -> None:
-    """A server is up already; a backend of somebody else's is not ours to serve."""
+    """A server is up already. A backend of somebody else's is not ours to serve."""
     assert not is_local("databricks://profile")
     assert serve_command("http://host:5000") is None
     assert how_to_look("http://host:5000", "http://page") == "View it at http://page"
 
 
 def test_masked_credentials_are_pointed_out() -> None:
-    """Nobody should wonder why the pasted command can't log in."""
+    """You should not have to wonder why the pasted command can't log in."""
     assert "(your credentials in place of ***)" in how_to_look("mysql://***@db/x", "http://page")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Meter:
-    """Counts its looks; ``broken`` raises."""
+    """Counts its looks. ``broken`` raises."""
 
     def __init__(self, *, broken: bool = False) -> None:
         self.looks = 0
@@ -64,7 +64,7 @@ def test_a_long_outage_costs_the_oldest_samples(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_steps_count_intervals_since_the_runs_start() -> None:
-    """So that a restarted shipper goes on where the last one was."""
+    """So that a restarted shipper continues where the last one was."""
     since = int(time.time() * 1000) - 100_000
     assert SystemMetrics([Meter()], interval=10, since_ms=since).sample().step == 10
 
@@ -83,7 +83,7 @@ def test_steps_count_intervals_since_the_runs_start() -> None:
 def test_opting_in(
     given: float | None, variables: dict[str, str], wanted: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the argument or by MLflow's own variables; the argument comes first."""
+    """By the argument or by MLflow's own variables. The argument comes first."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert checked_interval(given) == wanted
@@ -98,7 +98,7 @@ def test_an_interval_that_is_none(given: float) -> None:
 
 @pytest.mark.process
 def test_the_load_is_on_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MLflow's own names, on the run, from the shipper; the training's counts know nothing of them."""
+    """MLflow's own names, on the run, from the shipper. The training's counts know nothing of them."""
     monkeypatch.chdir(tmp_path)
     with trackside.start("load", system_metrics=0.2) as run:
         run_id = run.run_id
@@ -117,7 +117,7 @@ def test_the_load_is_on_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.process
 def test_without_opting_in_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is measured that nobody asked for."""
+    """Only what you ask for is measured."""
     monkeypatch.chdir(tmp_path)
     with trackside.start("no load") as run:
         trackside.log({"loss": 1.0}, step=0)

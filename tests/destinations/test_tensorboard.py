@@ -78,7 +78,7 @@ class TestContract(DestinationContract):
 
 
 def test_points_are_read_back_by_tensorboard(tmp_path: Path):
-    """Value, step and the time of the emit; prefixes, epochs and any name."""
+    """Value, step and the time of the emit. Prefixes, epochs and any name."""
     made = opened(tmp_path)
     made.write_metrics([metrics(5, epoch=1.0, loss=0.25, größe=1.5), metrics(6, prefix="val", loss=0.5)])
     tell_end(made)
@@ -103,7 +103,7 @@ def test_a_step_beyond_64_bits_is_rejected(tmp_path: Path):
 
 
 def test_the_configuration_is_in_both_tabs(tmp_path: Path):
-    """Numbers as numbers, so that the HParams tab can plot by them; the whole of it as text."""
+    """Numbers as numbers, so that the HParams tab can plot by them. The whole of it as text."""
     made = opened(tmp_path)
     document = {
         "lr": 0.1,
@@ -180,7 +180,7 @@ def test_a_file_that_somebody_cut_is_left_and_another_begun(tmp_path: Path):
 
 
 def test_the_next_attempt_adds_a_file(tmp_path: Path):
-    """A resumed run goes on in the same directory; the attempts cannot disturb each other."""
+    """A resumed run continues in the same directory. The attempts cannot disturb each other."""
     opened(tmp_path).write_metrics(records(1))
     opened(tmp_path, journal_id="f" * 32).write_metrics(records(2))
     assert sorted(steps(tmp_path)) == [1, 2]
@@ -228,7 +228,7 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path):
 
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """`sync` may run where the package isn't; the message says what to type."""
+    """`sync` may run where the package isn't. The message says what to type."""
     monkeypatch.delitem(sys.modules, "trackside.destinations.tensorboard.events", raising=False)
     monkeypatch.setitem(sys.modules, "tensorboard.compat.proto", None)
     with pytest.raises(DestinationFailedError, match=r"pip install 'trackside\[tensorboard\]'"):
@@ -256,7 +256,7 @@ def attempt(directory: Path, journal_id: str, run_id: str | None, **more: Any) -
 
 
 def test_two_runs_of_one_name_are_two_curves(tmp_path: Path):
-    """A directory each, and one for the attempts at one run. A restarted shipper goes on where it was."""
+    """A directory each, and one for the attempts at one run. A restarted shipper continues where it was."""
     first = attempt(tmp_path, "a" * 32, "1" * 32)
     assert str(first) == "runs/digits/a run-11111111"
     assert attempt(tmp_path, "b" * 32, "1" * 32) == first
@@ -264,7 +264,7 @@ def test_two_runs_of_one_name_are_two_curves(tmp_path: Path):
 
 
 def test_a_run_without_a_name_or_an_id(tmp_path: Path):
-    """The name is MLflow's; without an answer of MLflow's, and on other ranks, the journal stands in."""
+    """The name is MLflow's. Without an answer of MLflow's, and on other ranks, the journal stands in."""
     assert str(attempt(tmp_path, "a" * 32, "1" * 32, run_name=None)) == "runs/digits/bold-fox-1-11111111"
     assert str(attempt(tmp_path, "b" * 32, None)) == "runs/digits/a run-bbbbbbbb"
     assert str(attempt(tmp_path, "c" * 32, None, run_name=None)) == "runs/digits/journal-cccccc"

@@ -42,7 +42,7 @@ proto: Any = wandb_internal_pb2
 
 @pytest.fixture(autouse=True)
 def no_core_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Each test has a wandb-core of its own, and nobody's settings."""
+    """Each test has a wandb-core of its own, and no settings of the developer's."""
     for name in list(os.environ):
         if name.startswith("WANDB_"):
             monkeypatch.delenv(name)
@@ -106,7 +106,7 @@ class TestContract(DestinationContract):
 
 
 def test_rows_are_in_the_transaction_log(tmp_path: Path):
-    """Names, exact values, steps and the time of the emit; samples of one step stay apart."""
+    """Names, exact values, steps and the time of the emit. Samples of one step stay apart."""
     made = opened(tmp_path)
     made.write_metrics([metrics(5, epoch=1.0, loss=0.1 + 0.2), metrics(5, prefix="val", größe=1e-300)])
     made.write_metrics([metrics(3, a=math.nan, b=math.inf, c=-math.inf)])
@@ -129,7 +129,7 @@ def test_the_training_step_is_the_x_axis(tmp_path: Path):
 
 
 def test_the_run_is_described(tmp_path: Path):
-    """By the experiment, the run and what the options add; nothing about the shipper's program is kept."""
+    """By the experiment, the run and what the options add. Nothing about the shipper's program is kept."""
     tell_end(opened(tmp_path, entity="team", tags=["a", "b"], notes="why", group="g", job_type="train"))
     found = raw(tmp_path)
     (run,) = (record.run for record in found if record.WhichOneof("record_type") == "run")
@@ -141,7 +141,7 @@ def test_the_run_is_described(tmp_path: Path):
 
 
 def test_the_configuration_is_the_runs_config(tmp_path: Path):
-    """Nested, as it is; changed values are replaced; a restarted shipper knows it too."""
+    """Nested, as it is. Changed values are replaced. A restarted shipper knows it too."""
     made = opened(tmp_path)
     made.write_config(config({"lr": 0.1, "model": {"depth": 3}}))
     made.write_config(config({"lr": 0.2}))
@@ -265,7 +265,7 @@ def test_the_files_are_found_by_the_note_of_a_development_version(
 
 
 def test_files_that_somebody_removed_are_reported(tmp_path: Path):
-    """What is gone is gone: it is said, and the rest goes on."""
+    """What is gone is gone: it is said, and the rest continues."""
     base = context(tmp_path)
     said: list[str] = []
     made = WandbDestination(type(base)(base.name, base.meta, base.journal, said.append), mode="offline")
@@ -293,7 +293,7 @@ tell_end(made)
 
 
 def test_online_without_a_key_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Nobody is there to be asked for one; the message says what to do."""
+    """There is no terminal to ask for one. The message says what to do."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     with pytest.raises(DestinationFailedError, match="WANDB_API_KEY, or use mode='offline'"):
@@ -317,7 +317,7 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path):
 
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """`sync` may run where the package isn't; the message says what to type."""
+    """`sync` may run where the package isn't. The message says what to type."""
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "wandb", None)
         with pytest.raises(DestinationFailedError, match=r"pip install 'trackside\[wandb\]'"):
@@ -344,7 +344,7 @@ def test_names_that_are_wandbs_own_are_kept_apart():
 
 
 def test_the_log_is_read_at_every_length(tmp_path: Path):
-    """Cut anywhere, it gives the whole records before the cut, and goes on when the rest comes."""
+    """Cut anywhere, it gives the whole records before the cut, and continues when the rest comes."""
     made = opened(tmp_path)
     wide: Any = {f"m{i}": float(i) for i in range(60)}
     made.write_metrics([metrics(step, **wide) for step in range(60)])

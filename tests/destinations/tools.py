@@ -76,7 +76,7 @@ def config(document: dict[str, Any]) -> ConfigRecord:
 
 
 def run_and_kill(script: str, *arguments: object, lines: int, then: float = 0.0) -> list[str]:
-    """Start ``script``, SIGKILL it ``then`` seconds after its first ``lines`` lines; return what it said."""
+    """Start ``script``, SIGKILL it ``then`` seconds after its first ``lines`` lines. Return what it said."""
     process = subprocess.Popen(
         [sys.executable, "-c", script, *map(str, arguments)],
         stdout=subprocess.PIPE,

@@ -13,7 +13,7 @@ AS_CHILD_OF_PROCESS_1 = (*COMMAND, "sh", "-c", f'"{sys.executable}" "$0"; exit $
 
 
 def can_make_container() -> bool:
-    """Whether this process may make one; most containers don't allow it."""
+    """Whether this process may make one. Most containers don't allow it."""
     try:
         return (
             subprocess.run([*COMMAND, "true"], capture_output=True, timeout=30, check=False).returncode == 0

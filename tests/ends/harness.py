@@ -62,9 +62,9 @@ class Case:
     ``act`` is called with the process once it printed ``ready``. ``exit_code`` is what the process must
     leave with (negative: the signal), None where it is not to be checked. ``stderr`` must be in its output,
     and ``artifact`` among the run's artifacts.
-    ``attempts`` is how many the run has; the counts on its page are checked where there is one.
+    ``attempts`` is how many the run has. The counts on its page are checked where there is one.
     ``tidy``: the journal is gone afterwards, and not when the shipper was killed with the process.
-    ``points`` is how many samples must be delivered; None: all that were confirmed before the end, or more.
+    ``points`` is how many samples must be delivered. None: all that were confirmed before the end, or more.
     ``on_mlflow``: the case is about MLflow too, or is one of the few that `make test` plays on it.
     """
 

@@ -18,7 +18,7 @@ PREFIX = "trackside-test-"
 
 
 def enter_limited_group(limit: int) -> None:
-    """Put this process, and those it will start, into a new group of ``limit`` bytes; raises ``OSError``."""
+    """Put this process, and those it will start, into a new group of ``limit`` bytes. Raises ``OSError``."""
     _remove_old_ones()
     last: OSError = FileNotFoundError("no memory cgroups")
     for root, limit_file in ROOTS.items():
@@ -37,7 +37,7 @@ def enter_limited_group(limit: int) -> None:
 
 
 def can_limit_memory() -> bool:
-    """Whether this process may make such a group; containers mostly may not."""
+    """Whether this process may make such a group. Containers mostly may not."""
     done = subprocess.run([sys.executable, __file__], capture_output=True, check=False)
     _remove_old_ones()
     return done.returncode == 0

@@ -93,7 +93,7 @@ def from_mlflow(directory: Path) -> Counter[Point]:
 
 
 def from_tensorboard(directory: Path) -> Counter[Point]:
-    """What TensorBoard itself reads; scalars are float32 there."""
+    """What TensorBoard itself reads. Scalars are float32 there."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     accumulator = EventAccumulator(str(directory / "tensorboard"), size_guidance={"scalars": 0})
@@ -172,7 +172,7 @@ def play(directory: Path, samples: int) -> dict[str, Seen]:
 
 
 def compare(found: Counter[Point], wanted: Counter[Point]) -> Seen:
-    """Point by point; a value that a format keeps as float32 is the nearest there is."""
+    """Point by point. A value that a format keeps as float32 is the nearest there is."""
     wanted = Counter({(name, step, _single(value)): count for (name, step, value), count in wanted.items()})
     rounded = Counter[Point]()
     for (name, step, value), count in found.items():
@@ -194,7 +194,7 @@ def _single(value: float) -> float:
 @click.command()
 @click.option("--samples", default=20_000, show_default=True)
 def main(samples: int) -> None:
-    """Play, and print what each destination has; exit code 1 when one has not each point exactly once."""
+    """Play, and print what each destination has. Exit code 1 when one has not each point exactly once."""
     with tempfile.TemporaryDirectory(prefix="trackside-fan-out-") as directory:
         begun = time.monotonic()
         seen = play(Path(directory), samples)

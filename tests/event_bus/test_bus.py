@@ -94,7 +94,7 @@ def test_a_sink_may_have_only_some_of_the_methods(bus: Bus) -> None:
 
 
 def test_sinks_are_called_in_the_order_attached(bus: Bus) -> None:
-    """Blinker promises no order; the bus does, also after one was taken out and put back."""
+    """Blinker promises no order. The bus does, also after one was taken out and put back."""
     called: list[int] = []
 
     def append(number: int, _sample: MetricsSample) -> None:
@@ -113,7 +113,7 @@ def test_sinks_are_called_in_the_order_attached(bus: Bus) -> None:
 
 
 def test_sinks_are_held_strongly(bus: Bus) -> None:
-    """A sink nobody else refers to goes on receiving."""
+    """A sink without other references keeps receiving."""
     seen: list[MetricsSample] = []
     bus.attach(functools.partial(seen.append))
     gc.collect()
@@ -139,7 +139,7 @@ def test_what_is_no_sink_is_refused(bus: Bus, nothing: Any) -> None:
 
 
 def test_attaching_twice_changes_nothing(bus: Bus) -> None:
-    """The same sink gets each event once; a bound method, made anew each time, is the same one too."""
+    """The same sink gets each event once. A bound method, made anew each time, is the same one too."""
     recorder = bus.attach(Recorder())
     bus.attach(recorder)
     target = Recorder()
@@ -208,7 +208,7 @@ def test_a_faulty_sink_holds_up_nobody(bus: Bus, caplog: pytest.LogCaptureFixtur
 
 
 def test_a_faulty_sink_is_logged_once_with_its_traceback(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
-    """The first error shows where it came from; the following are only counted."""
+    """The first error shows where it came from. The following are only counted."""
     faulty = bus.attach(Faulty())
     for _ in range(FAULTS_BEFORE_DETACH - 1):
         bus.emit(SAMPLE)
@@ -221,7 +221,7 @@ def test_a_faulty_sink_is_logged_once_with_its_traceback(bus: Bus, caplog: pytes
 
 
 def test_a_sink_is_detached_after_ten_errors_in_a_row(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
-    """It is said, and the others go on."""
+    """It is said, and the others continue."""
     faulty, other = bus.attach(Faulty()), bus.attach(Recorder())
     for _ in range(FAULTS_BEFORE_DETACH + 5):
         bus.emit(SAMPLE)
@@ -287,7 +287,7 @@ class AsyncCallable:
 
 @pytest.mark.parametrize("sink", [coroutine, functools.partial(coroutine), AsyncSink(), AsyncCallable()])
 def test_coroutine_sinks_are_refused(bus: Bus, sink: Any) -> None:
-    """Nobody would ever await them."""
+    """They would never be awaited."""
     with pytest.raises(TypeError, match=r"is a coroutine function\. Connect a plain function"):
         bus.attach(sink)
     assert bus.sinks == ()
@@ -315,7 +315,7 @@ def test_the_signals_are_blinker_signals(bus: Bus) -> None:
 
 
 def test_plain_connect_and_send(bus: Bus) -> None:
-    """``connect(f)`` hears ``emit``; ``send(sender, event=...)`` reaches receivers and sinks alike."""
+    """``connect(f)`` hears ``emit``. ``send(sender, event=...)`` reaches receivers and sinks alike."""
     heard: list[tuple[object, object]] = []
 
     def receiver(sender: object, event: object) -> str:
@@ -353,7 +353,7 @@ def test_weak_receivers_go_with_their_owner(bus: Bus, caplog: pytest.LogCaptureF
 
 
 def test_receivers_errors_are_isolated(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
-    """One that raises is logged once with its traceback; the others and the emitter go on."""
+    """One that raises is logged once with its traceback. The others and the emitter continue."""
     heard: list[object] = []
 
     def failing_receiver_of_this_test(_sender: object, event: object) -> None:
@@ -412,7 +412,7 @@ def test_blinkers_other_ways_work(bus: Bus) -> None:
 
 
 def test_sinks_alone_are_as_good_as_receivers(bus: Bus) -> None:
-    """``emit`` calls them without blinker; muting, joining and leaving work as if it did not."""
+    """``emit`` calls them without blinker. Muting, joining and leaving work as if it did not."""
     sink, heard = bus.attach(Recorder()), []
 
     def receiver(sender: object, event: object) -> None:
@@ -437,7 +437,7 @@ def test_sinks_alone_are_as_good_as_receivers(bus: Bus) -> None:
 def test_silence_is_reported_once_on_rank_0(
     bus: Bus, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Metrics nobody hears are one warning on rank 0 and none elsewhere; other events are none at all."""
+    """Metrics that no sink gets cause one warning on rank 0, and none elsewhere. Other events cause none."""
     monkeypatch.delenv("RANK", raising=False)
     bus.emit(ConfigEvent({}))
     bus.emit(LifecycleEvent("started"))
@@ -461,7 +461,7 @@ def test_silence_is_reported_once_on_rank_0(
 
 
 def test_postponed_events_come_before_the_next_one(bus: Bus) -> None:
-    """A signal handler leaves its event; whoever emits next, of any kind, delivers it first."""
+    """A signal handler leaves its event. Whoever emits next, of any kind, delivers it first."""
     recorder = bus.attach(Recorder())
     terminating, second = LifecycleEvent("terminating", signal=15), LifecycleEvent("terminating", signal=10)
     bus.postpone(terminating)
@@ -491,7 +491,7 @@ def test_a_sink_that_emits_is_not_caught_in_a_loop(bus: Bus) -> None:
 
 
 def run_together(*functions: Any) -> None:
-    """Run each in a thread of its own, from the same moment on; raise what one of them raises."""
+    """Run each in a thread of its own, from the same moment on. Raise what one of them raises."""
     barrier = threading.Barrier(len(functions))
     errors: list[BaseException] = []
 
@@ -512,7 +512,7 @@ def run_together(*functions: Any) -> None:
 
 
 def test_events_postponed_for_two_threads_arrive_once(bus: Bus) -> None:
-    """Both find some waiting; neither trips over the other's having taken the last one."""
+    """Both find some waiting. Neither trips over the other's having taken the last one."""
     recorder = bus.attach(Recorder())
 
     def emit() -> None:
@@ -567,7 +567,7 @@ class Stays(Faulty):
 
 
 def test_a_sink_that_stays_is_never_detached(bus: Bus) -> None:
-    """However often it raises; its errors are counted."""
+    """However often it raises. Its errors are counted."""
     faulty = bus.attach(Stays())
     for _ in range(3 * FAULTS_BEFORE_DETACH):
         bus.emit(SAMPLE)
@@ -591,7 +591,7 @@ class Keeps(Recorder):
 
 
 def test_a_sink_that_emits_what_it_is_given(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
-    """It is soon not given its own events any more. What keeps them has them all. That is logged once."""
+    """Soon it no longer gets its own events. What keeps them has them all. That is logged once."""
     caplog.set_level(logging.INFO)
     kept, echo, other = bus.attach(Keeps()), bus.attach(Echo(bus)), bus.attach(Recorder())
     bus.emit(SAMPLE)
@@ -622,7 +622,7 @@ def test_sinks_and_receivers_that_answer_each_other_come_to_an_end(bus: Bus) -> 
 
 
 def test_a_sink_is_called_again_after_ctrl_c_in_it(bus: Bus) -> None:
-    """An interrupted handler is not at work any more."""
+    """An interrupted handler is no longer at work."""
     calls: list[Any] = []
 
     def interrupted(sample: Any) -> None:

@@ -73,7 +73,7 @@ GENERIC = "no run is started and no sink attached"
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_the_first_child_that_logs_says_what_to_do(method: str, tmp_path: Path) -> None:
-    """One warning for all of them, however they are made; the parent's run is as it was."""
+    """One warning for all of them, however they are made. The parent's run is as it was."""
     done = play(tmp_path, f'in_children("{method}", work, range(3))')
     assert done.stderr.count(WARNING) == 1, done.stderr
     assert "call trackside.start() in this one" in done.stderr
@@ -102,7 +102,7 @@ def test_a_child_of_another_rank_is_as_quiet_as_its_parent(tmp_path: Path) -> No
 
 
 def test_a_run_that_is_passed_to_a_child_knows_its_names(tmp_path: Path) -> None:
-    """And can be the parent of a run there; it ends nothing."""
+    """And can be the parent of a run there. It ends nothing."""
     done = play(tmp_path, 'in_children("spawn", told, [run])')
     first, second, status = done.stdout.splitlines()
     journal = next((tmp_path / ".trackside").glob("*-parent-*"))
@@ -121,7 +121,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def test_a_pickle_holds_no_secret(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may lie in a checkpoint; a child finds the credentials in its environment, as its parent did."""
+    """It may lie in a checkpoint. A child finds the credentials in its environment, as its parent did."""
     data = pickle.dumps(run)
     run.finish()
     assert b"open-sesame" not in data

@@ -84,7 +84,7 @@ def test_one_hiccup_is_no_fault(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_slow_loop_does_not_notice(caplog: pytest.LogCaptureFixture) -> None:
-    """A millisecond of every second is nothing; of every 50 ms it is something."""
+    """A millisecond of every second is nothing. Of every 50 ms it is something."""
     note_all(SinkTimes(), lambda _: {"a": 0.001}, period=1.0)
     assert not caplog.records
     note_all(SinkTimes(), lambda _: {"a": 0.001}, period=0.05)
@@ -92,7 +92,7 @@ def test_a_slow_loop_does_not_notice(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_each_slow_sink_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Two slow ones are two warnings, with the share of each; the quick one is none."""
+    """Each slow sink gets its warning, with its share. The quick one gets none."""
     times = SinkTimes()
     for _ in range(3):
         note_all(times, lambda _: {"a": 0.003, "b": 0.001, "c": 1e-6}, period=0.005)
@@ -172,7 +172,7 @@ def test_threads_that_emit_and_attach_at_once_trip_over_nothing() -> None:
 
 
 def test_a_lock_held_at_a_fork_holds_nobody_up() -> None:
-    """In the child nobody would ever release it."""
+    """The child would never release it."""
     times = SinkTimes()
     times._noting.acquire()
     times.note([("a", 1.0)], 1.0)

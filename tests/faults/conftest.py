@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    """A stock server; use ``server``, which sees to it that it runs."""
+    """A stock server. Use ``server``, which sees to it that it runs."""
     server = MlflowServer(tmp_path_factory.mktemp("server"))
     server.start()
     yield server
@@ -44,7 +44,7 @@ def proxy(server: MlflowServer) -> Iterator[FaultProxy]:
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a destination made in this process sets is taken back; requests give up soon."""
+    """What a destination made in this process sets is taken back. Requests give up soon."""
     for name in list(os.environ):
         if name.startswith(("MLFLOW_HTTP", "MLFLOW_SUPPRESS")):
             monkeypatch.delenv(name)
@@ -79,7 +79,7 @@ def client(server: MlflowServer) -> MlflowClient:
 
 @pytest.fixture
 def play(proxy: FaultProxy, tmp_path: Path) -> Iterator[Play]:
-    """Starts training scripts against the proxy; the experiment is named by the test's folder."""
+    """Starts training scripts against the proxy. The experiment is named by the test's folder."""
     started: list[Training] = []
 
     def start(script: str, uri: str = proxy.url, **environment: str) -> Training:

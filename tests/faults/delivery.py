@@ -135,7 +135,7 @@ def runs_in(client: MlflowClient, experiment: str | None, view: int = ViewType.A
 
 
 def check(client: MlflowClient, name: str, points: int, status: str = "FINISHED") -> str:
-    """One run, its points each once, the counts in its tags, its status; the run's id."""
+    """One run, its points each once, the counts in its tags, its status. The run's id."""
     (run,) = runs_in(client, name, ViewType.ALL)
     run_id = str(run.info.run_id)
     assert steps_of(client, run_id) == once_each(points)

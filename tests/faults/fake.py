@@ -90,7 +90,7 @@ class RigJudge(Judge):
 
 
 class Rig:
-    """A journal, its writer, and workers to a :class:`FakeDestination`; the evidence is set by hand."""
+    """A journal, its writer, and workers to a :class:`FakeDestination`. The evidence is set by hand."""
 
     destination: FakeDestination
 

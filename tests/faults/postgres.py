@@ -23,7 +23,7 @@ _PLACES = "/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/po
 
 
 def find_programs() -> Path | None:
-    """The folder with ``initdb`` and ``pg_ctl``; None where PostgreSQL is not installed."""
+    """The folder with ``initdb`` and ``pg_ctl``. None where PostgreSQL is not installed."""
     on_path = shutil.which("pg_ctl")
     folders = [os.path.dirname(on_path)] if on_path else []
     folders += [folder for place in _PLACES for folder in sorted(glob.glob(place), reverse=True)]
@@ -31,7 +31,7 @@ def find_programs() -> Path | None:
 
 
 class PostgresServer:
-    """Listens on 127.0.0.1 only; user ``trackside``, whose password is in :attr:`uri`."""
+    """Listens on 127.0.0.1 only. User ``trackside``, whose password is in :attr:`uri`."""
 
     def __init__(self, programs: Path, directory: Path) -> None:
         self._programs = programs
@@ -51,11 +51,11 @@ class PostgresServer:
 
     @property
     def uri(self) -> str:
-        """For MLflow; names the driver, since SQLAlchemy 2.1 means another one by default."""
+        """For MLflow. Names the driver, since SQLAlchemy 2.1 means another one by default."""
         return f"postgresql+psycopg2://trackside:{self.password}@127.0.0.1:{self._port}/postgres"
 
     def start(self) -> None:
-        """Start it, and wait until it answers; one that runs is left alone."""
+        """Start it, and wait until it answers. One that runs is left alone."""
         if self._running:
             return
         options = (

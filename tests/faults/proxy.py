@@ -59,7 +59,7 @@ class Reply:
 
 
 class Cut(Exception):  # noqa: N818 - no error: a way to answer
-    """Close the connection (with a reset) after ``reply``'s first half; without one, at once."""
+    """Close the connection (with a reset) after ``reply``'s first half. Without one, at once."""
 
     def __init__(self, reply: Reply | None = None) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ def slow(seconds: float) -> Action:
 
 @dataclass
 class Fault:
-    """``action`` for the requests that ``match``; for the first ``times`` of them where that is given."""
+    """``action`` for the requests that ``match``. For the first ``times`` of them where that is given."""
 
     action: Action
     match: Callable[[Request], bool] = lambda _: True
@@ -138,7 +138,7 @@ class FaultProxy:
         match: Callable[[Request], bool] = lambda _: True,
         times: int | None = None,
     ) -> Fault:
-        """Inject a fault; the one added last is asked first."""
+        """Inject a fault. The one added last is asked first."""
         fault = Fault(action, match, times)
         with self._lock:
             self.faults.insert(0, fault)
@@ -263,7 +263,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
+    """A port of 127.0.0.1 on which nothing listens now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

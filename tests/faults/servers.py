@@ -21,7 +21,7 @@ START_TIMEOUT = 90.0
 
 
 class MlflowServer:
-    """``mlflow server`` with sqlite and an artifact folder in ``directory``; one worker by default."""
+    """``mlflow server`` with sqlite and an artifact folder in ``directory``. One worker by default."""
 
     def __init__(self, directory: Path, *, backend_store_uri: str | None = None, workers: int = 1) -> None:
         self.directory = directory
@@ -41,7 +41,7 @@ class MlflowServer:
         return f"http://{self.address}"
 
     def start(self) -> None:
-        """Start it, and wait until it answers; one that runs is left alone."""
+        """Start it, and wait until it answers. One that runs is left alone."""
         self.launch()
         self.wait_until_up()
 
@@ -86,7 +86,7 @@ class MlflowServer:
             self._process = None
 
     def terminate(self, patience: float = 15.0) -> None:
-        """SIGTERM for the server and its workers; SIGKILL for what is left of them after ``patience`` s."""
+        """SIGTERM for the server and its workers. SIGKILL for what is left of them after ``patience`` s."""
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -97,7 +97,7 @@ class MlflowServer:
 def wait_until(
     condition: Callable[[], bool], timeout: float, explain: Callable[[], object] = lambda: ""
 ) -> None:
-    """Poll until ``condition()`` holds; after ``timeout`` seconds fail with what ``explain()`` says."""
+    """Poll until ``condition()`` holds. After ``timeout`` seconds fail with what ``explain()`` says."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:

@@ -39,7 +39,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def deliver(rig: Delivery, count: int = COUNT) -> None:
-    """Emit, deliver and end; every point must be there once."""
+    """Emit, deliver and end. Every point must be there once."""
     rig.emit(count)
     rig.worker.start()
     rig.finish()
@@ -53,7 +53,7 @@ def deliver(rig: Delivery, count: int = COUNT) -> None:
 def test_a_database_is_written_in_bulk(
     tmp_path: Path, journals: Path, prefix: str, written: list[int]
 ) -> None:
-    """More than MLflow takes at once; nothing that is shown or kept names another address."""
+    """More than MLflow takes at once. Nothing that is shown or kept names another address."""
     uri = prefix + new_database(tmp_path)
     with delivery(journals, uri) as rig:
         rig.configure({"lr": "0.1"})
@@ -97,7 +97,7 @@ def test_an_mlflow_it_does_not_know(
 def test_metrics_of_an_active_model(
     tmp_path: Path, journals: Path, monkeypatch: pytest.MonkeyPatch, written: list[int]
 ) -> None:
-    """MLflow's client links them to the model that the environment names; so it is left to it."""
+    """MLflow's client links them to the model that the environment names. So it is left to it."""
     uri = new_database(tmp_path)
     model = MlflowClient(uri).create_logged_model("0")
     monkeypatch.setenv("MLFLOW_ACTIVE_MODEL_ID", model.model_id)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def test_one_poisonous_point_is_set_aside_alone(rig: Rig) -> None:
-    """Its neighbours in batch and sample arrive; it is counted and kept with the reason."""
+    """Its neighbours in batch and sample arrive. It is counted and kept with the reason."""
     rig.destination.refuse = refuse_poison
     rig.emit(40)
     rig.emit(1, start=40, poison=6.0, lr=0.1)
@@ -57,7 +57,7 @@ def test_a_rejected_nan_is_kept_as_one(rig: Rig) -> None:
 
 @pytest.mark.parametrize("named", [False, True])
 def test_a_poisonous_epoch_takes_no_metric_with_it(rig: Rig, named: bool) -> None:
-    """The epoch is a point like any other; where a metric has its name, that one counts."""
+    """The epoch is a point like any other. Where a metric has its name, that one counts."""
 
     def refuse(call: str, points: list[Point]) -> None:
         if any(name == "epoch" for name, _, _ in points):
@@ -184,7 +184,7 @@ def test_odd_values_in_the_rejected_file_stop_nobody(rig: Rig) -> None:
 
 
 def test_a_full_disk_is_waited_out(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the cursor nor ``rejected.jsonl`` can be written for a while; nothing breaks or is lost."""
+    """Neither the cursor nor ``rejected.jsonl`` can be written for a while. Nothing breaks or is lost."""
     full = True
     real = RejectedFile.add
 
@@ -223,7 +223,7 @@ def test_a_run_that_is_gone_is_not_bisected(rig: Rig) -> None:
 
 
 def test_a_refused_config_is_kept(rig: Rig) -> None:
-    """It goes to ``rejected.jsonl`` whole; the metrics behind it arrive."""
+    """It goes to ``rejected.jsonl`` whole. The metrics behind it arrive."""
     rig.destination.refuse = refuse_all("no", RejectedError, "config")
     rig.writer.append(ConfigRecord(0, 1, {"lr": "1"}, {"lr": 1}))
     rig.emit(5)

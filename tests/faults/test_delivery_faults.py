@@ -125,7 +125,7 @@ def test_one_poisonous_metric_among_a_thousand(
 
 
 def test_a_gateway_with_a_smaller_limit(proxy: FaultProxy, client: MlflowClient, journals: Path) -> None:
-    """413: the batch is halved until it fits; nothing is rejected."""
+    """413: the batch is halved until it fits. Nothing is rejected."""
     proxy.add(answer(Reply(413, {}, b"too large")), lambda r: len(r.body) > 20_000)
     with delivery(journals, proxy.url) as rig:
         rig.emit(1000)
@@ -182,7 +182,7 @@ def test_a_slow_server_gets_large_batches(proxy: FaultProxy, client: MlflowClien
 def test_a_hanging_server_is_given_up_soon(
     proxy: FaultProxy, client: MlflowClient, journals: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the request's timeout, not after minutes; what it took behind our back is not doubled."""
+    """By the request's timeout, not after minutes. What it took behind our back is not doubled."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     with delivery(journals, proxy.url) as rig:
         rig.worker.start()
@@ -199,7 +199,7 @@ def test_a_hanging_server_is_given_up_soon(
 def test_artifacts_that_cannot_be_uploaded_hold_nothing_up(
     proxy: FaultProxy, client: MlflowClient, journals: Path, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Metrics and status arrive at once; the worker says what waits, and tries until it is told to go."""
+    """Metrics and status arrive at once. The worker says what waits, and tries until it is told to go."""
     monkeypatch.setattr("trackside.destinations.mlflow.destination.LAST_UPLOAD_SECONDS", 2.0)
     action = proxy.hang if fault == "hang" else PASSING["500"]
     proxy.add(action, lambda r: r.is_for("mlflow-artifacts"))
@@ -222,7 +222,7 @@ def test_artifacts_that_cannot_be_uploaded_hold_nothing_up(
 def test_artifacts_are_uploaded_when_the_store_is_back(
     proxy: FaultProxy, client: MlflowClient, journals: Path
 ) -> None:
-    """A few failures are nobody's business."""
+    """A few failures are not worth a word."""
     proxy.add(PASSING["500"], lambda r: r.is_for("mlflow-artifacts"), times=1)
     with delivery(journals, proxy.url) as rig:
         rig.configure({"lr": "0.1"})
@@ -236,7 +236,7 @@ def test_artifacts_are_uploaded_when_the_store_is_back(
 def test_two_jobs_make_the_same_experiment_at_once(
     proxy: FaultProxy, client: MlflowClient, journals: Path
 ) -> None:
-    """Both see none and create it; the one that comes second goes on with the first one's."""
+    """Both see none and create it. The one that comes second continues with the first one's."""
     both = threading.Barrier(2)
 
     def together(_request: Request, forward: Forward) -> Reply:
@@ -307,7 +307,7 @@ def test_a_crash_is_told_though_the_server_was_away(
 def test_a_run_that_finished_during_an_outage_ended_then(
     proxy: FaultProxy, client: MlflowClient, journals: Path
 ) -> None:
-    """A notebook lives on after ``finish()``; the server hears of it when it is back."""
+    """A notebook lives on after ``finish()``. The server hears of it when it is back."""
     with delivery(journals, proxy.url) as rig:
         rig.worker.start()
         until(lambda: rig.worker.opened, 60)

@@ -93,7 +93,7 @@ def room_for(disk: Path, size: int) -> None:
 
 @pytest.mark.parametrize("room", [0, 4096, 12288, 65536])
 def test_a_full_disk_at_the_start(tmp_path: Path, disk: Path, room: int) -> None:
-    """One clear error that says what to do, however far it gets; and nothing is left of the attempt."""
+    """One clear error that says what to do, however far it gets, and nothing is left of the attempt."""
     fill(disk)
     room_for(disk, room)
     script = "trackside.start('full')"
@@ -108,7 +108,7 @@ def test_a_full_disk_at_the_start(tmp_path: Path, disk: Path, room: int) -> None
 
 
 def test_a_config_on_a_full_disk_holds_up_nothing(tmp_path: Path, disk: Path) -> None:
-    """The points behind it are delivered, and its params; its document comes when there is room again."""
+    """The points behind it are delivered, and its params. Its document comes when there is room again."""
     uri = new_database(tmp_path)
     script = """
 run = trackside.start("full")

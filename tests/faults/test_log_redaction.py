@@ -34,7 +34,7 @@ def test_output_logs_warnings_and_tracebacks() -> None:
 
 
 def test_a_secret_in_two_pieces_is_found() -> None:
-    """``print`` and loggers write in pieces; a line is looked at whole."""
+    """``print`` and loggers write in pieces. A line is looked at whole."""
     know(["hunter22"])
     stream = io.StringIO()
     masked = MaskedStream(stream)
@@ -47,7 +47,7 @@ def test_a_secret_in_two_pieces_is_found() -> None:
 
 
 def test_what_is_secret_in_an_address() -> None:
-    """The password, as spelt and as meant; an address that can't be parsed has none."""
+    """The password, as spelt and as meant. An address that can't be parsed has none."""
     assert passwords_in("http://u:a%2Fb@h") == ["a%2Fb", "a/b"]
     assert passwords_in("sqlite:///x.db") == passwords_in("http://[::1") == []
 

@@ -32,7 +32,7 @@ def elsewhere() -> Iterator[FaultProxy]:
 
 
 def deliver_through(proxy: FaultProxy, journals: Path, fault: Action, place: str) -> tuple[str, str | None]:
-    """Deliver a run with ``fault`` at ``place`` from the start, healed later; its id and experiment."""
+    """Deliver a run with ``fault`` at ``place`` from the start, healed later. Its id and experiment."""
     proxy.add(fault, lambda request: request.is_for(place))
     with delivery(journals, proxy.url) as rig:
         rig.configure({"lr": "0.1"})
@@ -72,7 +72,7 @@ def test_writes_follow_no_redirect(
 def test_an_empty_answer_is_no_success(
     place: str, proxy: FaultProxy, client: MlflowClient, journals: Path
 ) -> None:
-    """MLflow answers with JSON; a 200 with nothing in it is somebody else's."""
+    """MLflow answers with JSON. A 200 with nothing in it is somebody else's."""
     run_id, experiment = deliver_through(proxy, journals, answer(Reply(200)), place)
     check_run(client, run_id, experiment)
 

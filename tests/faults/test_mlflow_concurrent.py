@@ -27,7 +27,7 @@ PATIENCE = 60.0
 
 
 class Server:
-    """Takes requests, from several threads; ``then`` is called in each, while it is in flight."""
+    """Takes requests, from several threads. ``then`` is called in each, while it is in flight."""
 
     def __init__(self, then: Callable[[Sequence[Point]], None] = lambda _: None) -> None:
         self.taken: list[Point] = []
@@ -81,7 +81,7 @@ def meeting(parties: int) -> Callable[[Sequence[Point]], None]:
     st.integers(1, 5),
 )
 def test_a_batch_is_split_by_key(points: list[Point], count: int) -> None:
-    """Nothing is lost, each key is whole in one part and in its order; no part is heavier than it must be."""
+    """Nothing is lost, each key is whole in one part and in its order. No part is heavier than it must be."""
     parts = split_by_key(points, count)
     assert all(parts)
     assert len(parts) <= count
@@ -96,7 +96,7 @@ def test_a_batch_is_split_by_key(points: list[Point], count: int) -> None:
 
 
 def test_no_two_in_flight_share_a_key() -> None:
-    """Three at once, of which none has a key of another; each key's points come in their order."""
+    """Three at once, of which none has a key of another. Each key's points come in their order."""
     server = Server(meeting(3))
     points = some_points("abcdefg", 300)
     sender_to(server).send(points)
@@ -123,7 +123,7 @@ def test_what_fits_into_one_request_is_one() -> None:
 
 
 def test_when_one_fails_no_other_is_begun_and_all_are_waited_for() -> None:
-    """What is in flight then may come through; what did is not sent again."""
+    """What is in flight then may come through. What did is not sent again."""
     gate = Gate()
 
     def fail_a(chunk: Sequence[Point]) -> None:
@@ -195,7 +195,7 @@ def test_after_a_refusal_one_at_a_time() -> None:
 )
 @pytest.mark.parametrize("turned", [False, True])
 def test_which_of_two_errors_counts(errors: Any, wanted: type[Exception], turned: bool) -> None:
-    """The run is gone; else what asks for the longest wait. A rejection is judged again, later."""
+    """The run is gone. Else what asks for the longest wait. A rejection is judged again, later."""
     by_key = dict(zip("ba" if turned else "ab", errors, strict=True))
     barrier = threading.Barrier(2)
 
@@ -237,7 +237,7 @@ def test_without_threads_one_does_it_all(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 class FlightDestination(FakeDestination):
-    """A fake whose metrics go in several requests at once; all else fails while one is in flight."""
+    """A fake whose metrics go in several requests at once. All else fails while one is in flight."""
 
     def __init__(self) -> None:
         super().__init__(batch_points=3000)
@@ -268,7 +268,7 @@ class FlightDestination(FakeDestination):
 
 @pytest.fixture
 def concurrent(tmp_path: Path) -> Any:
-    """A rig with that destination; three keys."""
+    """A rig with that destination. Three keys."""
     rig = Rig(tmp_path, FlightDestination())
     yield rig
     rig.worker.calls.stop()
@@ -298,7 +298,7 @@ def test_params_and_the_status_wait_for_all_metrics(concurrent: Any) -> None:
 
 
 def test_a_poison_point_among_thousands(concurrent: Any) -> None:
-    """It alone is rejected; the others arrive, none of them twice."""
+    """It alone is rejected. The others arrive, none of them twice."""
     server = concurrent.destination.server
 
     def refuse(chunk: Sequence[Point]) -> None:

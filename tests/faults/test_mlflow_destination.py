@@ -61,7 +61,7 @@ def test_a_run_arrives_whole(store: str, client: MlflowClient, journals: Path) -
 
 
 def test_values_that_are_no_numbers(store: str, client: MlflowClient, journals: Path) -> None:
-    """NaN stays NaN, infinities become the store's largest numbers; resent, none is doubled."""
+    """NaN stays NaN, infinities become the store's largest numbers. Resent, none is doubled."""
     values = {"nan": math.nan, "up": math.inf, "down": -math.inf}
     rig = deliver(journals, store, *[MetricsRecord(0, 1, 1, None, None, values)] * 2)
     found = {n: [m.value for m in client.get_metric_history(rig.run_id, n)] for n in values}
@@ -106,7 +106,7 @@ def test_more_params_than_a_request_takes(store: str, client: MlflowClient, jour
 def test_a_param_the_server_refuses_takes_no_other_with_it(
     store: str, client: MlflowClient, journals: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bisected like metrics; the user is told which."""
+    """Bisected like metrics. The user is told which."""
     from trackside.destinations.mlflow.connection import Connection
     from trackside.errors import RejectedError
 
@@ -271,7 +271,7 @@ def test_a_run_made_twice_behind_our_back_is_tidied_up(
 def test_the_status_of_a_run_taken_over_is_left_alone(
     store: str, client: MlflowClient, journals: Path
 ) -> None:
-    """A newer attempt goes on with it: the older one's end is not the run's."""
+    """A newer attempt continues with it: the older one's end is not the run's."""
     with delivery(journals, store) as rig:
         rig.worker.start()
         until(lambda: rig.worker.opened, 60)

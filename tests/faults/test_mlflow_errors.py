@@ -109,7 +109,7 @@ def test_words_of_mlflow(proxy: FaultProxy, client: MlflowClient, run_id: str) -
 
 
 def test_half_a_surrogate_pair_is_spelt_out(proxy: FaultProxy, client: MlflowClient, run_id: str) -> None:
-    """JSON may hold one; the state, the log and the user's terminal can't."""
+    """JSON may hold one. The state, the log and the user's terminal can't."""
     for code in ("INTERNAL_ERROR", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED"):
         proxy.add(answer(Reply.error(400, code, "an emoji, cut: \ud83d")), times=1)
         text = str(translate(error_of(log(client, run_id))))
@@ -261,7 +261,7 @@ ADDRESSES = [
 
 @pytest.mark.parametrize(("uri", "kind", "words"), ADDRESSES, ids=lambda v: v if isinstance(v, str) else "")
 def test_addresses(uri: str, kind: type[DeliveryError], words: str) -> None:
-    """One that can never work is refused with what to change; one that may is tried again."""
+    """One that can never work is refused with what to change. One that may is tried again."""
     if "psycopg2" in uri:
         pytest.importorskip("psycopg2")
 
@@ -297,7 +297,7 @@ def test_the_folder_of_a_new_sqlite_file_is_made(tmp_path: Path) -> None:
 
 
 def test_one_at_a_time_makes_the_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second waits; if the first takes for ever, it tells, and tries again later."""
+    """The second waits. If the first takes for ever, it tells, and tries again later."""
     monkeypatch.setattr("trackside.destinations.mlflow.database.LOCK_TIMEOUT", 0.3)
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     with alone_with(uri):

@@ -137,7 +137,7 @@ def test_the_owners_end_is_the_runs(  # noqa: PLR0917 - each a fixture, or a dim
 def test_a_joiner_adds_and_changes_nothing(
     store: str, client: MlflowClient, journals: Path, other: Other
 ) -> None:
-    """Tags, params and artifacts of the owner's stay; new ones come beside them."""
+    """Tags, params and artifacts of the owner's stay. New ones come beside them."""
     owner = attempt(journals, store, other.owner, tags={"team": "a"})
     owner.configure({"lr": "0.1"})
     until(lambda: "lr" in client.get_run(owner.run_id).data.params)
@@ -216,7 +216,7 @@ def test_an_owner_that_vanishes_is_succeeded(
 def test_an_owner_that_was_only_silent_finds_its_successor(
     store: str, client: MlflowClient, journals: Path
 ) -> None:
-    """It goes on adding points, and says so; the status is the successor's."""
+    """It keeps adding points, and says so. The status is the successor's."""
     owner = attempt(journals, store, ELSEWHERE)
     owner.worker.calls.stop()
     owner.join(60)
@@ -248,7 +248,7 @@ def test_a_status_that_another_program_set_is_taken_back(
 def test_two_trainings_with_one_checkpoint_directory(  # noqa: PLR0917 - fixtures
     store: str, client: MlflowClient, journals: Path, tmp_path: Path, other: Other, outlives: bool
 ) -> None:
-    """Both are told; the status is that of the one which ends last."""
+    """Both are told. The status is that of the one which ends last."""
     place = str(tmp_path / "checkpoints")
     one = attempt(journals, store, other.owner, checkpoint_dir=place)
     two = attempt(journals, store, checkpoint_dir=place)
@@ -374,7 +374,7 @@ def test_a_write_that_came_too_late_is_put_back(  # noqa: PLR0917 - fixtures
 
 
 def test_an_outage_is_not_an_owners_silence() -> None:
-    """While nobody could look, the owner could not give a heartbeat either."""
+    """While others could not look, the owner could not give a heartbeat either."""
     now = 0.0
     watch = OwnerWatch(clock=lambda: now)
     run = SimpleNamespace(data=SimpleNamespace(tags={JOURNAL_TAG: "theirs", HEARTBEAT_TAG: "a"}))

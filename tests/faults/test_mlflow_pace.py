@@ -38,7 +38,7 @@ class SlowServer:
 
 
 def deliver(sender: ConcurrentSender, points: range) -> int:
-    """As the worker does: again and again, until it works; how often it did not."""
+    """As the worker does: again and again, until it works. How often it did not."""
     for failed in range(100):
         try:
             send(sender, points)
@@ -82,7 +82,7 @@ def test_a_batch_that_is_there_already_gets_through(known: float) -> None:
 
 
 def test_what_was_taken_is_not_sent_again() -> None:
-    """A batch goes on where it stopped; once it is through, the same points are another matter."""
+    """A batch continues where it stopped. Once it is through, the same points are another matter."""
     asked: list[list[int]] = []
 
     def request(chunk) -> None:
@@ -119,7 +119,7 @@ def test_the_halves_of_a_rejected_batch_leave_out_what_was_taken() -> None:
 
 
 def test_after_timeouts_requests_grow_again() -> None:
-    """One point, then two, ...: soon full requests; a slow answer keeps them as they are."""
+    """One point, then two, ...: soon full requests. A slow answer keeps them as they are."""
     server = SlowServer(known=0.0)
     hanging = True
 
@@ -165,7 +165,7 @@ def test_a_quick_refusal_says_nothing_of_the_size() -> None:
 
 @pytest.mark.parametrize("trouble", ["refused", "timed out", "slow"])
 def test_trouble_means_one_at_a_time(trouble: str) -> None:
-    """And batches of a single request, so that heartbeats come in between; more again after a while."""
+    """And batches of a single request, so that heartbeats come in between. More again after a while."""
     pace = Pace(1000, patience=20.0, at_once=3)
     assert (pace.at_once, pace.batch_points) == (3, 6000)
     if trouble == "slow":

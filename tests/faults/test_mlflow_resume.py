@@ -80,7 +80,7 @@ def test_an_unfinished_run_is_resumed_and_said(launches: Launches, status: str) 
 
 
 def test_a_finished_run_is_resumed_only_when_asked(launches: Launches) -> None:
-    """A script that runs twice makes two runs, and the log names the remedy; by its id it is resumed."""
+    """A script that runs twice makes two runs, and the log names the remedy. By its id it is resumed."""
     first = launches.launch(0, 1, status="FINISHED")
     second = launches.launch(0, 1, status="FINISHED")
     assert second.run_id != first.run_id

@@ -38,7 +38,7 @@ def command(*arguments: str) -> tuple[int, str]:
 def test_a_record_that_is_answered_with_500_every_time(
     play: Play, proxy: FaultProxy, client: MlflowClient, tmp_path: Path
 ) -> None:
-    """It is kept aside and told; what is behind it arrives once, and the run is FINISHED."""
+    """It is kept aside and told. What is behind it arrives once, and the run is FINISHED."""
     proxy.add(OOPS, lambda request: request.is_for("log-batch") and b'"bad"' in request.body)
     training = play("""
         run = trackside.start(config={"lr": 0.1})
@@ -115,7 +115,7 @@ def test_a_server_that_is_down_hardly_holds_up_the_end(play: Play) -> None:
 def test_an_artifact_store_out_of_reach(
     play: Play, proxy: FaultProxy, client: MlflowClient, tmp_path: Path
 ) -> None:
-    """Metrics and status arrive; that config.yaml is missing is said by all who are asked, until it is up."""
+    """Metrics and status arrive. That config.yaml is missing is said by all who are asked, until it is up."""
     proxy.add(answer(Reply(500)), lambda request: request.is_for("mlflow-artifacts"))
     training = play("""
         trackside.start(config={"lr": 0.1})
@@ -149,7 +149,7 @@ def test_an_artifact_store_out_of_reach(
 def test_an_artifact_store_that_comes_back_after_the_end(
     play: Play, proxy: FaultProxy, client: MlflowClient, tmp_path: Path
 ) -> None:
-    """The shipper stays for it, and nobody has to run anything."""
+    """The shipper stays for it, and you need not run anything."""
     proxy.add(answer(Reply(500)), lambda request: request.is_for("mlflow-artifacts"))
     training = _short(play)
     run_id = check(client, tmp_path.name, 50)
@@ -162,7 +162,7 @@ def test_an_artifact_store_that_comes_back_after_the_end(
 def test_an_artifact_that_is_refused(
     play: Play, proxy: FaultProxy, client: MlflowClient, tmp_path: Path
 ) -> None:
-    """It is said, and the file is kept aside; the run is delivered."""
+    """It is said, and the file is kept aside. The run is delivered."""
     refusal = answer(Reply.error(400, "INVALID_PARAMETER_VALUE", "no artifacts here"))
     proxy.add(refusal, lambda request: request.is_for("mlflow-artifacts"))
     training = _short(play)

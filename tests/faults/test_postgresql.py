@@ -56,7 +56,7 @@ def test_a_database_restarted_midway(postgres: PostgresServer, journals: Path) -
 def test_a_database_that_stands_still(
     postgres: PostgresServer, journals: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No error comes, ever: the worker is failing all the same, and delivers everything once it goes on."""
+    """No error comes, ever: the worker is failing all the same, and delivers everything once it continues."""
     monkeypatch.setattr(sending, "DEADLINE", 2.0)
     with delivery(journals, postgres.uri) as rig:
         rig.worker.start()
@@ -72,7 +72,7 @@ def test_a_database_that_stands_still(
 
 
 def test_a_database_that_is_away_at_the_start(postgres: PostgresServer, tmp_path: Path) -> None:
-    """``start()`` warns in time though MLflow would try for 100 s; the password is shown nowhere."""
+    """``start()`` warns in time though MLflow would try for 100 s. The password is shown nowhere."""
     postgres.stop()
     training = Training(
         tmp_path,

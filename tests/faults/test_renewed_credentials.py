@@ -30,7 +30,7 @@ LOGIN = Reply.error(401, "UNAUTHENTICATED", "the token has expired")
 
 
 class Guard:
-    """Has ``proxy`` let nobody through but those whose ``Authorization`` is ``wanted``."""
+    """Has ``proxy`` let only requests through whose ``Authorization`` is ``wanted``."""
 
     def __init__(self, proxy: FaultProxy, wanted: str) -> None:
         self.wanted = wanted
@@ -74,7 +74,7 @@ say(points=i, log_age=time.monotonic() - begun)
 
 @pytest.mark.parametrize("kind", ["token", "password", "address"])
 def test_renewed_while_training(play: Play, proxy: FaultProxy, client: MlflowClient, kind: str) -> None:
-    """The log says within seconds that credentials are refused; renewed ones are used at once.
+    """The log says within seconds that credentials are refused. Renewed ones are used at once.
 
     As a token and a password in ``os.environ``, and as a password in the address itself.
     """
@@ -147,7 +147,7 @@ def killed_at_last(command: list[str], directory: Path, **environment: str) -> I
 def test_sync_takes_over_from_a_shipper_that_can_not_deliver(
     play: Play, proxy: FaultProxy, client: MlflowClient, tmp_path: Path
 ) -> None:
-    """It lingers with a dead token; ``sync`` has a good one. With another bad one it says so: exit code 1.
+    """It lingers with a dead token. ``sync`` has a good one. With another bad one it says so: exit code 1.
 
     The same goes for the shipper that a ``sync`` with a dead token leaves behind when it is killed.
     """

@@ -71,7 +71,7 @@ def value(key: str, step: int) -> float:
 
 
 def emit_all(rig: Delivery) -> None:
-    """Each step has the keys; in the middle, and at the end, there is a configuration."""
+    """Each step has the keys. In the middle, and at the end, there is a configuration."""
     for step in range(STEPS):
         metrics = {key: value(key, step) for key in KEYS}
         rig.writer.append(MetricsRecord(0, 1_700_000_000_000 + step, step, None, None, metrics))

@@ -22,7 +22,7 @@ STEPS = 200
 
 
 class Server(FakeDestination):
-    """A destination to compare writes with; ``fails`` decides about each request, the probes included."""
+    """A destination to compare writes with. ``fails`` decides about each request, the probes included."""
 
     def __init__(self, batch_points: int = 100) -> None:
         super().__init__(batch_points)
@@ -149,7 +149,7 @@ def no_large_ones(points: list[Point]) -> bool:
 def test_an_outage_sets_nothing_aside(
     server_rig: ServerRig, fault: Callable[[list[Point]], bool], before: int
 ) -> None:
-    """However long it takes, whether points were taken before or not; everything arrives after it."""
+    """However long it takes, whether points were taken before or not. Everything arrives after it."""
     server_rig.emit(before)
     server_rig.worker.start()
     until(lambda: len(server_rig.destination.points) == before)
@@ -248,7 +248,7 @@ class Configured(Server):
 
 
 def test_a_configuration_that_fails_holds_up_no_metric(server_rig: ServerRig) -> None:
-    """It is tried a limited number of times, then kept in the dead-letter file; the run ends meanwhile."""
+    """It is tried a limited number of times, then kept in the dead-letter file. The run ends meanwhile."""
     from trackside.journal.format import ConfigRecord
 
     server_rig.make_destination(Configured())
@@ -264,7 +264,7 @@ def test_a_configuration_that_fails_holds_up_no_metric(server_rig: ServerRig) ->
 
 
 def test_a_configuration_in_an_outage_survives_the_shipper(server_rig: ServerRig) -> None:
-    """The cursor is past it; the next shipper finds it in the journal and delivers it."""
+    """The cursor is past it. The next shipper finds it in the journal and delivers it."""
     from trackside.journal.format import ConfigRecord
 
     server_rig.make_destination(Configured())

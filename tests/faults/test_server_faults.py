@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 def test_a_server_killed_midway_and_back(
     play: Play, proxy: FaultProxy, server: MlflowServer, client: MlflowClient, tmp_path: Path
 ) -> None:
-    """Emitting costs what it always costs, nobody's memory grows, and all points arrive once."""
+    """Emitting costs what it always costs, no process grows, and all points arrive once."""
     training = play("""
         run = trackside.start()
         emit(2000)
@@ -60,7 +60,7 @@ def test_a_server_killed_midway_and_back(
 def test_a_server_that_is_down_at_the_start_and_up_later(
     play: Play, proxy: FaultProxy, client: MlflowClient, tmp_path: Path
 ) -> None:
-    """One warning within the timeout; training goes on; the run is made later and gets everything."""
+    """One warning within the timeout. Training continues. The run is made later and gets everything."""
     proxy.add(cut)
     training = play(
         """
@@ -92,7 +92,7 @@ def test_a_server_that_is_down_at_the_start_and_up_later(
 def test_a_server_that_never_comes(
     play: Play, proxy: FaultProxy, client: MlflowClient, tmp_path: Path
 ) -> None:
-    """The process ends promptly; ``sync`` delivers later, with the times of the training."""
+    """The process ends promptly. ``sync`` delivers later, with the times of the training."""
     proxy.add(cut)
     begun = time.time()
     training = play(
@@ -124,7 +124,7 @@ def test_a_server_that_never_comes(
 def test_a_hanging_server_and_a_trainer_that_is_killed_meanwhile(
     play: Play, proxy: FaultProxy, client: MlflowClient, tmp_path: Path
 ) -> None:
-    """Death is noticed while a request hangs; the points on disk arrive; the run shows FAILED."""
+    """Death is noticed while a request hangs. The points on disk arrive. The run shows FAILED."""
     training = play(
         """
         trackside.start()
@@ -152,7 +152,7 @@ def test_a_hanging_server_and_a_trainer_that_is_killed_meanwhile(
 def test_a_shipper_killed_between_commit_and_acknowledgement(
     play: Play, proxy: FaultProxy, client: MlflowClient, tmp_path: Path
 ) -> None:
-    """Its successor sends the batch again; the store has each point once."""
+    """Its successor sends the batch again. The store has each point once."""
     training = play("""
         trackside.start()
         wait_for("batch")
@@ -237,7 +237,7 @@ TRY_TO_START = """
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_bad_credentials_at_the_start(play: Play, proxy: FaultProxy, status: int) -> None:
-    """``start()`` raises and tells where credentials come from; no journal and no shipper stay behind."""
+    """``start()`` raises and tells where credentials come from. No journal and no shipper stay behind."""
     proxy.add(answer(Reply(status, {}, b"You are not authenticated.")))
     training = play(TRY_TO_START)
     assert training.end() == 0, training.text

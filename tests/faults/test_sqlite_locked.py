@@ -36,7 +36,7 @@ def hold_lock(path: Path, seconds: float, held: threading.Event) -> None:
     ],
 )
 def test_a_locked_database(tmp_path: Path, journals: Path, seconds: float) -> None:
-    """MLflow itself waits 20 s; what it gives up on is tried again."""
+    """MLflow itself waits 20 s. What it gives up on is tried again."""
     uri = new_database(tmp_path)
     with delivery(journals, uri) as rig:
         rig.worker.start()

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def test_the_cursor_never_passes_what_was_not_delivered(rig: Rig) -> None:
-    """While a batch is refused for the moment the cursor stands still, and goes on behind it."""
+    """While a batch is refused for the moment the cursor stands still, and continues behind it."""
     down = True
 
     def refuse(call: str, points: list[Point]) -> None:
@@ -54,7 +54,7 @@ def test_the_cursor_never_passes_what_was_not_delivered(rig: Rig) -> None:
 
 
 def test_a_stop_in_the_middle_leaves_the_rest_to_the_next(rig: Rig) -> None:
-    """A worker that is stopped while it retries ends at once; another one delivers what is left, once."""
+    """A worker that is stopped while it retries ends at once. Another one delivers what is left, once."""
     rig.destination.refuse = lambda call, points: raise_if(call == "metrics")
     rig.emit(50)
     rig.worker = rig.new_worker(Policy(base=1000.0, cap=1000.0))
@@ -101,7 +101,7 @@ def test_saving_durably_at_any_moment_keeps_counts_and_position_together(rig: Ri
 
 
 def test_opening_is_retried_for_ever_unless_refused(rig: Rig) -> None:
-    """A server that is down at the start is waited for; a lasting refusal ends the worker with its words."""
+    """A server that is down at the start is waited for. A lasting refusal ends the worker with its words."""
     attempts = iter(range(100))
     rig.destination.refuse = lambda call, points: raise_if(call == "open" and next(attempts) < 30)
     rig.worker.start()
@@ -180,7 +180,7 @@ def test_an_error_of_our_own_goes_back_to_the_last_acknowledgement(
 
 
 def test_a_call_past_its_deadline_fails(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call that hangs raises nothing, so another thread has to see it; once it is back all is well."""
+    """A call that hangs raises nothing, so another thread has to see it. Once it is back all is well."""
     monkeypatch.setattr(sending, "DEADLINE", 0.05)
     gate = Gate()
     rig.destination.refuse = lambda call, points: gate() if call == "metrics" else None
@@ -198,7 +198,7 @@ def test_a_call_past_its_deadline_fails(rig: Rig, monkeypatch: pytest.MonkeyPatc
 
 
 class Forgetful(FakeDestination):
-    """Acknowledges what it loses; ``lossy`` while it does."""
+    """Acknowledges what it loses. ``lossy`` while it does."""
 
     lossy, lost, needs_proof = True, False, False
     refuted = 0

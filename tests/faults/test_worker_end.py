@@ -17,7 +17,7 @@ from trackside.lifecycle.evidence import Evidence
 
 
 def test_everything_arrives_and_the_end_is_told(rig: Rig) -> None:
-    """Samples, config, lifecycle; then the final verdict with the counts."""
+    """Samples, config, lifecycle. Then the final verdict with the counts."""
     rig.writer.append(ConfigRecord(0, 1, {"lr": "1"}, {"lr": 1}))
     rig.emit(250)
     rig.writer.append(LifecycleRecord(0, 1, "finished", status="FINISHED"))
@@ -42,7 +42,7 @@ def test_everything_arrives_and_the_end_is_told(rig: Rig) -> None:
 def test_a_provisional_verdict_is_shown_at_once_the_final_one_behind_the_last_point(
     rig: Rig,
 ) -> None:
-    """SIGTERM shows KILLED while the process lives; the final word waits until all is delivered."""
+    """SIGTERM shows KILLED while the process lives. The final word waits until all is delivered."""
     gate = Gate()
 
     def refuse(call: str, points: list[Point]) -> None:

@@ -22,7 +22,7 @@ def steps(rig: Rig) -> list[int]:
 
 
 def test_windows_are_delivered_once_they_close_and_the_last_one_at_the_end(rig: Rig) -> None:
-    """Every tenth step; what the others had is counted, and all of it adds up."""
+    """Every tenth step. What the others had is counted, and all of it adds up."""
     rig.worker = rig.new_worker(transform=Transform(every_n_steps=10))
     rig.emit(25)
     rig.worker.start()
@@ -52,7 +52,7 @@ def test_an_open_window_survives_a_restart(rig: Rig) -> None:
 
 
 def test_a_shaped_batch_is_sent_again_as_it_was(rig: Rig) -> None:
-    """A destination that is down for a moment gets the same points; none is transformed twice."""
+    """A destination that is down for a moment gets the same points. None is transformed twice."""
     attempts = iter(range(1000))
     rig.destination.refuse = lambda call, points: raise_if(call == "metrics" and next(attempts) < 5)
     rig.worker = rig.new_worker(transform=Transform(every_n_steps=2))
@@ -64,7 +64,7 @@ def test_a_shaped_batch_is_sent_again_as_it_was(rig: Rig) -> None:
 
 
 def test_what_is_excluded_is_counted(rig: Rig) -> None:
-    """Names are those delivered; nothing is left out silently."""
+    """Names are those delivered. Nothing is left out silently."""
     rig.worker = rig.new_worker(transform=Transform(include=("lo*",), prefix="run"))
     rig.emit(5, lr=0.1)
     rig.worker.start()
@@ -91,7 +91,7 @@ def test_a_shaped_point_that_is_refused_is_set_aside(rig: Rig) -> None:
 
 
 class Ledger(FakeDestination):
-    """Appends, so that a batch delivered twice shows; knows how many lines it has acknowledged."""
+    """Appends, so that a batch delivered twice shows. Knows how many lines it has acknowledged."""
 
     def __init__(self) -> None:
         super().__init__(batch_points=10)
@@ -194,7 +194,7 @@ class Disk(FakeDestination):
 
 
 def test_segments_are_let_go_when_the_destination_has_them_for_good(tmp_path: Path) -> None:
-    """Acknowledged is not yet safe from a power cut; a sync that fails is tried again."""
+    """Acknowledged is not yet safe from a power cut. A sync that fails is tried again."""
     disk = Disk()
     with small_segments():
         rig = Rig(tmp_path, disk)

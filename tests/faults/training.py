@@ -110,11 +110,11 @@ class Training:
             self._take(line)
 
     def go(self, name: str) -> None:
-        """Let a script that waits for ``name`` go on."""
+        """Let a script that waits for ``name`` continue."""
         (self.directory / name).touch()
 
     def end(self, timeout: float = 90.0) -> int:
-        """Wait for its end; the exit code."""
+        """Wait for its end. The exit code."""
         rest, _ = self.process.communicate(timeout=timeout)
         for line in rest.splitlines(keepends=True):
             self._take(line)

@@ -52,7 +52,7 @@ def play(
 ) -> Played:
     """Run the program in ``folder``: ``before`` the start, ``during`` the run, and ``after`` its end.
 
-    ``command`` goes before the interpreter; ``program`` may be another one, which runs this one.
+    ``command`` goes before the interpreter. ``program`` may be another one, which runs this one.
     """
     output = folder / "points.jsonl"
     done = subprocess.run(

@@ -79,7 +79,7 @@ def test_a_shipper_dies_once_all_is_closed(tmp_path: Path) -> None:
 
 
 def test_an_own_descriptor_knows_its_file(tmp_path: Path) -> None:
-    """It is numbered high; once another file has its number, it neither uses nor closes it."""
+    """It is numbered high. Once another file has its number, it neither uses nor closes it."""
     own = OwnDescriptor(os.open(tmp_path / "ours", os.O_RDWR | os.O_CREAT))
     number = own.fileno()
     assert number >= descriptors.HIGH

@@ -58,7 +58,7 @@ os.replace(sys.argv[1] + ".new", sys.argv[1])
 
 @pytest.mark.parametrize("start_timeout", ["60", "0.01"], ids=["known run", "run that is being opened"])
 def test_the_run_goes_on_in_the_daemon(tmp_path: Path, start_timeout: str) -> None:
-    """All points arrive in one run, and the daemon's end is the run's. Its sinks go on as well.
+    """All points arrive in one run, and the daemon's end is the run's. Its sinks continue as well.
 
     A slow server may not have answered when the program becomes a daemon.
     """

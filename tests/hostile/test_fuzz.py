@@ -171,7 +171,7 @@ def look(place: Place) -> None:
 
 
 def ship(place: Place) -> None:
-    """Deliver the journal into memory. What the shipper writes is bounded; then all is put back."""
+    """Deliver the journal into memory. What the shipper writes is bounded. Then all is put back."""
     meta = read_json(place.journal.meta, Meta)
     if meta is None:
         return

@@ -120,7 +120,7 @@ def server() -> Iterator[str]:
 
 
 def test_no_answer_takes_all_memory(server: str) -> None:
-    """Each too large answer is an error within seconds and 150 MB; the one that is fine is read."""
+    """Each too large answer is an error within seconds and 150 MB. The one that is fine is read."""
     names = ["fine", "large", "endless", "chunked", "failing", "packed", "packed_twice"]
     command = [sys.executable, "-c", SCRIPT, server, *names]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)

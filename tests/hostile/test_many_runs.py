@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
 
 def play(folder: Path, count: int, timeout: float, **environment: str) -> dict[str, Any]:
-    """What the program says of itself; it then ends by SIGTERM, as any program would."""
+    """What the program says of itself. It then ends by SIGTERM, as any program would."""
     done = run_python(
         str(PROGRAM),
         str(count),
@@ -45,7 +45,7 @@ def assert_flat(said: dict[str, Any], room: int) -> None:
 
 
 def test_what_twenty_runs_leave_behind_does_not_add_up(tmp_path: Path) -> None:
-    """Ended where they began, on another thread, or failed with the exception kept; without MLflow."""
+    """Ended where they began, on another thread, or failed with the exception kept. Without MLflow."""
     said = play(tmp_path, 21, 200, RANK="1", WORLD_SIZE="2")
     assert_flat(said, room=12)
     assert len((tmp_path / "metrics.jsonl").read_text("utf-8").splitlines()) >= 21

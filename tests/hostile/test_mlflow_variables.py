@@ -69,7 +69,7 @@ def test_asynchronous_logging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     ],
 )
 def test_a_timeout(monkeypatch: pytest.MonkeyPatch, asked: str, taken: int) -> None:
-    """A timeout that MLflow or the connection would refuse is ours; one that never ends is cut."""
+    """A timeout that MLflow or the connection would refuse is ours. One that never ends is cut."""
     monkeypatch.setenv(TIMEOUT, asked)
     assert request_timeout() == taken
     set_variables()

@@ -31,7 +31,7 @@ EVIL = "\x1b]0;owned\x07\x1b[2J[red]x[/]\x9b31m\u202e\r\nforged: delivered"
 
 
 def make(root: Path, name: str, **changes: Any) -> JournalDirectory:
-    """A journal of a dead process with four points for a file beside it; ``changes`` are its meta's."""
+    """A journal of a dead process with four points for a file beside it. ``changes`` are its meta's."""
     journal = JournalDirectory(root / name)
     journal.path.mkdir(mode=0o700)
     label = "".join(c for c in name if c.isascii() and c.isalnum())
@@ -98,7 +98,7 @@ def root(tmp_path: Path, private: None) -> Path:
 
 
 def run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A command of ``trackside`` on ``root``; its output as text."""
+    """A command of ``trackside`` on ``root``. Its output as text."""
     command = [sys.executable, "-m", "trackside", *arguments, "--dir", str(root)]
     environment = {**os.environ, "FORCE_COLOR": "", "PYTHONIOENCODING": "utf-8"}
     return subprocess.run(

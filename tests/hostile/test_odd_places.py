@@ -79,7 +79,7 @@ def test_a_folder_whose_name_is_not_utf_8(tmp_path: Path, inside: bool) -> None:
 
 
 def test_mlflow_can_use_no_path_that_is_not_utf_8(tmp_path: Path) -> None:
-    """So ``start()`` refuses it; MLflow's own error would come later, and name no path."""
+    """So ``start()`` refuses it. MLflow's own error would come later, and name no path."""
     uri = f"sqlite:///{tmp_path}/{os.fsdecode(LATIN_1)}/mlflow.db"
     with pytest.raises(ConfigurationError, match="which is not UTF-8"):
         make_target(
@@ -143,7 +143,7 @@ sys.addaudithook(hide)
 
 
 def play_hidden(folder: Path, self: str, during: str) -> Played:
-    """Run the program; neither it nor its shipper sees a ``/proc``."""
+    """Run the program. Neither it nor its shipper sees a ``/proc``."""
     hide = HIDE_PROC.format(self=self)
     interpreter = folder / "python"
     interpreter.write_text(
@@ -155,7 +155,7 @@ def play_hidden(folder: Path, self: str, during: str) -> Played:
 
 @pytest.mark.parametrize("command", [WITHOUT_PROC, PROC_OF_OTHERS], ids=["none", "another namespace's"])
 def test_proc(tmp_path: Path, command: tuple[str, ...]) -> None:
-    """The trainer's process can't be looked up; it is watched all the same, and its end is noticed."""
+    """The trainer's process can't be looked up. It is watched all the same, and its end is noticed."""
     during = "from trackside.journal.owner import can_look_up\nassert not can_look_up()\ntime.sleep(2)"
     if can_make_container():
         assert_delivered(play(tmp_path, command=command, during=during))

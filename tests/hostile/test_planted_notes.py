@@ -61,7 +61,7 @@ def ranks_heard(root: Path, since_ms: int = 1_000_000) -> list[int]:
 
 
 def test_a_note_that_counts(tmp_path: Path, notes: Path) -> None:
-    """It is this user's, and younger than the run; the folders are this user's alone."""
+    """It is this user's, and younger than the run. The folders are this user's alone."""
     assert ranks_heard(tmp_path) == [1]
     for folder in (notes, notes.parent):
         assert folder.stat().st_mode & 0o777 == 0o700
@@ -144,7 +144,7 @@ def test_links_in_a_journal(tmp_path: Path) -> None:
 
 
 def test_a_change_of_mode_while_the_run_lives(tmp_path: Path) -> None:
-    """The process that made or checked the journal reads and writes on; another one does not begin to."""
+    """The process that made or checked the journal reads and writes on. Another one does not begin to."""
     journal = create_directory(tmp_path, "x")
     write_atomically(journal.state, b"1")
     journal.path.chmod(0o770)

@@ -231,7 +231,7 @@ SPELLINGS = {
 
 @pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
 def test_a_known_value_is_masked_in_every_spelling(spelling: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server quotes what it was sent in its own way; nothing around the value says that it is one."""
+    """A server quotes what it was sent in its own way. Nothing around the value says that it is one."""
     monkeypatch.setenv("SOME_SERVICE_TOKEN", KNOWN)
     assert spelling not in redact(f"the server said {spelling} at noon")
     assert redact(f"the server said {spelling} at noon").endswith(" at noon")
@@ -248,7 +248,7 @@ def test_a_known_value_is_masked_in_base64(before: str, monkeypatch: pytest.Monk
 
 
 def test_what_counts_as_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Passwords in addresses, too; not what is short, common, a directory or a file's path."""
+    """Passwords in addresses, too. Not what is short, common, a directory or a file's path."""
     for name, value in {
         "DATABASE_URL": "postgresql://me:s%40rong-one@host/db",
         "MLFLOW_TRACKING_TOKEN": "tok3n-v4lue",
@@ -272,7 +272,7 @@ def test_what_counts_as_known(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_told_is_known() -> None:
-    """A configuration's secrets, on every rank; a credential in use may be short, and then stands alone."""
+    """A configuration's secrets, on every rank. A credential in use may be short, and then stands alone."""
     checked_config({"db": {"password": X, "name": "imagenet"}})
     assert redact(f"refused {X} for imagenet") == "refused *** for imagenet"
     know(["s3s4"])
@@ -304,7 +304,7 @@ SECRET_KEYS = st.sampled_from(
 
 @given(st.data(), LETTERS, NESTED, NESTED)
 def test_a_planted_secret_never_comes_out(data: st.DataObject, secret: str, around: Any, beside: Any) -> None:
-    """Under a secret key at any depth; and, when it is known, in any key or text of the configuration."""
+    """Under a secret key at any depth, and, when it is known, in any key or text of the configuration."""
     config: Any = {data.draw(SECRET_KEYS): secret, "beside": beside}
     for wrap in data.draw(st.lists(st.sampled_from("dlt"), max_size=4)):
         config = (

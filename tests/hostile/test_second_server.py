@@ -66,7 +66,7 @@ def test_requests_and_uploads(
     monkeypatch: pytest.MonkeyPatch,
     basic: bool,
 ) -> None:
-    """A token, or a user and a password; the second server is sent what its own address carries."""
+    """A token, or a user and a password. The second server is sent what its own address carries."""
     if basic:
         monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", TOKEN)

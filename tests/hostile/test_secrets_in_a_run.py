@@ -45,7 +45,7 @@ train(token)
 
 @pytest.mark.parametrize("mode", ["online", "offline"])
 def test_nothing_of_a_run_holds_a_secret(tmp_path: Path, mode: str) -> None:
-    """Params, tags, the description, the exception, its traceback and artifacts; and the journal's bytes."""
+    """Params, tags, the description, the exception, its traceback and artifacts, and the journal's bytes."""
     new_database(tmp_path)
     environment = {
         **os.environ,
@@ -73,7 +73,7 @@ def test_nothing_of_a_run_holds_a_secret(tmp_path: Path, mode: str) -> None:
 
 
 def test_what_the_shipper_keeps_of_others_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server's answer in the state, a notice, a dead letter; and a secret at the place where it is cut."""
+    """A server's answer in the state, a notice, a dead letter, and a secret at the place where it is cut."""
     monkeypatch.setenv("SOME_SERVICE_TOKEN", TOKEN)
     journal = JournalDirectory(tmp_path)
     progress = Progress(journal)

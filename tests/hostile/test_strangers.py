@@ -178,7 +178,7 @@ def test_a_destination_of_ones_own_and_a_copied_journal(tmp_path: Path, server: 
 
 
 def test_whose_a_journal_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One's own is used, also behind a linked folder of journals; a link, a copy, others' are not."""
+    """One's own is used, also behind a linked folder of journals. A link, a copy, others' are not."""
     (tmp_path / "scratch").mkdir()
     (tmp_path / "linked").symlink_to(tmp_path / "scratch")
     journal = make(tmp_path / "linked", points=2)
@@ -238,7 +238,7 @@ def test_names_that_lead_out_of_the_journal(tmp_path: Path) -> None:
 def test_a_new_journal_on_a_disk_without_owners(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is used for this run, because this process made it; one warning says what will be different."""
+    """It is used for this run, because this process made it. One warning says what will be different."""
     assert grants.grants(create_directory(tmp_path, "x"), ()) == ()
     monkeypatch.setattr(trust, "why_suspect", lambda _: "others own it")  # as such file systems say of all
     journal = create_directory(tmp_path, "x")
@@ -289,7 +289,7 @@ RECORDED, MINE = "http://recorded:5000", "http://mine"
 def test_whom_credentials_are_for(
     tmp_path: Path, environment: str, vouched: bool, named: str | None, granted: list[str]
 ) -> None:
-    """For the server that the environment or the command names; else for the one in one's own journal."""
+    """For the server that the environment or the command names. Else for the one in one's own journal."""
     journal = make(tmp_path, tracking_uri=RECORDED)
     if vouched:
         trust.vouch_for(journal.path)
@@ -323,7 +323,7 @@ def test_a_journal_within_a_trusted_one(tmp_path: Path) -> None:
 
 
 def test_a_dotted_name_needs_a_grant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without it nothing is imported; ``start()`` grants the names of its own arguments."""
+    """Without it nothing is imported. ``start()`` grants the names of its own arguments."""
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "granted_once.py").write_text(CODE.format(marker=str(tmp_path / "marker")))
     kind = "granted_once:run"
@@ -336,7 +336,7 @@ def test_a_dotted_name_needs_a_grant(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_trust_is_for_named_journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not for whatever lies in a folder; a journal of one's own needs none; a "no" is one."""
+    """Not for whatever lies in a folder. A journal of one's own needs none. A "no" is one."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".trackside").mkdir()
     general = CliRunner().invoke(main, ["sync", "--trust"])

@@ -178,7 +178,7 @@ def test_errors_and_outages_of_the_system_are_survived(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_now_is_not_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the state the shipper would make a second run; it ends instead, and is started again."""
+    """Without the state the shipper would make a second run. It ends instead, and is started again."""
     journal = create_directory(tmp_path, "unreadable")
     require_readable(journal.documents())
     for path in (journal.meta, journal.state, journal.cursor("mlflow")):

@@ -105,7 +105,7 @@ def test_the_earliest_word_of_a_stop_counts() -> None:
 
 
 def test_the_exit_code_is_the_kernels_then_the_c_librarys_then_pythons() -> None:
-    """The kernel knows it of this very process; a forked child may have noted its own."""
+    """The kernel knows it of this very process. A forked child may have noted its own."""
     exited = record("exited", exit_code=1)
     assert known(exited, noted_exit_code=0, exit_status=ExitStatus(exit_code=2), dead=True).exit_code == 2
     assert known(exited, noted_exit_code=0, dead=True).exit_code == 0
@@ -145,7 +145,7 @@ def test_another_ranks_crash() -> None:
     ],
 )
 def test_reading_the_exit_code(content: bytes, code: int | None, tmp_path: Path) -> None:
-    """As the system cuts it, to eight bits; nothing written, or several that differ, is no code."""
+    """As the system cuts it, to eight bits. Nothing written, or several that differ, is no code."""
     path = tmp_path / "exit_code"
     path.write_bytes(content)
     assert read_exit_code(path) == code

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("restored")
 
 
 def test_an_uncaught_exception(heard: Heard, monkeypatch) -> None:
-    """One event with type, message and traceback; then the hook before ours prints."""
+    """One event with type, message and traceback. Then the hook before ours prints."""
     printed: list[object] = []
     monkeypatch.setattr(sys, "excepthook", lambda *arguments: printed.append(arguments))
     with ProcessHooks(heard.bus):
@@ -39,7 +39,7 @@ def test_a_report_that_fails_hides_nothing(heard: Heard, monkeypatch) -> None:
 
 
 def test_an_exception_in_a_thread(heard: Heard, monkeypatch) -> None:
-    """An event of its own kind; ``sys.exit`` in a thread is none, as for Python itself."""
+    """An event of its own kind. ``sys.exit`` in a thread is none, as for Python itself."""
     printed: list[object] = []
     monkeypatch.setattr(threading, "excepthook", lambda arguments: printed.append(arguments.exc_value))
     with ProcessHooks(heard.bus):
@@ -50,7 +50,7 @@ def test_an_exception_in_a_thread(heard: Heard, monkeypatch) -> None:
 
 
 def test_an_asyncio_task_nobody_awaited(heard: Heard, caplog: pytest.LogCaptureFixture) -> None:
-    """Python tells of it in asyncio's log alone; the line there still appears."""
+    """Python tells of it in asyncio's log alone. The line there still appears."""
 
     async def main() -> None:
         async def bad() -> None:

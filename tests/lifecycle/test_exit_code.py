@@ -59,12 +59,12 @@ def play(script: str, directory: Path) -> tuple[int, int | None, int | None]:
     ],
 )
 def test_every_way_out(script: str, code: int, noted: int | None, tmp_path: Path) -> None:
-    """Python's own exits are noted, whichever they are; deaths and ``os._exit`` are not, which tells too."""
+    """Python's own exits are noted, whichever they are. Deaths and ``os._exit`` are not, which tells too."""
     assert play(script, tmp_path) == (code, noted, None)
 
 
 def test_a_child_notes_nothing(tmp_path: Path) -> None:
-    """Its exit code is nobody's business; the parent's is."""
+    """Only the parent's exit code counts."""
     script = """
 if os.fork() == 0:
     ExitCodeNote.abandon_all()
@@ -77,7 +77,7 @@ sys.exit(2)
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_child_that_a_library_forked_leaves_no_code(when: str, tmp_path: Path) -> None:
-    """It runs the exit functions it inherited, before our exit or after; no Python code learns of it."""
+    """It runs the exit functions it inherited, before our exit or after. No Python code learns of it."""
     script = f"""
 import ctypes, time
 library = ctypes.CDLL(None)
@@ -102,7 +102,7 @@ sys.exit(2)
 
 @pytest.mark.wheel
 def test_runs_one_after_another_and_two_at_once(tmp_path: Path) -> None:
-    """A released note is reused, and writes to the second file only; two at once write to both."""
+    """A released note is reused, and writes to the second file only. Two at once write to both."""
     again = "note.stop()\nassert ExitCodeNote.write_to(two) is note\nsys.exit(3)"
     assert play(again, tmp_path) == (3, None, 3)
     both = "assert ExitCodeNote.write_to(two) is not note\nsys.exit(4)"

@@ -69,7 +69,7 @@ def play(directory: Path, shipper: str, *, timeout: float, before: str = "") -> 
 
 @pytest.mark.parametrize("stays", [False, True])
 def test_the_shipper_acts_on_the_exit_code_before_the_process_ends(stays: bool, tmp_path: Path) -> None:
-    """It lets go by closing its end; another forked child that has that end, too, does not matter."""
+    """It lets go by closing its end. Another forked child that has that end, too, does not matter."""
     before = "if os.fork() == 0:\n    os.close(1)\n    time.sleep(60)\n    os._exit(0)" if stays else ""
     code, seconds, said = play(tmp_path, ACTING, timeout=60, before=before)
     assert (code, said) == (3, "")

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("restored")
     ],
 )
 def test_the_exit_event_knows_the_argument_of_sys_exit(heard: Heard, status, code, text) -> None:
-    """As the shell will see it; ``sys.exit`` itself does what it does."""
+    """As the shell will see it. ``sys.exit`` itself does what it does."""
     at_exit: list[str] = []
     hooks = ProcessHooks(heard.bus, at_exit=lambda: at_exit.append("after the event"))
     with hooks:

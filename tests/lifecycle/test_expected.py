@@ -65,12 +65,12 @@ class Group(Exception):  # noqa: N818 - stands in for ExceptionGroup, which Pyth
     ],
 )
 def test_what_an_exception_means(given: Any, error: BaseException, status: str | None) -> None:
-    """By class or by name, subclasses included; of a group, all must be expected."""
+    """By class or by name, subclasses included. Of a group, all must be expected."""
     assert checked_expected(given).status_of(error) == status
 
 
 def test_a_name_under_which_a_library_shows_its_class(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``optuna.TrialPruned`` lives in ``optuna.exceptions``; nothing is imported to find that out."""
+    """``optuna.TrialPruned`` lives in ``optuna.exceptions``. Nothing is imported to find that out."""
     expected = checked_expected({"a_library.Stop": "KILLED"})
     assert expected.status_of(Stop()) is None
     monkeypatch.setitem(sys.modules, "a_library", types.SimpleNamespace(Stop=Stop))

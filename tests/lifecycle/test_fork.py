@@ -90,7 +90,7 @@ UNDISTURBED = {"wakeup": True, "seen": [1, 2], "kept": ["started", 1, 2], "run":
 
 @pytest.mark.wheel
 def test_a_child_is_as_its_parent_was_before(tmp_path: Path) -> None:
-    """Hooks are gone, samples go nowhere, the run's methods do nothing; the bus can be used anew."""
+    """Hooks are gone, samples go nowhere, the run's methods do nothing. The bus can be used anew."""
     child = """
 sample(99)
 run.finish()
@@ -151,7 +151,7 @@ class Inherited:
 
 
 def test_one_that_fails_keeps_no_other_from_being_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All that asked for it are abandoned, once; what took itself out is not."""
+    """All that asked for it are abandoned, once. What took itself out is not."""
     monkeypatch.setattr(fork, "_inherited", type(fork._inherited)())
     broken, others, out = Inherited(broken=True), [Inherited(), Inherited()], Inherited()
     for thing in (broken, *others, out):

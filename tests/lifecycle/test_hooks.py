@@ -36,7 +36,7 @@ def test_uninstall_restores_everything(heard: Heard, pipes: list[WakeupPipe]) ->
 
 
 def test_a_block_restores(heard: Heard) -> None:
-    """``with ProcessHooks(bus):`` uninstalls however the block ends; the hooks can be used again."""
+    """``with ProcessHooks(bus):`` uninstalls however the block ends. The hooks can be used again."""
     before = everything_hooked()
     hooks = ProcessHooks(heard.bus)
     for _ in range(2):
@@ -49,7 +49,7 @@ def test_a_block_restores(heard: Heard) -> None:
 def test_two_hooks_come_off_in_any_order(
     order: tuple[int, int], user_handler: list[int], monkeypatch
 ) -> None:
-    """The one that stays goes on working, the one that left hears nothing, and at last all is as it was."""
+    """The one that stays keeps working, the one that left hears nothing, and at last all is as it was."""
     monkeypatch.setattr(sys, "excepthook", lambda *_: None)
     before = everything_hooked()
     both = [Heard(), Heard()]
@@ -105,7 +105,7 @@ def test_hooks_on_top_of_ours_stay(heard: Heard, user_handler: list[int], monkey
 
 
 def test_a_failed_install_can_be_undone(heard: Heard) -> None:
-    """A signal no process can handle is an error; nothing of ours stays once it is uninstalled."""
+    """A signal no process can handle is an error. Nothing of ours stays once it is uninstalled."""
     before = everything_hooked()
     hooks = ProcessHooks(heard.bus, terminate_signals=(int(signal.SIGKILL),))
     with pytest.raises(OSError, match="Invalid argument"):
@@ -147,7 +147,7 @@ for one in hooks:
 
 
 def play(script: str) -> tuple[int, list[list[Any]]]:
-    """Run the script; its exit code and what it said."""
+    """Run the script. Its exit code and what it said."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT + script], capture_output=True, timeout=60, check=False
     )
@@ -155,7 +155,7 @@ def play(script: str) -> tuple[int, list[list[Any]]]:
 
 
 def test_a_terminate_signal_still_kills() -> None:
-    """By the default action, so the parent sees what it would have; each run has its moment before that."""
+    """By the default action, so the parent sees what it would have. Each run has its moment before that."""
     code, said = play("signal.raise_signal(signal.SIGTERM)\nsay('survived')")
     assert code == -signal.SIGTERM
     assert said == [["b", "noted", 15], ["a", "noted", 15], ["a", "before death"], ["b", "before death"]]

@@ -25,7 +25,7 @@ def failing(held: Held) -> None:
 
 
 def test_an_exception_and_what_came_of_it() -> None:
-    """Itself, one raised from it, one raised while it was handled; others are others."""
+    """Itself, one raised from it, one raised while it was handled. Others are others."""
     first, second, third = ValueError(), RuntimeError(), KeyError()
     passing = InFlightException(first)
     assert passing.is_behind(first)
@@ -47,7 +47,7 @@ def test_an_exception_in_a_group() -> None:
 
 
 def test_it_is_told_when_the_exception_is_gone() -> None:
-    """At once, with all that its frames held; a cycle has to wait for the collector."""
+    """At once, with all that its frames held. A cycle has to wait for the collector."""
     told: list[str] = []
     held = Held()
     alive = weakref.ref(held)
@@ -106,7 +106,7 @@ def test_a_marked_exception_can_be_pickled() -> None:
     ],
 )
 def test_what_is_passing(error: BaseException, counts: bool) -> None:
-    """In a ``finally`` as in an ``except``; a clean exit is no failure."""
+    """In a ``finally`` as in an ``except``. A clean exit is no failure."""
     seen = []
     with contextlib.suppress(BaseException):
         try:
@@ -147,6 +147,6 @@ def train():
     [("train()", ""), ("try:\n    train()\nexcept SystemExit:\n    pass\nraise SystemExit(3)", "gone\n")],
 )
 def test_the_programs_end_does_not_count_as_handling(call: str, told: str) -> None:
-    """The interpreter drops a SystemExit nobody caught; that is to be told from one that was caught."""
+    """The interpreter drops a SystemExit nobody caught. That is to be told from one that was caught."""
     seen = run_python("-c", SCRIPT.format(call=call))
     assert (seen.returncode, seen.stdout, seen.stderr) == (3, told, "")

@@ -39,7 +39,7 @@ def raise_uncaught(error: BaseException) -> None:
 
 @pytest.mark.wheel
 def test_a_crash_is_noted_and_still_printed(tmp_path: Path, printed: list[BaseException]) -> None:
-    """Rank 0's side finds rank, type, message and time; the previous hook runs."""
+    """Rank 0's side finds rank, type, message and time. The previous hook runs."""
     hook = CrashNoteHook(tmp_path, "job", 3)
     hook.install()
     raise_uncaught(BOOM)
@@ -52,7 +52,7 @@ def test_a_crash_is_noted_and_still_printed(tmp_path: Path, printed: list[BaseEx
 
 
 def test_only_crashes_of_this_run_count(tmp_path: Path, printed: list[BaseException]) -> None:
-    """A note from before the run began is of an earlier attempt; the earliest of the others comes first."""
+    """A note from before the run began is of an earlier attempt. The earliest of the others comes first."""
     for rank in (2, 1):
         hook = CrashNoteHook(tmp_path, "job", rank)
         hook.note(crash_event("crashed", ValueError, BOOM, None))
@@ -64,7 +64,7 @@ def test_only_crashes_of_this_run_count(tmp_path: Path, printed: list[BaseExcept
 
 
 def test_uninstalling_restores_and_silences(tmp_path: Path, printed: list[BaseException]) -> None:
-    """The hook before is back; one that stays buried under another notes nothing any more."""
+    """The hook before is back. One that stays buried under another notes nothing any more."""
     before = sys.excepthook
     hook = CrashNoteHook(tmp_path, "job", 1)
     hook.install()
@@ -81,7 +81,7 @@ def test_uninstalling_restores_and_silences(tmp_path: Path, printed: list[BaseEx
 
 
 def test_the_hook_goes_with_the_exception_that_passed_the_end(printed: list[BaseException]) -> None:
-    """A rank that handles it goes on without our hook, which stays as long as the exception is kept."""
+    """A rank that handles it continues without our hook, which stays as long as the exception is kept."""
     before = sys.excepthook
     hook = CrashNoteHook(Path(), "job", 1)
     hook.install()
@@ -108,7 +108,7 @@ def test_a_note_that_cannot_be_left_hides_nothing(tmp_path: Path, printed: list[
 
 
 def test_forgetting_removes_what_is_empty(tmp_path: Path) -> None:
-    """The notes go with the run; other jobs' and other journals stay."""
+    """The notes go with the run. Other jobs' and other journals stay."""
     root = tmp_path / "journals"
     for job in ("one", "two"):
         CrashNoteHook(root, job, 1).note(crash_event("crashed", ValueError, BOOM, None))
@@ -175,7 +175,7 @@ def test_an_exit_code_is_noted(tmp_path: Path, script: str, messages: list[str])
 
 @needs_on_exit
 def test_an_exception_is_noted_before_its_exit_code(tmp_path: Path) -> None:
-    """It says more, and is the cause; also when it passed a ``finish()``."""
+    """It says more, and is the cause. Also when it passed a ``finish()``."""
     expect_notes(tmp_path, "job")
     notes = left_by(tmp_path, "try:\n    1 / 0\nfinally:\n    hook.finish()")
     assert [note.event.error_type for note in notes] == ["ZeroDivisionError"]

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bus: Bus) -> Iterator[Path]:
-    """A place for journals; what is open at the test's end is concluded, and nothing stays hooked."""
+    """A place for journals. What is open at the test's end is concluded, and nothing stays hooked."""
     monkeypatch.setenv("TRACKSIDE_DIR", str(tmp_path / "journals"))
     monkeypatch.setenv("TRACKSIDE_MODE", "offline")
     monkeypatch.chdir(tmp_path)
@@ -91,7 +91,7 @@ def test_a_handled_exception_makes_the_end_final(bus: Bus) -> None:
 
 
 def test_it_stays_open_as_long_as_the_exception_is_there(bus: Bus) -> None:
-    """An unrelated one is none of its business; its own is a crash like any other."""
+    """An unrelated one is none of its business. Its own is a crash like any other."""
     run, error = start(bus), ValueError("boom")
     finish_in_flight(run, error)
     assert kinds_of(run) == ["started", "finishing"]
@@ -107,7 +107,7 @@ def test_it_stays_open_as_long_as_the_exception_is_there(bus: Bus) -> None:
 
 
 def test_the_next_start_makes_it_final(bus: Bus) -> None:
-    """The program goes on, though it keeps the exception; and it hears nothing of the next run's."""
+    """The program continues, though it keeps the exception, and it hears nothing of the next run's."""
     run, error = start(bus), ValueError("kept")
     finish_in_flight(run, error)
     following = start(bus)
@@ -119,7 +119,7 @@ def test_the_next_start_makes_it_final(bus: Bus) -> None:
 
 
 def test_an_exception_last_seen_uncaught_is_a_crash(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A notebook prints it itself and goes on; the interpreter remembers it."""
+    """A notebook prints it itself and continues. The interpreter remembers it."""
     run, error = start(bus), ValueError("boom")
     finish_in_flight(run, error)
     monkeypatch.setattr(sys, "last_value", error, raising=False)
@@ -152,7 +152,7 @@ def test_another_status_is_final_at_once(bus: Bus, status: FinalStatus) -> None:
 
 
 def test_nothing_more_is_taken(bus: Bus) -> None:
-    """The end is open, the run is not; its sinks are told, and closed."""
+    """The end is open, the run is not. Its sinks are told, and closed."""
 
     class Sink:
         seen: list[str]

@@ -60,7 +60,7 @@ def test_an_ignored_signal_stays_ignored(heard: Heard) -> None:
 
 
 def test_outside_the_main_thread_no_signals_are_hooked(heard: Heard, pipes: list[WakeupPipe]) -> None:
-    """Python allows it in the main thread only; all else is hooked, and restored from there."""
+    """Python allows it in the main thread only. All else is hooked, and restored from there."""
     hooks = ProcessHooks(heard.bus, terminate_signals=(USR1,), wakeup_descriptor=pipes[0].write_end)
     before = everything_hooked()
     run_in_thread(hooks.install)
@@ -85,7 +85,7 @@ def deaths(monkeypatch: pytest.MonkeyPatch) -> Deaths:
 
 @pytest.fixture
 def default_action() -> Iterator[None]:
-    """SIGUSR1 as a process has it at first; set back whatever the test leaves behind."""
+    """SIGUSR1 as a process has it at first. Set back whatever the test leaves behind."""
     previous = signal.signal(USR1, signal.SIG_DFL)
     yield
     signal.signal(USR1, previous)
@@ -121,7 +121,7 @@ def sets_back(before: Any) -> Any:
 def test_called_by_a_later_handler_the_default_action_is_not_played(
     framework: Any, runs: int, deaths: Deaths, default_action: None
 ) -> None:
-    """Without us it would have found SIG_DFL and called nothing; the signal is noted all the same."""
+    """Without us it would have found SIG_DFL and called nothing. The signal is noted all the same."""
     heard = [Heard() for _ in range(runs)]
     with contextlib.ExitStack() as stack:
         for one in heard:
@@ -169,7 +169,7 @@ def test_a_handler_between_two_runs_chains_as_it_would(
 def test_a_loop_that_takes_a_signal(
     runs: int, pipes: list[WakeupPipe], deaths: Deaths, default_action: None
 ) -> None:
-    """Its callback is called, the signal is noted; afterwards all is as it was after the loop without us."""
+    """Its callback is called, the signal is noted. Afterwards all is as it was after the loop without us."""
     heard = [Heard() for _ in range(runs)]
     called: list[int] = []
 
@@ -218,7 +218,7 @@ def test_a_loop_class_that_inherits_its_methods(heard: Heard, monkeypatch: pytes
 
 
 def test_a_loop_that_outlives_the_hooks_keeps_its_handlers(heard: Heard, default_action: None) -> None:
-    """``finish()`` inside the loop leaves the loop's own handler; its methods are the original ones again."""
+    """``finish()`` inside the loop leaves the loop's own handler. Its methods are the original ones again."""
     called: list[int] = []
     before = vars(asyncio.SelectorEventLoop)["add_signal_handler"]
 
@@ -266,7 +266,7 @@ def test_anothers_wakeup_descriptor_is_left_alone(heard: Heard, pipes: list[Wake
 
 
 def test_of_two_runs_the_older_has_it_and_passes_it_on(pipes: list[WakeupPipe]) -> None:
-    """There is one descriptor a process; the run that stays gets it from the one that ends."""
+    """There is one descriptor a process. The run that stays gets it from the one that ends."""
     older, younger = (ProcessHooks(Bus(), wakeup_descriptor=pipe.write_end) for pipe in pipes)
     older.install()
     younger.install()
@@ -278,7 +278,7 @@ def test_of_two_runs_the_older_has_it_and_passes_it_on(pipes: list[WakeupPipe]) 
 
 
 def test_uninstalled_in_another_thread_it_is_still_held(pipes: list[WakeupPipe], user_handler) -> None:
-    """The descriptor can't be taken back there, so it must not be closed; the next run takes it over."""
+    """The descriptor can't be taken back there, so it must not be closed. The next run takes it over."""
     first, second = (
         ProcessHooks(Bus(), terminate_signals=(USR1,), wakeup_descriptor=pipe.write_end) for pipe in pipes
     )
@@ -293,7 +293,7 @@ def test_uninstalled_in_another_thread_it_is_still_held(pipes: list[WakeupPipe],
 
 
 def test_a_stale_descriptor_is_replaced(heard: Heard, pipes: list[WakeupPipe]) -> None:
-    """Somebody closed the pipe that the system still writes to: nobody misses it."""
+    """Somebody closed the pipe that the system still writes to: no one misses it."""
     stale = WakeupPipe()
     signal.set_wakeup_fd(stale.write_end, warn_on_full_buffer=False)
     stale.close()

@@ -114,7 +114,7 @@ def test_events_are_kept_in_the_journal(tmp_path: Path) -> None:
 def test_an_event_nobody_could_read_again_is_refused(
     event: LifecycleEvent, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An event made by hand with a wrong type or status is logged; the journal and the status stay sound."""
+    """An event made by hand with a wrong type or status is logged. The journal and the status stay sound."""
     journal = create_directory(tmp_path, "x")
     writer = JournalWriter(journal)
     bus, subscriber = Bus(), LifecycleSubscriber(writer)

@@ -223,7 +223,7 @@ evidences = st.builds(
 
 @given(evidences)
 def test_a_verdict_is_final_only_at_the_end(evidence: Evidence) -> None:
-    """Final when the process is dead or the program said it has finished, not before; then never RUNNING."""
+    """Final when the process is dead or the program said it has finished, not before. Then never RUNNING."""
     verdict = decide(evidence)
     assert verdict.final == (evidence.dead or evidence.finished is not None)
     assert verdict.status != "RUNNING" or not verdict.final

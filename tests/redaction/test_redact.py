@@ -87,7 +87,7 @@ def test_secrets_are_found_at_any_depth() -> None:
 
 
 def test_the_argument_is_left_alone() -> None:
-    """Training goes on with the real password."""
+    """Training continues with the real password."""
     plain = {"db": {"password": "x"}, "list": ["http://u:p@h"]}
     redact_config(plain)
     assert plain == {"db": {"password": "x"}, "list": ["http://u:p@h"]}
@@ -134,7 +134,7 @@ def test_what_holds_no_secret_is_unchanged(plain: Any) -> None:
     ],
 )
 def test_credentials_in_text_are_masked(text: str, masked: str) -> None:
-    """And only they; masking again changes nothing."""
+    """And only they. Masking again changes nothing."""
     assert redact(text) == masked
     assert redact(masked) == masked
 

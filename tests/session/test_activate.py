@@ -71,7 +71,7 @@ if sys.argv[2:] != ["leave"]:
 def test_mlflows_own_api_works_and_leaves_nothing(
     environment: dict[str, str], how: str, tmp_path: Path
 ) -> None:
-    """No store, no folder; offline one warning says what is not kept, and trackside's journal is there."""
+    """No store, no folder. Offline one warning says what is not kept, and trackside's journal is there."""
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "weights").write_text("1")
     (tmp_path / "train.py").write_text(FLUENT)

@@ -56,7 +56,7 @@ def run_script(script: str, directory: Path, **environment: str) -> subprocess.C
 
 
 def test_a_run_says_where_to_look(tmp_path: Path) -> None:
-    """At its start and its end: on stderr, or through logging where that is set up; silenced by the level.
+    """At its start and its end: on stderr, or through logging where that is set up. Silenced by the level.
 
     ``run.url`` is the address that was printed, and ``repr(run)`` tells name, id, status and counts.
     """

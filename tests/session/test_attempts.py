@@ -49,7 +49,7 @@ def test_the_description_gets_a_paragraph_and_loses_it_again(description: str) -
 
 
 def test_a_description_without_room_stays_as_it_is() -> None:
-    """MLflow takes 8000 characters of a tag; the traceback goes first, then the reason."""
+    """MLflow takes 8000 characters of a tag. The traceback goes first, then the reason."""
     evidence = Evidence(crash=Crash("ValueError", "boom", "x" * 9000))
     assert describe_end("", end_of(evidence)) == "> **FAILED** (trackside): `ValueError: boom`"
     full = "x" * (MAX_TAG_VALUE_LENGTH - 3)
@@ -66,7 +66,7 @@ def test_what_would_break_out_of_the_paragraph_does_not() -> None:
 
 
 def test_tags_have_content() -> None:
-    """No zeros; what is lost has a tag of its own; all of it is known to be stale later."""
+    """No zeros. What is lost has a tag of its own. All of it is known to be stale later."""
     counts = {"emitted": 3, "shipped": 2, "merged": 0, "dropped": 1, "rejected": 0, "damaged": 0}
     tags = summary_tags(counts, host="h", started_ms=0, ended_ms=60_000, status="FAILED", attempt=2)
     assert json.loads(tags["trackside.summary"]) == {
@@ -96,7 +96,7 @@ def crash(rig: Delivery) -> None:
 
 
 def test_an_attempt_begins_with_a_clean_page(store: str, tmp_path: Path) -> None:
-    """Nothing of the crash is left; it is kept in an artifact, and the counts are those of the whole run."""
+    """Nothing of the crash is left. It is kept in an artifact, and the counts are those of the whole run."""
     client = MlflowClient(store)
     with delivery(tmp_path, store, tags={"mlflow.note.content": "mine"}) as first:
         crash(first)
@@ -146,7 +146,7 @@ def test_an_attempt_that_vanished_has_a_line() -> None:
 
 
 class FakeArtifacts(dict[str, str], RunArtifacts):
-    """Artifacts in a dictionary; the store may be away."""
+    """Artifacts in a dictionary. The store may be away."""
 
     away = False
 

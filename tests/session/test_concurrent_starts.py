@@ -30,7 +30,7 @@ THREADS = 8
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Journals without a shipper; and the process is afterwards as it was before."""
+    """Journals without a shipper, and the process is afterwards as it was before."""
     monkeypatch.setenv("TRACKSIDE_DIR", str(tmp_path / "journals"))
     monkeypatch.setenv("TRACKSIDE_MODE", "offline")
     monkeypatch.setattr(plan, "_env_run_ids_used", {})
@@ -62,14 +62,14 @@ def at_once(act: Callable[[int], Any], threads: int = THREADS) -> list[Any]:
 
 
 def runs_in(results: list[Any]) -> list[Run]:
-    """Those that got a run; the others must have been told that the bus is taken."""
+    """Those that got a run. The others must have been told that the bus is taken."""
     runs = [one for one in results if not isinstance(one, Exception)]
     assert all(isinstance(one, RunActiveError) for one in results if one not in runs)
     return runs
 
 
 def test_one_of_several_threads_gets_the_bus(tmp_path: Path) -> None:
-    """The others get an error and leave nothing; what is logged is in one journal, once."""
+    """The others get an error and leave nothing. What is logged is in one journal, once."""
     for _ in range(5):
         bus = Bus()
         results = at_once(lambda _, bus=bus: trackside.start("x", bus=bus))  # type: ignore[misc]
@@ -95,7 +95,7 @@ def test_buses_of_their_own_start_at_the_same_time() -> None:
 
 
 def test_the_environments_run_goes_to_one_of_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """MLFLOW_RUN_ID names one run; two writers to it would end it twice."""
+    """MLFLOW_RUN_ID names one run. Two writers to it would end it twice."""
     monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
     runs = runs_in(at_once(lambda _: trackside.start("x", bus=Bus())))
     ids = sorted(str(parts_of(run).meta.target.run_id) for run in runs)

@@ -23,7 +23,7 @@ def test_nothing_is_the_run_alone() -> None:
 
 
 def test_names_and_mappings(tmp_path: Path) -> None:
-    """A kind alone, or with options; each has a name of its own for its cursor."""
+    """A kind alone, or with options. Each has a name of its own for its cursor."""
     plan = plan_destinations(
         ["jsonl", {"type": "jsonl", "path": tmp_path / "a.jsonl"}, {"type": "jsonl", "name": "mine"}], 0
     )
@@ -59,7 +59,7 @@ def test_ranks() -> None:
 
 
 def test_secrets_are_kept_apart() -> None:
-    """On disk an address is masked; the shipper gets the whole of it by another way."""
+    """On disk an address is masked. The shipper gets the whole of it by another way."""
     plan = plan_destinations([{"type": "mlflow", "tracking_uri": "http://me:hunter2@other:5000"}], 0)
     assert "hunter2" not in repr(plan.specs)
     assert plan.secrets == {"mlflow-2": {"tracking_uri": "http://me:hunter2@other:5000"}}

@@ -122,7 +122,7 @@ def test_no_code_asks_which_kind_of_run_it_holds() -> None:
 @pytest.mark.parametrize("make", EVERY_KIND)
 @pytest.mark.outside
 def test_every_attribute_can_be_used(make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read everything and call everything; each value has the type that the face promises."""
+    """Read everything and call everything. Each value has the type that the face promises."""
     run = make(monkeypatch)
     assert isinstance(run, trackside.Run)
     for name, kind in READ.items():
@@ -155,7 +155,7 @@ def test_every_attribute_can_be_used(make: Callable[..., Run], monkeypatch: pyte
 def test_the_status_is_what_the_program_said(
     make: Callable[..., Run], status: FinalStatus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """RUNNING until the end; then the first word counts, on every rank and in every mode."""
+    """RUNNING until the end. Then the first word counts, on every rank and in every mode."""
     run = make(monkeypatch)
     during = run.status
     run.finish(status)

@@ -86,7 +86,7 @@ def _plain(value: Any) -> Any:
 
 @pytest.mark.parametrize("make", [dict, OmegaConf.create, NemoLike])
 def test_every_form_of_the_same_data(make: Any) -> None:
-    """One recipe; whatever read it, ``start()`` gets the same."""
+    """One recipe. Whatever read it, ``start()`` gets the same."""
     cfg = make(yaml.safe_load(RECIPE))
     arguments = arguments_from(cfg)
     assert arguments.pop("config") is cfg
@@ -94,7 +94,7 @@ def test_every_form_of_the_same_data(make: Any) -> None:
 
 
 def test_a_pydantic_object() -> None:
-    """Sections that are models; what is None is left out."""
+    """Sections that are models. What is None is left out."""
     arguments = arguments_from(Settings())
     assert arguments["experiment_name"] == "digits"
     assert arguments["tags"] == {"team": "vision"}
@@ -137,7 +137,7 @@ def test_mistakes(cfg: Any, said: str) -> None:
 
 
 def test_a_run_from_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """End to end: the run, its params, the second destination; an argument comes before the recipe's."""
+    """End to end: the run, its params, the second destination. An argument comes before the recipe's."""
     monkeypatch.chdir(tmp_path)
     cfg = yaml.safe_load(RECIPE)
     with start_from_config(cfg, run_name="from-recipe", system_metrics=False) as run:

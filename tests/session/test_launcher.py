@@ -37,7 +37,7 @@ def plain() -> dict[str, str]:
 
 
 def test_ranks_on_several_hosts_share_what_they_are_told() -> None:
-    """The launcher's ids and address; an elastic restart and another job have other ones."""
+    """The launcher's ids and address. An elastic restart and another job have other ones."""
     first = {**SEVERAL_HOSTS, "RANK": "0"}
     assert job_key(first) == job_key({**first, "RANK": "1"})
     assert job_key(first) != job_key({**first, "TORCHELASTIC_RESTART_COUNT": "1"})
@@ -60,7 +60,7 @@ def test_whether_a_job_is_on_one_host(environment: dict[str, str], expected: boo
 
 
 def test_an_allocations_ids_name_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch script may start several jobs; what srun starts as several tasks is one."""
+    """A batch script may start several jobs. What srun starts as several tasks is one."""
     allocation = {"SLURM_JOB_ID": "7", "SLURM_PROCID": "0"}
     step = {**allocation, "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4"}
     before = job_key(allocation), job_key(step)
@@ -110,7 +110,7 @@ def keys_of(directory: Path, script: str) -> list[str]:
 
 
 def test_ranks_started_by_one_process_share_its_key(tmp_path: Path) -> None:
-    """With a wrapper in between, or without; and no other launcher's ranks have the same one."""
+    """With a wrapper in between, or without, and no other launcher's ranks have the same one."""
     torchrun = {**TORCHRUN, "RANK": "0", "TORCHELASTIC_RESTART_COUNT": "0"}
     script = CHILDREN.format(extra=repr(torchrun), numbers="(0, 1)", key=KEY)
     first, second = (keys_of(tmp_path, script) for _ in range(2))

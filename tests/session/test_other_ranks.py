@@ -42,7 +42,7 @@ def play(directory: Path, rank: int, *arguments: str) -> subprocess.CompletedPro
 
 
 def test_its_own_destinations_and_nothing_else(tmp_path: Path) -> None:
-    """The file is complete; there is no run, no checkpoint file and no journal left."""
+    """The file is complete. There is no run, no checkpoint file and no journal left."""
     done = play(tmp_path, 1)
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
@@ -57,7 +57,7 @@ def test_its_own_destinations_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_its_crash_is_noted_for_rank_0(tmp_path: Path) -> None:
-    """As without destinations; the traceback is the user's own, and the file is complete."""
+    """As without destinations. The traceback is the user's own, and the file is complete."""
     done = play(tmp_path, 1, "crash")
     assert done.returncode == 1
     assert "ValueError: this rank has a bad card" in done.stderr

@@ -58,7 +58,7 @@ def test_nothing_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_arguments_come_before_the_environment() -> None:
-    """A name given in the code beats the job's; and any name beats an id."""
+    """A name given in the code beats the job's, and any name beats an id."""
     environment = {
         "MLFLOW_TRACKING_URI": "http://env:5000",
         "MLFLOW_EXPERIMENT_NAME": "from-env",
@@ -74,7 +74,7 @@ def test_arguments_come_before_the_environment() -> None:
 
 
 def test_the_environments_run_is_gone_on_with_once() -> None:
-    """A later run in the process is one of its own; a start() that failed has used nothing up."""
+    """A later run in the process is one of its own. A start() that failed has used nothing up."""
     environment = {"MLFLOW_RUN_ID": "abc"}
     with pytest.raises(ConfigurationError):
         target(environment, run_name=[])
@@ -88,7 +88,7 @@ def test_the_environments_run_is_gone_on_with_once() -> None:
 
 
 def test_paths_and_numbers_become_text(tmp_path: Path) -> None:
-    """A path is one, wherever text is wanted; a number is a name."""
+    """A path is one, wherever text is wanted. A number is a name."""
     found = target(
         tracking_uri=tmp_path / "mlruns",
         artifact_location=tmp_path / "artifacts",
@@ -126,7 +126,7 @@ def test_an_unknown_way_to_resume(given: Any) -> None:
 )
 @pytest.mark.parametrize("value", [b"bytes", ["list"], True, object])
 def test_what_is_no_text_is_refused(name: str, value: Any) -> None:
-    """The shipper could not read it again; the error names the argument and the type."""
+    """The shipper could not read it again. The error names the argument and the type."""
     with pytest.raises(ConfigurationError, match=rf"^{name} must be text(| or a path), not "):
         target(**{name: value})
 
@@ -140,7 +140,7 @@ def test_a_number_is_no_path(name: Any) -> None:
 
 
 def test_empty_text(tmp_path: Path) -> None:
-    """An experiment and a folder have to be named; a run's name is then made up by MLflow."""
+    """An experiment and a folder have to be named. A run's name is then made up by MLflow."""
     assert target(run_name=" ").run_name is None
     assert target(artifact_location="").artifact_location is None
     with pytest.raises(ConfigurationError, match=r"experiment_name is empty. Pass a name, or None"):
@@ -165,7 +165,7 @@ def test_an_empty_address(uri: str) -> None:
 
 
 def test_tags_are_text() -> None:
-    """Keys and values, from a mapping or what has ``to_dict()``; the description is MLflow's note."""
+    """Keys and values, from a mapping or what has ``to_dict()``. The description is MLflow's note."""
     assert text_tags(None, None) == {}
     tags: dict[Any, Any] = {"n": 1, 2: None}
     assert text_tags(tags, "what it is") == {
@@ -218,7 +218,7 @@ def test_caps_that_are_none(cap: Any) -> None:
 
 
 def test_the_meta_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This process, its directory and its job; each journal with an id of its own."""
+    """This process, its directory and its job. Each journal with an id of its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SLURM_JOB_ID", "4711")
     settings = read_environment({"TRACKSIDE_DIR": str(tmp_path), "TRACKSIDE_MODE": "offline"})

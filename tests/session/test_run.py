@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A place for journals, no jobs around; and the process is afterwards as it was before."""
+    """A place for journals, no jobs around, and the process is afterwards as it was before."""
     monkeypatch.setenv("TRACKSIDE_DIR", str(tmp_path / "journals"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(plan, "_env_run_ids_used", {})
@@ -76,7 +76,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def stub(monkeypatch: pytest.MonkeyPatch) -> StubShipper:
-    """A shipper that has delivered everything at once; no waiting for what does not come."""
+    """A shipper that has delivered everything at once. No waiting for what does not come."""
     made = StubShipper()
     monkeypatch.setattr(process_, "spawn", made)
     for name in ("START", "EXIT", "TERMINATE"):
@@ -124,7 +124,7 @@ def test_finish_is_idempotent(bus: Bus) -> None:
 
 @pytest.mark.usefixtures("offline")
 def test_a_status_that_is_none(bus: Bus) -> None:
-    """An error that names the three there are, and the run goes on."""
+    """An error that names the three there are, and the run continues."""
     run = trackside.start("x", bus=bus)
     with pytest.raises(ValueError, match=r"'DONE' is not a final status\. Use FINISHED"):
         run.finish("DONE")  # type: ignore[arg-type]
@@ -143,7 +143,7 @@ def test_finished_covers_nothing_up(bus: Bus) -> None:
 
 @pytest.mark.usefixtures("offline")
 def test_a_signal_whose_event_waits_is_kept(bus: Bus) -> None:
-    """``finish()`` right after a graceful stop: nobody has emitted in between."""
+    """``finish()`` right after a graceful stop: nothing was emitted in between."""
     got: list[int] = []
     previous = signal.signal(signal.SIGUSR1, lambda number, _frame: got.append(number))
     try:
@@ -179,7 +179,7 @@ class Boom(Exception):  # noqa: N818
 def test_a_with_block_ends_the_run(
     bus: Bus, error: BaseException | None, status: str, kinds: list[str]
 ) -> None:
-    """By whatever it is left; the exception goes on its way."""
+    """By whatever it is left. The exception goes on its way."""
     run = trackside.start("x", bus=bus)
     seen: BaseException | None = None
     try:
@@ -215,7 +215,7 @@ def test_the_end_of_an_offline_run_says_how_it_goes_out(
 
 @pytest.mark.usefixtures("offline")
 def test_emitting_after_the_end_warns_and_raises_nothing(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
-    """Once, that nobody listens any more."""
+    """Once, that no sink listens."""
     run = trackside.start("x", bus=bus)
     run.finish()
     for _ in range(3):
@@ -227,7 +227,7 @@ def test_emitting_after_the_end_warns_and_raises_nothing(bus: Bus, caplog: pytes
 
 @pytest.mark.usefixtures("offline")
 def test_sinks_of_the_run_go_with_it(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
-    """They hear everything from the start on, are detached and closed; others on the bus stay."""
+    """They hear everything from the start on, are detached and closed. Others on the bus stay."""
     heard: list[object] = []
 
     class Sink:
@@ -257,7 +257,7 @@ def test_sinks_of_the_run_go_with_it(bus: Bus, caplog: pytest.LogCaptureFixture)
 
 @pytest.mark.usefixtures("offline")
 def test_a_second_start_on_the_same_bus(bus: Bus) -> None:
-    """An error that names the run and both ways out; the first run goes on."""
+    """An error that names the run and both ways out. The first run continues."""
     run = trackside.start("x", bus=bus)
     with pytest.raises(
         RunActiveError, match=f"{journal_of(run).name}.*trackside.finish.., or give start.. a bus=Bus"
@@ -278,7 +278,7 @@ def test_a_second_start_on_the_same_bus(bus: Bus) -> None:
 
 @pytest.mark.parametrize("mode", ["disabled", "DISABLED"])
 def test_disabled_writes_nothing_at_all(bus: Bus, place: Path, mode: str, monkeypatch, caplog) -> None:
-    """No file, no hook, no process, no warning; every call works, twice on one bus as well."""
+    """No file, no hook, no process, no warning. Every call works, twice on one bus as well."""
     monkeypatch.setenv("TRACKSIDE_MODE", mode)
     before = everything_hooked()
     run, other = trackside.start("x", config={"lr": 1}, bus=bus), trackside.start("x", bus=bus)
@@ -297,7 +297,7 @@ def test_disabled_writes_nothing_at_all(bus: Bus, place: Path, mode: str, monkey
 
 @pytest.mark.usefixtures("offline")
 def test_offline_keeps_everything_for_sync(bus: Bus, place: Path, caplog) -> None:
-    """No shipper, no run id, no waiting; the journal stays, without credentials in it."""
+    """No shipper, no run id, no waiting. The journal stays, without credentials in it."""
     run = trackside.start("x", tracking_uri="http://ada:hunter2@mlflow:5000", config={"lr": 0.1}, bus=bus)
     bus.emit(MetricsSample(1, metrics={"loss": 0.5}))
     assert (run.run_id, run.url, run.flush(0.0), run.status) == (None, "http://mlflow:5000", False, "RUNNING")
@@ -322,7 +322,7 @@ def test_offline_keeps_everything_for_sync(bus: Bus, place: Path, caplog) -> Non
 
 
 def test_what_the_shipper_is_given(bus: Bus, stub: StubShipper, place: Path) -> None:
-    """The address with its credentials, by the environment only; the directory the training began in."""
+    """The address with its credentials, by the environment only. The directory the training began in."""
     with trackside.start("x", tracking_uri="http://ada:hunter2@mlflow:5000", bus=bus) as run:
         assert stub.options["tracking_uri"] == "http://ada:hunter2@mlflow:5000"
         assert stub.options["working_directory"] == str(place)
@@ -340,7 +340,7 @@ def test_id_and_url_are_known_after_the_end_too(bus: Bus, stub: StubShipper) -> 
 
 
 def test_flush_waits_for_every_destination(bus: Bus, stub: StubShipper) -> None:
-    """True when all cursors are past what was emitted; False when the time is up."""
+    """True when all cursors are past what was emitted. False when the time is up."""
     stub.cursor = None
     with trackside.start("x", bus=bus) as run:
         bus.emit(MetricsSample(1, metrics={"loss": 0.5}))
@@ -367,7 +367,7 @@ def test_counts_are_those_of_the_end(bus: Bus, stub: StubShipper) -> None:
 
 
 def test_a_server_that_does_not_answer_is_one_warning(bus: Bus, stub: StubShipper, caplog) -> None:
-    """``start()`` goes on, and so does the end; both say where things are kept, and why."""
+    """``start()`` continues, and so does the end. Both say where things are kept, and why."""
     stub.cursor, stub.state = None, {"phase": "retrying", "error": "connection refused"}
     run = trackside.start("x", tracking_uri="http://mlflow:5000", bus=bus)
     (record,) = caplog.records
@@ -426,7 +426,7 @@ def test_a_refused_end(bus: Bus, stub: StubShipper, caplog) -> None:
 
 
 def test_the_end_names_who_refuses(bus: Bus, stub: StubShipper, tmp_path: Path, caplog) -> None:
-    """MLflow has everything, and its status is true; the destination beside it takes nothing more."""
+    """MLflow has everything, and its status is true. The destination beside it takes nothing more."""
     beside = {"type": "jsonl", "path": str(tmp_path / "x.jsonl"), "name": "beside"}
     assert stub.state is not None
     workers = {"mlflow": WorkerState("FINISHED", finished=True), "beside": WorkerState(refused="no room")}
@@ -479,7 +479,7 @@ def test_an_offline_journal_that_was_removed(bus: Bus, monkeypatch: pytest.Monke
 
 
 def test_a_dead_shipper_is_not_promised(bus: Bus, stub: StubShipper, caplog) -> None:
-    """Another one may be at work on the journal; where none is, that is what is said."""
+    """Another one may be at work on the journal. Where none is, that is what is said."""
     stub.cursor, stub.state = None, {"phase": "shipping"}
     run = trackside.start("x", bus=bus)
     stub.returncode = 1
@@ -524,7 +524,7 @@ def test_a_ctrl_c_while_it_starts(bus: Bus, stub: StubShipper, monkeypatch: pyte
 
 
 def test_activating(bus: Bus, stub: StubShipper, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once is enough; the run ends MLflow's fluent one, with its own status; and not after the end."""
+    """Once is enough. The run ends MLflow's fluent one, with its own status, and not after the end."""
     calls: list[object] = []
     monkeypatch.setattr(fluent, "_make_active", lambda uri, *, run_id: calls.append((uri, run_id)))
     monkeypatch.setattr(fluent, "_deactivate", calls.append)
@@ -665,7 +665,7 @@ def test_two_runs_at_once_and_one_more(store: MlflowClient, place: Path) -> None
 def test_resuming_with_checkpoints(
     store: MlflowClient, place: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A run that did not finish is resumed; a finished one gets a successor, and the log says which.
+    """A run that did not finish is resumed. A finished one gets a successor, and the log says which.
 
     Without ``step=`` a resumed run counts on from its last step, and a new run begins at 0.
     """
@@ -699,7 +699,7 @@ def test_resuming_with_checkpoints(
 
 @pytest.mark.process
 def test_the_environments_run_and_experiment(store: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``MLFLOW_RUN_ID`` is taken up again by the first run; the next one is made by the experiment's id."""
+    """``MLFLOW_RUN_ID`` is taken up again by the first run. The next one is made by the experiment's id."""
     experiment = store.create_experiment("by id")
     given = store.create_run(experiment).info.run_id
     store.set_terminated(given, "FAILED")
@@ -727,7 +727,7 @@ raise ValueError("boom")
 
 @pytest.mark.process
 def test_a_crash_of_an_activated_run(store: MlflowClient, place: Path) -> None:
-    """MLflow's own exit hook would call it FINISHED; it has not the last word."""
+    """MLflow's own exit hook would call it FINISHED. It has not the last word."""
     done = run_python("-c", ACTIVATED)
     assert done.returncode == 1
     assert "ValueError: boom" in done.stderr

@@ -141,7 +141,7 @@ def test_a_loop_that_forgets_finish(bus: Bus, caplog: pytest.LogCaptureFixture) 
 
 
 def test_a_run_within_a_run_is_refused(bus: Bus) -> None:
-    """A function that is called within the training is no next job; the run goes on."""
+    """A function that is called within the training is no next job. The run continues."""
 
     def train() -> None:
         begin(bus)
@@ -153,7 +153,7 @@ def test_a_run_within_a_run_is_refused(bus: Bus) -> None:
 
 
 def test_another_thread_is_refused(bus: Bus) -> None:
-    """The first thread's training may still be going on."""
+    """The first thread's training may still run."""
     raised: list[BaseException] = []
 
     def job() -> None:
@@ -220,7 +220,7 @@ def test_an_exception_that_was_handled_within_the_job_does_not_count(bus: Bus) -
 
 
 def test_the_current_run_can_be_ended_by_name(bus: Bus) -> None:
-    """As in a notebook whose cell failed with the run in a local variable; without a run, nothing happens."""
+    """As in a notebook whose cell failed with the run in a local variable. Without a run, nothing happens."""
     assert trackside.current_run(bus) is None
     trackside.finish(bus=bus)
     run = begin(bus)

@@ -39,7 +39,7 @@ SECRET = "http://user:hunter2@mlflow:5000"
 
 
 class Started:
-    """Stands in for a process; ``returncode`` is None while it lives."""
+    """Stands in for a process. ``returncode`` is None while it lives."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -72,7 +72,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Started]:
 
 @pytest.fixture
 def shipper(journal: JournalDirectory) -> Iterator[ShipperProcess]:
-    """A handle; nothing is started yet."""
+    """A handle. Nothing is started yet."""
     made = ShipperProcess(journal, tracking_uri=SECRET, working_directory="/")
     yield made
     made.pipe.close()
@@ -150,7 +150,7 @@ def test_a_working_directory_that_is_gone(journal: JournalDirectory) -> None:
 
 
 def test_a_shipper_may_outlive_the_run_object(journal: JournalDirectory) -> None:
-    """It is meant to go on: that is no ResourceWarning."""
+    """It is meant to continue: that is no ResourceWarning."""
     command = [sys.executable, "-c", "import signal; signal.pause()"]
     child = spawn(command, log=journal.log, tracking_uri="", working_directory="/")
     number = child.pid
@@ -190,7 +190,7 @@ def test_start_names_the_journal_and_the_pipe(
 def test_no_process_to_be_had_is_one_warning(
     shipper: ShipperProcess, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Training goes on, and ``trackside sync`` is named."""
+    """Training continues, and ``trackside sync`` is named."""
 
     def fail(*_: Any, **__: Any) -> None:
         raise OSError("too many processes")
@@ -237,7 +237,7 @@ def test_only_a_shipper_that_died_too_early_is_replaced(  # noqa: PLR0917 - the 
 def test_a_shipper_that_dies_each_time_is_not_replaced_for_ever(
     shipper: ShipperProcess, started: list[Started], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever kills it would kill the next one too; one warning names ``trackside sync``."""
+    """Whatever kills it would kill the next one too. One warning names ``trackside sync``."""
     shipper.start()
     for _ in range(MAX_RESTARTS + 5):
         say(shipper, READY)
@@ -287,7 +287,7 @@ def test_a_program_that_trains_instead_is_started_once(
 def test_a_shipper_that_says_nothing_is_ended(
     shipper: ShipperProcess, started: list[Started], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some other program runs in its place; it goes with all of its process group."""
+    """Some other program runs in its place. It goes with all of its process group."""
     now, killed = 0.0, []
     monkeypatch.setattr("trackside.session.shipper_handle.steady", lambda: now)
     monkeypatch.setattr(os, "killpg", lambda *arguments: killed.append(arguments))
@@ -342,7 +342,7 @@ def test_a_removed_journal_gets_no_new_shipper(
 def test_a_locked_journal_is_tried_again_after_a_while(
     shipper: ShipperProcess, started: list[Started], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another shipper is at work on it; that is no failure, whatever the exit code."""
+    """Another shipper is at work on it. That is no failure, whatever the exit code."""
     now = 0.0
     monkeypatch.setattr("trackside.session.shipper_handle.steady", lambda: now)
     shipper.start()
@@ -360,7 +360,7 @@ def test_a_locked_journal_is_tried_again_after_a_while(
 def test_changed_variables_are_passed_on_once(
     shipper: ShipperProcess, started: list[Started], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Renewed, new and removed ones; and the address, when only its credentials are other ones."""
+    """Renewed, new and removed ones, and the address, when only its credentials are other ones."""
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "first")
     monkeypatch.setenv("OLD_PROXY", "http://old")
     shipper.start()
@@ -383,7 +383,7 @@ def test_changed_variables_are_passed_on_once(
 def test_a_new_shipper_gets_no_old_message(
     shipper: ShipperProcess, started: list[Started], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is started with the variables of now; what waited for the dead one may be older."""
+    """It is started with the variables of now. What waited for the dead one may be older."""
     shipper.start()
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "second")
     shipper.pass_on_environment()
@@ -427,7 +427,7 @@ def test_a_shipper_that_has_lived_for_a_while_is_replaced_for_ever(
 def test_waiting_for_a_state(
     journal: JournalDirectory, shipper: ShipperProcess, started: list[Started]
 ) -> None:
-    """The first that fits; None when the time is up; a dead one's last word counts."""
+    """The first that fits. None when the time is up. A dead one's last word counts."""
     shipper.start()
     assert shipper.wait_for(lambda _: True, 0.0) is None
     publish(journal, phase="shipping")

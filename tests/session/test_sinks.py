@@ -36,7 +36,7 @@ def taken(port: int) -> bool:
 
 
 def test_names_mappings_and_objects() -> None:
-    """In the order given; a single name is one, too."""
+    """In the order given. A single name is one, too."""
     mine = Closing()
     plan = plan_sinks(["memory", mine, {"type": "memory", "transform": {"every_n_steps": 2}}], 0)
     first, second, third = plan.sinks
@@ -48,7 +48,7 @@ def test_names_mappings_and_objects() -> None:
 
 
 def test_other_ranks_have_only_what_names_them() -> None:
-    """An object counts as for rank 0, unless it is transformed for others; nothing is made for nobody."""
+    """An object counts as for rank 0, unless it is transformed for others. No rank makes one in vain."""
     everywhere = TransformedSink(Closing(), Transform(ranks=(0, 1)))
     port = free_port()
     plan = plan_sinks([Closing(), everywhere, {"type": "prometheus", "port": port}, "memory"], 1)

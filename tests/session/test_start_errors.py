@@ -40,7 +40,7 @@ def open_descriptors() -> int:
 
 @pytest.fixture
 def refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
-    """Calls ``start()``, which must raise; returns the message once all is seen to be as before."""
+    """Calls ``start()``, which must raise. Returns the message once all is seen to be as before."""
     bus = Bus()
     before = everything_hooked()
 
@@ -142,7 +142,7 @@ def test_a_mistake_stops_every_rank(
 def test_a_mistyped_variable_is_named(
     place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With the one that is meant; what is not like any of ours is somebody else's."""
+    """With the one that is meant. What is not like any of ours is somebody else's."""
     monkeypatch.setenv("TRACKSIDE_MODE", "offline")
     monkeypatch.setenv("TRACKSIDE_STRAT_TIMEOUT", "3")
     monkeypatch.setenv("TRACKSIDE_SERVICE_HOST", "10.0.0.1")
@@ -155,7 +155,7 @@ def test_a_mistyped_variable_is_named(
 
 
 def test_a_mode_there_is_none_of(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """On every rank alike, so that nobody waits for one that failed."""
+    """On every rank alike, so that no rank waits for one that failed."""
     monkeypatch.setenv("TRACKSIDE_MODE", "onlin")
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
@@ -200,7 +200,7 @@ def test_a_disk_that_fills_up_under_way(refused: Callable[..., str], monkeypatch
 
 @pytest.mark.parametrize("uri", ["http://", "http://:5000", "http://host:port", "https:///path"])
 def test_a_malformed_address(refused: Callable[..., str], uri: str) -> None:
-    """It names no server, and none is asked; the error shows one that would do."""
+    """It names no server, and none is asked. The error shows one that would do."""
     says = refused(ConfigurationError, tracking_uri=uri)
     assert uri in says
     assert "names no server. Write http://host:5000" in says

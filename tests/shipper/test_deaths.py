@@ -37,7 +37,7 @@ def mlflow_job(tmp_path: Path) -> Job:
 
 
 def test_a_killed_shipper_is_replaced_at_the_end(mlflow_job: Job) -> None:
-    """The trainer notices at ``finish()``; points from before and after the kill arrive once."""
+    """The trainer notices at ``finish()``. Points from before and after the kill arrive once."""
     job = mlflow_job
     go = job.directory / "go"
     process = job.train(
@@ -72,7 +72,7 @@ def test_a_killed_shipper_is_replaced_while_training_goes_on(job: Job) -> None:
 
 
 def test_sync_finishes_what_a_killed_trainer_and_shipper_left(job: Job) -> None:
-    """Both are SIGKILLed; ``trackside status`` shows it waiting, ``trackside sync`` delivers it as FAILED."""
+    """Both are SIGKILLed. ``trackside status`` shows it waiting, ``trackside sync`` delivers it as FAILED."""
     process = job.train("run = trackside.start('x')\nemit(300)\ntime.sleep(60)\n")
     shipper = job.shipper()
     os.kill(shipper, signal.SIGSTOP)
@@ -96,7 +96,7 @@ def test_sync_finishes_what_a_killed_trainer_and_shipper_left(job: Job) -> None:
 
 
 def test_two_syncs_at_once_deliver_once(job: Job) -> None:
-    """One takes the lock, the other leaves it alone; nothing doubles."""
+    """One takes the lock, the other leaves it alone. Nothing doubles."""
     job.environment["TRACKSIDE_MODE"] = "offline"
     assert job.train("run = trackside.start('x')\nemit(300)\n").wait(60) == 0
     command = [sys.executable, "-m", "trackside", "sync", "--allow-import", recorder.KIND]
@@ -124,7 +124,7 @@ def test_sync_leaves_a_live_run_alone(job: Job) -> None:
 
 
 def test_a_shipper_told_to_go_stays_while_there_is_a_trainer(job: Job) -> None:
-    """A scheduler signals every process of the job; the end still has to be told."""
+    """A scheduler signals every process of the job. The end still has to be told."""
     process = job.train("run = trackside.start('x')\nemit(50)\ntime.sleep(1)\nemit(50, start=50)\n")
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         os.kill(job.shipper(), number)
@@ -133,7 +133,7 @@ def test_a_shipper_told_to_go_stays_while_there_is_a_trainer(job: Job) -> None:
 
 
 def test_the_next_attempt_delivers_the_leftovers_first(mlflow_job: Job) -> None:
-    """Trainer and shipper killed; a new start() with the same checkpoints goes on with the same run."""
+    """Trainer and shipper killed. A new start() with the same checkpoints continues with the same run."""
     job = mlflow_job
     (job.directory / "checkpoints").mkdir()
     script = "run = trackside.start('x', checkpoint_dir='checkpoints', config=dict(lr={lr}))\n"
@@ -160,7 +160,7 @@ def test_the_next_attempt_delivers_the_leftovers_first(mlflow_job: Job) -> None:
 
 
 def test_leftovers_of_an_offline_attempt_come_first_too(mlflow_job: Job) -> None:
-    """The offline attempt has no run yet: the next one makes it, and goes on with it."""
+    """The offline attempt has no run yet: the next one makes it, and continues with it."""
     job = mlflow_job
     (job.directory / "checkpoints").mkdir()
     script = "run = trackside.start('x', checkpoint_dir='checkpoints')\n"

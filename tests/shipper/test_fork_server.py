@@ -64,7 +64,7 @@ def start(server: ForkServer, journal: JournalDirectory) -> ForkedShipper | subp
 
 
 def test_one_process_delivers_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In order, each in its own folder and log; a shipper that dies stops none of the others."""
+    """In order, each in its own folder and log. A shipper that dies stops none of the others."""
     uri = new_database(tmp_path)
     (tmp_path / "deadly.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -105,7 +105,7 @@ def test_one_process_delivers_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_server_that_dies_is_done_without(tmp_path: Path) -> None:
-    """The shipper under way is lost to sight; the next ones are started from scratch."""
+    """The shipper under way is lost to sight. The next ones are started from scratch."""
     empty = create_directory(tmp_path, "empty")  # has no meta.json: a shipper leaves at once
     with ForkServer() as server:
         first = start(server, empty)
@@ -123,7 +123,7 @@ def test_a_server_that_dies_is_done_without(tmp_path: Path) -> None:
 
 
 def test_terminate_reaches_the_shipper_alone(tmp_path: Path) -> None:
-    """And its end by a signal is told as Popen tells it; the server then forks the next one."""
+    """And its end by a signal is told as Popen tells it. The server then forks the next one."""
     journal = make(tmp_path, points=2, tracking_uri="http://127.0.0.1:9")  # a server that never answers
     empty = create_directory(tmp_path, "empty")
     with ForkServer() as server:

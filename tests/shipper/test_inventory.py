@@ -44,7 +44,7 @@ def grow_old(journal: JournalDirectory, seconds: float) -> None:
 
 @pytest.mark.wheel
 def test_a_journal_that_waits(tmp_path: Path) -> None:
-    """Nobody has looked at it yet: everything in it is pending."""
+    """No shipper has seen it yet: everything in it is pending."""
     journal = make(tmp_path, points=10, experiment_name="digits", run_name="first")
     found = report(journal)
     assert found is not None
@@ -72,7 +72,7 @@ def test_a_journal_that_waits(tmp_path: Path) -> None:
 
 
 def test_a_journal_half_way(tmp_path: Path) -> None:
-    """What each destination has, the slowest counting; the run's id as soon as there is one."""
+    """What each destination has, the slowest counting. The run's id as soon as there is one."""
     journal = make(tmp_path, ALIVE, points=10)
     meta = read_json(journal.meta, Meta)
     assert meta is not None
@@ -139,7 +139,7 @@ def test_what_cannot_be_read_is_not_passed_over(tmp_path: Path) -> None:
 
 
 def test_journals_are_found_oldest_first(tmp_path: Path) -> None:
-    """By their names; what is no journal is none, and no directory holds none."""
+    """By their names. Other folders are left out, and a missing directory is empty."""
     assert journals_in(tmp_path / "none") == []
     (tmp_path / "a-file").touch()
     assert journals_in(tmp_path / "a-file") == []

@@ -19,7 +19,7 @@ def pipe():
 
 
 def test_bytes_come_through(pipe: WakeupPipe) -> None:
-    """In order; an empty pipe is empty bytes, not a wait."""
+    """In order. An empty pipe is empty bytes, not a wait."""
     assert read_bytes(pipe.read_end) == b""
     pipe.send(15)
     pipe.send(NUDGE)
@@ -29,7 +29,7 @@ def test_bytes_come_through(pipe: WakeupPipe) -> None:
 
 
 def test_a_full_pipe_never_blocks(pipe: WakeupPipe) -> None:
-    """Nobody reads, and the sender goes on: one byte already says that there is something to see."""
+    """Without a reader the sender continues: one byte already says that there is something to see."""
     for _ in range(70_000):  # Linux pipes hold 65,536
         pipe.send(NUDGE)
     assert read_bytes(pipe.read_end) == bytes((NUDGE,)) * 4096
@@ -53,7 +53,7 @@ def test_python_writes_signals_there(pipe: WakeupPipe) -> None:
 
 
 def test_a_closed_pipe_touches_nobody_elses_file() -> None:
-    """The numbers of its ends are reused at once; a late nudge or a second close must not hit them."""
+    """The numbers of its ends are reused at once. A late nudge or a second close must not hit them."""
     pipe = WakeupPipe()
     pipe.close()
     other_read, other_write = os.pipe()

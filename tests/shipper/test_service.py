@@ -56,7 +56,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 @pytest.fixture
 def dead(tmp_path: Path) -> Iterator[Bench]:
-    """The training process is dead; the number it had belongs to another one."""
+    """The training process is dead. The number it had belongs to another one."""
     yield from made(tmp_path, alive=False)
 
 
@@ -65,7 +65,7 @@ def dead(tmp_path: Path) -> Iterator[Bench]:
 
 @pytest.mark.wheel
 def test_a_finished_run_is_delivered_and_the_journal_goes(bench: Bench) -> None:
-    """Everything arrives before the status does; then there is nothing left on disk."""
+    """Everything arrives before the status does. Then there is nothing left on disk."""
     bench.emit(250)
     bench.tell("finished", status="FINISHED")
     bench.pipe.send(SEEN)
@@ -104,7 +104,7 @@ def test_a_crash_is_told_at_once_and_is_final_at_the_end(bench: Bench) -> None:
 
 
 def test_what_nobody_took_is_left_to_be_looked_at(dead: Bench) -> None:
-    """Rejected points, and artifacts that could not be uploaded; the segments go."""
+    """Rejected points, and artifacts that could not be uploaded. The segments go."""
     dead.writer.append(MetricsRecord(0, 1, 0, None, None, {"loss": 1.0, "poison": 2.0}))
     dead.destination.refuse = refuse_poison
     assert dead.shipper().run() == EXIT_DONE
@@ -114,7 +114,7 @@ def test_what_nobody_took_is_left_to_be_looked_at(dead: Bench) -> None:
 
 
 def test_an_artifact_that_waits_keeps_the_journal(dead: Bench) -> None:
-    """It is in there, the state says so, and points take no more room; once it is gone, so is the journal."""
+    """It is in there, the state says so, and points take no more room. Once it is gone, so is the journal."""
     dead.emit(5)
     outbox = Outbox(dead.journal.path)
     outbox.put("config.yaml", "lr: 0.1")
@@ -257,7 +257,7 @@ def test_an_unknown_status_in_a_record_is_no_success(bench: Bench) -> None:
 
 
 def test_told_to_go_it_stays_while_there_is_a_trainer(bench: Bench) -> None:
-    """A scheduler signals every process of the job; the trainer's end is still to be told."""
+    """A scheduler signals every process of the job. The trainer's end is still to be told."""
     shipper = bench.shipper(linger=0.0)
     shipper._on_signal(15, None)
     shipper.workers[0].calls.error = "down"
@@ -325,7 +325,7 @@ def test_acknowledged_segments_are_deleted(many_segments: Bench) -> None:
 
 
 def test_the_journal_gets_onto_the_disk(many_segments: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every segment that may still be needed, twice a second; the trainer itself syncs nothing."""
+    """Every segment that may still be needed, twice a second. The trainer itself syncs nothing."""
     synced: list[int] = []
     monkeypatch.setattr(os, "fdatasync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
     journal = many_segments.journal
@@ -351,7 +351,7 @@ def test_leaving_early_it_syncs_what_stays(dead: Bench, monkeypatch: pytest.Monk
 
 
 def test_the_next_segment_is_made_ready(bench: Bench) -> None:
-    """So that the trainer need not make it; after its death nobody needs one."""
+    """So that the trainer need not make it. After its death none is needed."""
     shipper = bench.shipper()
     assert bench.journal.segment_numbers() == [1]
     bench.emit(1)
@@ -379,7 +379,7 @@ def test_a_disk_without_room_for_it_is_asked_again_later(
 
 
 def test_what_was_on_a_device_at_the_death_is_lost(bench: Bench) -> None:
-    """And so it is counted; while the trainer lives it may still come."""
+    """And so it is counted. While the trainer lives it may still come."""
     shipper = bench.shipper()
     bench.writer.scoreboard.note_dropped(2)
     bench.writer.scoreboard.note_on_device(5)

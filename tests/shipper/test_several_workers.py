@@ -44,7 +44,7 @@ class ThreeWorkers(Bench):
         self.codes.append(self.running.run())
 
     def finish(self) -> int:
-        """End the run well; the shipper's exit code."""
+        """End the run well. The shipper's exit code."""
         self.tell("finished", status="FINISHED")
         self.pipe.send(SEEN)
         self.thread.join(20)
@@ -68,7 +68,7 @@ def arrived(destination: FakeDestination) -> int:
 
 
 def test_each_gets_everything_and_is_told_the_end(bench: ThreeWorkers) -> None:
-    """From its own cursor; the journal goes when the last one is done."""
+    """From its own cursor. The journal goes when the last one is done."""
     bench.emit(100)
     bench.thread.start()
     assert bench.finish() == EXIT_DONE
@@ -79,7 +79,7 @@ def test_each_gets_everything_and_is_told_the_end(bench: ThreeWorkers) -> None:
 
 
 def test_one_that_hangs_holds_up_no_other(bench: ThreeWorkers) -> None:
-    """The run's own and the third go on; the second's turn comes."""
+    """The run's own and the third continue. The second's turn comes."""
     gate = Gate()
     bench.second.refuse = lambda call, points: gate() if call == "metrics" else None
     bench.emit(100)
@@ -92,7 +92,7 @@ def test_one_that_hangs_holds_up_no_other(bench: ThreeWorkers) -> None:
 
 
 def test_one_that_fails_is_said_once_and_changes_nothing_for_the_run(bench: ThreeWorkers) -> None:
-    """Its error is under its own name; the phase is the run's."""
+    """Its error is under its own name. The phase is the run's."""
     down = True
 
     def refuse(_call: str, _points: list[Any]) -> None:
@@ -112,7 +112,7 @@ def test_one_that_fails_is_said_once_and_changes_nothing_for_the_run(bench: Thre
 
 
 def test_one_that_refuses_leaves_the_journal_for_later(bench: ThreeWorkers) -> None:
-    """The others get all and are told the end; what it did not take is work for ``sync``."""
+    """The others get all and are told the end. What it did not take is work for ``sync``."""
     bench.second.refuse = refuse_all("the disk is read-only", DestinationFailedError, only="open")
     bench.emit(50)
     bench.thread.start()
@@ -138,7 +138,7 @@ def test_the_others_go_on_when_mlflow_refuses(bench: ThreeWorkers) -> None:
 
 
 def test_start_has_raised_and_all_leave(bench: ThreeWorkers) -> None:
-    """Whoever waited for the run has let go: the others must not go on with a run that never began."""
+    """Whoever waited for the run has let go: the others must not continue with a run that never began."""
     bench.own.refuse = refuse_all("the experiment is deleted", DestinationFailedError, only="open")
     bench.thread.start()
     until(lambda: bench.state().phase == "refused")

@@ -28,7 +28,7 @@ print(sorted({*got}), sorted({*signal.pthread_sigmask(signal.SIG_BLOCK, ())}), f
 
 
 def test_no_signal_kills_it_from_its_first_moment_on() -> None:
-    """Those that ask it to leave wait until it can answer; afterwards nothing is blocked."""
+    """Those that ask it to leave wait until it can answer. Afterwards nothing is blocked."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     with all_blocked():
         child = subprocess.Popen(

@@ -132,7 +132,7 @@ def test_packages_on_sys_path_only_and_modules_that_shadow_ours(program: Program
 
 
 def test_an_application_that_embeds_python(program: Program, tmp_path: Path) -> None:
-    """Its own program is never started; the interpreter beside its libraries is."""
+    """Its own program is never started. The interpreter beside its libraries is."""
     application = tmp_path / "blender"
     application.write_text("#!/bin/sh\ntouch started\n")
     application.chmod(0o700)
@@ -190,7 +190,7 @@ threading.Thread(target=reap, daemon=True).start()
     ids=["SIGCHLD ignored", "all children waited for"],
 )
 def test_a_dead_shipper_whose_exit_code_is_lost(program: Program, setup: str) -> None:
-    """It looks like one that exited with 0; it is replaced all the same."""
+    """It looks like one that exited with 0. It is replaced all the same."""
     kill = "os.kill(run._assembly.shipper.pid, signal.SIGKILL)"
     program.train(
         setup,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def no_shipper(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody must start one."""
+    """No shipper may be started."""
 
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("a shipper was started")
@@ -81,7 +81,7 @@ def shipper(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Shipper]:
 
 @pytest.mark.usefixtures("no_shipper")
 def test_what_is_left_to_others(tmp_path: Path) -> None:
-    """A living training's shipper, another one at work, one that has delivered it; what can't be read."""
+    """A living training's shipper, another one at work, one that has delivered it. What can't be read."""
     live = sync_journal(make(tmp_path, ALIVE))
     assert live.result == "running"
     assert f"process {ALIVE.pid} on {ALIVE.host} lives" in live.detail
@@ -101,7 +101,7 @@ def test_what_is_left_to_others(tmp_path: Path) -> None:
 
 
 def test_delivered(tmp_path: Path, shipper: Callable[..., Shipper]) -> None:
-    """With a shipper of its own, which is given as long as wanted; the progress in points."""
+    """With a shipper of its own, which is given as long as wanted. The progress in points."""
     journal = make(tmp_path, points=10)
     seen: list[tuple[int, int]] = []
 
@@ -212,7 +212,7 @@ def test_an_error_seen_on_the_way_is_remembered(tmp_path: Path, shipper: Callabl
 
 
 def test_ctrl_c_stops_the_shipper_too(tmp_path: Path, shipper: Callable[..., Shipper]) -> None:
-    """It is in a session of its own, and would go on."""
+    """It is in a session of its own, and would continue."""
 
     def interrupt(*_: int) -> None:
         raise KeyboardInterrupt
@@ -265,7 +265,7 @@ with trackside.start("x", config={"lr": 0.1}):
 
 
 def test_an_offline_run_delivered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Made and written as if there had been a server all the time; nothing is left on disk.
+    """Made and written as if there had been a server all the time. Nothing is left on disk.
 
     A second sync, which starts its shipper after the first has delivered everything, has nothing to do.
     """

@@ -45,7 +45,7 @@ def owner_of(process: subprocess.Popen[str]) -> Owner:
 
 
 def as_older_versions_had_it(owner: Owner) -> Owner:
-    """Without the kernel's word for when it was started; other systems than Linux have none either."""
+    """Without the kernel's word for when it was started. Other systems than Linux have none either."""
     return msgspec.structs.replace(owner, start_ticks=None)
 
 
@@ -90,7 +90,7 @@ def test_a_zombie_is_dead(child) -> None:
 
 
 def test_a_stopped_process_is_alive(child) -> None:
-    """SIGSTOP, a debugger, an hour in native code: it may go on."""
+    """SIGSTOP, a debugger, an hour in native code: it may continue."""
     owner = owner_of(child)
     seen = DeathWatch(owner)
     child.send_signal(signal.SIGSTOP)

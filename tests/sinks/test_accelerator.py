@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class OnDevice:
-    """A number on the simulated accelerator; reading it at once is the mistake that must not happen."""
+    """A number on the simulated accelerator. Reading it at once is the mistake that must not happen."""
 
     def __init__(self, number: float) -> None:
         self.number = number
@@ -88,7 +88,7 @@ class Queue(DeviceQueue):
 
 
 def test_nothing_is_read_before_it_has_arrived() -> None:
-    """Not at the emit, not at the next one; and the points on their way are told all along."""
+    """Not at the emit, not at the next one, and the points on their way are told all along."""
     queue = Queue()
     queue.put(1.0, 2.0)
     queue.put(3.0)
@@ -115,7 +115,7 @@ def test_order_is_that_of_the_emits() -> None:
 
 
 def test_overflow_is_refused_at_once_and_ends() -> None:
-    """The loop never waits for a stuck device; what was accepted before is still delivered."""
+    """The loop never waits for a stuck device. What was accepted before is still delivered."""
     queue = Queue(slots=3)
     for number in range(5):
         queue.put(number)
@@ -161,7 +161,7 @@ def test_failing_device_costs_the_samples_it_fails() -> None:
 
 
 def test_waiting_has_a_bound() -> None:
-    """What arrives meanwhile is delivered; what does not is counted when it is given up."""
+    """What arrives meanwhile is delivered. What does not is counted when it is given up."""
     queue = Queue()
     queue.put(1)
     queue.put(2)
@@ -250,7 +250,7 @@ def kept(tmp_path: Path) -> Iterator[Kept]:
 
 
 def test_sample_is_journaled_when_its_numbers_have_arrived(kept: Kept) -> None:
-    """With the step, time and order of names of its emit; one without device values does not wait."""
+    """With the step, time and order of names of its emit. One without device values does not wait."""
     metrics: dict[str, Any] = {"loss": OnDevice(0.5), "lr": 0.1, "norm": OnDevice(7.0), "n": 3}
     kept.bus.emit(MetricsSample(1, 2, metrics, "train", 1_700_000_000_123))
     metrics["lr"] = 99.0
@@ -304,7 +304,7 @@ def test_capture_is_counted_and_said_once(kept: Kept, caplog: pytest.LogCaptureF
 def test_end_waits_for_the_device_with_a_bound(
     kept: Kept, kind: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What does not arrive is counted; a value still on the device at a death is in the scoreboard."""
+    """What does not arrive is counted. A value still on the device at a death is in the scoreboard."""
     monkeypatch.setattr(sink_, "DEVICE_TIMEOUT", 0.05)
     kept.bus.emit(MetricsSample(1, metrics={"loss": OnDevice(1)}))
     kept.bus.emit(MetricsSample(2, metrics={"loss": OnDevice(2), "lr": 0.1}))
@@ -336,7 +336,7 @@ def test_cpu_tensors_are_not_taken() -> None:
 
 
 def test_numbers_are_stacked_as_float64() -> None:
-    """Any dtype, any shape, with or without gradients; of several elements the mean."""
+    """Any dtype, any shape, with or without gradients. Of several elements the mean."""
     torch = pytest.importorskip("torch")
     values = [
         torch.tensor(0.1, dtype=torch.float64),
@@ -390,7 +390,7 @@ class CpuAsAccelerator:
 
 
 def test_buffers_and_events_are_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only after they were read; a larger sample gets a larger buffer; inference mode spoils none."""
+    """Only after they were read. A larger sample gets a larger buffer. Inference mode spoils none."""
     torch = pytest.importorskip("torch")
     stand_in = CpuAsAccelerator(torch)
     monkeypatch.setitem(sys.modules, "torch", stand_in)
@@ -423,7 +423,7 @@ def cuda() -> Any:
 
 @pytest.mark.gpu
 def test_gpu_values_arrive_without_a_wait(cuda: Any, tmp_path: Path) -> None:
-    """Emits while the queue of the GPU is full take no time of it; buffers are used again."""
+    """Emits while the queue of the GPU is full take no time of it. Buffers are used again."""
     kept = Kept(tmp_path)
     kept.bus.detach(kept.sink)
     sink = kept.bus.attach(MLflowSink(kept.writer))

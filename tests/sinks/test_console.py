@@ -104,7 +104,7 @@ print("after")
 
 
 def test_the_live_line_is_drawn_so_many_times_a_second() -> None:
-    """However many samples come; the last values are shown all the same."""
+    """However many samples come. The last values are shown all the same."""
     script = """
 sink = bus.attach(ConsoleSink(per_second=0.001))
 for step in range(5000):
@@ -197,7 +197,7 @@ sink.close()
 
 @pytest.mark.parametrize("variable", [{}, {"FORCE_COLOR": "1"}])
 def test_a_pipe_gets_whole_lines_now_and_then(variable: dict[str, str]) -> None:
-    """The first at once, the next after ``every_seconds``, the last at the end; none drawn over."""
+    """The first at once, the next after ``every_seconds``, the last at the end. None drawn over."""
     script = """
 bus.attach(ConsoleSink(every_seconds=3600))
 for step in range(2000):
@@ -223,14 +223,14 @@ emit(1, **{f"metric{number}": number for number in range(100)})
 
 
 def test_what_was_shown_is_not_shown_again() -> None:
-    """One sample is one line; none is none."""
+    """One sample is one line. None is none."""
     assert in_pipe("bus.attach(ConsoleSink()).close()") == []
     script = "sink = bus.attach(ConsoleSink())\nemit(1, loss=1)\nsink.close()\nsink.close()"
     assert in_pipe(script) == ["step 1  epoch 0  train/loss 1"]
 
 
 def test_other_ranks_are_silent() -> None:
-    """As under torchrun, where all of them share one terminal; rich is not even imported."""
+    """As under torchrun, where all of them share one terminal. Rich is not even imported."""
     script = """
 sink = bus.attach(ConsoleSink())
 bus.emit(LifecycleEvent("started"))
@@ -290,7 +290,7 @@ def test_intervals_that_are_none_are_refused(options: dict[str, Any]) -> None:
 
 
 def test_a_closed_stream_is_the_sinks_own_trouble(caplog: pytest.LogCaptureFixture) -> None:
-    """The bus reports it once and detaches the sink in the end; the loop goes on."""
+    """The bus reports it once and detaches the sink in the end. The loop continues."""
     stream = io.StringIO()
     bus = Bus()
     bus.attach(ConsoleSink(console=Console(file=stream), every_seconds=0, per_second=1e9))

@@ -45,7 +45,7 @@ def test_a_callbacks_errors_stay_out_of_the_training(caplog: pytest.LogCaptureFi
 
 
 def test_it_stops_when_nothing_got_better_so_many_times_in_a_row() -> None:
-    """Counted from the best value; a better one starts the count anew; once true it stays so."""
+    """Counted from the best value. A better one starts the count anew. Once true it stays so."""
     stopper = EarlyStopping("val/loss", patience=3)
     answers = feed(stopper, 5, 4, 4.5, 4, 3, 3, 3.5, 3.1, 1)
     assert answers == [False] * 7 + [True, True]
@@ -66,7 +66,7 @@ def test_a_gain_below_min_delta_is_none() -> None:
 
 
 def test_nan_is_never_better() -> None:
-    """Not even than nothing; anything is better than an infinity."""
+    """Not even than nothing. Anything is better than an infinity."""
     assert feed(EarlyStopping("val/loss", patience=2), math.nan, math.nan) == [False, True]
     stopper = EarlyStopping("val/loss", patience=2)
     assert feed(stopper, math.nan, math.inf, 3, math.nan, 2) == [False] * 5

@@ -28,7 +28,7 @@ def train(steps: int) -> str | None:
 
 @pytest.mark.wheel
 def test_capture_collects_what_a_training_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real ``start`` and ``log``; no run, no directory, no process."""
+    """The real ``start`` and ``log``. No run, no directory, no process."""
     monkeypatch.chdir(tmp_path)
     with capture() as logged:
         assert train(steps=3) is None
@@ -85,7 +85,7 @@ def test_what_was_never_logged() -> None:
 
 
 def test_forgetting_and_closing() -> None:
-    """``clear`` empties all of it; ``closed`` says that the run let go."""
+    """``clear`` empties all of it. ``closed`` says that the run let go."""
     sink = MemorySink()
     sink.on_metrics(MetricsSample(1, metrics={"loss": 1.0}))
     sink.on_config(ConfigEvent({"lr": 1}))
@@ -98,7 +98,7 @@ def test_forgetting_and_closing() -> None:
 
 
 def test_capturing_loads_nothing_heavy() -> None:
-    """A test suite that logs is none the slower for it."""
+    """A test suite that logs is not slowed down."""
     script = (
         "import sys, trackside.testing, trackside\n"
         "with trackside.testing.capture() as logged:\n    trackside.log({'a': 1}, step=1)\n"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Kept:
-    """A sink with a journal, on a bus; and what can be read back."""
+    """A sink with a journal, on a bus, and what can be read back."""
 
     def __init__(self, root: Path) -> None:
         self.journal = create_directory(root, "x")
@@ -47,7 +47,7 @@ class Kept:
         self.bus.emit(MetricsSample(*arguments, **options))
 
     def records(self) -> list[Any]:
-        """What has come since the last look; nothing may be unreadable."""
+        """What has come since the last look. Nothing may be unreadable."""
         found = [entry.record for entry in self._reader.read()]
         assert self._reader.damaged + self._reader.missing + self._reader.torn == 0
         return found
@@ -102,7 +102,7 @@ def test_not_a_number_and_infinity_are_numbers(kept: Kept) -> None:
 def test_what_is_no_number_is_dropped_counted_and_said_once(
     kept: Kept, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A key at a time, once; the other metrics of the sample are kept."""
+    """A key at a time, once. The other metrics of the sample are kept."""
     for step in range(3):
         kept.emit(step, metrics={"loss": 0.5, "note": "text", "z": 1j})
     assert [record.metrics for record in kept.records()] == [{"loss": 0.5}] * 3
@@ -113,7 +113,7 @@ def test_what_is_no_number_is_dropped_counted_and_said_once(
 
 @pytest.mark.parametrize("metrics", [None, 0.5, [1.0], "loss", {"loss"}])
 def test_metrics_that_are_no_mapping(kept: Kept, metrics: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """The sample is dropped with a word on what it should have been; the sink goes on."""
+    """The sample is dropped with a word on what it should have been. The sink continues."""
     for _ in range(12):
         kept.emit(1, metrics=metrics)
     assert kept.records() == []
@@ -170,7 +170,7 @@ def test_a_step_with_a_fraction_is_cut_counted_and_said_once(
 
 
 def test_a_missing_step_is_said_in_plain_words(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
-    """The first time, with the step that is used; a habit of the program's is not counted as bad."""
+    """The first time, with the step that is used. A habit of the program's is not counted as bad."""
     for _ in range(3):
         kept.emit(None, metrics={"loss": 0.5})
     kept.bus.emit(LifecycleEvent("finished", status="FINISHED"))
@@ -196,13 +196,13 @@ def test_a_step_that_is_none_is_counted_on(kept: Kept, step: Any, caplog: pytest
 
 @pytest.mark.parametrize(("epoch", "kept_epoch"), [(None, None), (2, 2.0), (0.5, 0.5), (True, 1.0)])
 def test_epochs(kept: Kept, epoch: Any, kept_epoch: float | None) -> None:
-    """A number as a float; None stays away."""
+    """A number as a float. None stays away."""
     kept.emit(1, epoch, {"loss": 0.5})
     assert kept.record().epoch == kept_epoch
 
 
 def test_an_epoch_that_is_no_number(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
-    """Dropped as a metric would be; the sample is kept."""
+    """Dropped as a metric would be. The sample is kept."""
     kept.emit(1, "first", {"loss": 0.5})
     record = kept.record()
     assert (record.epoch, record.metrics) == (None, {"loss": 0.5})
@@ -229,7 +229,7 @@ def test_prefixes(kept: Kept, prefix: Any, text: str) -> None:
     ],
 )
 def test_times_of_another_type(kept: Kept, stamp: Any, milliseconds: int | None) -> None:
-    """A float is cut to milliseconds; what is no time is now."""
+    """A float is cut to milliseconds. What is no time is now."""
     before = time.time_ns() // 1_000_000
     kept.emit(1, None, {"loss": 0.5}, None, stamp)
     found = kept.record().timestamp_ms
@@ -285,7 +285,7 @@ def test_whatever_comes_is_kept_or_counted(tmp_path_factory, samples: list[Metri
 
 
 def test_a_config_is_masked_flat_and_whole(kept: Kept) -> None:
-    """Secrets never reach the disk; params are text."""
+    """Secrets never reach the disk. Params are text."""
     config = {"optimizer": {"lr": 0.1, "betas": (0.9, 0.99)}, "hf_token": "hf_abcdefghijklmnopqrstuvwxyz"}
     kept.bus.emit(ConfigEvent(config, timestamp_ms=5))
     record = kept.record()
@@ -299,7 +299,7 @@ def test_a_config_is_masked_flat_and_whole(kept: Kept) -> None:
 
 
 def test_a_config_that_is_none(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
-    """It is said, and the training goes on."""
+    """It is said, and the training continues."""
     for _ in range(2):
         kept.bus.emit(ConfigEvent(5))
     assert kept.records() == []
@@ -348,7 +348,7 @@ class Unreadable:
 
 
 def test_a_step_that_cannot_be_read(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
-    """The values are kept under the next step, however often that happens; it is logged once."""
+    """The values are kept under the next step, however often that happens. It is logged once."""
     kept.emit(4, metrics={"loss": 0.5})
     for _ in range(2 * FAULTS_BEFORE_DETACH):
         kept.emit(Unreadable(), metrics={"loss": 0.5})

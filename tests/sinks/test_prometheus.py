@@ -69,7 +69,7 @@ def test_the_latest_values_are_scraped(sink: PrometheusSink) -> None:
 
 
 def test_names_that_look_alike_stay_apart(sink: PrometheusSink) -> None:
-    """The label has the name as it was; the sink's own gauges are nobody else's."""
+    """The label has the name as it was. No metric can take the names of the sink's own gauges."""
     names = ["train/loss", "train_loss", "train loss", "größe", "1st", "step", "step/metric", 'a"b\\c\n', ""]
     sink.on_metrics(MetricsSample(3, metrics={name: number for number, name in enumerate(names)}))
     found = scrape(sink)
@@ -80,7 +80,7 @@ def test_names_that_look_alike_stay_apart(sink: PrometheusSink) -> None:
 
 
 def test_what_is_no_number_is_left_out(sink: PrometheusSink) -> None:
-    """A step that is none, a text for a metric, a name that can't be encoded: the rest is there."""
+    """An invalid step, a text for a metric, a name that can't be encoded: the rest is there."""
     sink.on_metrics(MetricsSample("x", metrics={"loss": 0.5, "note": "text", "\ud800": 1.0}))
     found = scrape(sink)
     assert found[named("trackside_loss", "loss")] == 0.5
@@ -99,7 +99,7 @@ def test_labels_and_namespace() -> None:
 
 
 def test_a_registry_of_ones_own() -> None:
-    """Without a port the gauges are in the registry and nowhere else; closing takes them out."""
+    """Without a port the gauges are in the registry and nowhere else. Closing takes them out."""
     registry = CollectorRegistry(auto_describe=True)
     sink = PrometheusSink(registry=registry)
     assert sink.port is None
@@ -124,7 +124,7 @@ def test_closing_frees_the_port() -> None:
 
 
 def test_a_port_that_is_taken_is_an_error_that_names_it() -> None:
-    """At once, not at the first scrape; so is one that is none."""
+    """At once, not at the first scrape. So is an invalid one."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -220,7 +220,7 @@ def test_the_port_is_free_at_once_though_a_child_holds_the_socket() -> None:
 
 
 def test_a_program_that_closes_every_descriptor() -> None:
-    """The port is served again, without a busy thread; the program's own files and sockets are left alone."""
+    """The port is served again, without a busy thread. The program's own files and sockets are left alone."""
     script = """
 import os, socket, time, urllib.request
 from trackside.events import MetricsSample

@@ -68,7 +68,7 @@ def test_a_dotted_name(name: str) -> None:
 
 
 def test_an_object_already_made() -> None:
-    """By its dotted name, or as it is; it takes no options."""
+    """By its dotted name, or as it is. It takes no options."""
     assert make_sink(f"{__name__}:ready_made") is ready_made
     assert make_sink(ready_made) is ready_made
     with pytest.raises(ConfigurationError, match="takes no options"):
@@ -84,7 +84,7 @@ def test_a_shape_puts_the_sink_behind_a_shaping() -> None:
 
 
 def test_on_a_rank_that_is_not_to_have_it_nothing_is_made() -> None:
-    """Eight ranks can't serve on one port; a mistake is an error on every one of them all the same."""
+    """Eight ranks can't serve on one port. A mistake is an error on every one of them all the same."""
     transformed = {"type": f"{__name__}:Own", "path": "x", "transform": {"ranks": [1, 2]}}
     assert [make_sink(transformed, rank) is not None for rank in range(4)] == [False, True, True, False]
     assert [make_sink("memory", rank) is not None for rank in range(3)] == [True, False, False]
@@ -122,7 +122,7 @@ def test_mistakes_are_errors_that_name_the_sink(spec: Any, message: str) -> None
 
 
 def test_what_others_have_installed(tmp_path: Path) -> None:
-    """A distribution that names an entry point is found by it; it can't take the place of ours."""
+    """A distribution that names an entry point is found by it. It can't take the place of ours."""
     (tmp_path / "shouting.py").write_text(
         "class Shout:\n"
         "    def __init__(self, times=1):\n        self.times = times\n"

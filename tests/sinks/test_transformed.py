@@ -20,7 +20,7 @@ def emit_steps(bus: Bus, count: int) -> None:
 
 
 def test_names_are_those_delivered() -> None:
-    """With their prefix, ``epoch`` among them; all of it of one sample stays one sample."""
+    """With their prefix, ``epoch`` among them. All of it of one sample stays one sample."""
     bus, memory = Bus(), MemorySink()
     bus.attach(TransformedSink(memory, {"exclude": "*/lr", "rename": {"train/loss": "loss"}, "prefix": "a"}))
     emit_steps(bus, 2)
@@ -54,7 +54,7 @@ def test_windows_end_with_the_run() -> None:
 
 
 def test_without_lifecycle_the_windows_end_with_close() -> None:
-    """For a sink attached by hand; a plain function will do."""
+    """For a sink attached by hand. A plain function will do."""
     seen: list[MetricsSample] = []
     sink = TransformedSink(seen.append, {"every_n_steps": 100, "reduce": "mean", "include": "*/loss"})
     bus = Bus()
@@ -83,7 +83,7 @@ def test_ranks(monkeypatch: pytest.MonkeyPatch, ranks: Any, rank: int, expected:
 
 
 def test_configs_pass_as_they_are() -> None:
-    """Transform is of metrics; a sink without the handler is spared the event."""
+    """Transform is of metrics. A sink without the handler is spared the event."""
     lone: list[MetricsSample] = []
     bus, memory = Bus(), MemorySink()
     bus.attach(TransformedSink(memory, {"include": "nothing"}))
@@ -95,7 +95,7 @@ def test_configs_pass_as_they_are() -> None:
 
 
 def test_values_in_windows_are_read_when_they_come() -> None:
-    """A tensor changed afterwards gives what it was; what is no number is left out; steps may be tensors."""
+    """A tensor changed afterwards gives what it was. What is no number is left out. Steps may be tensors."""
     torch = pytest.importorskip("torch")
     memory = MemorySink()
     sink = TransformedSink(memory, {"every_n_steps": 2, "reduce": "max"})

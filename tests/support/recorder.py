@@ -91,7 +91,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """A run as it was recorded; RUNNING while nothing said how it ended."""
+    """A run as it was recorded. RUNNING while nothing said how it ended."""
 
     journal: str
     status: str = "RUNNING"

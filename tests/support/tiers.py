@@ -112,7 +112,7 @@ def _mentioned(node: ast.AST) -> set[str]:
 
 
 def _files_of(name: str) -> list[Path]:
-    """The file of one of our helpers; none for any other module, nor for a name in one."""
+    """The file of one of our helpers. None for any other module, nor for a name in one."""
     if not name.startswith(("tests.", "benchmarks.")):
         return []
     return [path for path in [(_ROOT / name.replace(".", "/")).with_suffix(".py")] if path.exists()]
