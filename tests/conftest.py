@@ -49,7 +49,11 @@ def pytest_configure(config: pytest.Config) -> None:
     # In CI the examples are fixed, so that a red run is about the change; elsewhere they explore.
     settings.register_profile("local", deadline=None)
     settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True, database=None)
-    settings.load_profile("ci" if os.environ.get("CI") else "local")
+    name = "ci" if os.environ.get("CI") else "local"
+    if config.option.markexpr.startswith("unit"):  # a quick look: `make test` tries more
+        settings.register_profile("quick", settings.get_profile(name), max_examples=30)
+        name = "quick"
+    settings.load_profile(name)
 
 
 def _needs_torch(path: Path) -> bool:

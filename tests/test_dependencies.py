@@ -56,7 +56,10 @@ def _imports(node: ast.AST) -> list[str]:
         return [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom):
         return [node.module or ""]
-    return [name for child in ast.iter_child_nodes(node) for name in _imports(child)]
+    inner = (ast.stmt, ast.excepthandler, ast.match_case)  # no expression imports anything
+    return [
+        name for child in ast.iter_child_nodes(node) if isinstance(child, inner) for name in _imports(child)
+    ]
 
 
 def test_every_import_is_declared() -> None:

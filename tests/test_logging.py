@@ -23,10 +23,12 @@ FOREIGN = {"asyncio"}
 
 def calls_of(name: str) -> list[ast.Call]:
     """Every call of a method or function of that name in the source."""
+    texts = [path.read_text("utf-8") for path in SOURCE.rglob("*.py")]
     return [
         node
-        for path in SOURCE.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for text in texts
+        if name in text
+        for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == name
     ]
 

@@ -154,5 +154,5 @@ def test_every_module_says_what_it_is_for() -> None:
     """A docstring at the head of each."""
     paths = list(Path(trackside.__file__).parent.rglob("*.py"))
     assert len(paths) > 50
-    silent = [path for path in paths if not ast.get_docstring(ast.parse(path.read_text("utf-8")))]
+    silent = [path for path in paths if not path.read_text("utf-8").startswith(('"""', 'r"""'))]
     assert silent == []
