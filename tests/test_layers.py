@@ -31,6 +31,7 @@ PURE = [
     "redaction/names",
     "redaction/redact",
     "shipper/retry",
+    "shipper/rhythm",
     "tag_names",
     "text",
     "transform",

@@ -70,12 +70,16 @@ class PostgresServer:
             self._running = False
             self._run("pg_ctl", "-D", self._data, "-w", "-m", "immediate", "stop")
 
+    def processes(self) -> list[psutil.Process]:
+        """The server's own, and one for each connection."""
+        pid = int((self._data / "postmaster.pid").read_text().splitlines()[0])
+        postmaster = psutil.Process(pid)
+        return [postmaster, *postmaster.children(recursive=True)]
+
     @contextmanager
     def stopped(self) -> Iterator[None]:
         """Have the server and each connection's process stand still: nothing is answered, nothing closed."""
-        pid = int((self._data / "postmaster.pid").read_text().splitlines()[0])
-        postmaster = psutil.Process(pid)
-        processes = [postmaster, *postmaster.children(recursive=True)]
+        processes = self.processes()
         for process in processes:
             process.suspend()
         try:

@@ -11,6 +11,8 @@ import time
 import urllib.request
 from typing import TYPE_CHECKING
 
+import psutil
+
 from tests.faults.proxy import free_port
 
 if TYPE_CHECKING:
@@ -76,6 +78,14 @@ class MlflowServer:
         with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=30) as response:
             return bool(response.status == 200)
         return False
+
+    def processes(self) -> list[psutil.Process]:
+        """The server's own, and its workers. None while it does not run."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if self._process is not None:
+                server = psutil.Process(self._process.pid)
+                return [server, *server.children(recursive=True)]
+        return []
 
     def kill(self) -> None:
         """SIGKILL for the server and its workers."""

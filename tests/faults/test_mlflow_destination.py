@@ -286,7 +286,7 @@ def test_a_reaped_run_that_lives_is_running_again(store: str, client: MlflowClie
         rig.worker.start()
         until(lambda: rig.worker.opened, 60)
         client.set_terminated(rig.run_id, "KILLED")
-        rig.destination._claim._next_heartbeat = 0.0
+        rig.destination._claim._heartbeats.hurry()
         until(lambda: client.get_run(rig.run_id).info.status == "RUNNING")
         rig.finish()
     assert client.get_run(rig.run_id).info.status == "FINISHED"

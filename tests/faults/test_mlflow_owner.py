@@ -17,6 +17,7 @@ from mlflow.tracking import MlflowClient
 from tests.faults.delivery import Delivery, delivery, new_meta
 from tests.faults.fake import until
 from trackside.destinations.mlflow import claim as claim_
+from trackside.destinations.mlflow import heartbeat as heartbeat_
 from trackside.destinations.mlflow import owner as mlflow_owner
 from trackside.destinations.mlflow.owner import LONG_GONE, QUIET, OwnerWatch, may_claim, owner_tags
 from trackside.destinations.mlflow.run_id_file import read_run_id_file
@@ -43,7 +44,8 @@ def client(store: str) -> MlflowClient:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Heartbeats, and what is derived from them, in fractions of a second."""
-    monkeypatch.setattr(claim_, "HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr(heartbeat_, "HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr(heartbeat_, "LOOK_SECONDS", 0.0)
     monkeypatch.setattr(claim_, "OWNER_LOOK_SECONDS", 0.05)
     monkeypatch.setattr(mlflow_owner, "QUIET", 1.5)
 

@@ -22,7 +22,7 @@ from trackside.errors import RejectedError, RetryableError, UnauthorisedError, U
 from trackside.journal.cursor import Cursor, load_cursor, save_cursor
 from trackside.journal.reader import Position
 from trackside.lifecycle.evidence import Evidence
-from trackside.shipper import sending
+from trackside.shipper import rhythm, sending
 from trackside.shipper.retry import Policy
 
 if TYPE_CHECKING:
@@ -372,3 +372,24 @@ def test_bad_credentials_are_tried_at_their_own_slow_pace(rig: Rig) -> None:
     until(lambda: len(times) == 3)
     rig.finish()
     assert all(b - a >= 0.05 for a, b in pairwise(times))
+
+
+def test_points_collect_while_a_slow_destination_is_left_alone(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They go in one batch. A nudge, as of a flush or an end, does not wait for the pause to be over."""
+    monkeypatch.setattr(rhythm, "TIMES", 1e6)
+    monkeypatch.setattr(rhythm, "LONGEST", 1e6)
+    rig.destination.refuse = lambda call, _points: time.sleep(0.01 if call == "metrics" else 0.0)
+    rig.worker.start()
+    for start in (0, 1):  # a pause takes two slow batches in a row
+        rig.emit(1, start=start)
+        until(lambda count=start + 1: rig.worker.counts()["shipped"] == count)  # type: ignore[misc]
+    for start in range(2, 12):
+        rig.emit(1, start=start)
+        time.sleep(0.05)
+    assert len(rig.destination.batches) == 2
+    rig.worker.calls.wake.set()
+    until(lambda: rig.worker.counts()["shipped"] == 12)
+    assert len(rig.destination.batches) == 3
+    rig.finish()

@@ -31,6 +31,7 @@ from trackside.errors import (
 from trackside.protocols import Probing
 from trackside.redaction.redact import redact
 from trackside.shipper import retry
+from trackside.shipper.rhythm import POLL
 from trackside.shipper.search import Comparison, Search, halves
 
 if TYPE_CHECKING:
@@ -44,9 +45,6 @@ logger = logging.getLogger("trackside.shipper")
 
 DEADLINE = 35.0
 """Seconds without an answer after which a call counts as failing. MLflow's requests give up after 30."""
-
-POLL = 0.25
-"""Seconds between two looks at a quiet journal. Small samples are collected for so long, too."""
 
 _LONGEST_CAUSE = 2000
 
@@ -81,6 +79,8 @@ class Calls:
         """What the destination failed with last. None since it worked."""
         self.gone = False
         """Whether it fails because what it delivers to was removed."""
+        self.took = 0.0
+        """Seconds that the last call took."""
         self._destination = destination
         self._clock = clock
         self._current: tuple[str, float] | None = None
@@ -121,7 +121,8 @@ class Calls:
 
     def once(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call ``function``. Raises :class:`~trackside.errors.DeliveryError` or ``OSError`` only."""
-        self._current = getattr(function, "__name__", "a call"), self._clock()
+        begun = self._clock()
+        self._current = getattr(function, "__name__", "a call"), begun
         try:
             return function(*arguments)
         except (DeliveryError, OSError):
@@ -129,7 +130,7 @@ class Calls:
         except BaseException as error:  # SystemExit, too: a destination does not end the worker
             raise RetryableError(self.note_unforeseen(error)) from error
         finally:
-            self._current = None
+            self._current, self.took = None, self._clock() - begun
 
     def until_done(
         self, call: Callable[..., Any], *arguments: Any, give_up: Callable[[int], bool] | None = None
@@ -236,6 +237,8 @@ class MetricsDelivery:
         self._limit = BatchLimit()
         self.shipped = self.rejected = 0
         """Points since the last :meth:`begin`."""
+        self.took = 0.0
+        """Seconds that the last batch took which was accepted as a whole."""
 
     @property
     def batch_points(self) -> int:
@@ -261,6 +264,7 @@ class MetricsDelivery:
             for part in parts:
                 self.send(part)
         else:
+            self.took = self._calls.took
             self._count_shipped(batch)
             self._limit.went_well()
 

@@ -40,8 +40,9 @@ from trackside.shipper import retry
 from trackside.shipper.acknowledged import Acknowledged, restore_state, state_of
 from trackside.shipper.configs import ConfigDelivery
 from trackside.shipper.dead_letters import RejectedFile
+from trackside.shipper.rhythm import POLL, Rhythm
 from trackside.shipper.search import delivered_before
-from trackside.shipper.sending import POLL, Calls, MetricsDelivery, Stopped, comparison_with
+from trackside.shipper.sending import Calls, MetricsDelivery, Stopped, comparison_with
 from trackside.transform import Transformer
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class DeliveryWorker(threading.Thread):
         rejects = RejectedFile(journal.rejected, destination.name, after_seq=self.cursor.position.seq)
         self._metrics = MetricsDelivery(destination, self.calls, rejects, comparison)
         self._configs = ConfigDelivery(destination, self.calls, rejects, comparison, journal=journal.path)
+        self._rhythm = Rhythm(uniform=uniform)
         self._idle_failures = 0
         self._idle_due = 0.0
         self.reader = JournalReader(journal, self.cursor.position)
@@ -200,7 +202,8 @@ class DeliveryWorker(threading.Thread):
             # Both are asked before reading, so that reading sees all that was written until then.
             dead = self.reader.writer_dead
             verdict, evidence = self._judge.judge()
-            entries = self.reader.read(self._metrics.batch_points)
+            wanted = self._metrics.batch_points
+            entries = self.reader.read(wanted)
             if entries:
                 self._deliver(entries)
             if self._proof_asked:
@@ -211,8 +214,8 @@ class DeliveryWorker(threading.Thread):
             self._write_end(verdict, evidence, at_end=complete and not entries)
             if not self.finished:
                 self._idle()
-                if not entries:
-                    self.calls.wait(POLL)
+                if not entries or not (complete or _is_more_due(entries, wanted)):
+                    self.calls.wait(POLL if complete else self._rhythm.pause)
 
     def _finish_rest(self) -> None:
         """The status is told. Deliver what it did not wait for: configurations, and files."""
@@ -230,6 +233,7 @@ class DeliveryWorker(threading.Thread):
             batch: list[Any] = [entry.record for entry in group]
             if kind is MetricsRecord:
                 self._metrics.send(self._transform(batch))
+                self._rhythm.delivered(self._metrics.took)
             else:
                 self._deliver_others(batch)
         self._acknowledge(entries[-1].after)
@@ -381,6 +385,12 @@ class DeliveryWorker(threading.Thread):
         self._damage_before = (self.cursor.damaged, self.cursor.missing)
         if self._transform_wanted is not None:
             self._transformer = Transformer(self._transform_wanted, self.cursor.transform)
+
+
+def _is_more_due(entries: list[Entry], wanted: int) -> bool:
+    """Whether to go on at once: the batch was full, or it held more than metrics, as at a run's end."""
+    others = any(not isinstance(entry.record, MetricsRecord) for entry in entries)
+    return others or sum(entry.record.points for entry in entries) >= wanted
 
 
 def _record_of(transformed: Transformed, seq: int) -> MetricsRecord:

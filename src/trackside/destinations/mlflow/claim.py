@@ -12,11 +12,11 @@ take the run over and end it meanwhile. MLflow has no compare-and-set. So these 
 
 from __future__ import annotations
 
-import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from trackside.destinations.mlflow.attempts import clean_page
+from trackside.destinations.mlflow.heartbeat import HeartbeatSchedule
 from trackside.destinations.mlflow.owner import Ownership, describe_owner, holds, new_heartbeat, owner_tags
 from trackside.destinations.mlflow.tags import summary_of
 from trackside.errors import RetryableError
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from trackside.journal.outbox import Outbox
 
 
-HEARTBEAT_SECONDS = 30.0
 OWNER_LOOK_SECONDS = 15.0
 """Between two looks at the owner of the run, once this attempt, a secondary writer, has ended."""
 
@@ -45,18 +44,30 @@ class RunClaim:
         self._record = record
         self._outbox = outbox
         self._ownership = Ownership(meta)
-        self._next_heartbeat = 0.0
+        self._heartbeats = HeartbeatSchedule()
 
     @property
     def held(self) -> bool:
         """Whether this attempt owns the run, as of the last look."""
         return self._ownership.held
 
-    def begin(self) -> None:
-        """Learn who owns the run that was just opened, and give the first heartbeat."""
-        self._ownership.begin(self._connection.get_run(), self._record.state.ownership)
+    def begin(self, *, created: bool = False) -> None:
+        """Learn who owns the run that was just opened, and give the first heartbeat.
+
+        ``created``: this attempt has just made the run, with its claim and a heartbeat on the page.
+        """
+        self._heartbeats.begin(is_first=True)
+        if created:
+            self._ownership.claimed()
+            self._save()
+            self._record.publish()
+            self._heartbeats.looked()
+            self._heartbeats.given()
+            return
+        run = self._connection.get_run()
+        self._ownership.begin(run, self._record.state.ownership)
         self._save()
-        self._heartbeat()
+        self._heartbeat(run)
 
     def take(self, run: Any) -> None:
         """Make this attempt the owner of ``run``, an MLflow run, which then shows RUNNING.
@@ -73,8 +84,10 @@ class RunClaim:
 
     def keep_up(self) -> None:
         """Give a heartbeat if one is due."""
-        if time.monotonic() >= self._next_heartbeat:
-            self._heartbeat()
+        if self._heartbeats.is_due:
+            self._heartbeats.begin()
+            look = self._heartbeats.needs_look or not self.held
+            self._heartbeat(self._connection.get_run() if look else None)
 
     def probe(self) -> None:
         """Write the owner's sign of life, by the same kind of request as metrics."""
@@ -108,19 +121,23 @@ class RunClaim:
         stem, _, ending = name.rpartition(".")
         return f"{stem}.{self._meta.journal_id[:8]}.{ending}"
 
-    def _heartbeat(self) -> None:
-        """Show that the owner lives. A secondary writer looks whether it does."""
-        self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
+    def _heartbeat(self, run: Any | None) -> None:
+        """Show that the owner lives. A secondary writer looks whether it does. ``run``: the page, if read."""
         self._record.publish()
-        run = self._connection.get_run()
-        self._look(run)
-        if not self.held:
-            return
-        # `trackside reap` may have ended the run in an outage, or another program may have.
-        was_ended = self._record.state.status is None and run.info.status != "RUNNING"
-        if was_ended and not set_status(self._connection, self._meta, "RUNNING"):
+        if run is not None and not self._still_owns(run):
             return
         self._connection.for_run(self._connection.client.set_tag, HEARTBEAT_TAG, new_heartbeat())
+        self._heartbeats.given()
+
+    def _still_owns(self, run: Any) -> bool:
+        """Whether ``run`` is ours. It then shows RUNNING again, if it did not."""
+        self._heartbeats.looked()
+        self._look(run)
+        if not self.held:
+            return False
+        # `trackside reap` may have ended the run in an outage, or another program may have.
+        was_ended = self._record.state.status is None and run.info.status != "RUNNING"
+        return not was_ended or set_status(self._connection, self._meta, "RUNNING")
 
     def _look(self, run: Any) -> None:
         held = self.held

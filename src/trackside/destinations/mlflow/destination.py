@@ -111,14 +111,16 @@ class MLflowDestination(Destination):
     def open(self) -> None:
         """Connect. Create or resume the run, once the attempts before this one are delivered."""
         self._connection.take_renewed()
+        created = False
         if self._record.state.run is None:
             resumed = self._opener.open()
+            created = self._opener.created
             if resumed is not None and resumed.claimed:
                 self._redone = RedoneSteps(
                     last_steps(resumed.run), run_id=self._connection.run_id, notice=self._notice
                 )
         self._connection.open()
-        self._claim.begin()
+        self._claim.begin(created=created)
         self._sample_load()
 
     def write_metrics(self, batch: Sequence[MetricsRecord]) -> None:

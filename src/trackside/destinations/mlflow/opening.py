@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import random
 import subprocess
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from trackside.destinations.mlflow.owner import owner_tags
+from trackside.destinations.mlflow.owner import new_heartbeat, owner_tags
 from trackside.destinations.mlflow.resume import RunResumer, last_steps
 from trackside.destinations.mlflow.run_id_file import is_newer, write_run_id_file
 from trackside.destinations.mlflow.run_page import run_page
@@ -24,7 +25,7 @@ from trackside.journal.meta import RunInfo
 from trackside.journal.owner import is_alive
 from trackside.names import MAX_TAG_VALUE_LENGTH
 from trackside.settings import read_environment
-from trackside.tag_names import JOURNAL_TAG, PARENT_RUN_TAG, SOURCE_COMMIT_TAG, SOURCE_NAME_TAG
+from trackside.tag_names import HEARTBEAT_TAG, JOURNAL_TAG, PARENT_RUN_TAG, SOURCE_COMMIT_TAG, SOURCE_NAME_TAG
 from trackside.text import encodable
 
 if TYPE_CHECKING:
@@ -39,6 +40,12 @@ if TYPE_CHECKING:
     from trackside.journal.meta import Meta
 
 logger = logging.getLogger("trackside.destinations")
+
+
+SLOW = 0.25
+"""Seconds: an answer that takes so long comes from a server with much to do."""
+
+HERD_TIMES, HERD_SECONDS = 4.0, 8.0
 
 
 class Earlier(Protocol):
@@ -73,6 +80,8 @@ class RunOpener:
         self._unsure = context.restarted
         """Whether the server may have created a run that this shipper has not heard of."""
         self._created_blindly = False
+        self.created = False
+        """Whether the run was made here, and was not there before."""
 
     def open(self) -> Resumed | None:
         """Open the run once the attempts before this one are delivered. Returns it if it existed before.
@@ -107,6 +116,7 @@ class RunOpener:
             self._created_blindly = unsure
             self._unsure = True
             run = self._creator.create(parent)
+            self.created = True
         info = self._describe(run, resumed)
         self._keep_run_id_file(info)
         self._record.update(run=info)
@@ -182,6 +192,7 @@ class RunCreator:
     def create(self, parent_run_id: str | None) -> Any:
         """A new run. Its tags are those ``mlflow.start_run`` would have set for the training process."""
         tags = {**owner_tags(self._meta), **self._source_tags(), **self._target.tags}
+        tags[HEARTBEAT_TAG] = new_heartbeat()
         if parent_run_id:
             tags[PARENT_RUN_TAG] = parent_run_id
         return self._connection.call(
@@ -220,7 +231,7 @@ class RunCreator:
         if self._target.experiment_id is not None:
             return _checked(call(client.get_experiment, self._target.experiment_id))
         name = self._target.experiment_name or "Default"
-        found = call(client.get_experiment_by_name, name)
+        found = self._find_experiment(name)
         if found is not None:
             return _checked(found)
         try:
@@ -231,6 +242,21 @@ class RunCreator:
             if found is None:
                 raise
             return _checked(found)  # another job made it between our look and our try
+
+    def _find_experiment(self, name: str) -> Any | None:
+        """The experiment of this name, if it exists, looked for twice on a slow server.
+
+        All runs of a sweep begin together, and find none. If then all of them try to create it, all but one
+        fail. A slow answer is a sign of such company, so each one waits for a time of its own.
+        """
+        begun = time.monotonic()
+        call, look = self._connection.call, self._connection.client.get_experiment_by_name
+        found = call(look, name)
+        took = time.monotonic() - begun
+        if found is None and took >= SLOW:
+            time.sleep(random.uniform(0, min(HERD_TIMES * took, HERD_SECONDS)))  # noqa: S311 - jitter
+            found = call(look, name)
+        return found
 
     def _source_tags(self) -> dict[str, str]:
         commit = _git_commit(self._target.tags.get(SOURCE_NAME_TAG, ""))

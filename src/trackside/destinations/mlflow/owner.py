@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from trackside.journal.meta import Meta
 
 
-QUIET = 100.0
+QUIET = 150.0
 """Seconds without a change of the owner's heartbeat, as this process counts them, until the owner counts as
-gone. A live owner gives one every 30 s."""
+gone. A live owner gives one every 60 s at least, and a busy server may hold one up for half a minute."""
 
 BETWEEN_LOOKS = 35.0
 """Seconds that one look accounts for: there is one every 30 s, while the server answers."""
