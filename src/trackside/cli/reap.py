@@ -26,8 +26,9 @@ def reap(ctx: click.Context, *, older_than: float, dry_run: bool, tracking_uri: 
     """Close runs that show RUNNING though their machine has vanished.
 
     Every live run sends a heartbeat each 30 s, and each 60 s after its first ten minutes. A run without one
-    for --older-than becomes KILLED, and its end is its last heartbeat. This command leaves a run alone if its training process lives on this
-    machine, or if trackside did not make it. The exit code is 1 if a run could not be closed.
+    for --older-than becomes KILLED, and its end is its last heartbeat. This command leaves a run alone if its
+    training process lives on this machine, or if trackside did not make it. The exit code is 1 if a run
+    could not be closed.
     """
     from trackside.destinations.answers import limit_answers
     from trackside.destinations.mlflow.reaper import close_run, stale_runs
