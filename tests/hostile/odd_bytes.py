@@ -10,6 +10,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from trackside.journal.format import frame_header, frame_size
+from trackside.journal.layouts import UNSEALED
 
 DEEP = "@deep@"
 """Stands for lists within lists, which ``json.dumps`` would not write."""
@@ -92,18 +93,31 @@ def odd_bytes(draw: st.DrawFn, valid: bytes) -> bytes:
 @st.composite
 def odd_records(draw: st.DrawFn, valid: bytes) -> bytes:
     """A segment whose frames are whole, with anything in them, behind or before the ``valid`` ones."""
-    payloads = draw(st.lists(_payloads, min_size=1, max_size=4))
-    frames = b"".join(
-        (frame_header(payload) + payload).ljust(frame_size(len(payload)), b"\0") for payload in payloads
-    )
+    payloads = draw(st.lists(_payloads | _samples, min_size=1, max_size=4))
+    frames = b"".join(_frame(draw, payload) for payload in payloads)
     return draw(st.sampled_from([frames + valid, valid.rstrip(b"\0") + b"\0" * 8 + frames, frames]))
 
 
+def _frame(draw: st.DrawFn, payload: bytes) -> bytes:
+    """A frame with the right checksum, or with the mark of one that is not sealed."""
+    header = frame_header(payload)
+    if draw(st.booleans()):
+        header = header[:4] + UNSEALED.to_bytes(4, "little")
+    return (header + payload).ljust(frame_size(len(payload)), b"\0")
+
+
+_samples = st.builds(
+    lambda number, rest: b"\xc1" + number.to_bytes(2, "little") + b"S" + rest,
+    st.sampled_from([0, 1, 2, 3, 65_535]),
+    st.binary(max_size=60) | st.integers(0, 12).map(lambda words: (words * 8 + 19) * b"\0" + b"\x01"),
+)
 _odd = packable | numbers
 _payloads = (
     st.tuples(st.just("m"), numbers, numbers, numbers, _odd, _odd, st.dictionaries(st.text(), st.floats()))
     | st.tuples(st.just("m"), _odd, _odd, _odd, _odd, _odd, _odd)
     | st.tuples(st.just("l"), numbers, numbers, st.text(), st.text(), st.text(), _odd, _odd, _odd, _odd)
     | st.tuples(st.just("c"), numbers, numbers, st.dictionaries(st.text(), st.text()), packable)
+    | st.tuples(st.just("n"), st.sampled_from([1, 2, 3]), _odd, _odd, st.lists(st.text(max_size=3)))
+    | st.tuples(st.just("n"), st.sampled_from([0, 1, 2, 3]), st.none(), st.booleans(), st.lists(st.text()))
     | packable
 ).map(msgspec.msgpack.encode) | st.just(b"\x96\xa1m" + b"\x91" * 3000 + b"\x01")

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.journal.samples import layout_frame, sample_frame
 from tests.journal.tools import new_journal, read_all, steps
 from trackside.journal.format import MetricsRecord, encode, frame_header, frame_size
+from trackside.journal.layouts import LAYOUT_BEGINS, UNSEALED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +43,32 @@ def alternating() -> bytes:
     return b"".join(frame(seq) + bad for seq in range(1, 5_000))
 
 
+def unsealed_claims() -> bytes:
+    """Samples without a checksum, of every layout there may be, and of none that is there."""
+    frames = []
+    for seq in range(2, SIZE // 32):
+        word = b"\xc1" + (seq % 65_535 + 1).to_bytes(2, "little") + b"S"
+        frames.append(struct.pack("<II", 24, UNSEALED) + word + bytes(16) + struct.pack("<I", seq))
+    return b"".join(frames)
+
+
+def out_of_turn() -> bytes:
+    """Samples of a layout that is there, with numbers that are not due."""
+    return layout_frame(0) + SIZE // 40 * sample_frame(0, 1 << 31)
+
+
+def in_turn_and_out_of_it() -> bytes:
+    """Each second one is due, and the one after that is not."""
+    pairs = (sample_frame(0, seq) + sample_frame(0, seq) for seq in range(2, 5_000))
+    return layout_frame(0) + b"".join(pairs)
+
+
+def seeming_layouts() -> bytes:
+    """A sample of an unknown layout, and layouts that are said to be very long."""
+    claim = struct.pack("<II", SIZE, 1) + LAYOUT_BEGINS.ljust(8, b"\0")
+    return sample_frame(0, 2) + SIZE // 16 * claim
+
+
 def noise() -> bytes:
     """Random bytes."""
     return random.Random(7).randbytes(SIZE)
@@ -48,7 +76,17 @@ def noise() -> bytes:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
-    ("make", "kept"), [(claims, 1), (alternating, 5_000), (noise, 1)], ids=["claims", "alternating", "noise"]
+    ("make", "kept"),
+    [
+        (claims, 1),
+        (alternating, 5_000),
+        (noise, 1),
+        (unsealed_claims, 1),
+        (out_of_turn, 1),
+        (in_turn_and_out_of_it, 5_000),
+        (seeming_layouts, 1),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
 )
 @pytest.mark.parametrize("dead", [True, False])
 @pytest.mark.outside

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from tests.faults.fake import FakeDestination
 from tests.hostile.odd_bytes import odd_bytes, odd_json, odd_records
+from tests.journal.samples import layout_frame, sample_frame, sealed
 from tests.journal.tools import read_all
 from tests.support.journals import DEAD
 from trackside.destinations.mlflow.run_id_file import RUN_ID_FILE, read_run_id_file
@@ -36,6 +37,7 @@ from trackside.journal.meta import DestinationSpec, Meta, RunInfo, State, Target
 from trackside.journal.progress import Progress
 from trackside.journal.reader import Position
 from trackside.journal.scoreboard import SignalSeen, read_signals
+from trackside.journal.sealing import Sealer
 from trackside.journal.trust import vouch_for, withdraw
 from trackside.journal.writer import JournalWriter
 from trackside.lifecycle.crash_notes import notes_directory, read_notes
@@ -80,7 +82,7 @@ class Place:
             if path.is_file()
         }
         segment = "one/00000001.seg"
-        self.files[segment] = self.files[segment].rstrip(b"\0") + bytes(64)
+        self.files[segment] = _with_samples(self.files[segment].rstrip(b"\0")) + bytes(64)
         self.put(segment, self.files[segment])
 
     def _write_records(self) -> None:
@@ -143,10 +145,27 @@ class Place:
         )
 
 
+def _with_samples(records: bytes) -> bytes:
+    """A segment with samples behind its records, the first ones sealed."""
+    frames = [records.ljust(-(-len(records) // 8) * 8, b"\0"), layout_frame(0), layout_frame(2)]
+    for seq in range(23, 43):
+        frame = sample_frame(seq % 2 * 2, seq)
+        frames.append(sealed(frame) if seq < 33 else frame)
+    return b"".join(frames)
+
+
 def _contents(name: str, valid: bytes) -> st.SearchStrategy[bytes]:
     if name.endswith((".json", ".jsonl")):
         return odd_json(valid) | odd_bytes(valid)
     return odd_bytes(valid) | odd_records(valid) if name.endswith(".seg") else odd_bytes(valid)
+
+
+def seal(journal: JournalDirectory, *, dead: bool) -> None:
+    """Seal what a reader would return: it then returns the same."""
+    before = read_all(journal, dead=dead)[0]
+    Sealer(journal).seal(journal.segment_numbers(), newest=1, writer_dead=dead)
+    after = read_all(journal, dead=dead)[0]
+    assert repr(after) == repr(before)
 
 
 def look(place: Place) -> None:
@@ -162,6 +181,7 @@ def look(place: Place) -> None:
     load_cursor(journal.cursor("fake"))
     for dead in (True, False):
         read_all(journal, dead=dead)
+        seal(journal, dead=dead)
     meta = read_json(journal.meta, Meta)
     if meta is not None:
         address_of(meta)

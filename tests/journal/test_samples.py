@@ -98,7 +98,7 @@ def test_reading_may_begin_anywhere(given_rows, seal: bool, data: st.DataObject)
 
 
 @given(rows, st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_a_flipped_bit_in_a_sealed_journal(given_rows, data: st.DataObject) -> None:
     """Costs the record it is in. With layouts before every sample, one in a layout costs nothing."""
     maker = made_of(given_rows, seal=True, repeat=0)
@@ -122,7 +122,7 @@ def test_a_flipped_bit_in_a_sealed_journal(given_rows, data: st.DataObject) -> N
 
 
 @given(rows, st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_a_flipped_bit_in_an_unsealed_journal(given_rows, data: st.DataObject) -> None:
     """May change the sample it is in, and no other record: they are all read, as they were."""
     maker = made_of(given_rows, seal=False, repeat=0)
@@ -147,7 +147,7 @@ def test_a_flipped_bit_in_an_unsealed_journal(given_rows, data: st.DataObject) -
     st.sets(st.integers(0, 9), max_size=5),
     st.booleans(),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_pages_that_never_reached_the_disk(
     runs: int, numbers: list[int], missing: set[int], seal: bool
 ) -> None:

@@ -48,13 +48,17 @@ class KnownLayouts:
         """The layout ``number``, if it is known."""
         return self._known.get(number)
 
+    def is_worth_a_look(self, number: int, place: int) -> bool:
+        """Whether :meth:`find` may find the layout ``number``, on behalf of a sample at ``place``."""
+        before = self._looked_at.get(number)
+        return not self._complete and (before is None or place - before >= _AGAIN) and self._budget.left > 0
+
     def find(self, number: int, descriptor: int, place: int, *, size: int, over: bool) -> Layout | None:
         """Look for the layout ``number`` in the segment that is open, on behalf of a sample at ``place``.
 
         ``size``: how far to look. ``over``: whether the segment will not grow any more.
         """
-        before = self._looked_at.get(number)
-        if not self._complete and (before is None or place - before >= _AGAIN):
+        if self.is_worth_a_look(number, place):
             self._looked_at[number] = place
             self._look_through(descriptor, size, stop_behind=size if over else place)
             self._complete = over

@@ -25,7 +25,15 @@ from typing import Annotated
 
 import msgspec
 
-from trackside.journal.format import ALIGNMENT, FRAME_HEADER, HEADER_SIZE, Frame, MetricsRecord, read_frame
+from trackside.journal.format import (
+    ALIGNMENT,
+    FRAME_HEADER,
+    HEADER_SIZE,
+    Frame,
+    MetricsRecord,
+    decode_record,
+    read_frame,
+)
 
 UNSEALED = 0x6C617365
 """Stands for the checksum of a sample until the shipper seals it."""
@@ -167,12 +175,17 @@ def seq_of(payload: bytes) -> int:
     return seq
 
 
-def goes_on(frame: Frame, data: bytes) -> bool:
-    """Whether a sample behind the unsealed ``frame``, if one is there, has the number that comes next."""
+def following_seq(frame: Frame, data: bytes) -> int | None:
+    """The number of the record behind ``frame``, as far as one is there. Layouts have none."""
     following = read_unsealed(data, frame.end) or read_frame(data, frame.end)
-    if following is None or layout_number(following.payload) is None:
-        return True
-    return seq_of(following.payload) == seq_of(frame.payload) + 1
+    while following is not None and following.payload.startswith(LAYOUT_BEGINS):
+        following = read_unsealed(data, following.end) or read_frame(data, following.end)
+    if following is None:
+        return None
+    if layout_number(following.payload) is not None:
+        return seq_of(following.payload)
+    record = decode_record(following.payload)
+    return None if record is None else record.seq
 
 
 def seal(frames: bytearray, offset: int, size: int) -> None:

@@ -41,7 +41,14 @@ from trackside.journal.format import (
     read_frame,
 )
 from trackside.journal.known_layouts import KnownLayouts
-from trackside.journal.layouts import LAYOUT_BEGINS, Layout, goes_on, layout_number, read_unsealed, seq_of
+from trackside.journal.layouts import (
+    LAYOUT_BEGINS,
+    Layout,
+    following_seq,
+    layout_number,
+    read_unsealed,
+    seq_of,
+)
 from trackside.journal.opening import UnfitFileError, open_own
 from trackside.journal.version import require_known
 
@@ -207,7 +214,7 @@ class JournalReader:
 
     def _layout(self, number: int) -> Layout | None:
         known = self._layouts.get(number)
-        if known is not None:
+        if known is not None or not self._layouts.is_worth_a_look(number, self.position.offset):
             return known
         assert self._descriptor is not None  # noqa: S101 - only called with the segment open
         size, over = self._segment_size(), self._segment_is_over()
@@ -270,7 +277,9 @@ class JournalReader:
             return False
         ahead = seq_of(frame.payload) - self.position.seq - 1
         skipped = self._skipped + self._base + offset - self.position.offset
-        if not 0 <= ahead <= skipped // _SMALLEST_FRAME or (ahead and not goes_on(frame, data)):
+        if not 0 <= ahead <= skipped // _SMALLEST_FRAME:
+            return False
+        if ahead and following_seq(frame, data) not in {None, seq_of(frame.payload) + 1}:
             return False
         return STRONG_ORDER or self._is_settled(frame)
 

@@ -5,8 +5,10 @@ The training process leaves the checksum of a sample out, which saves it time
 
 Invariants:
 
-* Only samples are touched that a reader would return, and only where the training process writes no more:
-  something of the sample was seen a while ago, and it is whole now, or the segment is over.
+* Only samples are touched that a reader would return: each follows the record before it, or is followed by
+  the one behind it. A single one beside damage may stay as it is.
+* Only samples are touched to which the training process writes no more: something of them was seen a while
+  ago, and they are whole now, or the segment is over.
 * Bytes are replaced by the same bytes but for the marks. A death in between leaves some samples sealed.
 * Damage is passed once a whole frame is found behind it, or the segment is over. It stays as it is.
 * A call takes a bounded number of bytes, the newest segment first, and the next one goes on where it stopped.
@@ -33,7 +35,7 @@ from trackside.journal.known_layouts import KnownLayouts
 from trackside.journal.layouts import (
     LARGEST_FRAME,
     Layout,
-    goes_on,
+    following_seq,
     layout_number,
     read_unsealed,
     seal,
@@ -69,7 +71,7 @@ class Sealer:
         ``newest``: the last segment that is begun. Those before it are over.
         """
         known, left = self._segments, AT_ONCE
-        self._segments = {n: known.get(n) or _Segment() for n in sorted(numbers, reverse=True)}
+        self._segments = {n: known.get(n) or _Segment(n) for n in sorted(numbers, reverse=True)}
         failed = None
         for number, segment in self._segments.items():
             if left > 0 and not segment.done and number <= newest:
@@ -93,12 +95,12 @@ class Sealer:
 class _Segment:
     """How far a segment is sealed."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
         self.done = False
         """Whether there will never be anything to seal in it again."""
         self._place = 0
         """Before it, there is nothing left to seal."""
-        self._seq: int | None = None
+        self._seq: int | None = 0 if number == 1 else None
         """The number of the record before that place, if it is known."""
         self._begun = 0
         """Before it, something was seen of every frame."""
@@ -194,7 +196,8 @@ class _Segment:
         if layout is None or layout.length != len(frame.payload):
             return None
         self._layout = layout
-        due = seq_of(frame.payload) == before + 1 if before is not None else goes_on(frame, data)
+        seq = seq_of(frame.payload)
+        due = seq == before + 1 if before is not None else following_seq(frame, data) == seq + 1
         return frame if due else None
 
     def _note_sealed(self, payload: bytes) -> None:
@@ -208,10 +211,12 @@ class _Segment:
         """How far the next frame is, where none is whole at the place. 0 where it may yet be one."""
         if not over and is_empty(data[:HEADER_SIZE]):
             return 0
-        self._seq = None
         found = None if is_empty(data) else self._find(data, size, over=over)
-        if found is not None or not over:
-            return found or 0
+        if found is None and not over:
+            return 0
+        self._seq = None
+        if found is not None:
+            return found
         at_end = self._place + len(data) >= size
         return len(data) if at_end else (len(data) - LARGEST_FRAME) & -ALIGNMENT  # a sample may begin there
 
