@@ -49,6 +49,8 @@ endef
 	$(call install,.venv-oldest,.ci/constraints-oldest.txt,test,--no-compile )
 
 .venv-bench/bench.stamp: pyproject.toml .ci/constraints-bench.txt
+	test -x .venv-bench/bin/pip || $(PYTHON) -m venv .venv-bench
+	@.ci/torch 1 .venv-bench .ci/constraints-bench.txt
 	$(call install,.venv-bench,.ci/constraints-bench.txt,bench,--no-compile )
 
 # $(call torch,VENV,CONSTRAINTS): what only tests need, and only some of them
@@ -105,7 +107,7 @@ types: .venv/test.stamp .venv/lint.stamp ## mypy and pyright; installs torch, as
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python .ci/public_types.py
 
-bench: .venv-bench/bench.stamp ## all benchmarks, here and elsewhere; ARGS=--quick: some minutes
+bench: .venv-bench/bench.stamp ## what logging costs, here and elsewhere, into build/benchmarks; ARGS=--quick: a quarter of an hour
 	.venv-bench/bin/python -m benchmarks $(ARGS)
 
 matrix: .venv/test.stamp ## every way for a process to end, and the status MLflow shows for it

@@ -1,8 +1,10 @@
 """What one call to log some metrics costs the training thread: ``python -m benchmarks.cost_of_log``.
 
-Every library logs in a process of its own, call after call without a pause; each call is timed by itself.
-What counts is the ratio. ``busy`` is beside a Python thread that never waits, as a data loader's or a
-progress bar's may.
+In the loop: each call comes behind a real torch step, whose work has emptied the processor's caches. That is
+the call that users have, and the headline. In a tight loop: call after call without a pause, with everything
+at hand. Each library logs in a process of its own, in turns of 25 steps with a JSON line written by hand, and
+the libraries take turns in rounds. What counts is the ratio. ``busy`` is beside a Python thread that never
+waits, as a data loader's or a progress bar's may.
 """
 
 from __future__ import annotations
@@ -12,19 +14,15 @@ from typing import TYPE_CHECKING
 import click
 
 from benchmarks.loggers import LOGGERS
-from benchmarks.quiet import QUIET
 from benchmarks.rounds import Case, Rounds, options
 from benchmarks.samples import VALUES
+from benchmarks.step import NO_TORCH, SMALL, has_torch
 from benchmarks.store import store_template
-from benchmarks.tables import Column, table
-from benchmarks.timing import COLUMNS
-from benchmarks.worker import measure
+from benchmarks.worker import QUIET, measure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from rich.table import Table
 
     from benchmarks.worker import Figures
 
@@ -33,10 +31,11 @@ def _combination(metrics: int, values: str = "floats", *, busy: bool = False, th
     return {"metrics": metrics, "values": values, "busy": busy, "threads": threads}
 
 
-QUICK = [_combination(10), _combination(10, busy=True)]
+QUICK = [_combination(10), _combination(100)]
 FULL = [
-    *(_combination(metrics) for metrics in (1, 10, 100, 1000)),
-    *(_combination(metrics, "torch") for metrics in (10, 100)),
+    *(_combination(metrics) for metrics in (10, 100, 1, 1000)),
+    *(_combination(10, values) for values in ("torch", "numpy")),
+    _combination(100, "torch"),
     *(_combination(metrics, busy=True) for metrics in (10, 100)),
     *(_combination(10, threads=threads) for threads in (2, 4, 8)),
 ]
@@ -44,42 +43,62 @@ FULL = [
 
 @click.command()
 @options(rounds=2, names=LOGGERS)
-@click.option("--seconds", default=2.0, show_default=True, help="A measurement's calls, about.")
+@click.option(
+    "--seconds", default=2.0, show_default=True, help="A measurement's calls in a tight loop, about."
+)
+@click.option("--loop-seconds", default=6.0, show_default=True, help="And behind steps; 0: none.")
 @click.option("--metrics", multiple=True, type=int, help="Only with this many metrics.")
 @click.option("--values", type=click.Choice(list(VALUES)), help="Only these; cuda needs a GPU.")
 @click.option("--threads", type=int, help="Only from so many threads at once.")
+@click.option("--busy", is_flag=True, help="Only beside a busy Python thread.")
 def main(  # noqa: PLR0917 - one argument an option
     rounds: int,
     only: tuple[str, ...],
     quick: bool,
     path: Path | None,
     seconds: float,
+    loop_seconds: float,
     metrics: tuple[int, ...],
     values: str | None,
     threads: int | None,
+    busy: bool,
 ) -> None:
-    """Measure, and print the cost of a call and how many times trackside's it is."""
+    """Measure, and print what a call costs in the loop, by that of a JSON line, and in a tight loop."""
     names = [name for name in LOGGERS if not only or name in only]
     combinations = QUICK if quick else FULL
-    if metrics or values or threads:
+    if metrics or values or threads or busy:
+        kind = values or "floats"
         combinations = [
-            _combination(count, values or "floats", busy=busy, threads=threads or 1)
-            for count in metrics or (10,)
-            for busy in (False, True)
+            _combination(count, kind, busy=busy, threads=threads or 1) for count in metrics or (10,)
         ]
+    _refuse_what_cannot_be(combinations)
     played = Rounds("cost_of_log", 1 if quick else rounds, path)
+    if not has_torch():
+        played.console.print(f"In a tight loop only: {NO_TORCH}.")
+    elif loop_seconds:
+        played.console.print(f"The training step: {SMALL}, torch on one thread.")
+    budget = (seconds / 4, loop_seconds / 3) if quick else (seconds, loop_seconds)
     with store_template() as store:
 
         def measure_one(case: Case) -> Figures:
-            return measure(
-                "log_worker",
-                *_arguments(case, seconds / 4 if quick else seconds),
-                environment={**QUIET, **store},
-            )
+            return measure("log_worker", *_arguments(case, *budget), environment={**QUIET, **store})
 
         played.play([case for one in combinations for case in _cases(one, names)], measure_one)
-    for combination in combinations:
-        played.console.print(_table(played, combination, names))
+    played.show()
+
+
+def _refuse_what_cannot_be(combinations: list[Case]) -> None:
+    """Raise ``ClickException`` for values that this machine does not have, before anything is measured."""
+    kinds = {one["values"] for one in combinations}
+    if kinds & {"torch", "cuda"} and not has_torch():
+        raise click.ClickException(f"--values {kinds.pop()}: torch is not installed")
+    if "cuda" in kinds:
+        import torch
+
+        if not torch.cuda.is_available():
+            raise click.ClickException(
+                "--values cuda needs a GPU that torch can use, and torch.cuda.is_available() is False here"
+            )
 
 
 def _cases(combination: Case, names: list[str]) -> Iterator[Case]:
@@ -88,23 +107,13 @@ def _cases(combination: Case, names: list[str]) -> Iterator[Case]:
             yield {"logger": name, **combination}
 
 
-def _arguments(case: Case, seconds: float) -> list[object]:
+def _arguments(case: Case, seconds: float, loop_seconds: float) -> list[object]:
+    """For the worker. Beside a busy thread or from several, the steps would not be what they are alone."""
     numbers = [f"--metrics={case['metrics']}", f"--values={case['values']}", f"--threads={case['threads']}"]
-    return [case["logger"], *numbers, f"--seconds={seconds}", *(["--busy"] if case["busy"] else [])]
-
-
-def _table(played: Rounds, combination: Case, names: list[str]) -> Table:
-    ours = played.of({"logger": "trackside", **combination})
-    columns = [
-        *(Column(figure, figure) for figure in COLUMNS),
-        Column("median: times trackside's", "median", base=ours),
-        Column("mean: times trackside's", "mean", base=ours),
-        Column("calls", "calls", ",.0f"),
-    ]
-    title = f"one call with {combination['metrics']} {combination['values']}, µs"
-    title += f", from each of {combination['threads']} threads" if combination["threads"] > 1 else ""
-    title += ", beside a busy Python thread" if combination["busy"] else ""
-    return table(title, {case["logger"]: played.of(case) for case in _cases(combination, names)}, columns)
+    alone = not case["busy"] and case["threads"] == 1
+    loop = loop_seconds if alone and has_torch() else 0
+    more = ["--busy"] if case["busy"] else []
+    return [case["logger"], *numbers, f"--seconds={seconds}", f"--loop-seconds={loop}", *more]
 
 
 if __name__ == "__main__":

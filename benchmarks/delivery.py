@@ -7,18 +7,16 @@ benchmark's own, with fsync off, whose runs are new each time. A server is a sto
 
 from __future__ import annotations
 
-import statistics
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.machine import in_a_line
 from benchmarks.places import BULK, PLACES, addresses_in
 from benchmarks.results import Results
 from benchmarks.rounds import options
-from benchmarks.spread import ratios, spread, values_of
+from benchmarks.sections import BY_HAND, show
 from benchmarks.worker import Figures, measure
 
 if TYPE_CHECKING:
@@ -34,7 +32,6 @@ class Way(NamedTuple):
     environment: Mapping[str, str] = {}
 
 
-BY_HAND = "log_batch by hand"
 DATABASE_WAYS = {
     BY_HAND: Way("by-hand"),
     "log_batch by hand, bulk store": Way("by-hand", BULK),
@@ -76,8 +73,7 @@ def main(  # noqa: PLR0917 - one argument an option
                 results.add(key_of(place, name), figures)
                 results.save(path)
                 console.print(f"round {number + 1}/{rounds}, {place}, {name}: {_said(figures)}")
-    for place in places:
-        console.print(_table(place, results))
+    show(results, console)
 
 
 def key_of(place: str, way: str) -> str:
@@ -110,21 +106,6 @@ def _measure_place(place: str, points: int, workers: int):
 
 def _said(figures: Figures) -> str:
     return figures.get("error") or f"{figures['rate']:,.0f}/s"
-
-
-def _table(place: str, results: Results) -> Table:
-    base = results.of(key_of(place, BY_HAND))
-    table = Table("way", "points/s", "times by hand", "CPU µs a point", title=place)
-    for name in ways_in(place):
-        rounds = results.of(key_of(place, name))
-        rates = values_of(rounds, "rate")
-        if not rates:
-            table.add_row(name, _said(rounds[0]))
-            continue
-        times = ratios(rounds, base, "rate")
-        cpu = statistics.median(found["cpu"] / found["points"] * 1e6 for found in rounds if "cpu" in found)
-        table.add_row(name, spread(rates, ",.0f"), spread(times) if times else "-", f"{cpu:.1f}")
-    return table
 
 
 if __name__ == "__main__":

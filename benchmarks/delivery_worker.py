@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchmarks.points import START_MS, Samples
+from benchmarks.samples import START_MS, Samples
 from benchmarks.worker import own_stdout, say
 
 if TYPE_CHECKING:
@@ -49,21 +49,22 @@ def _floor(uri: str, samples: Samples) -> Figures:
     """Rows that are ready into the one table, 5000 a transaction: what the database itself needs."""
     from mlflow.tracking import MlflowClient
 
-    from trackside.bulk_store.points import rows_of
+    from trackside.bulk_store.points import COLUMNS, rows_of
     from trackside.bulk_store.store import BulkStore
-    from trackside.bulk_store.tables import PostgresqlTables, SqliteTables, _arrays
+    from trackside.bulk_store.tables import _METRICS, _arrays
 
     run_id = MlflowClient(uri).create_run("0").info.run_id
     engine = BulkStore(uri, "/nowhere").engine
     batches = [rows_of(run_id, batch) for batch in samples.batches(5000)]
+    values = f"({', '.join(COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?)"
     begun = _now()
     for rows in batches:
         assert rows is not None
         with engine.begin() as connection:
             if engine.dialect.name == "sqlite":
-                connection.exec_driver_sql(SqliteTables._METRICS, rows)  # noqa: SLF001 - the same SQL
+                connection.exec_driver_sql(f"INSERT INTO metrics {values} ON CONFLICT DO NOTHING", list(rows))
             else:
-                connection.execute(PostgresqlTables._METRICS, _arrays(rows))  # noqa: SLF001
+                connection.execute(_METRICS, _arrays(rows))
     return _since(begun)
 
 

@@ -1,4 +1,8 @@
-"""One library's process: times every call and prints a line of JSON. Started by ``cost_of_log``."""
+"""One library's process: times its calls and prints a line of JSON. Started by ``cost_of_log``.
+
+First behind training steps (:mod:`benchmarks.in_loop`), then in a tight loop, which fills whatever queue the
+library has.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,13 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from benchmarks.loggers import LOGGERS, Log
+from benchmarks.loggers.by_hand import open_lines
 from benchmarks.samples import VALUES
 from benchmarks.store import place_store
 from benchmarks.timing import Budget, leave, summary
@@ -21,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from benchmarks.samples import Metrics
+    from benchmarks.worker import Figures
 
 CALLS = 5_000
 WARM_UP = 50
@@ -31,28 +38,46 @@ WARM_UP = 50
 @click.option("--metrics", default=10)
 @click.option("--values", default="floats", type=click.Choice(list(VALUES)))
 @click.option("--threads", default=1)
-@click.option("--seconds", default=2.0, help="To be spent on calls, about.")
+@click.option("--seconds", default=2.0, help="To be spent on calls in a tight loop, about.")
+@click.option("--loop-seconds", default=0.0, help="To be spent on calls behind training steps; 0: none.")
 @click.option("--busy", is_flag=True, help="Beside a Python thread that never waits.")
 def main(  # noqa: PLR0917 - one argument an option
-    name: str, metrics: int, values: str, threads: int, seconds: float, busy: bool
+    name: str, metrics: int, values: str, threads: int, seconds: float, loop_seconds: float, busy: bool
 ) -> None:
     """Log with NAME and print the figures, in microseconds."""
     out = own_stdout()
     place_store()
     os.environ.setdefault("TRACKSIDE_START_TIMEOUT", "60")  # all of it is under way before the first call
     logger = LOGGERS[name]
-    with logger.open() as log:
-        once = _timed(log if values == "floats" or logger.tensors else _by_item(log), VALUES[values](metrics))
+    make = VALUES[values](metrics)
+    with logger.open() as opened:
+        log = _taking(values, opened, logger.numbers)
+        in_loop = _in_loop(log, make, values, loop_seconds) if loop_seconds else {}
+        once = _timed(log, make)
         Budget(seconds / 5, WARM_UP, least=3).repeat(once)
         if busy:
             threading.Thread(target=_spin, daemon=True).start()
         times = _in_threads(threads, once, Budget(seconds, CALLS // threads))
-        leave(summary(times), out)
+        leave({**in_loop, **summary(times, "tight_")}, out)
+
+
+def _in_loop(log: Log, make: Callable[[int], Metrics], values: str, seconds: float) -> Figures:
+    from benchmarks.in_loop import measure_in_loop
+
+    with open_lines(Path("beside.jsonl")) as line:
+        return measure_in_loop(log, _taking(values, line, ("floats",)), make, values, seconds)
+
+
+def _taking(values: str, log: Log, numbers: tuple[str, ...]) -> Log:
+    """``log``, or what its user has to write where it does not take such values."""
+    if values in numbers:
+        return log
+    return lambda metrics, step: log({name: value.item() for name, value in metrics.items()}, step)
 
 
 def _timed(log: Log, make: Callable[[int], Metrics]) -> Callable[[], int]:
     """A call at the next step, whichever thread makes it: some libraries drop steps that go back."""
-    clock, steps = time.perf_counter_ns, itertools.count()
+    clock, steps = time.perf_counter_ns, itertools.count(10**6)  # behind those of the training loop
 
     def once() -> int:
         step = next(steps)
@@ -62,11 +87,6 @@ def _timed(log: Log, make: Callable[[int], Metrics]) -> Callable[[], int]:
         return clock() - before
 
     return once
-
-
-def _by_item(log: Log) -> Log:
-    """For a library that does not take tensors: what its user writes."""
-    return lambda metrics, step: log({name: value.item() for name, value in metrics.items()}, step)
 
 
 def _spin() -> None:

@@ -11,21 +11,18 @@ from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.machine import in_a_line
 from benchmarks.outage_worker import OUTAGES
 from benchmarks.results import Results
 from benchmarks.rounds import options
-from benchmarks.spread import spread, values_of
+from benchmarks.sections import show
 from benchmarks.worker import measure
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks.worker import Figures
-
-PHASES = ("before", "during", "after")
 
 
 @click.command()
@@ -55,7 +52,7 @@ def main(  # noqa: PLR0917 - one argument an option
             results.add(place, {"place": place, "points": count, **found})
             results.save(path)
             console.print(f"round {number + 1}, {place}: {_said(found)}")
-    console.print(_table(results))
+    show(results, console)
 
 
 def _said(figures: Figures) -> str:
@@ -64,29 +61,6 @@ def _said(figures: Figures) -> str:
     if not figures["caught_up"]:
         return f"{figures['behind_after']:,} points behind after {figures['seconds']:.0f} s"
     return f"caught up in {figures['seconds']:.1f} s"
-
-
-def _table(results: Results) -> Table:
-    steps = [f"step ms {phase}: p50, p99" for phase in PHASES]
-    table = Table("place", "points", "caught up", "points/s", *steps)
-    for place, rounds in results.rounds.items():
-        rates = values_of(rounds, "rate")
-        if not rates:
-            table.add_row(place, "", _said(rounds[0]))
-            continue
-        seconds = spread(values_of(rounds, "seconds")) + " s"
-        caught_up = seconds if all(found.get("caught_up") for found in rounds) else _said(rounds[0])
-        times = [
-            f"{spread(step_times(rounds, phase, 'p50'))}, {spread(step_times(rounds, phase, 'p99'))}"
-            for phase in PHASES
-        ]
-        table.add_row(place, f"{rounds[0]['points']:,}", caught_up, spread(rates, ",.0f"), *times)
-    return table
-
-
-def step_times(rounds: list[Figures], phase: str, figure: str) -> list[float]:
-    """``figure`` of the steps of ``phase``, of each round that has it; ms."""
-    return values_of([found[phase] for found in rounds if phase in found], figure)
 
 
 if __name__ == "__main__":

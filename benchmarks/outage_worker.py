@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import click
 
 from benchmarks.places import BULK, PLACES, temporary_directory
-from benchmarks.points import Samples
+from benchmarks.samples import Samples
 from benchmarks.worker import own_stdout, say
 from tests.ends.harness import new_database
 from tests.faults.postgres import PostgresServer, find_programs, postgres_server

@@ -10,10 +10,11 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from benchmarks.delivery import BY_HAND
-from benchmarks.markdown import named_by, select, values_seen
 from benchmarks.plots_of_runs import draw_memory, draw_outage
+from benchmarks.sections import BY_HAND
 from benchmarks.spread import values_of
+from benchmarks.step import SHAPES
+from benchmarks.tables import named_by, select, values_seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
-    from benchmarks.markdown import Rows
     from benchmarks.results import Results
+    from benchmarks.tables import Rows
 
 STYLE: Any = {
     "svg.hashsalt": "trackside",  # else names within the file are random
@@ -93,22 +94,22 @@ def _figure(height: float, width: float = 7.5, columns: int = 1) -> tuple[Figure
 def _cost_of_log(results: Results) -> Figure | None:
     chosen = select(results, metrics=10, values="floats", busy=False, threads=1)
     rows = named_by(chosen, "logger")
-    medians = dict(sorted(_medians(rows, "median").items(), key=lambda item: item[1]))
+    medians = dict(sorted(_medians(rows, "loop_median").items(), key=lambda item: item[1]))
     if not medians:
         return None
     figure, (axes,) = _figure(0.9 + 0.32 * len(medians))
-    _bars(axes, medians, ",.1f", _medians(rows, "p99.9"))
+    _bars(axes, medians, ",.1f", _medians(rows, "loop_p99"))
     axes.set_xscale("log")
     axes.set_xlim(1, axes.get_xlim()[1] * 3)
     _plain_numbers(axes.xaxis)
-    axes.set_xlabel("µs a call with 10 floats: median (bar) and 99.9th percentile (whisker); log scale")
+    axes.set_xlabel("µs a call with 10 floats, in a training loop: median (bar) and p99 (whisker); log scale")
     return figure
 
 
 def _cost_by_metrics(results: Results) -> Figure | None:
     chosen = select(results, values="floats", busy=False, threads=1)
     lines: dict[str, dict[int, float]] = {}
-    for key, median in _medians(chosen, "median").items():
+    for key, median in _medians(chosen, "loop_median").items():
         case = chosen[key][0]
         lines.setdefault(case["logger"], {})[case["metrics"]] = median
     if not lines:
@@ -116,14 +117,15 @@ def _cost_by_metrics(results: Results) -> Figure | None:
     figure, (axes,) = _figure(4.2)
     _lines(axes, lines)
     axes.set_xlabel("metrics a call (log scale)")
-    axes.set_ylabel("µs a call, median (log scale)")
+    axes.set_ylabel("µs a call in a training loop, median (log scale)")
     figure.legend(loc="outside right upper", frameon=False)
     return figure
 
 
 def _lines(axes: Axes, lines: Mapping[str, dict[int, float]]) -> None:
     """On two logarithmic axes; ours is the thick one."""
-    colours = mpl.colormaps["tab10"](range(10))
+    names = "tab10" if len(lines) <= 10 else "tab20"
+    colours = mpl.colormaps[names](range(len(lines)))
     for number, (name, line) in enumerate(lines.items()):
         ours = name == "trackside" or name.startswith("trackside:")
         xs = sorted(line)
@@ -143,23 +145,21 @@ def _lines(axes: Axes, lines: Mapping[str, dict[int, float]]) -> None:
 
 
 def _training_step(results: Results) -> Figure | None:
-    cases = [case for case in values_seen(results, "length", "metrics") if case[1] == 10]
+    cases = [case for case in values_seen(results, "shape", "metrics") if case[1] == 10]
     if not cases:
         return None
-    rows = [named_by(select(results, length=length, metrics=metrics), "logger") for length, metrics in cases]
+    rows = [named_by(select(results, shape=shape, metrics=metrics), "logger") for shape, metrics in cases]
     figure, panels = _figure(1.2 + 0.32 * max(map(len, rows)), 3.6 + 3.4 * len(cases), len(cases))
-    for axes, (length, _), found in zip(panels, cases, rows, strict=True):
-        means, tails = _medians(found, "mean"), _medians(found, "p99")
-        base = means.get("no logging", 1.0)
-        _bars(axes, {n: v / base for n, v in means.items()}, ".2f", {n: v / base for n, v in tails.items()})
+    for axes, (shape, _), found in zip(panels, cases, rows, strict=True):
+        _bars(axes, _medians(found, "ratio"), ".2f", _medians(found, "ratio_high"))
         axes.set_xscale("log")
         axes.set_xlim(0.5, max(axes.get_xlim()[1] * 2, 12))
         _plain_numbers(axes.xaxis)
-        axes.set_title(f"a step of about {length:g} ms", fontsize=9)
+        axes.set_title(f"{SHAPES[shape]}", fontsize=9)
     for axes in panels[1:]:
         axes.set_yticklabels([])
     figure.supxlabel(
-        "times the mean step without logging: mean (bar) and p99 (whisker); log scale", fontsize=9
+        "times a step without logging: median (bar) and its upper bound (whisker); log scale", fontsize=9
     )
     return figure
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from benchmarks.markdown import select
+from benchmarks.tables import select
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,23 +1,31 @@
-"""Writes docs/benchmarks.md and its plots from the results there are: ``python -m benchmarks.report``."""
+"""Writes the page of all results and its plots, and prints the headline: ``python -m benchmarks.report``.
+
+For the docs' own page it also renews the table in the README, between two comments.
+"""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from rich.console import Console
 
+from benchmarks.headline import headline, how_measured, renewed
 from benchmarks.machine import in_a_line
 from benchmarks.plots import draw
 from benchmarks.results import RESULTS, Results, load
 from benchmarks.sections import TABLES
 from benchmarks.targets import targets_table
 from benchmarks.texts import FAIRNESS, INTRODUCTION, SECTIONS, TITLE
+from benchmarks.worker import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PAGE = RESULTS.parents[1] / "benchmarks.md"
+README = ROOT / "README.md"
 
 
 @click.command()
@@ -29,18 +37,33 @@ def main(directory: Path, page: Path) -> None:
     plots = page.parent / "benchmarks" / "plots"
     drawn = draw({name: results for name, results in found.items() if results}, plots)
     page.write_text("\n\n".join(_page(found, drawn)) + "\n", "utf-8")
-    click.echo(f"{page}, {len(drawn)} plots in {plots}")
+    if page == PAGE:
+        README.write_text(renewed(README.read_text("utf-8"), found), "utf-8")
+    console = Console(width=None if sys.stdout.isatty() else 150)
+    if (table := headline(found)).rows:
+        console.print(table.rich(), style="bold")
+    console.print(how_measured(found), targets_table(found).rich())
+    console.print(f"All of it: {page}, with {len(drawn)} plots in {plots}", soft_wrap=True)
 
 
 def _page(found: dict[str, Results | None], drawn: set[str]) -> Iterator[str]:
     yield f"# {TITLE}"
     yield INTRODUCTION.strip()
+    yield from _headline(found)
     yield "## Targets"
-    yield targets_table(found)
+    yield targets_table(found).markdown()
     yield "## Fairness"
     yield FAIRNESS.strip()
     for benchmark, results in found.items():
         yield from _section(benchmark, results, drawn)
+
+
+def _headline(found: dict[str, Results | None]) -> Iterator[str]:
+    table = headline(found)
+    yield f"## {table.title}"
+    if table.rows:
+        yield table.markdown()
+    yield how_measured(found)
 
 
 def _section(benchmark: str, results: Results | None, drawn: set[str]) -> Iterator[str]:
@@ -54,7 +77,9 @@ def _section(benchmark: str, results: Results | None, drawn: set[str]) -> Iterat
     for name, caption in section.plots:
         if name in drawn:
             yield f"![{caption}](benchmarks/plots/{name}.svg)"
-    yield from TABLES[benchmark](results)
+    for table in TABLES[benchmark](results):
+        yield f"{table.title}:"
+        yield table.markdown()
 
 
 if __name__ == "__main__":

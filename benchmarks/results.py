@@ -31,7 +31,7 @@ class Results:
     def __post_init__(self) -> None:
         """Note how it was started."""
         module = f"benchmarks.{self.benchmark}"
-        self.command = self.command or shlex.join(["python", "-m", module, *sys.argv[1:]])
+        self.command = self.command or shlex.join(["python", "-m", module, *_without_path(sys.argv[1:])])
 
     def add(self, key: str, figures: Figures) -> None:
         """Keep the figures of one more round."""
@@ -52,3 +52,11 @@ def load(benchmark: str, directory: Path = RESULTS) -> Results | None:
     """The results of a benchmark, where it has been run."""
     path = directory / f"{benchmark}.json"
     return Results(**json.loads(path.read_text())) if path.exists() else None
+
+
+def _without_path(arguments: list[str]) -> list[str]:
+    """What was measured does not depend on where it is kept."""
+    if "--json" not in arguments:
+        return arguments
+    at = arguments.index("--json")
+    return arguments[:at] + arguments[at + 2 :]

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from benchmarks.machine import in_a_line
 from benchmarks.results import Results
+from benchmarks.sections import show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -67,6 +68,10 @@ class Rounds:
                 said = ", ".join(f"{name} {_short(value)}" for name, value in figures.items())
                 self.console.print(f"round {number}/{self.number}: {key(case)}: {said}", style="dim")
         self.console.print(in_a_line(self.results.machine))
+
+    def show(self) -> None:
+        """Print the tables that the page will have."""
+        show(self.results, self.console)
 
     def of(self, case: Case) -> list[Figures]:
         """What was found for it in all rounds."""

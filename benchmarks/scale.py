@@ -6,19 +6,17 @@ largest run is done in the first round only, with 10 metrics a sample.
 
 from __future__ import annotations
 
-import statistics
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.machine import in_a_line
 from benchmarks.places import temporary_directory
 from benchmarks.results import Results
 from benchmarks.rounds import options
-from benchmarks.spread import spread, values_of
+from benchmarks.sections import BY_HAND, show
 from benchmarks.worker import Figures, measure
 from tests.ends.harness import new_database
 
@@ -68,7 +66,7 @@ def main(  # noqa: PLR0917 - one argument an option
     cases = [case for case in offered if case.growth in (only or GROWTHS)]
     for number in range(1 if quick else rounds):
         for case in cases:
-            for way in ("log_batch by hand", "trackside"):
+            for way in (BY_HAND, "trackside"):
                 if case.points <= (BY_HAND_MOST if way != "trackside" else LONG if number else case.points):
                     found = {**case._asdict(), "metrics": case.metrics, "way": way, **_measure(way, case)}
                     key = f"{case.growth}: {way}, {case.points:,} points, {case.keys:,} keys"
@@ -76,7 +74,7 @@ def main(  # noqa: PLR0917 - one argument an option
                     results.save(path)
                     said = found.get("error") or f"{found['rate']:,.0f}/s"
                     console.print(f"round {number + 1}: {key}: {said}")
-    console.print(_table(results))
+    show(results, console)
 
 
 def _numbers(text: str) -> list[int]:
@@ -101,25 +99,6 @@ def _measure(way: str, case: Case) -> Figures:
         if way == "trackside":
             return measure("scale_worker", uri, *size, timeout=1200)
         return measure("delivery_worker", "by-hand", uri, *size, timeout=900)
-
-
-def _table(results: Results) -> Table:
-    columns = "points/s", "emit µs, first and last tenth", "trainer MiB, quarters", "shipper MiB, quarters"
-    table = Table("run", *columns, "journal bytes a point", title="sqlite")
-    for key, rounds in results.rounds.items():
-        rates = values_of(rounds, "rate")
-        if not rates:
-            table.add_row(key, rounds[0]["error"])
-            continue
-        pairs = [_pair(rounds, name) for name in ("emit", "trainer", "shipper")]
-        sizes = values_of(rounds, "journal_bytes")
-        table.add_row(key, spread(rates, ",.0f"), *pairs, f"{sizes[0]:.1f}" if sizes else "")
-    return table
-
-
-def _pair(rounds: list[Figures], name: str) -> str:
-    first, last = values_of(rounds, f"{name}_first"), values_of(rounds, f"{name}_last")
-    return f"{statistics.median(first):.1f} -> {statistics.median(last):.1f}" if first else ""
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 import psutil
 
-from benchmarks.points import START_MS, Samples
+from benchmarks.samples import START_MS, Samples
 from benchmarks.worker import own_stdout, say
 
 if TYPE_CHECKING:

@@ -4,72 +4,117 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.delivery import BY_HAND
-from benchmarks.markdown import Column, Rows, figures_table, named_by, one, select, table, values_seen
-from benchmarks.outage import PHASES, step_times
-from benchmarks.spread import spread
+from benchmarks.samples import SPELLED
+from benchmarks.spread import judge, spread, values_of
+from benchmarks.step import SHAPES
+from benchmarks.tables import Column, Rows, Table, figures_table, named_by, one, select, values_seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from rich.console import Console
+
     from benchmarks.results import Results
+    from benchmarks.worker import Figures
+
+BY_HAND = "log_batch by hand"
+"""What deliveries are compared with."""
+
+PHASES = ("before", "during", "after")
+"""Of an outage."""
+
+MOST_OF_A_STEP = 1.02
+"""Times a step without logging that one with it may take."""
 
 
-def _cost_of_log(results: Results) -> Iterator[str]:
+def show(results: Results, console: Console) -> None:
+    """Print a benchmark's tables."""
+    for table in TABLES[results.benchmark](results):
+        console.print(table.rich())
+
+
+def _cost_of_log(results: Results) -> Iterator[Table]:
     fields = "metrics", "values", "busy", "threads"
     for metrics, values, busy, threads in values_seen(results, *fields):
         chosen = {"metrics": metrics, "values": values, "busy": busy, "threads": threads}
-        ours = one(results, logger="trackside", **chosen)
-        columns = [
-            *(Column(figure, figure) for figure in ("median", "mean", "p99", "p99.9")),
-            Column("median: times trackside's", "median", base=ours),
-            Column("mean: times trackside's", "mean", base=ours),
+        rows = named_by(select(results, **chosen), "logger")
+        found = [one for rounds in rows.values() for one in rounds]
+        steps = values_of(found, "step")
+        in_loop = _in_loop(rows) if steps else []
+        tight = [
+            Column(f"tight loop: {figure}", f"tight_{figure}")
+            for figure in (("median",) if steps else ("median", "mean", "p99", "p99.9"))
         ]
-        plural = "" if metrics == 1 else "s"
-        more = f", each of {threads} threads" if threads > 1 else ""
-        more += ", beside a busy Python thread" if busy else ""
-        what = {"floats": f"float{plural}", "torch": f"torch CPU scalar{plural}"}.get(values, values)
-        yield f"A call with {metrics} {what}{more}, µs:"
-        yield figures_table("logger", named_by(select(results, **chosen), "logger"), columns)
+        ours = Column("tight loop: times trackside's", "tight_median", base=rows.get("trackside", []))
+        title = f"A call with {metrics} {SPELLED[values]}{'' if metrics == 1 else 's'}"
+        title += f", from each of {threads} threads" if threads > 1 else ""
+        title += ", beside a busy Python thread" if busy else ""
+        title += f", behind a step of {spread(steps, '.0f')} µs" if steps else ", in a tight loop only"
+        yield figures_table(f"{title}, in µs", "logger", rows, [*in_loop, *tight, *([] if steps else [ours])])
 
 
-def _training_step(results: Results) -> Iterator[str]:
-    for length, metrics in values_seen(results, "length", "metrics"):
-        base = one(results, logger="no logging", length=length, metrics=metrics)
+def _in_loop(rows: Rows) -> list[Column]:
+    return [
+        Column("in the loop: median", "loop_median"),
+        Column("times a JSON line's", "by_line", ",.2f"),
+        Column("times trackside's", "loop_median", base=rows.get("trackside", [])),
+        Column("p99", "loop_p99"),
+        Column("p99.9", "loop_p99.9"),
+        Column("p99.9 by median", "tail"),
+        Column("p99.9 of an empty call", "empty_p99.9"),
+        Column("calls", "loop_calls", ",.0f"),
+    ]
+
+
+def _training_step(results: Results) -> Iterator[Table]:
+    for shape, metrics in values_seen(results, "shape", "metrics"):
+        rows = named_by(select(results, shape=shape, metrics=metrics), "logger")
+        base = rows.get("no logging", [])
         columns = [
-            *(Column(figure, figure, ",.0f") for figure in ("median", "mean", "p99")),
-            Column("mean: times no logging's", "mean", ".2f", base),
+            Column("times the steps without, in turns", "ratio", ".3f"),
+            Column("at least", "ratio_low", ".3f"),
+            Column("at most", "ratio_high", ".3f"),
+            Column("pairs of blocks", "pairs", ",.0f"),
+            *(Column(f"step: {figure}", figure, ",.0f") for figure in ("median", "mean", "p99")),
+            Column("mean: times a process without logging", "mean", ".2f", base),
         ]
-        rows = named_by(select(results, length=length, metrics=metrics), "logger")
-        yield f"A step of about {length:g} ms that logs {metrics} metrics, µs:"
-        yield figures_table("logger", rows, columns)
+        made = figures_table(
+            f"A step of {SHAPES[shape]} that logs {metrics} metrics, in µs", "logger", rows, columns
+        )
+        cells = [[*row, step_verdict(rounds)] for row, rounds in zip(made.rows, rows.values(), strict=True)]
+        yield made._replace(head=[*made.head, f"≤ {MOST_OF_A_STEP}?"], rows=cells)
 
 
-def _start_and_end(results: Results) -> Iterator[str]:
+def step_verdict(rounds: list[Figures]) -> str:
+    """Whether a step is long enough that logging is not felt, by what all rounds leave possible."""
+    lows, highs = values_of(rounds, "ratio_low"), values_of(rounds, "ratio_high")
+    return judge(min(lows), max(highs), MOST_OF_A_STEP) if lows else "-"
+
+
+def _start_and_end(results: Results) -> Iterator[Table]:
     columns = [
         Column("import alone", "import", ",.2f"),
         Column("start call", "start", ",.2f"),
         Column("process start to training", "until_started", ",.2f"),
         Column("last step to exit", "end", ",.2f"),
     ]
-    yield "Seconds:"
-    yield figures_table("logger", named_by(results.rounds, "logger"), columns)
+    yield figures_table("Seconds", "logger", named_by(results.rounds, "logger"), columns)
 
 
-def _survival(results: Results) -> Iterator[str]:
+def _survival(results: Results) -> Iterator[Table]:
     columns = [
         *(Column(figure, figure, ",.0f") for figure in ("logged", "kept", "lost")),
         Column("kept in part", "partial", ",.0f"),
         Column("doubles", "doubles", ",.0f"),
         Column("status it shows", "status"),
-        Column("still running after 60 s", "left"),
+        Column("still running after 5 min", "left"),
     ]
     for (end,) in values_seen(results, "end"):
-        yield f"Samples of 10 metrics, {end}:"
-        yield figures_table("logger", named_by(select(results, end=end), "logger"), columns)
+        rows = named_by(select(results, end=end), "logger")
+        yield figures_table(f"Samples of 10 metrics, {end}", "logger", rows, columns)
 
 
-def _delivery(results: Results) -> Iterator[str]:
+def _delivery(results: Results) -> Iterator[Table]:
     for place, points, workers in values_seen(results, "place", "points", "workers"):
         base = one(results, place=place, points=points, way=BY_HAND)
         rows = named_by(select(results, place=place, points=points), "way")
@@ -83,11 +128,10 @@ def _delivery(results: Results) -> Iterator[str]:
             Column("CPU µs a point", "cpu_us"),
         ]
         server = f", with {workers} worker{'' if workers == 1 else 's'}" if workers else ""
-        yield f"Into {place}{server}, {points:,} points of 10 keys:"
-        yield figures_table("way", rows, columns)
+        yield figures_table(f"Into {place}{server}, {points:,} points of 10 keys", "way", rows, columns)
 
 
-def _scale(results: Results) -> Iterator[str]:
+def _scale(results: Results) -> Iterator[Table]:
     rate = [Column("points/s", "rate", ",.0f")]
     emit = [*_both_ends("emit", "emit µs: {} tenth"), Column("journal bytes a point", "journal_bytes")]
     memory = [
@@ -98,12 +142,10 @@ def _scale(results: Results) -> Iterator[str]:
     ]
     for growth, by in (("points", "A longer run"), ("keys", "More keys, at a given number of points")):
         ours = _sized(select(results, growth=growth, way="trackside"))
-        yield f"{by}:"
-        yield figures_table("run", ours, [*rate, *emit])
-        yield "The same by hand:"
-        yield figures_table("run", _sized(select(results, growth=growth, way=BY_HAND)), rate)
-        yield "Memory, MiB:"
-        yield figures_table("run", ours, memory)
+        by_hand = _sized(select(results, growth=growth, way=BY_HAND))
+        yield figures_table(by, "run", ours, [*rate, *emit])
+        yield figures_table("The same by hand", "run", by_hand, rate)
+        yield figures_table("Memory, MiB", "run", ours, memory)
 
 
 def _both_ends(figure: str, title: str, how: str = ",.1f") -> Iterator[Column]:
@@ -120,18 +162,17 @@ def _sized(rows: Rows) -> Rows:
     return named
 
 
-def _outage(results: Results) -> Iterator[str]:
+def _outage(results: Results) -> Iterator[Table]:
     columns = [
         Column("points", "points", ",.0f"),
         Column("caught up", "caught_up"),
         Column("seconds", "seconds"),
         Column("points/s", "rate", ",.0f"),
     ]
-    yield "Catching up:"
-    yield figures_table("place", named_by(results.rounds, "place"), columns)
-    yield "A training step, ms (median / p99):"
+    yield figures_table("Catching up", "place", named_by(results.rounds, "place"), columns)
     head = ["place", *PHASES, "during: times before"]
-    yield table(head, ([place, *_steps(results, place)] for place in results.rounds))
+    rows = [[place, *_steps(results, place)] for place in results.rounds]
+    yield Table("A training step, ms (median / p99)", head, rows)
 
 
 def _steps(results: Results, place: str) -> Iterator[str]:
@@ -144,7 +185,12 @@ def _steps(results: Results, place: str) -> Iterator[str]:
     yield spread(times, ".2f") if times else "-"
 
 
-TABLES: dict[str, Callable[[Results], Iterator[str]]] = {
+def step_times(rounds: list[Figures], phase: str, figure: str) -> list[float]:
+    """``figure`` of the steps of ``phase``, of each round that has it; ms."""
+    return values_of([found[phase] for found in rounds if phase in found], figure)
+
+
+TABLES: dict[str, Callable[[Results], Iterator[Table]]] = {
     "cost_of_log": _cost_of_log,
     "training_step": _training_step,
     "start_and_end": _start_and_end,

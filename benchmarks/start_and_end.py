@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING
 import click
 
 from benchmarks.loggers import LOGGERS
-from benchmarks.quiet import QUIET
 from benchmarks.rounds import Rounds, options
 from benchmarks.store import store_template
-from benchmarks.tables import Column, table
-from benchmarks.worker import measure
+from benchmarks.worker import QUIET, measure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,13 +29,6 @@ WAYS: dict[str, tuple[str, dict[str, str]]] = {
     OFFLINE: ("trackside", {"TRACKSIDE_MODE": "offline"}),
 }
 """The library and the environment of each."""
-
-COLUMNS = (
-    Column("import alone", "import", ",.2f"),
-    Column("start call", "start", ",.2f"),
-    Column("process start to training", "until_started", ",.2f"),
-    Column("last step to exit", "end", ",.2f"),
-)
 
 
 @click.command()
@@ -55,8 +46,7 @@ def main(rounds: int, only: tuple[str, ...], quick: bool, path: Path | None) -> 
         for case in cases:
             measure_one(case)  # so that what is imported has been compiled, and read once
         played.play(cases, measure_one)
-    rows = {case["logger"]: played.of(case) for case in cases}
-    played.console.print(table("seconds", rows, COLUMNS))
+    played.show()
 
 
 if __name__ == "__main__":

@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING
 import click
 
 from benchmarks.loggers import LOGGERS
-from benchmarks.quiet import QUIET
 from benchmarks.rounds import Rounds, options
 from benchmarks.store import store_template
-from benchmarks.tables import Column, table
-from benchmarks.worker import measure
+from benchmarks.worker import QUIET, measure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,16 +24,6 @@ if TYPE_CHECKING:
 
 METRICS = 10
 ENDS = ("killed", "clean")
-
-COLUMNS = (
-    Column("logged", "logged", ",.0f"),
-    Column("kept", "kept", ",.0f"),
-    Column("lost", "lost", ",.0f"),
-    Column("kept in part", "partial", ",.0f"),
-    Column("doubles", "doubles", ",.0f"),
-    Column("status", "status"),
-    Column("still running after 5 min", "left"),
-)
 
 
 @click.command()
@@ -54,9 +42,7 @@ def main(rounds: int, only: tuple[str, ...], quick: bool, path: Path | None, sam
             return measure("survival_worker", *arguments, environment={**QUIET, **store})
 
         played.play(cases, measure_one)
-    for end in ENDS:
-        if rows := {case["logger"]: played.of(case) for case in cases if case["end"] == end}:
-            played.console.print(table(f"samples of {METRICS} metrics, {end}", rows, COLUMNS))
+    played.show()
 
 
 def _case(name: str, end: str) -> Case:

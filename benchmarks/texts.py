@@ -7,11 +7,12 @@ from typing import NamedTuple
 TITLE = "Benchmarks"
 
 INTRODUCTION = """\
-After this page you know how trackside compares with other loggers. To measure on your machine, run `make
-bench`. [Performance](performance.md) and [The bulk store](bulk-store.md) explain the numbers.
+After this page you know how trackside compares with other loggers. [Performance](performance.md) and
+[The bulk store](bulk-store.md) explain the numbers.
 
-`python -m benchmarks.report` makes this page from the results in
-[benchmarks/results](benchmarks/results). Do not edit it.
+To measure on your machine, run `make bench`. It leaves these pages alone, and writes its own page and
+results into `build/benchmarks`. `make bench ARGS=--renew-docs` measures everything and renews this page, its
+plots, its [results](benchmarks/results) and the table in the README. Do not edit them.
 
 Every measurement runs in its own process, in an empty directory. Rounds are interleaved: each round
 measures every candidate before the next begins, so a machine whose speed drifts treats all of them
@@ -20,6 +21,12 @@ within each round first. **Only ratios carry over to your machine.**
 """
 
 FAIRNESS = """\
+- *In the loop* means that each call comes behind a real training step, and is timed by itself. A step empties
+  the processor's caches, so the same call takes several times what it takes in a tight loop. Your loop is of
+  the first kind. The tight loop shows throughput.
+- *A JSON line* is `file.write(json.dumps({"step": step, **metrics}) + "\\n")` into an open file, without a
+  flush. Every library takes turns with it, 25 steps each, in the same process. The row *flushed* also calls
+  `file.flush()`.
 - Every library is used as its own documentation shows, with its defaults. If it has a local or an
   offline mode, it is measured in that mode, so that no network counts.
 - `log_batch` by hand is the fastest way of MLflow's client, 1000 metrics a call (its limit), and does
@@ -44,9 +51,10 @@ class Section(NamedTuple):
 SECTIONS = {
     "cost_of_log": Section(
         "What a log costs the training",
-        "The time of one call in your training thread. Look at the mean for throughput, and at p99.9 if "
-        "the steps of a distributed job wait for each other. A busy Python thread beside it shows which "
-        "library needs the GIL several times a call.",
+        "The time of one call in your training thread, behind a training step. Look at p99.9 if the steps of "
+        "a distributed job wait for each other. An empty call shows the noise: its p99.9 is the machine's "
+        "alone. Fewer than 1,000 calls have no p99.9. In a tight loop, a busy Python thread beside it shows "
+        "which library needs the GIL several times a call.",
         (
             ("cost_of_log", "What a call costs, by logger"),
             ("cost_by_metrics", "What a call costs, by the number of metrics"),
@@ -54,8 +62,11 @@ SECTIONS = {
     ),
     "training_step": Section(
         "What a training step feels",
-        "A real training loop (torch, one thread) with each library, against the same loop without "
-        "logging. What the library's other threads and processes take from the loop counts too.",
+        "A real training loop (torch, one thread). Blocks of steps that log take turns with blocks that do "
+        "not. You see the median ratio of neighbouring blocks, with its bounds at 95 % by the sign test. If "
+        "the bounds lie on both sides of the target, the answer is *cannot tell*. The row *no logging* is "
+        "the same measurement of nothing, so it shows the noise. What a library's threads and processes take "
+        "falls on both kinds of block: see it in the last comparison, with a process that logs nothing.",
         (("training_step", "What logging adds to a training step"),),
     ),
     "start_and_end": Section(

@@ -14,24 +14,26 @@ from benchmarks.worker import Figures, say
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-COLUMNS = ("median", "mean", "p99", "p99.9", "max")
+TAIL = 1000
+"""Fewer calls than that have no 99.9th percentile."""
 
 
-def summary(times: Sequence[int]) -> Figures:
-    """How many there were, and the figures of :data:`COLUMNS`; ``times`` are in nanoseconds."""
+def summary(times: Sequence[int], prefix: str = "") -> Figures:
+    """How many there were, and their figures, each under ``prefix``; ``times`` are in nanoseconds."""
     ordered = sorted(times)
 
     def at(share: float) -> float:
         return ordered[min(int(len(ordered) * share), len(ordered) - 1)] / 1000
 
-    return {
+    figures = {
         "calls": len(ordered),
         "median": at(0.5),
         "mean": statistics.fmean(ordered) / 1000,
         "p99": at(0.99),
-        "p99.9": at(0.999),
+        **({"p99.9": at(0.999)} if len(ordered) >= TAIL else {}),
         "max": ordered[-1] / 1000,
     }
+    return {prefix + name: figure for name, figure in figures.items()}
 
 
 class Budget(NamedTuple):
@@ -53,6 +55,18 @@ class Budget(NamedTuple):
             if spent > self.patience or (spent > 1 and len(times) >= self.least):
                 break
         return times
+
+
+class Spent:
+    """What this thread has spent of so many seconds of CPU time, or of ten times as many by the clock."""
+
+    def __init__(self, seconds: float) -> None:
+        self._ends = time.thread_time() + seconds, time.monotonic() + 10 * seconds
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left."""
+        return time.thread_time() > self._ends[0] or time.monotonic() > self._ends[1]
 
 
 def leave(figures: Figures, out: TextIO) -> None:

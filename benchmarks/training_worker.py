@@ -1,7 +1,12 @@
-"""A training loop with one library, or with none: times every step. Started by ``training_step``."""
+"""A training loop with one library, or with none: times its steps. Started by ``training_step``.
+
+Blocks of steps that log take turns with blocks that do not. A pair of neighbouring blocks meets the same
+machine, and the median of many pairs' ratios has bounds that need no quiet one (:func:`spread.interval`).
+"""
 
 from __future__ import annotations
 
+import itertools
 import os
 import statistics
 import time
@@ -9,103 +14,88 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import click
-import torch
 
 from benchmarks.loggers import LOGGERS, NOTHING, Log
 from benchmarks.samples import names
+from benchmarks.spread import interval
+from benchmarks.step import BLOCK, LARGE, SHAPES, Shape, training_step
 from benchmarks.store import place_store
-from benchmarks.timing import Budget, leave, summary
-from benchmarks.worker import own_stdout, say
+from benchmarks.timing import Spent, leave, summary
+from benchmarks.worker import own_stdout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-BATCH, FEATURES = 32, 64
-STEPS = 3_000
-WARM_UP = 20
-NARROWEST, WIDEST = 8, 8192
+    from benchmarks.worker import Figures
+
+PAIRS = 1_000
+LEAST_PAIRS = 8
+"""Fewer than six have no bounds."""
 
 
 @click.command()
 @click.argument("name", type=click.Choice([NOTHING, *LOGGERS]))
-@click.option("--width", default=64)
+@click.option("--shape", default="small", type=click.Choice(list(SHAPES)))
 @click.option("--metrics", default=10)
-@click.option("--seconds", default=2.0, help="To be spent on steps, about.")
-@click.option("--calibrate", type=float, help="Only say the width for steps of so many milliseconds.")
-def main(name: str, width: int, metrics: int, seconds: float, calibrate: float | None) -> None:
-    """Train, logging with NAME, and print the figures, in microseconds."""
+@click.option("--seconds", default=8.0, help="To be spent on steps, about.")
+def main(name: str, shape: str, metrics: int, seconds: float) -> None:
+    """Train, logging with NAME in every second block, and print the figures, in microseconds."""
     out = own_stdout()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    if calibrate is not None:
-        say({"width": _width_for(calibrate)}, out)
-        return
     place_store()
     os.environ.setdefault("TRACKSIDE_START_TIMEOUT", "60")  # all of it is under way before the first step
     with _open(name) as log:
-        step = _logging(_training(width), log, metrics)
-        Budget(seconds / 5, WARM_UP, least=3).repeat(step)
-        leave(summary(Budget(seconds, STEPS).repeat(step)), out)
+        leave(_measure(Training(SHAPES[shape], log, metrics), seconds, _block(SHAPES[shape])), out)
+
+
+def _block(shape: Shape) -> int:
+    """Steps in a block: fewer of long ones, for the sake of more pairs."""
+    return BLOCK if shape != LARGE else BLOCK // 5
 
 
 def _open(name: str) -> AbstractContextManager[Log]:
-    return nullcontext(lambda _metrics, _step: None) if name == NOTHING else LOGGERS[name].open()
+    return nullcontext(_nothing) if name == NOTHING else LOGGERS[name].open()
 
 
-def _logging(train: Callable[[], float], log: Log, metrics: int) -> Callable[[], int]:
-    """A step and its log, timed from one begin to the next. The dict is made even for no logging."""
-    kept, clock, number = names(metrics), time.perf_counter_ns, 0
-    begun = clock()
-
-    def step() -> int:
-        nonlocal number, begun
-        log(dict.fromkeys(kept, train()), number)
-        number += 1
-        before, begun = begun, clock()
-        return begun - before
-
-    return step
+def _nothing(_metrics: dict[str, float], _step: int) -> None:
+    """Log nothing: what the loop does in every second block."""
 
 
-def _training(width: int) -> Callable[[], float]:
-    """A step of a perceptron with two hidden layers on one random batch; it returns the loss."""
-    layers = [
-        torch.nn.Linear(FEATURES, width),
-        torch.nn.ReLU(),
-        torch.nn.Linear(width, width),
-        torch.nn.ReLU(),
-    ]
-    model = torch.nn.Sequential(*layers, torch.nn.Linear(width, 1))
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-    inputs, wanted = torch.randn(BATCH, FEATURES), torch.randn(BATCH, 1)
-
-    def train() -> float:
-        optimizer.zero_grad()
-        loss = torch.nn.functional.mse_loss(model(inputs), wanted)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    return train
+def _measure(training: Training, seconds: float, block: int) -> Figures:
+    training.block(block, logging=True)
+    training.block(block, logging=False)
+    with_log: list[int] = []
+    ratios: list[float] = []
+    budget = Spent(seconds)
+    while len(ratios) < LEAST_PAIRS or (not budget.over and len(ratios) < PAIRS):
+        first = len(ratios) % 2 == 0  # what drifts over a pair is on either side as often
+        pair = {logging: training.block(block, logging=logging) for logging in (first, not first)}
+        ratios.append(sum(pair[True]) / sum(pair[False]))
+        with_log += pair[True]
+    low, high = interval(ratios)
+    bounds = {"ratio": statistics.median(ratios), "ratio_low": low, "ratio_high": high, "pairs": len(ratios)}
+    return {**summary(with_log), **bounds, "block": block}
 
 
-def _width_for(milliseconds: float) -> int:
-    """The width of the ladder whose step comes nearest to ``milliseconds``."""
-    width, found = NARROWEST, {}
-    while width < WIDEST:
-        found[width] = _length(width)
-        if found[width] > 1.5 * milliseconds:
-            break
-        width = int(width * 1.25)
-    return min(found, key=lambda width: abs(found[width] - milliseconds))
+class Training:
+    """A loop that logs its loss under many names, or makes the same dict and logs nothing."""
 
+    def __init__(self, shape: Shape, log: Log, metrics: int) -> None:
+        self._train, self._log, self._names, self._number = training_step(shape), log, names(metrics), 0
 
-def _length(width: int) -> float:
-    """Milliseconds of a step so wide."""
-    step = _logging(_training(width), lambda _metrics, _step: None, 1)
-    Budget(0.1, 10, least=3).repeat(step)
-    return statistics.median(Budget(0.3, 200, least=5).repeat(step)) / 1e6
+    def block(self, steps: int, *, logging: bool) -> list[int]:
+        """Train so many steps; how long each took, from its begin to the next one's."""
+        log, train, kept, clock = (
+            self._log if logging else _nothing,
+            self._train,
+            self._names,
+            time.perf_counter_ns,
+        )
+        moments = [clock()]
+        for number in range(self._number, self._number + steps):
+            log(dict.fromkeys(kept, train().item()), number)
+            moments.append(clock())
+        self._number += steps
+        return [after - before for before, after in itertools.pairwise(moments)]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""One measurement in a process of its own, in an empty directory; it says its figures in a line of JSON."""
+"""One measurement in a process of its own, in an empty directory; it says its figures in a line of JSON.
+
+Nothing it does goes to the network, and bytecode is kept.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,24 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROOT = Path(__file__).parents[1]
+
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_OFFLINE": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "NEPTUNE_API_TOKEN": "none",
+    "NEPTUNE_LOGGER_LEVEL": "error",
+    "NEPTUNE_MODE": "offline",
+    "NEPTUNE_PROJECT": "bench/bench",
+    "TRACKIO_DIR": ".",
+    "WANDB_ERROR_REPORTING": "false",
+    "WANDB_MODE": "offline",
+    "WANDB_SILENT": "true",
+    # Without it, whoever sets this variable would measure how long it takes to compile a library.
+    "PYTHONDONTWRITEBYTECODE": "",
+}
+"""The environment that every library is measured in."""
 
 Figures = dict[str, Any]
 """What a worker measured, by name; only ``error`` where it failed."""

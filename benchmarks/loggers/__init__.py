@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from benchmarks.loggers import aim, lightning, mlflow, neptune, tensorboard, trackio, trackside, wandb
+from benchmarks.loggers import (
+    aim,
+    by_hand,
+    lightning,
+    mlflow,
+    neptune,
+    tensorboard,
+    trackio,
+    trackside,
+    wandb,
+)
 from benchmarks.loggers.base import Kept, Log, Logger
 
 NOTHING = "no logging"
 """What the libraries are compared with, where that makes sense."""
 
-__all__ = ["LOGGERS", "NOTHING", "Kept", "Log", "Logger"]
+BY_HAND = "a JSON line by hand"
+
+__all__ = ["BY_HAND", "LOGGERS", "NOTHING", "Kept", "Log", "Logger"]
 
 LOGGERS: dict[str, Logger] = {
     "trackside": trackside.ALONE,
     "trackside, five destinations": trackside.FIVE_DESTINATIONS,
+    BY_HAND: by_hand.LINE,
+    f"{BY_HAND}, flushed": by_hand.FLUSHED,
     "mlflow": mlflow.SYNCHRONOUS,
     "mlflow async": mlflow.ASYNCHRONOUS,
     "lightning": lightning.LOGGER,

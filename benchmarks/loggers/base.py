@@ -35,8 +35,8 @@ class Logger(NamedTuple):
     note: str = ""
     """What it does differently from the others."""
 
-    tensors: bool = True
-    """Whether it takes torch's scalars; else the user has to call ``.item()``, within the measured call."""
+    numbers: tuple[str, ...] = ("floats", "numpy", "torch", "cuda")
+    """The kinds of values it takes. For others the user has to call ``.item()``, within the measured call."""
 
     fast: bool = True
     """Whether several threads that log through it are worth measuring."""

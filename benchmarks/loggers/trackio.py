@@ -30,5 +30,9 @@ def kept() -> Kept:
 
 
 LOGGER = Logger(
-    "trackio", _open, kept, "a list in memory, a thread of the training process writes it out", tensors=False
+    "trackio",
+    _open,
+    kept,
+    "a list in memory, a thread of the training process writes it out",
+    numbers=("floats",),
 )
