@@ -11,6 +11,7 @@ TORCH ?= auto
 ARGS ?=
 PYTEST_ARGS ?=
 PYTHONS ?= 3.10 3.12 3.13
+MLFLOW ?=
 SOAK_SECONDS ?= 600
 SOAK_SEED ?=
 FUZZ_SECONDS ?= 600
@@ -114,6 +115,9 @@ matrix: .venv/test.stamp ## every way for a process to end, and the status MLflo
 	$(call torch,.venv,.ci/constraints.txt)
 	$(BIN)/python -m tests.matrix $(ARGS)
 
+newer-mlflow: .venv/test.stamp ## what a newer mlflow changes for trackside, and the tests with it; MLFLOW=3.19.0
+	$(BIN)/python -m tests.newer_mlflow --try $(MLFLOW) $(ARGS)
+
 fan-out: .venv/test.stamp ## one run into five destinations, read back from each
 	$(BIN)/python -m tests.event_bus.fan_out $(ARGS)
 
@@ -128,7 +132,7 @@ lock: ## renew .ci/constraints*.txt (minutes)
 	PYTHON=$(PYTHON) .ci/lock
 
 clean: ## remove everything that this file makes
-	rm -rf .venv .venv-oldest .venv-bench .venv-3.* dist build .*_cache .hypothesis
+	rm -rf .venv .venv-oldest .venv-bench .venv-newer-mlflow .venv-3.* dist build .*_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo unit test test-processes test-slow soak fuzz test-oldest test-pythons lint types bench matrix fan-out docs build lock clean
+.PHONY: help demo unit test test-processes test-slow soak fuzz test-oldest test-pythons lint types bench matrix newer-mlflow fan-out docs build lock clean

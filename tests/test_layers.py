@@ -12,6 +12,7 @@ import trackside
 PACKAGE = Path(trackside.__file__).parent
 
 PURE = [
+    "bulk_store/versions",
     "coerce/floats",
     "coerce/metrics",
     "coerce/large_means",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from trackside.errors import ConfigurationError
+from trackside.system.sqlite_address import path_in, text_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,7 +114,7 @@ def absolute_tracking_uri(uri: str | os.PathLike[str]) -> str:
     text = os.fspath(uri)
     prefix, separator, path = text.partition("sqlite:///")
     if separator and prefix in {"", "trackside+"} and path and not path.startswith(("/", ":memory:")):
-        return f"{prefix}sqlite:///{absolute(path, 'tracking_uri')}"
+        return f"{prefix}sqlite:///{text_for(str(absolute(path_in(path), 'tracking_uri')))}"
     if text and "://" not in text and not text.startswith(("databricks", "uc", "file:")):
         return str(absolute(text, "tracking_uri"))
     return text

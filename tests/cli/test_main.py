@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from importlib import metadata
 
 import click
 import pytest
@@ -10,6 +11,7 @@ from click.testing import CliRunner
 
 import trackside
 from tests.support.program import run_python
+from trackside.bulk_store.versions import why_unsupported
 from trackside.cli.main import main
 from trackside.errors import ConfigurationError
 
@@ -43,9 +45,16 @@ def test_h_is_help(command: list[str]):
 
 
 def test_version_is_the_packages():
-    """``--version`` says what ``trackside.__version__`` says."""
+    """``--version`` says what ``trackside.__version__`` says, and which MLflow it works with."""
     done = run_python("-m", "trackside", "--version")
-    assert done.stdout == f"trackside {trackside.__version__}\n"
+    assert done.stdout == f"trackside {trackside.__version__}\nMLflow {metadata.version('mlflow')}\n"
+
+
+def test_version_says_that_the_bulk_store_is_off(monkeypatch):
+    """With an MLflow that it does not support, and why."""
+    monkeypatch.setattr(metadata, "version", lambda name: "3.999.0")
+    output = CliRunner().invoke(main, ["--version"]).output
+    assert f"MLflow 3.999.0. The bulk store is off: {why_unsupported('3.999.0')}\n" in output
 
 
 def test_help_loads_nothing_heavy():

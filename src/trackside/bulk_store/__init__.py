@@ -9,6 +9,7 @@ the functions of the plug-in, when they are called.
 ============ =====================================================================
 points.py    which batches are plain enough, their rows, and the latest row of each key
 tables.py    the SQL, for each database
+versions.py  the versions of MLflow that it supports
 stock.py     what is leant on in MLflow, checked before it is used
 store.py     the store
 plugin.py    what MLflow's entry points name

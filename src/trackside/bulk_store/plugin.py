@@ -23,7 +23,10 @@ def tracking_store(store_uri: str, artifact_uri: str | None = None) -> Any:
     if stock.has_workspaces():
         from mlflow.store.tracking.sqlalchemy_workspace_store import WorkspaceAwareSqlAlchemyStore
 
-        logger.warning("metrics go MLflow's own, slower way into the database: workspaces are on")
+        logger.warning(
+            "trackside's bulk store is off, and metrics go MLflow's own way, several times slower: "
+            "workspaces are on"
+        )
         workspaces: Any = WorkspaceAwareSqlAlchemyStore
         return workspaces(plain_uri(store_uri), root, **stock.read_replica())
     return BulkStore(store_uri, root, **stock.read_replica())

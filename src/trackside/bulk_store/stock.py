@@ -1,6 +1,7 @@
 """The private parts of MLflow that the bulk store needs, and the check that they are unchanged.
 
-The only file with such names. What was found there when it was written, in MLflow 3.6 and 3.17:
+The only file with such names. What was found there in MLflow 3.6 and 3.18 (``make newer-mlflow`` says what a
+newer version changes of it):
 
 - ``store.ManagedSessionMaker()``: a session that commits at the end, sets sqlite's pragmas and turns
   SQLAlchemy's errors into MLflow's (``mlflow/store/db/utils.py``); since 3.9 or so it must be told that
@@ -19,16 +20,13 @@ from typing import TYPE_CHECKING, Any
 import mlflow
 import sqlalchemy
 from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
-from packaging.version import InvalidVersion, Version
 
 from trackside.bulk_store.points import COLUMNS
 from trackside.bulk_store.tables import WRITERS
+from trackside.bulk_store.versions import why_unsupported
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
-
-OLDEST, TOO_NEW = Version("3.6"), Version("3.18.dev0")
-"""Tested with both ends. A newer version may do more in ``log_batch``."""
 
 _PRIMARY_KEYS = {
     "metrics": {"key", "timestamp", "step", "run_uuid", "value", "is_nan"},
@@ -39,13 +37,8 @@ _RUN_COLUMNS = {"run_uuid", "lifecycle_stage"}
 
 def why_not(store: Any) -> str | None:
     """Return why ``store`` (a ``SqlAlchemyStore``) cannot be written in bulk, or None if it can."""
-    version = mlflow.__version__
     try:
-        if not OLDEST <= Version(version) < TOO_NEW:
-            return f"MLflow {version} has not been tried with it"
-        return _wrong_schema(store.engine)
-    except InvalidVersion:
-        return f"MLflow's version is not known ({version})"
+        return why_unsupported(mlflow.__version__) or _wrong_schema(store.engine)
     except (AttributeError, sqlalchemy.exc.SQLAlchemyError) as error:
         return f"the database can't be looked at ({type(error).__name__})"
 

@@ -47,7 +47,10 @@ class BulkStore(SqlAlchemyStore):
         if self.why_not is None:
             self._write_rows = WRITERS[self.engine.dialect.name]
         else:
-            logger.warning("metrics go MLflow's own, slower way into the database: %s", self.why_not)
+            logger.warning(
+                "trackside's bulk store is off, and metrics go MLflow's own way, several times slower: %s",
+                self.why_not,
+            )
 
     def log_batch(
         self, run_id: str, metrics: Sequence[Metric], params: Sequence[Param], tags: Sequence[RunTag]

@@ -44,11 +44,37 @@ class _LineHandler(logging.Handler):
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="trackside", message="%(prog)s %(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda ctx, _, asked: _print_version(ctx) if asked else None,
+    help="Show the versions of trackside and MLflow, and exit.",
+)
 @click.pass_context
 def main(ctx: click.Context) -> None:
     """Carry metrics from your training loop to MLflow."""
     ctx.with_resource(_readable_warnings())
+
+
+def _print_version(ctx: click.Context) -> None:
+    click.echo(f"trackside {__version__}\n{_mlflow_here()}")
+    ctx.exit()
+
+
+def _mlflow_here() -> str:
+    """MLflow's version, and why the bulk store is off if it is."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from trackside.bulk_store.versions import why_unsupported
+
+    try:
+        found = version("mlflow")
+    except PackageNotFoundError:
+        return "MLflow is not installed"
+    reason = why_unsupported(found)
+    return f"MLflow {found}" if reason is None else f"MLflow {found}. The bulk store is off: {reason}"
 
 
 @contextmanager

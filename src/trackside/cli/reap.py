@@ -75,10 +75,11 @@ def reap(ctx: click.Context, *, older_than: float, dry_run: bool, tracking_uri: 
 def _require_store(uri: str) -> None:
     """Fail for a local store that is not there: MLflow would make an empty one, and find nothing in it."""
     from trackside.bulk_store.uri import plain_uri
+    from trackside.system.sqlite_address import path_in
 
     path = plain_uri(uri)
     if path.startswith("sqlite:///"):
-        database = path.removeprefix("sqlite:///")
+        database = path_in(path.removeprefix("sqlite:///"))
         if not database.startswith(":memory:") and not _has_experiments(database):
             _fail(f"{database} is not an MLflow database" if os.path.exists(database) else f"no {database}")
     elif path.startswith(("file:", "/")):

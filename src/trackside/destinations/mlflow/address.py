@@ -17,6 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 from trackside.bulk_store.uri import PREFIX, plain_uri
 from trackside.errors import ConfigurationError, RejectedError
 from trackside.redaction.forms import mask_address
+from trackside.system.sqlite_address import path_in
 
 _SERVERS = ("http", "https")
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -85,7 +86,7 @@ def database_file(uri: str) -> str | None:
     path = path.partition("?")[0]
     if prefix or not found or not path or path.startswith((":memory:", "file:")):
         return None
-    return path
+    return path_in(path)
 
 
 def is_same_address(one: str, other: str) -> bool:

@@ -307,7 +307,7 @@ def open_store(uri: str, notice: Callable[[str], None]) -> BulkStore | None:
     store = BulkStore(uri, stock.artifact_root(None))
     if store.why_not is not None:
         notice(
-            "metrics go into the database through MLflow's own store, many times slower: "
+            "trackside's bulk store is off, and metrics go MLflow's own way, several times slower: "
             f"{store.why_not}. To keep it so without this warning, set TRACKSIDE_BULK_STORE=off"
         )
         return None
