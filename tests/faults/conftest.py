@@ -65,10 +65,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
     """A journal and a worker that was not started yet."""
     rig = Rig(tmp_path)
     yield rig
-    rig.worker.calls.stop()
-    if rig.worker.ident is not None:
-        rig.join()
-    rig.writer.close()
+    rig.close()
 
 
 @pytest.fixture

@@ -130,6 +130,18 @@ class Rig:
         self.worker.reader.writer_dead = True
         self.worker.calls.wake.set()
 
+    def deliver(self) -> None:
+        """Start the worker, and come to a good end."""
+        self.worker.start()
+        self.finish()
+
+    def close(self) -> None:
+        """Stop the worker, and let go of the files."""
+        self.worker.calls.stop()
+        if self.worker.ident is not None:
+            self.join()
+        self.writer.close()
+
     def finish(self) -> None:
         """Let the training process have finished well, and the worker come to its end."""
         self.evidence = Evidence(finished="FINISHED")

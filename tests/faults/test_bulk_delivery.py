@@ -41,8 +41,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def deliver(rig: Delivery, count: int = COUNT) -> None:
     """Emit, deliver and end. Every point must be there once."""
     rig.emit(count)
-    rig.worker.start()
-    rig.finish()
+    rig.deliver()
     client = MlflowClient(plain_uri(rig.uri))
     assert steps_of(client, rig.run_id) == once_each(count)
     assert client.get_run(rig.run_id).info.status == "FINISHED"

@@ -35,8 +35,7 @@ def test_one_poisonous_point_is_set_aside_alone(rig: Rig) -> None:
     rig.emit(40)
     rig.emit(1, start=40, poison=6.0, lr=0.1)
     rig.emit(40, start=41)
-    rig.worker.start()
-    rig.finish()
+    rig.deliver()
     assert len(rig.destination.points) == 82
     assert rig.destination.ends[-1][0].counts["rejected"] == 1
     assert rig.destination.ends[-1][0].counts["shipped"] == 82
@@ -50,8 +49,7 @@ def test_a_rejected_nan_is_kept_as_one(rig: Rig) -> None:
     """JSON has no NaN, and null would say something else."""
     rig.destination.refuse = refuse_poison
     rig.emit(1, poison=float("nan"))
-    rig.worker.start()
-    rig.finish()
+    rig.deliver()
     assert rejected(rig)[0]["metrics"] == {"poison": "nan"}
 
 
@@ -66,8 +64,7 @@ def test_a_poisonous_epoch_takes_no_metric_with_it(rig: Rig, named: bool) -> Non
     rig.destination.refuse = refuse
     metrics = {"loss": 1.0, "lr": 0.1, **({"epoch": 7.0} if named else {})}
     rig.writer.append(MetricsRecord(0, 1, 3, 2.0, None, metrics))
-    rig.worker.start()
-    rig.finish()
+    rig.deliver()
     assert rig.destination.points == {("loss", 3, 1.0), ("lr", 3, 0.1)}
     (entry,) = rejected(rig)
     assert entry["metrics"] == {"epoch": 7.0 if named else 2.0}
@@ -117,8 +114,7 @@ def test_what_is_refused_and_what_is_taken_add_up(tmp_path: Path, data: st.DataO
 
     rig.destination.refuse = refuse
     rig.emit(30, lr=0.1)
-    rig.worker.start()
-    rig.finish()
+    rig.deliver()
     rig.writer.close()
     aside = {(name, e["step"]) for e in (rejected(rig) if poison else []) for name in e["metrics"]}
     assert aside == {("lr", step) for step in poison}
@@ -137,8 +133,7 @@ def test_a_second_shipper_counts_nothing_twice(rig: Rig) -> None:
     rig.join()
     rig.journal.cursor("fake").unlink()  # as if it had not been saved
     rig.worker = rig.new_worker()
-    rig.worker.start()
-    rig.finish()
+    rig.deliver()
     assert rig.worker.counts()["shipped"] == rig.worker.counts()["rejected"] == 10
     assert len(rejected(rig)) == 10
 
@@ -227,7 +222,6 @@ def test_a_refused_config_is_kept(rig: Rig) -> None:
     rig.destination.refuse = refuse_all("no", RejectedError, "config")
     rig.writer.append(ConfigRecord(0, 1, {"lr": "1"}, {"lr": 1}))
     rig.emit(5)
-    rig.worker.start()
-    rig.finish()
+    rig.deliver()
     assert rejected(rig)[0]["document"] == {"lr": 1}
     assert len(rig.destination.points) == 5

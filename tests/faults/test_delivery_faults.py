@@ -76,8 +76,7 @@ def test_faults_while_the_run_is_made(
         proxy.add(PASSING[fault], lambda r, path=path: r.is_for(path), times=2)  # type: ignore[misc]
     with delivery(journals, proxy.url) as rig:
         rig.emit(5)
-        rig.worker.start()
-        rig.finish()
+        rig.deliver()
     (run,) = runs_in(client, rig.meta.target.experiment_name, ViewType.ALL)
     assert run.info.run_id == rig.run_id
     assert steps_of(client, rig.run_id) == once_each(5)
@@ -112,8 +111,7 @@ def test_one_poisonous_metric_among_a_thousand(
         rig.emit(500)
         rig.emit(1, start=500, poison=3.0)
         rig.emit(499, start=501)
-        rig.worker.start()
-        rig.finish()
+        rig.deliver()
     assert steps_of(client, rig.run_id) == once_each(1000)
     (line,) = rig.journal.rejected.read_text().splitlines()
     entry = json.loads(line)
@@ -129,8 +127,7 @@ def test_a_gateway_with_a_smaller_limit(proxy: FaultProxy, client: MlflowClient,
     proxy.add(answer(Reply(413, {}, b"too large")), lambda r: len(r.body) > 20_000)
     with delivery(journals, proxy.url) as rig:
         rig.emit(1000)
-        rig.worker.start()
-        rig.finish()
+        rig.deliver()
     assert steps_of(client, rig.run_id) == once_each(1000)
     assert not rig.journal.rejected.exists()
 
@@ -158,8 +155,7 @@ def test_bad_credentials_long_after_the_start_are_waited_for(
     proxy.add(answer(Reply(403, {}, b"not you")), times=3)
     with delivery(journals, proxy.url) as rig:
         rig.emit(10)
-        rig.worker.start()
-        rig.finish()
+        rig.deliver()
     assert steps_of(client, rig.run_id) == once_each(10)
 
 
@@ -277,8 +273,7 @@ def test_end_tags_that_are_refused_do_not_keep_the_run_running(
     refusal = Reply.error(400, "INVALID_PARAMETER_VALUE", "no such tags")
     proxy.add(answer(refusal), lambda r: r.is_for("log-batch") and b"trackside.end" in r.body)
     with delivery(journals, proxy.url) as rig:
-        rig.worker.start()
-        rig.finish()
+        rig.deliver()
     assert client.get_run(rig.run_id).info.status == "FINISHED"
     assert "no such tags" in rig.notices
 

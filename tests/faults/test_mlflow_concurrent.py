@@ -271,10 +271,7 @@ def concurrent(tmp_path: Path) -> Any:
     """A rig with that destination. Three keys."""
     rig = Rig(tmp_path, FlightDestination())
     yield rig
-    rig.worker.calls.stop()
-    if rig.worker.ident is not None:
-        rig.join()
-    rig.writer.close()
+    rig.close()
 
 
 def test_params_and_the_status_wait_for_all_metrics(concurrent: Any) -> None:
@@ -288,8 +285,7 @@ def test_params_and_the_status_wait_for_all_metrics(concurrent: Any) -> None:
     for part in range(3):
         concurrent.emit(1000, start=1000 * part, a=1.0, b=2.0)
         concurrent.writer.append(ConfigRecord(0, 1, {"part": str(part)}, {}))
-    concurrent.worker.start()
-    concurrent.finish()
+    concurrent.deliver()
     assert concurrent.worker.refused is None
     assert before == [3000, 6000, 9000]
     assert concurrent.destination.ends[0][0].status == "FINISHED"
@@ -307,8 +303,7 @@ def test_a_poison_point_among_thousands(concurrent: Any) -> None:
 
     server.then = refuse
     concurrent.emit(3000, a=1.0, b=2.0)
-    concurrent.worker.start()
-    concurrent.finish()
+    concurrent.deliver()
     (line,) = rejected(concurrent)
     assert line["step"] == 1234
     assert line["metrics"] == {"a": 1.0}

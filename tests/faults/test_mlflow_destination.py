@@ -28,8 +28,7 @@ def deliver(journals: Path, store: str, *records: MetricsRecord, **target: objec
     with delivery(journals, store, **target) as rig:
         for record in records:
             rig.writer.append(record)
-        rig.worker.start()
-        rig.finish()
+        rig.deliver()
     assert rig.worker.refused is None
     return rig
 
@@ -44,8 +43,7 @@ def test_a_run_arrives_whole(store: str, client: MlflowClient, journals: Path) -
     rig = Delivery(journals, store, run_name="one", tags={"team": "a"}, parent_run_id="abc")
     rig.configure({"lr": "0.1"})
     rig.writer.append(MetricsRecord(0, 1_700_000_000_123, 7, 2.0, "val", {"loss": 0.5}))
-    rig.worker.start()
-    rig.finish()
+    rig.deliver()
     run = client.get_run(rig.run_id)
     (point,) = client.get_metric_history(rig.run_id, "val/loss")
     assert (point.value, point.step, point.timestamp) == (0.5, 7, 1_700_000_000_123)
@@ -94,8 +92,7 @@ def test_more_params_than_a_request_takes(store: str, client: MlflowClient, jour
     params = {f"p{i}": str(i) for i in range(250)} | {"long": "x" * 9000}
     with delivery(journals, store) as rig:
         rig.configure(params)
-        rig.worker.start()
-        rig.finish()
+        rig.deliver()
     found = client.get_run(rig.run_id).data.params
     assert len(found) == 251
     assert len(found["long"]) == 6000
@@ -120,8 +117,7 @@ def test_a_param_the_server_refuses_takes_no_other_with_it(
     monkeypatch.setattr(Connection, "log_params", log_params)
     with delivery(journals, store) as rig:
         rig.configure({f"p{i}": str(i) for i in range(50)})
-        rig.worker.start()
-        rig.finish()
+        rig.deliver()
     assert set(client.get_run(rig.run_id).data.params) == {f"p{i}" for i in range(50)} - {"p13"}
     assert "refused 1 of 50 params (p13)" in rig.notices
 
@@ -132,13 +128,11 @@ def test_a_resumed_run_keeps_its_params_and_tells_what_differs(
     """New ones logged, equal ones skipped, changed ones kept as they were, in a tag and an artifact."""
     with delivery(journals, store) as first:
         first.configure({"lr": "0.1", "seed": "1"})
-        first.worker.start()
-        first.finish()
+        first.deliver()
     with delivery(journals, store, run_id=first.run_id, required_run=True) as second:
         second.configure({"lr": "0.2", "seed": "1", "warmup": "10"})
         second.emit(3)
-        second.worker.start()
-        second.finish()
+        second.deliver()
     assert second.run_id == first.run_id
     run = client.get_run(first.run_id)
     assert run.data.params == {"lr": "0.1", "seed": "1", "warmup": "10"}
@@ -156,8 +150,7 @@ def test_configs_add_up(store: str, client: MlflowClient, journals: Path) -> Non
     with delivery(journals, store) as rig:
         rig.configure({"a": "1"}, {"a": 1, "deep": {"x": 1}})
         rig.configure({"a": "2", "b": "3"}, {"a": 2, "b": 3, "deep": {"y": 2}})
-        rig.worker.start()
-        rig.finish()
+        rig.deliver()
     run = client.get_run(rig.run_id)
     assert run.data.params == {"a": "1", "b": "3"}
     assert run.data.tags["trackside.params.changed"] == '{"a": "2"}'

@@ -54,8 +54,7 @@ def test_a_limit_on_the_number_of_params(proxy: FaultProxy, client: MlflowClient
     with delivery(journals, proxy.url) as rig:
         rig.configure({f"p{i:03}": str(i) for i in range(450)})
         rig.emit(20)
-        rig.worker.start()
-        rig.finish()
+        rig.deliver()
     run = client.get_run(rig.run_id)
     assert len(run.data.params) == LIMIT
     assert run.info.status == "FINISHED"

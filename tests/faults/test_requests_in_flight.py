@@ -98,8 +98,7 @@ def deliver(server: MlflowServer, journals: Path) -> None:
     try:
         with delivery(journals, proxy.url) as rig:
             emit_all(rig)
-            rig.worker.start()
-            rig.finish()
+            rig.deliver()
         check(MlflowClient(server.url), rig)
     finally:
         proxy.close()
@@ -162,8 +161,7 @@ def test_one_at_a_time_when_told_so(
     with delivery(journals, proxy.url) as rig:
         assert rig.destination.batch_points == 1000
         emit_all(rig)
-        rig.worker.start()
-        rig.finish()
+        rig.deliver()
     check(MlflowClient(server.url), rig)
     assert watch.most_at_once == 1
 

@@ -9,14 +9,12 @@ import pytest
 
 from tests.faults.fake import QUICK, FakeDestination, Point, Rig, rejected, until
 from trackside.errors import RejectedError, RetryableError
-from trackside.journal.format import MetricsRecord
+from trackside.journal.format import ConfigRecord, MetricsRecord
 from trackside.shipper.search import without
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from trackside.journal.format import ConfigRecord
 
 STEPS = 200
 
@@ -54,14 +52,11 @@ class ServerRig(Rig):
 
 
 @pytest.fixture
-def server_rig(tmp_path: Path) -> Iterator[ServerRig]:
+def rig(tmp_path: Path) -> Iterator[ServerRig]:
     """A journal and a worker to a :class:`Server`."""
     rig = ServerRig(tmp_path)
     yield rig
-    rig.worker.calls.stop()
-    if rig.worker.ident is not None:
-        rig.join()
-    rig.writer.close()
+    rig.close()
 
 
 def holds(*names: str) -> Callable[[list[Point]], bool]:
@@ -77,56 +72,53 @@ def kept(rig: ServerRig) -> list[str]:
 
 
 @pytest.mark.parametrize("place", [0, 77, STEPS])
-def test_a_point_that_always_fails_is_set_aside(server_rig: ServerRig, place: int) -> None:
+def test_a_point_that_always_fails_is_set_aside(rig: ServerRig, place: int) -> None:
     """Wherever it is: the first of the run, one of many, the very last."""
-    server_rig.emit(place)
-    server_rig.writer.append(MetricsRecord(0, 1, place, None, None, {"bad": 1.0, "good": 2.0}))
-    server_rig.emit(STEPS - place, start=place)
-    server_rig.destination.fails = holds("bad")
-    server_rig.worker.start()
-    server_rig.finish()
-    assert kept(server_rig) == ["bad"]
-    assert "while other points were taken: 500" in rejected(server_rig)[0]["error"]
-    assert len(server_rig.destination.points) == STEPS + 1
-    counts = server_rig.worker.counts()
+    rig.emit(place)
+    rig.writer.append(MetricsRecord(0, 1, place, None, None, {"bad": 1.0, "good": 2.0}))
+    rig.emit(STEPS - place, start=place)
+    rig.destination.fails = holds("bad")
+    rig.deliver()
+    assert kept(rig) == ["bad"]
+    assert "while other points were taken: 500" in rejected(rig)[0]["error"]
+    assert len(rig.destination.points) == STEPS + 1
+    counts = rig.worker.counts()
     assert (counts["shipped"], counts["rejected"]) == (STEPS + 1, 1)
 
 
-def test_a_last_point_that_always_fails_is_found_by_the_next_shipper(server_rig: ServerRig) -> None:
+def test_a_last_point_that_always_fails_is_found_by_the_next_shipper(rig: ServerRig) -> None:
     """What an earlier one delivered serves for comparison, so that `trackside sync` comes to an end."""
-    server_rig.emit(10)
-    server_rig.worker.start()
-    until(lambda: len(server_rig.destination.points) == 10)
-    server_rig.worker.calls.stop()
-    server_rig.join()
-    server_rig.writer.append(MetricsRecord(0, 1, 10, None, None, {"bad": 1.0}))
-    server_rig.destination.fails = holds("bad")
-    server_rig.worker = server_rig.new_worker()
-    server_rig.worker.start()
-    server_rig.finish()
-    assert kept(server_rig) == ["bad"]
+    rig.emit(10)
+    rig.worker.start()
+    until(lambda: len(rig.destination.points) == 10)
+    rig.worker.calls.stop()
+    rig.join()
+    rig.writer.append(MetricsRecord(0, 1, 10, None, None, {"bad": 1.0}))
+    rig.destination.fails = holds("bad")
+    rig.worker = rig.new_worker()
+    rig.deliver()
+    assert kept(rig) == ["bad"]
 
 
-def test_a_name_that_always_fails_costs_the_others_nothing(server_rig: ServerRig) -> None:
+def test_a_name_that_always_fails_costs_the_others_nothing(rig: ServerRig) -> None:
     """All of its points are rejected, and after the first they take fewer tries."""
-    server_rig.emit(STEPS, bad=1.0)
-    server_rig.destination.fails = holds("bad")
-    server_rig.worker.start()
-    server_rig.finish()
-    assert kept(server_rig) == ["bad"] * STEPS
-    assert len(server_rig.destination.points) == STEPS
-    assert len(server_rig.destination.batches) < 8 * STEPS
+    rig.emit(STEPS, bad=1.0)
+    rig.destination.fails = holds("bad")
+    rig.deliver()
+    assert kept(rig) == ["bad"] * STEPS
+    assert len(rig.destination.points) == STEPS
+    assert len(rig.destination.batches) < 8 * STEPS
 
 
-def test_points_behind_a_bad_one_do_not_wait(server_rig: ServerRig) -> None:
+def test_points_behind_a_bad_one_do_not_wait(rig: ServerRig) -> None:
     """The rest of its batch is delivered while it is still on trial."""
-    server_rig.worker = server_rig.new_worker(policy=QUICK.__class__(base=0.002, cap=0.002, pairs=10_000))
-    server_rig.writer.append(MetricsRecord(0, 1, 0, None, None, {"bad": 1.0}))
-    server_rig.emit(90)
-    server_rig.destination.fails = holds("bad")
-    server_rig.worker.start()
-    until(lambda: len(server_rig.destination.points) == 90)
-    assert kept(server_rig) == []
+    rig.worker = rig.new_worker(policy=QUICK.__class__(base=0.002, cap=0.002, pairs=10_000))
+    rig.writer.append(MetricsRecord(0, 1, 0, None, None, {"bad": 1.0}))
+    rig.emit(90)
+    rig.destination.fails = holds("bad")
+    rig.worker.start()
+    until(lambda: len(rig.destination.points) == 90)
+    assert kept(rig) == []
 
 
 def outage(_points: list[Point]) -> bool:
@@ -147,23 +139,23 @@ def no_large_ones(points: list[Point]) -> bool:
 @pytest.mark.parametrize("fault", [outage, metrics_only])
 @pytest.mark.parametrize("before", [0, 50])
 def test_an_outage_sets_nothing_aside(
-    server_rig: ServerRig, fault: Callable[[list[Point]], bool], before: int
+    rig: ServerRig, fault: Callable[[list[Point]], bool], before: int
 ) -> None:
     """However long it takes, whether points were taken before or not. Everything arrives after it."""
-    server_rig.emit(before)
-    server_rig.worker.start()
-    until(lambda: len(server_rig.destination.points) == before)
-    server_rig.destination.fails = fault
-    server_rig.emit(STEPS, start=before)
-    until(lambda: len(server_rig.destination.batches) > 400 or server_rig.destination.probes > 400)
-    assert server_rig.worker.failing == "500"
-    server_rig.destination.fails = lambda _points: False
-    server_rig.finish()
-    assert kept(server_rig) == []
-    assert len(server_rig.destination.points) == STEPS + before
+    rig.emit(before)
+    rig.worker.start()
+    until(lambda: len(rig.destination.points) == before)
+    rig.destination.fails = fault
+    rig.emit(STEPS, start=before)
+    until(lambda: len(rig.destination.batches) > 400 or rig.destination.probes > 400)
+    assert rig.worker.failing == "500"
+    rig.destination.fails = lambda _points: False
+    rig.finish()
+    assert kept(rig) == []
+    assert len(rig.destination.points) == STEPS + before
 
 
-def test_an_outage_in_the_middle_of_a_search(server_rig: ServerRig) -> None:
+def test_an_outage_in_the_middle_of_a_search(rig: ServerRig) -> None:
     """Points on trial are acquitted by it, not convicted: the count of pairs begins anew."""
     state = {"down": False, "requests": 0}
 
@@ -172,51 +164,47 @@ def test_an_outage_in_the_middle_of_a_search(server_rig: ServerRig) -> None:
         state["down"] = 20 < state["requests"] < 400
         return bool(state["down"]) or holds("bad")(points)
 
-    server_rig.emit(60)
-    server_rig.writer.append(MetricsRecord(0, 1, 60, None, None, {"bad": 1.0}))
-    server_rig.emit(60, start=61)
-    server_rig.destination.fails = fails
-    server_rig.worker.start()
-    server_rig.finish()
-    assert kept(server_rig) == ["bad"]
-    assert len(server_rig.destination.points) == 120
+    rig.emit(60)
+    rig.writer.append(MetricsRecord(0, 1, 60, None, None, {"bad": 1.0}))
+    rig.emit(60, start=61)
+    rig.destination.fails = fails
+    rig.deliver()
+    assert kept(rig) == ["bad"]
+    assert len(rig.destination.points) == 120
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_a_server_that_fails_at_random(server_rig: ServerRig, share: float) -> None:
+def test_a_server_that_fails_at_random(rig: ServerRig, share: float) -> None:
     """Not one point is rejected, however often it fails."""
     dice = random.Random(int(share * 10))
-    server_rig.emit(STEPS)
-    server_rig.destination.fails = lambda _points: dice.random() < share
-    server_rig.worker.start()
-    server_rig.finish()
-    assert kept(server_rig) == []
-    assert len(server_rig.destination.points) == STEPS
+    rig.emit(STEPS)
+    rig.destination.fails = lambda _points: dice.random() < share
+    rig.deliver()
+    assert kept(rig) == []
+    assert len(rig.destination.points) == STEPS
 
 
-def test_a_load_balancer_that_takes_turns_with_a_broken_host(server_rig: ServerRig) -> None:
+def test_a_load_balancer_that_takes_turns_with_a_broken_host(rig: ServerRig) -> None:
     """Every second request fails, so a point and what it is compared with must not keep step."""
     turn = iter(range(10**9))
-    server_rig.emit(STEPS)
-    server_rig.destination.fails = lambda _points: next(turn) % 2 == 0
-    server_rig.worker.start()
-    server_rig.finish()
-    assert kept(server_rig) == []
-    assert len(server_rig.destination.points) == STEPS
+    rig.emit(STEPS)
+    rig.destination.fails = lambda _points: next(turn) % 2 == 0
+    rig.deliver()
+    assert kept(rig) == []
+    assert len(rig.destination.points) == STEPS
 
 
-def test_a_server_that_fails_at_large_batches(server_rig: ServerRig) -> None:
+def test_a_server_that_fails_at_large_batches(rig: ServerRig) -> None:
     """The parts are taken, nothing is rejected, and the next batches are made smaller."""
-    server_rig.emit(STEPS)
-    server_rig.destination.fails = no_large_ones
-    server_rig.worker.start()
-    server_rig.finish()
-    assert kept(server_rig) == []
-    assert len(server_rig.destination.points) == STEPS
-    assert max(map(len, server_rig.destination.batches[-8:])) <= 20
+    rig.emit(STEPS)
+    rig.destination.fails = no_large_ones
+    rig.deliver()
+    assert kept(rig) == []
+    assert len(rig.destination.points) == STEPS
+    assert max(map(len, rig.destination.batches[-8:])) <= 20
 
 
-def test_a_bad_point_beside_one_that_is_refused(server_rig: ServerRig) -> None:
+def test_a_bad_point_beside_one_that_is_refused(rig: ServerRig) -> None:
     """Both are found in one batch."""
 
     def refuse(call: str, points: list[Point]) -> None:
@@ -225,14 +213,13 @@ def test_a_bad_point_beside_one_that_is_refused(server_rig: ServerRig) -> None:
         if call == "metrics" and holds("poison")(points):
             raise RejectedError("400")
 
-    server_rig.destination.refuse = refuse
-    server_rig.emit(40)
-    server_rig.writer.append(MetricsRecord(0, 1, 40, 2.0, None, {"bad": 1.0, "poison": 2.0, "good": 3.0}))
-    server_rig.emit(40, start=41)
-    server_rig.worker.start()
-    server_rig.finish()
-    assert kept(server_rig) == ["bad", "poison"]
-    assert len(server_rig.destination.points) == 82
+    rig.destination.refuse = refuse
+    rig.emit(40)
+    rig.writer.append(MetricsRecord(0, 1, 40, 2.0, None, {"bad": 1.0, "poison": 2.0, "good": 3.0}))
+    rig.emit(40, start=41)
+    rig.deliver()
+    assert kept(rig) == ["bad", "poison"]
+    assert len(rig.destination.points) == 82
 
 
 class Configured(Server):
@@ -247,54 +234,48 @@ class Configured(Server):
         super().write_config(record)
 
 
-def test_a_configuration_that_fails_holds_up_no_metric(server_rig: ServerRig) -> None:
+def test_a_configuration_that_fails_holds_up_no_metric(rig: ServerRig) -> None:
     """It is tried a limited number of times, then kept in the dead-letter file. The run ends meanwhile."""
-    from trackside.journal.format import ConfigRecord
-
-    server_rig.make_destination(Configured())
-    server_rig.worker = server_rig.new_worker()
-    server_rig.writer.append(ConfigRecord(0, 1, {"lr": "0.1"}, {"lr": 0.1}))
-    server_rig.emit(STEPS)
-    server_rig.worker.start()
-    server_rig.finish()
-    assert len(server_rig.destination.points) == STEPS
-    assert len(server_rig.destination.ends) == 1
-    (line,) = rejected(server_rig)
+    rig.make_destination(Configured())
+    rig.worker = rig.new_worker()
+    rig.writer.append(ConfigRecord(0, 1, {"lr": "0.1"}, {"lr": 0.1}))
+    rig.emit(STEPS)
+    rig.deliver()
+    assert len(rig.destination.points) == STEPS
+    assert len(rig.destination.ends) == 1
+    (line,) = rejected(rig)
     assert line["params"] == {"lr": "0.1"}
 
 
-def test_a_configuration_in_an_outage_survives_the_shipper(server_rig: ServerRig) -> None:
+def test_a_configuration_in_an_outage_survives_the_shipper(rig: ServerRig) -> None:
     """The cursor is past it. The next shipper finds it in the journal and delivers it."""
-    from trackside.journal.format import ConfigRecord
-
-    server_rig.make_destination(Configured())
-    server_rig.worker = server_rig.new_worker()
-    server_rig.writer.append(ConfigRecord(0, 1, {"lr": "0.1"}, {"lr": 0.1}))
-    server_rig.emit(5)
-    server_rig.worker.start()
-    until(lambda: len(server_rig.destination.points) == 5)
-    server_rig.worker.calls.stop()
-    server_rig.join()
-    server_rig.make_destination(Server())
-    server_rig.worker = server_rig.new_worker()
-    server_rig.worker.start()
-    server_rig.finish()
-    assert [record.params for record in server_rig.destination.configs] == [{"lr": "0.1"}]
+    rig.make_destination(Configured())
+    rig.worker = rig.new_worker()
+    rig.writer.append(ConfigRecord(0, 1, {"lr": "0.1"}, {"lr": 0.1}))
+    rig.emit(5)
+    rig.worker.start()
+    until(lambda: len(rig.destination.points) == 5)
+    rig.worker.calls.stop()
+    rig.join()
+    rig.make_destination(Server())
+    rig.worker = rig.new_worker()
+    rig.deliver()
+    assert [record.params for record in rig.destination.configs] == [{"lr": "0.1"}]
 
 
-def test_a_heartbeat_that_fails_holds_up_no_metric(server_rig: ServerRig) -> None:
+def test_a_heartbeat_that_fails_holds_up_no_metric(rig: ServerRig) -> None:
     """A tag the server fails at every time is not worth a point."""
 
     def refuse(call: str, points: list[Point]) -> None:
         if call == "idle":
             raise RetryableError("500 for tags")
 
-    server_rig.destination.refuse = refuse
-    server_rig.worker.start()
-    until(lambda: server_rig.destination.idled > 1)
-    server_rig.emit(STEPS)
-    until(lambda: len(server_rig.destination.points) == STEPS)
-    server_rig.finish()
+    rig.destination.refuse = refuse
+    rig.worker.start()
+    until(lambda: rig.destination.idled > 1)
+    rig.emit(STEPS)
+    until(lambda: len(rig.destination.points) == STEPS)
+    rig.finish()
 
 
 def test_points_by_name() -> None:

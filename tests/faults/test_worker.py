@@ -66,8 +66,7 @@ def test_a_stop_in_the_middle_leaves_the_rest_to_the_next(rig: Rig) -> None:
     assert rig.worker.refused is None
     rig.destination.refuse = lambda call, points: None
     rig.worker = rig.new_worker()
-    rig.worker.start()
-    rig.finish()
+    rig.deliver()
     assert len(rig.destination.points) == 50
     assert rig.worker.counts()["shipped"] == 50
 
@@ -134,8 +133,7 @@ def test_idle_is_called_under_a_backlog_too(rig: Rig) -> None:
     """A run that emits faster than the server takes still shows its heartbeat."""
     rig.destination.batch_points = 1
     rig.emit(50)
-    rig.worker.start()
-    rig.finish()
+    rig.deliver()
     assert rig.destination.idled >= 49
 
 
@@ -172,8 +170,7 @@ def test_an_error_of_our_own_goes_back_to_the_last_acknowledgement(
 
     monkeypatch.setattr(rig.worker.reader, "read", read_and_fail)
     rig.emit(250)
-    rig.worker.start()
-    rig.finish()
+    rig.deliver()
     assert len(rig.destination.points) == 250
     assert rig.worker.counts()["shipped"] == 250
     assert next(errors, None) is None
@@ -267,8 +264,7 @@ def test_a_cursor_beyond_the_end_delivers_from_the_beginning(rig: Rig, found: Po
     rig.emit(30)
     save_cursor(rig.journal.cursor("fake"), Cursor(found, shipped=50))
     rig.worker = rig.new_worker(notice=told.append)
-    rig.worker.start()
-    rig.finish()
+    rig.deliver()
     assert len(rig.destination.points) == 30
     assert rig.worker.counts()["shipped"] == 30
     (text,) = told
@@ -284,8 +280,7 @@ def test_a_cursor_at_the_end_delivers_nothing_again(rig: Rig) -> None:
     rig.join()
     rig.destination.points.clear()
     rig.worker = rig.new_worker()
-    rig.worker.start()
-    rig.finish()
+    rig.deliver()
     assert rig.destination.points == set()
     assert rig.worker.counts()["shipped"] == 30
 
@@ -338,40 +333,27 @@ def _wish(call: str, points: list[Point]) -> None:
     raise RetryableError("429", retry_after=500.0)
 
 
-def test_a_server_that_names_its_time_is_asked_then(rig: Rig) -> None:
-    """Not before, and not much later."""
+@pytest.mark.parametrize(
+    ("error", "pause"),
+    [(RetryableError("429", retry_after=0.3), 0.3), (UnauthorisedError("401"), 0.05)],
+    ids=["a server that names its time", "bad credentials"],
+)
+def test_some_failures_have_a_pace_of_their_own(rig: Rig, error: Exception, pause: float) -> None:
+    """The server is not asked before."""
     times: list[float] = []
 
     def refuse(call: str, points: list[Point]) -> None:
         if call == "metrics":
             times.append(time.monotonic())
             if len(times) < 3:
-                raise RetryableError("429", retry_after=0.3)
+                raise error
 
     rig.destination.refuse = refuse
     rig.emit(1)
     rig.worker.start()
     until(lambda: len(times) == 3)
     rig.finish()
-    assert all(b - a >= 0.3 for a, b in pairwise(times))
-
-
-def test_bad_credentials_are_tried_at_their_own_slow_pace(rig: Rig) -> None:
-    """The floor holds for them alone."""
-    times: list[float] = []
-
-    def refuse(call: str, points: list[Point]) -> None:
-        if call == "metrics":
-            times.append(time.monotonic())
-            if len(times) < 3:
-                raise UnauthorisedError("401")
-
-    rig.destination.refuse = refuse
-    rig.emit(1)
-    rig.worker.start()
-    until(lambda: len(times) == 3)
-    rig.finish()
-    assert all(b - a >= 0.05 for a, b in pairwise(times))
+    assert all(b - a >= pause for a, b in pairwise(times))
 
 
 def test_points_collect_while_a_slow_destination_is_left_alone(

@@ -21,8 +21,7 @@ def test_everything_arrives_and_the_end_is_told(rig: Rig) -> None:
     rig.writer.append(ConfigRecord(0, 1, {"lr": "1"}, {"lr": 1}))
     rig.emit(250)
     rig.writer.append(LifecycleRecord(0, 1, "finished", status="FINISHED"))
-    rig.worker.start()
-    rig.finish()
+    rig.deliver()
     assert len(rig.destination.points) == 250
     assert [record.params for record in rig.destination.configs] == [{"lr": "1"}]
     assert [record.kind for record in rig.lifecycle] == ["finished"]
@@ -92,6 +91,5 @@ def test_settling_is_retried(rig: Rig) -> None:
     tries = iter(range(100))
     rig.destination.refuse = lambda call, points: raise_if(call == "end" and next(tries) < 20)
     rig.emit(5)
-    rig.worker.start()
-    rig.finish()
+    rig.deliver()
     assert [end.status for end, _ in rig.destination.ends] == ["FINISHED"]

@@ -45,8 +45,7 @@ def test_an_open_window_survives_a_restart(rig: Rig) -> None:
     rig.join()
     rig.worker = rig.new_worker(transform=transform)
     rig.emit(3, start=7)
-    rig.worker.start()
-    rig.finish()
+    rig.deliver()
     assert rig.destination.points == {("loss", 9, sum(step / 2 for step in range(10)) / 10)}
     assert rig.worker.counts()["emitted"] == 10
 
@@ -57,8 +56,7 @@ def test_a_shaped_batch_is_sent_again_as_it_was(rig: Rig) -> None:
     rig.destination.refuse = lambda call, points: raise_if(call == "metrics" and next(attempts) < 5)
     rig.worker = rig.new_worker(transform=Transform(every_n_steps=2))
     rig.emit(20)
-    rig.worker.start()
-    rig.finish()
+    rig.deliver()
     assert steps(rig) == list(range(1, 20, 2))
     assert rig.worker.counts()["merged"] == 10
 
@@ -67,8 +65,7 @@ def test_what_is_excluded_is_counted(rig: Rig) -> None:
     """Names are those delivered. Nothing is left out silently."""
     rig.worker = rig.new_worker(transform=Transform(include=("lo*",), prefix="run"))
     rig.emit(5, lr=0.1)
-    rig.worker.start()
-    rig.finish()
+    rig.deliver()
     assert {name for name, _, _ in rig.destination.points} == {"run/loss"}
     counts = rig.worker.counts()
     assert (counts["shipped"], counts["merged"], counts["emitted"]) == (5, 5, 10)
@@ -84,8 +81,7 @@ def test_a_shaped_point_that_is_refused_is_set_aside(rig: Rig) -> None:
     rig.destination.refuse = refuse
     rig.worker = rig.new_worker(transform=Transform(prefix="run"))
     rig.emit(5)
-    rig.worker.start()
-    rig.finish()
+    rig.deliver()
     assert "run/loss" in rig.journal.rejected.read_text()
     assert (rig.worker.counts()["shipped"], rig.worker.counts()["rejected"]) == (4, 1)
 
@@ -125,8 +121,7 @@ def test_a_destination_takes_back_what_was_not_acknowledged(rig: Rig) -> None:
     assert ledger.restored == [], "there was nothing to go on from at the first start"
     ledger.refuse = lambda call, points: None
     rig.worker = rig.new_worker()
-    rig.worker.start()
-    rig.finish()
+    rig.deliver()
     assert ledger.restored == [{"lines": 20}]
     assert ledger.lines == list(range(40))
 
@@ -153,8 +148,7 @@ def test_a_state_without_a_version_is_of_the_first(rig: Rig) -> None:
     rig.make_destination(ledger)
     save_cursor(rig.journal.cursor("fake"), Cursor(Position(1, 0, 0), destination={"lines": 20}))
     rig.worker = rig.new_worker()
-    rig.worker.start()
-    rig.finish()
+    rig.deliver()
     assert ledger.restored == [{"lines": 20}]
     assert rig.worker.refused is None
 
@@ -173,8 +167,7 @@ def test_a_destination_can_keep_its_state_before_it_is_delivered(rig: Rig) -> No
     ledger.refuse = refuse
     rig.worker = rig.new_worker()
     rig.emit(3)
-    rig.worker.start()
-    rig.finish()
+    rig.deliver()
     assert seen == [{"version": 1, "lines": 0}]
 
 

@@ -52,8 +52,7 @@ def test_asynchronous_logging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with delivery(tmp_path / "journals", uri) as rig:
         rig.configure({"lr": "0.1"})
         rig.emit(50)
-        rig.worker.start()
-        rig.finish()
+        rig.deliver()
     run = MlflowClient(uri).get_run(rig.run_id)
     assert len(failures) == 3
     assert steps_of(MlflowClient(uri), rig.run_id) == once_each(50)

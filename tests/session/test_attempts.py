@@ -108,8 +108,7 @@ def test_an_attempt_begins_with_a_clean_page(store: str, tmp_path: Path) -> None
         with delivery(tmp_path, store, run_id=first.run_id, required_run=True) as rig:
             rig.configure({"lr": "0.1"})
             rig.emit(3)
-            rig.worker.start()
-            rig.finish()
+            rig.deliver()
         run = client.get_run(first.run_id)
         ours = {key for key in run.data.tags if key.startswith("trackside.")}
         wanted = {"attempt", "journal", "end.reason", "summary"}

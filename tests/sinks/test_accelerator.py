@@ -10,13 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from trackside.event_bus.bus import Bus
+from tests.sinks.kept import Kept
 from trackside.events import LifecycleEvent, MetricsSample
-from trackside.journal.directory import create_directory
-from trackside.journal.reader import JournalReader
-from trackside.journal.scoreboard import read_dropped, read_on_device
-from trackside.journal.writer import JournalWriter
-from trackside.sinks import MLflowSink
 from trackside.sinks import mlflow as sink_
 from trackside.sinks.accelerator import SLOTS, DeviceQueue, TorchDevices, stacked
 
@@ -217,39 +212,23 @@ def test_sample_emitted_while_another_is_delivered() -> None:
 # The sink
 
 
-class Kept:
-    """A sink with a journal and a simulated accelerator."""
+class OnAccelerator(Kept):
+    """With a simulated accelerator."""
 
     def __init__(self, root: Path) -> None:
-        self.journal = create_directory(root, "x")
-        self.writer = JournalWriter(self.journal)
         self.device = FakeDevices()
-        self.bus = Bus()
-        self.sink = self.bus.attach(MLflowSink(self.writer, devices=self.device))
-        self.reader = JournalReader(self.journal)
-
-    def records(self) -> list[Any]:
-        return [entry.record for entry in self.reader.read()]
-
-    @property
-    def on_device(self) -> int:
-        return read_on_device(self.journal.scoreboard)
-
-    @property
-    def dropped(self) -> int:
-        return read_dropped(self.journal.scoreboard)
+        super().__init__(root, devices=self.device)
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Iterator[Kept]:
-    """As above."""
-    made = Kept(tmp_path)
+def kept(tmp_path: Path) -> Iterator[OnAccelerator]:
+    """Cleared away at the end."""
+    made = OnAccelerator(tmp_path)
     yield made
-    made.reader.close()
-    made.writer.close()
+    made.close()
 
 
-def test_sample_is_journaled_when_its_numbers_have_arrived(kept: Kept) -> None:
+def test_sample_is_journaled_when_its_numbers_have_arrived(kept: OnAccelerator) -> None:
     """With the step, time and order of names of its emit. One without device values does not wait."""
     metrics: dict[str, Any] = {"loss": OnDevice(0.5), "lr": 0.1, "norm": OnDevice(7.0), "n": 3}
     kept.bus.emit(MetricsSample(1, 2, metrics, "train", 1_700_000_000_123))
@@ -267,7 +246,9 @@ def test_sample_is_journaled_when_its_numbers_have_arrived(kept: Kept) -> None:
     assert (kept.on_device, kept.dropped) == (0, 0)
 
 
-def test_drops_beside_device_values_are_counted_once(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
+def test_drops_beside_device_values_are_counted_once(
+    kept: OnAccelerator, caplog: pytest.LogCaptureFixture
+) -> None:
     """The sample is looked at twice, but what is no number is dropped once."""
     metrics: dict[Any, Any] = {"note": "text", "loss": OnDevice(1.0), 7: 8.0}
     kept.bus.emit(MetricsSample(1, metrics=metrics))
@@ -278,7 +259,7 @@ def test_drops_beside_device_values_are_counted_once(kept: Kept, caplog: pytest.
     assert len(caplog.records) == 1
 
 
-def test_nested_device_values_are_fetched_under_their_flat_names(kept: Kept) -> None:
+def test_nested_device_values_are_fetched_under_their_flat_names(kept: OnAccelerator) -> None:
     """With the values beside them, and a name that is there twice counted once."""
     metrics = {"eval": {"a": OnDevice(1.5), "b": 2.5}, "twice": {"x": 1.0}, "twice/x": 3.0}
     kept.bus.emit(MetricsSample(1, metrics=metrics))
@@ -288,7 +269,7 @@ def test_nested_device_values_are_fetched_under_their_flat_names(kept: Kept) -> 
     assert kept.dropped == 1
 
 
-def test_capture_is_counted_and_said_once(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
+def test_capture_is_counted_and_said_once(kept: OnAccelerator, caplog: pytest.LogCaptureFixture) -> None:
     """What is emitted in a graph's capture has no value yet, and never will."""
     kept.device.in_capture = True
     for step in range(3):
@@ -302,7 +283,7 @@ def test_capture_is_counted_and_said_once(kept: Kept, caplog: pytest.LogCaptureF
 
 @pytest.mark.parametrize("kind", ["finished", "finishing", "exited", "crashed"])
 def test_end_waits_for_the_device_with_a_bound(
-    kept: Kept, kind: Any, monkeypatch: pytest.MonkeyPatch
+    kept: OnAccelerator, kind: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What does not arrive is counted. A value still on the device at a death is in the scoreboard."""
     monkeypatch.setattr(sink_, "DEVICE_TIMEOUT", 0.05)
@@ -315,7 +296,7 @@ def test_end_waits_for_the_device_with_a_bound(
     assert (kept.on_device, kept.dropped) == (0, 2)
 
 
-def test_samples_without_device_values_start_no_queue(kept: Kept) -> None:
+def test_samples_without_device_values_start_no_queue(kept: OnAccelerator) -> None:
     """And what is unknown to the accelerator goes the usual way."""
     kept.bus.emit(MetricsSample(1, metrics={"a": 1.0, "b": 2, "c": "text"}))
     assert kept.sink._on_device is None
@@ -421,44 +402,42 @@ def cuda() -> Any:
     return torch
 
 
+@pytest.fixture
+def on_gpu(cuda: Any, tmp_path: Path) -> Iterator[Kept]:
+    """With the real accelerator."""
+    made = Kept(tmp_path)
+    yield made
+    made.close()
+
+
 @pytest.mark.gpu
-def test_gpu_values_arrive_without_a_wait(cuda: Any, tmp_path: Path) -> None:
+def test_gpu_values_arrive_without_a_wait(cuda: Any, on_gpu: Kept) -> None:
     """Emits while the queue of the GPU is full take no time of it. Buffers are used again."""
-    kept = Kept(tmp_path)
-    kept.bus.detach(kept.sink)
-    sink = kept.bus.attach(MLflowSink(kept.writer))
     values = [cuda.tensor(float(number), device="cuda") for number in range(10)]
     for step in range(SLOTS // 2):
         cuda.cuda._sleep(100_000)
         metrics = {f"m{index}": value + step for index, value in enumerate(values)}
-        kept.bus.emit(MetricsSample(step, metrics=metrics))
-    assert sink.drain(30.0)
-    records = kept.records()
+        on_gpu.bus.emit(MetricsSample(step, metrics=metrics))
+    assert on_gpu.sink.drain(30.0)
+    records = on_gpu.records()
     assert [record.step for record in records] == list(range(SLOTS // 2))
     assert records[-1].metrics == {f"m{index}": index + SLOTS // 2 - 1.0 for index in range(10)}
-    kept.reader.close()
-    kept.writer.close()
 
 
 @pytest.mark.gpu
-def test_gpu_capture_is_not_spoiled(cuda: Any, tmp_path: Path) -> None:
+def test_gpu_capture_is_not_spoiled(cuda: Any, on_gpu: Kept) -> None:
     """A graph captured around emits replays, and the emits are counted as dropped."""
-    kept = Kept(tmp_path)
-    kept.bus.detach(kept.sink)
-    sink = kept.bus.attach(MLflowSink(kept.writer))
     value = cuda.zeros((), device="cuda")
-    kept.bus.emit(MetricsSample(0, metrics={"before": value}))
+    on_gpu.bus.emit(MetricsSample(0, metrics={"before": value}))
     graph = cuda.cuda.CUDAGraph()
     with cuda.cuda.graph(graph):
         value += 1
-        kept.bus.emit(MetricsSample(1, metrics={"within": value}))
+        on_gpu.bus.emit(MetricsSample(1, metrics={"within": value}))
     graph.replay()
-    kept.bus.emit(MetricsSample(2, metrics={"after": value}))
-    assert sink.drain(30.0)
-    assert [(record.step, record.metrics) for record in kept.records()] == [
+    on_gpu.bus.emit(MetricsSample(2, metrics={"after": value}))
+    assert on_gpu.sink.drain(30.0)
+    assert [(record.step, record.metrics) for record in on_gpu.records()] == [
         (0, {"before": 0.0}),
         (2, {"after": 1.0}),
     ]
-    assert kept.dropped == 1
-    kept.reader.close()
-    kept.writer.close()
+    assert on_gpu.dropped == 1

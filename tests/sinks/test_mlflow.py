@@ -13,13 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.journal.tools import small_segments
-from trackside.event_bus.bus import FAULTS_BEFORE_DETACH, Bus
+from tests.sinks.kept import Kept
+from trackside.event_bus.bus import FAULTS_BEFORE_DETACH
 from trackside.events import ConfigEvent, LifecycleEvent, MetricsSample
-from trackside.journal.directory import create_directory
 from trackside.journal.format import ConfigRecord, MetricsRecord
-from trackside.journal.reader import JournalReader
-from trackside.journal.writer import JournalWriter
-from trackside.sinks import MLflowSink
 from trackside.sinks import mlflow as sink_
 from trackside.system.clock import steady
 
@@ -28,48 +25,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Kept:
-    """A sink with a journal, on a bus, and what can be read back."""
-
-    def __init__(self, root: Path) -> None:
-        self.journal = create_directory(root, "x")
-        self.writer = JournalWriter(self.journal)
-        self.watched = 0
-        self.bus = Bus()
-        self.sink = self.bus.attach(MLflowSink(self.writer, watch=self._watch))
-        self._reader = JournalReader(self.journal)
-
-    def _watch(self) -> None:
-        self.watched += 1
-
-    def emit(self, *arguments: Any, **options: Any) -> None:
-        """Emit a sample."""
-        self.bus.emit(MetricsSample(*arguments, **options))
-
-    def records(self) -> list[Any]:
-        """What has come since the last look. Nothing may be unreadable."""
-        found = [entry.record for entry in self._reader.read()]
-        assert self._reader.damaged + self._reader.missing + self._reader.torn == 0
-        return found
-
-    def record(self) -> Any:
-        """The only one."""
-        (found,) = self.records()
-        return found
-
-    @property
-    def dropped(self) -> int:
-        return self.writer.scoreboard.dropped_points
-
-    def close(self) -> None:
-        """Let go of the files."""
-        self._reader.close()
-        self.writer.close()
-
-
 @pytest.fixture
 def kept(tmp_path: Path) -> Iterator[Kept]:
-    """As above."""
+    """Cleared away at the end."""
     made = Kept(tmp_path)
     yield made
     made.close()
