@@ -52,6 +52,8 @@ class Rounds:
     benchmark: str
     number: int
     path: Path | None
+    said: tuple[str, ...] = ()
+    """The figures to print of each measurement; none: all of them."""
     console: Console = field(default_factory=lambda: Console(width=None if sys.stdout.isatty() else 150))
 
     def __post_init__(self) -> None:
@@ -65,9 +67,13 @@ class Rounds:
                 figures = measure(case)
                 self.results.add(key(case), {**case, **figures})
                 self.results.save(self.path)
-                said = ", ".join(f"{name} {_short(value)}" for name, value in figures.items())
-                self.console.print(f"round {number}/{self.number}: {key(case)}: {said}", style="dim")
+                found = f"round {number}/{self.number}: {key(case)}: {self._said(figures)}"
+                self.console.print(found, style="dim")
         self.console.print(in_a_line(self.results.machine))
+
+    def _said(self, figures: Figures) -> str:
+        chosen = [name for name in (*self.said, "error") if name in figures] if self.said else list(figures)
+        return ", ".join(f"{name} {_short(figures[name])}" for name in chosen)
 
     def show(self) -> None:
         """Print the tables that the page will have."""

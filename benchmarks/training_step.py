@@ -37,7 +37,9 @@ def main(rounds: int, only: tuple[str, ...], quick: bool, path: Path | None, sec
         raise click.ClickException(NO_TORCH)
     names = [NOTHING, *(name for name in LOGGERS if not only or name in only)]
     shapes, counts = (["small"], METRICS[:1]) if quick else (list(SHAPES), METRICS)
-    played = Rounds("training_step", 1 if quick else rounds, path)
+    played = Rounds(
+        "training_step", 1 if quick else rounds, path, ("ratio", "ratio_low", "ratio_high", "pairs")
+    )
     budget = seconds / 4 if quick else seconds
     with store_template() as store:
 
