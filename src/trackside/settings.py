@@ -40,6 +40,7 @@ VARIABLES = frozenset(
         "TRACKSIDE_TERMINATE_TIMEOUT",
         "TRACKSIDE_BULK_STORE",
         "TRACKSIDE_REQUESTS_IN_FLIGHT",
+        "TRACKSIDE_REST_CLIENT",
         PYTHON_VARIABLE,
         "TRACKSIDE_QUIET",
     }
@@ -67,6 +68,8 @@ class Settings:
     """Whether metrics are written to a database in bulk, rather than through MLflow's own store."""
     requests_in_flight: int = DEFAULT_REQUESTS_IN_FLIGHT
     """How many concurrent requests with metrics an MLflow server gets."""
+    rest_client: bool = True
+    """Whether a server is talked to by its REST API, without MLflow, where that is possible."""
     quiet: bool = False
     """Whether to leave out the lines at the run's start and end that say where to view it."""
     python: str | None = None
@@ -94,6 +97,7 @@ def read_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         terminate_timeout=_seconds(environment, "TRACKSIDE_TERMINATE_TIMEOUT", 5.0),
         bulk_store=_switch(environment, "TRACKSIDE_BULK_STORE", default=True),
         requests_in_flight=_count(environment, "TRACKSIDE_REQUESTS_IN_FLIGHT", DEFAULT_REQUESTS_IN_FLIGHT),
+        rest_client=_switch(environment, "TRACKSIDE_REST_CLIENT", default=True),
         quiet=_switch(environment, "TRACKSIDE_QUIET", default=False),
         python=_program(environment, PYTHON_VARIABLE),
     )

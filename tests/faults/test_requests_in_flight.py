@@ -17,8 +17,9 @@ from tests.faults.fake import until
 from tests.faults.postgres import server_or_skip
 from tests.faults.proxy import FaultProxy, Forward, Reply, Request, answer
 from tests.faults.servers import MlflowServer
-from trackside.destinations.mlflow.connection import body_of, metrics_request
+from trackside.destinations.mlflow.batch_body import metrics_body
 from trackside.destinations.mlflow.tags import counts_in
+from trackside.destinations.mlflow.through_mlflow import metrics_request
 from trackside.journal.format import MetricsRecord
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def test_the_body_is_what_mlflows_client_sends(monkeypatch: pytest.MonkeyPatch) 
     client = MlflowClient("http://127.0.0.1:1")
     with pytest.raises(InterruptedError):
         client.log_batch("f" * 32, [Metric(*point) for point in POINTS])
-    assert json.loads(body_of("f" * 32, POINTS)) == sent[0]
+    assert json.loads(metrics_body("f" * 32, POINTS)) == sent[0]
 
 
 def test_values_and_errors_are_mlflows(server: MlflowServer) -> None:
@@ -240,5 +241,6 @@ def test_without_the_short_way_points_arrive_all_the_same(
     server: MlflowServer, journals: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By MLflow's client, several at once, too."""
-    monkeypatch.setattr("trackside.destinations.mlflow.connection.metrics_request", lambda _: None)
+    monkeypatch.setattr("trackside.destinations.mlflow.through_mlflow.metrics_request", lambda _: None)
+    monkeypatch.setenv("TRACKSIDE_REST_CLIENT", "off")
     deliver(server, journals)

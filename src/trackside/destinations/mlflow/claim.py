@@ -193,10 +193,7 @@ def _put_back(connection: Connection, run: Any) -> None:
 
 
 def _write(connection: Connection, status: str, ended_ms: int | None) -> None:
-    if ended_ms is None:
-        connection.for_run(connection.client.update_run, status)
-    else:
-        connection.for_run(connection.client.set_terminated, status=status, end_time=ended_ms)
+    connection.for_run(connection.client.update_run, status, end_time=ended_ms)
 
 
 def _moment_ms(text: object) -> int | None:

@@ -10,24 +10,21 @@ Invariants:
 * Metrics and params never share a request. ``log_batch`` writes params first, and fails as a whole on a param
   that has another value.
 
-Metrics take a shorter way than MLflow's client, which makes three objects of each, then JSON through protocol
-buffers: 28 µs of Python, about as much as it costs a server with the bulk store. They go straight into a
-database that the bulk store can write. For a server only the body is made here (:func:`metrics_request`).
-This is the only file of the destinations that uses private names of MLflow.
+Which client makes the requests is decided here, once, by
+:func:`~trackside.destinations.mlflow.client_choice.why_mlflow`. Metrics go straight into a database that the
+bulk store can write.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import time
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from trackside.bulk_store.uri import can_be_bulk
 from trackside.destinations.answers import bound_answers, limit_answers
-from trackside.destinations.mlflow.address import database_file, is_server, require_server
+from trackside.destinations.mlflow.address import database_file, require_server
+from trackside.destinations.mlflow.client_choice import why_mlflow
 from trackside.destinations.mlflow.credentials import guard_requests
 from trackside.destinations.mlflow.database import alone_with, probe_database, require_path
 from trackside.destinations.mlflow.errors import translate, translate_opening
@@ -37,7 +34,6 @@ from trackside.errors import (
     DestinationFailedError,
     GoneError,
     RejectedError,
-    RetryableError,
     UnauthorisedError,
 )
 from trackside.names import MAX_PARAMS_TAGS_PER_BATCH, MAX_TAG_VALUE_LENGTH, chunks
@@ -48,18 +44,21 @@ if TYPE_CHECKING:
     from trackside.bulk_store.points import Point
     from trackside.bulk_store.store import BulkStore
     from trackside.destinations.mlflow.record import RunRecord
+    from trackside.destinations.mlflow.tracking import Run, TrackingClient
     from trackside.journal.meta import Meta
     from trackside.journal.outbox import Outbox
 
 logger = logging.getLogger("trackside.destinations")
 
-ENDPOINT = "/api/2.0/mlflow/runs/log-batch"
-
-_OK = 200
-
 
 def preload(tracking_uri: str) -> None:
     """Import what a connection to ``tracking_uri`` will need. Opens no store and no connection."""
+    if why_mlflow(tracking_uri) is None:
+        import requests  # noqa: F401
+
+        import trackside.destinations.mlflow.rest_client  # noqa: F401 - it imports requests when it is made
+
+        return
     import mlflow.tracking
 
     if can_be_bulk(tracking_uri):
@@ -74,8 +73,7 @@ class Connection:
 
     def __init__(self, meta: Meta, uri: str, *, record: RunRecord, outbox: Outbox) -> None:
         self.uri = uri
-        self.client: Any = None
-        """An ``MlflowClient``, once :meth:`open` has connected."""
+        self._client: TrackingClient | None = None
         self.answered_at = 0.0
         """When MLflow last answered, or failed to."""
         self._meta = meta
@@ -84,7 +82,12 @@ class Connection:
         self._renewed_uri: str | None = None
         self._database = database_file(uri)
         self._bulk: BulkStore | None = None
-        self._request: Callable[[str, Sequence[Point]], None] | None = None
+
+    @property
+    def client(self) -> TrackingClient:
+        """What makes the requests, once :meth:`open` has connected."""
+        assert self._client is not None  # noqa: S101 - it was opened before
+        return self._client
 
     @property
     def run_id(self) -> str:
@@ -97,52 +100,42 @@ class Connection:
 
     def open(self) -> None:
         """Connect, unless connected."""
-        if self.client is None:
-            self.client = self.call(self._connect)
+        if self._client is None:
+            self._client = self.call(self._connect)
 
     def renew(self, uri: str | None) -> None:
         """Use ``uri`` from the next :meth:`take_renewed` on. May be called by any thread.
 
-        None keeps the address. MLflow reads the variables with credentials at each request.
+        None keeps the address. The variables with credentials are read at each request.
         """
         self._renewed_uri = uri or self._renewed_uri
 
     def take_renewed(self) -> None:
         """Connect again if :meth:`renew` has given an address."""
-        if self._renewed_uri is not None and self.client is not None:
+        if self._renewed_uri is not None and self._client is not None:
             self.uri, self._renewed_uri = self._renewed_uri, None
-            self.client = self.call(self._connect)
+            self._client = self.call(self._connect)
 
     def ask(self) -> None:
         """Make a small request. Raises what :meth:`call` raises if the server does not answer it."""
         self.open()
-        self.call(self.client.search_experiments, max_results=1)
+        self.call(self.client.ping)
 
-    def _connect(self) -> Any:
+    def _connect(self) -> TrackingClient:
         require_server(self.uri)
         self._check_removed()
         set_variables()
-        from mlflow.entities import Metric, Param, RunTag
-        from mlflow.tracking import MlflowClient
-
         guard_requests()
         bound_answers()
         limit_answers()
-        self._metric: Callable[..., Any] = Metric
-        self._param: Callable[..., Any] = Param
-        self._tag: Callable[..., Any] = RunTag
-        with alone_with(self.uri):
-            probe_database(self.uri)
-            client = MlflowClient(tracking_uri=self.uri)
         self._bulk = None
-        self._request = metrics_request(client) if is_server(self.uri) else None
-        return client
+        return connect(self.uri)
 
     # Calling
 
     def call(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """Call ``function``, one of MLflow's, and raise what its error means for the delivery."""
-        if self.client is not None:
+        """Call ``function``, one of the client's, and raise what its error means for the delivery."""
+        if self._client is not None:
             self._require(self._database)
         try:
             return function(*arguments, **options)
@@ -206,9 +199,10 @@ class Connection:
 
     # Requests for the run
 
-    def get_run(self) -> Any:
-        """MLflow's record of the run, as it is now."""
-        return self.for_run(self.client.get_run)
+    def get_run(self) -> Run:
+        """The run, as the store shows it now."""
+        run: Run = self.for_run(self.client.get_run)
+        return run
 
     def open_bulk_store(self) -> bool:
         """Have :meth:`log_points` write straight into the database. False if this database can't be."""
@@ -220,10 +214,8 @@ class Connection:
         """Log ``points`` in one request, or in one transaction of the bulk store."""
         if self._bulk is not None:
             self.for_run(self._bulk.log_points, points)
-        elif self._request is not None:
-            self.for_run(self._request, points)
         else:
-            self.for_run(self.client.log_batch, metrics=[self._metric(*point) for point in points])
+            self.for_run(self.client.log_points, points)
 
     def known_params(self) -> dict[str, str]:
         """The params that the run has."""
@@ -231,66 +223,29 @@ class Connection:
 
     def log_params(self, params: Mapping[str, str]) -> None:
         """Log params that the run does not have yet, in one request."""
-        self.for_run(self.client.log_batch, params=[self._param(*item) for item in params.items()])
+        self.for_run(self.client.log_params, params)
 
     def log_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags of any run. Long values are cut."""
-        made = [self._tag(key, value[:MAX_TAG_VALUE_LENGTH]) for key, value in tags.items()]
-        for chunk in chunks(made, MAX_PARAMS_TAGS_PER_BATCH):
-            self.call(self.client.log_batch, run_id, tags=chunk)
+        cut = [(key, value[:MAX_TAG_VALUE_LENGTH]) for key, value in tags.items()]
+        for chunk in chunks(cut, MAX_PARAMS_TAGS_PER_BATCH):
+            self.call(self.client.log_tags, run_id, dict(chunk))
 
 
-def metrics_request(client: Any) -> Callable[[str, Sequence[Point]], None] | None:
-    """A function that logs points of a run to the server of ``client``, an ``MlflowClient``, or None.
+def connect(uri: str) -> TrackingClient:
+    """A client for the store at ``uri``."""
+    reason = why_mlflow(uri)
+    if reason is None:
+        from trackside.destinations.mlflow.rest_client import RestClient
 
-    It raises what MLflow's client raises. The address, credentials, headers, session, retries and the check
-    of the answer are MLflow's. 3.6 and 3.17 have the same private names. If one is missing, or the client has
-    another kind of store, the client's ``log_batch`` is used.
-    """
-    try:
-        from mlflow import get_active_model_id
-        from mlflow.store.tracking.rest_store import RestStore
-        from mlflow.utils.rest_utils import http_request, verify_rest_response
+        logger.info("the server is talked to by its REST API")
+        return RestClient(uri)
+    from trackside.destinations.mlflow.through_mlflow import ThroughMLflow
 
-        store = client._tracking_client.store  # noqa: SLF001
-        if type(store) is not RestStore or get_active_model_id() is not None:
-            return None
-        host_credentials = store.get_host_creds
-    except (ImportError, AttributeError):
-        return None
-    post: Callable[..., Any] = http_request
-    check: Callable[..., Any] = verify_rest_response
-
-    def request(run_id: str, points: Sequence[Point]) -> None:
-        response = post(
-            host_credentials(),
-            ENDPOINT,
-            "POST",
-            data=body_of(run_id, points),
-            extra_headers={"Content-Type": "application/json"},
-        )
-        if response.status_code == _OK and not response.text.strip():
-            # MLflow's check takes it for its own answer, which is a JSON object, an empty one at least.
-            raise RetryableError("the answer is empty, so it is not MLflow's: is there a proxy in between?")
-        check(response, ENDPOINT)
-
-    return request
-
-
-def body_of(run_id: str, points: Sequence[Point]) -> bytes:
-    """The JSON of MLflow's REST API for ``log-batch``. Pure."""
-    metrics = [
-        {"key": key, "value": _json_value(value), "timestamp": timestamp, "step": step}
-        for key, value, timestamp, step in points
-    ]
-    return msgspec.json.encode({"run_id": run_id, "metrics": metrics})
-
-
-def _json_value(value: float) -> float | str:
-    """NaN and infinity, which JSON lacks, as protocol buffers write them."""
-    if math.isfinite(value):
-        return value
-    return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"  # noqa: PLR0124
+    logger.info("the store is reached through MLflow, because %s", reason)
+    with alone_with(uri):
+        probe_database(uri)
+        return ThroughMLflow(uri)
 
 
 def open_store(uri: str, notice: Callable[[str], None]) -> BulkStore | None:

@@ -68,6 +68,9 @@ _BY_TYPE: tuple[tuple[type[BaseException], str], ...] = (
     (ConnectionError, "the server closed the connection"),
     (socket.gaierror, "the host name cannot be resolved"),
 )
+_SERVERS_WORDS = {"AnswerError", "RestException"}
+"""Errors that hold what the server said, and nothing else: the second is MLflow's."""
+
 _LIBRARIES = {"requests", "urllib3", "http"}
 
 _NOT_JSON = "response body was not in a valid JSON format"  # mlflow/utils/rest_utils.py
@@ -86,6 +89,18 @@ _HOPELESS_TEXT = {
     "file is not a database": "the sqlite file holds something else: name another one",
     "out-of-date database schema": "the database belongs to another version of MLflow",
 }
+
+
+class AnswerError(Exception):
+    """A server answered a REST request of ours with another status than success."""
+
+    def __init__(
+        self, message: str, *, status: int, headers: Mapping[str, str], code: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.answer = Answer(status, headers)
+        self.error_code = code
+        """MLflow's word for the error. None if the answer is not MLflow's."""
 
 
 class Answer(NamedTuple):
@@ -125,7 +140,9 @@ def translate_opening(error: BaseException) -> DeliveryError:
 
 
 def _text(error: BaseException) -> str:
-    text = " ".join(redact(f"{type(error).__name__}: {error}"[:_MAX_READ]).split())  # one line in the log
+    told = type(error).__name__ in _SERVERS_WORDS
+    text = str(error) if told else f"{type(error).__name__}: {error}"
+    text = " ".join(redact(text[:_MAX_READ]).split())  # one line in the log
     return text[:MAX_TEXT]
 
 
@@ -139,6 +156,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _own_code(error: BaseException, answer: Answer | None) -> str | None:
     """MLflow's code for the error. None if the answer is a proxy's, or if there is no answer."""
     code = getattr(error, "error_code", None)
+    if isinstance(error, AnswerError):
+        return error.error_code
     if answer is None:  # a store in this process, or a client that refused to send
         return None if code == "INTERNAL_ERROR" else code
     body = getattr(error, "json", None)
@@ -161,6 +180,8 @@ def _answer(error: BaseException) -> Answer | None:
     MLflow keeps no response on its exceptions, and the shipper needs the status (a gateway's JSON hides
     it) and ``Retry-After``. The functions that raised still hold the response, and the traceback them.
     """
+    if isinstance(error, AnswerError):
+        return error.answer
     for item in _chain(error):
         for frame, _ in reversed(list(traceback.walk_tb(item.__traceback__))):
             for value in list(frame.f_locals.values()):

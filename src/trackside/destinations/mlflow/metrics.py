@@ -256,8 +256,8 @@ class LastPoints:
         self._last = {}
 
     def missing_in(self, run: Any) -> list[str]:
-        """The metrics whose last point ``run``, an MLflow run just read, does not show."""
-        shown = {metric.key: (metric.step, metric.timestamp) for metric in run.to_proto().data.metrics}
+        """The metrics whose last point ``run``, just read, does not show."""
+        shown = run.data.last
         whole = len(shown) < SHOWN_WHOLE
         # MySQL's usual collations take "Loss" and "loss" for one name, and show one of them.
         alike = {key.casefold(): point for key, point in shown.items()}

@@ -223,7 +223,7 @@ class RunCreator:
     def _runs_of_journal(self) -> list[Any]:
         condition = f"tags.`{JOURNAL_TAG}` = '{self._meta.journal_id}'"
         search = self._connection.client.search_runs
-        return list(self._connection.call(search, [self._experiment_id()], condition))
+        return list(self._connection.call(search, self._experiment_id(), condition))
 
     def _experiment_id(self) -> str:
         """Id of the experiment, which is created if it is new. A deleted one is rejected."""

@@ -169,9 +169,8 @@ def _describe_state(run: Any) -> str:
 
 
 def last_steps(run: Any) -> dict[str, int]:
-    """The last step of each metric of ``run``, an MLflow run. The machine's load has steps of its own."""
-    metrics = run.to_proto().data.metrics
-    return {metric.key: metric.step for metric in metrics if not metric.key.startswith(_SYSTEM)}
+    """The last step of each metric of ``run``. The machine's load has steps of its own."""
+    return {key: step for key, (step, _) in run.data.last.items() if not key.startswith(_SYSTEM)}
 
 
 class RedoneSteps:

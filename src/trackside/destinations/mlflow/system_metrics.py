@@ -125,7 +125,7 @@ class SystemMetricsSender:
             self._interval = None
             return
         started = self._connection.get_run().info.start_time
-        load = SystemMetrics(monitors, interval=self._interval, since_ms=started)
+        load = SystemMetrics(monitors, interval=self._interval, since_ms=started or now_ms())
         load.start()  # where no thread can be started, the next call tries again
         self._load = load
 

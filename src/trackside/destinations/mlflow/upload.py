@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import tempfile
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trackside.destinations.mlflow.attempts import ATTEMPTS_FILE, TRACEBACK
@@ -18,8 +15,10 @@ from trackside.redaction.redact import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from trackside.destinations.mlflow.connection import Connection
+    from trackside.destinations.mlflow.tracking import Run, TrackingClient
     from trackside.journal.outbox import Outbox
 
 logger = logging.getLogger("trackside.destinations")
@@ -32,8 +31,6 @@ RETRY_AT_END = 1.0
 
 ATTEMPTS_ARTIFACT = f"trackside/{ATTEMPTS_FILE}"
 _REPLACED = "This attempt has no traceback. Those of earlier attempts are in trackside/attempts.jsonl.\n"
-
-_uploading = threading.Lock()
 
 
 class Uploader:
@@ -131,41 +128,42 @@ class RunArtifacts:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._found: Run | None = None
 
     def upload(self, path: Path) -> None:
         """Upload a file of the journal's outbox."""
-        with _uploading:  # MLflow 3.6 uploads to the server it finds here, not to the client's
-            os.environ["MLFLOW_TRACKING_URI"] = self._connection.uri
-            text = read_file(path, MAX_TEXT).decode("utf-8", "replace")
-            if path.name == ATTEMPTS_FILE:
-                upload_attempts(text, self)
-            else:
-                self.write(path.name, text)
+        text = read_file(path, MAX_TEXT).decode("utf-8", "replace")
+        if path.name == ATTEMPTS_FILE:
+            upload_attempts(text, self)
+        else:
+            self.write(path.name, text)
 
     def read(self, name: str) -> str | None:
         """The artifact ``name``, or None."""
-        call, client, run_id = self._connection.call, self._connection.client, self._connection.run_id
-        listed = call(client.list_artifacts, run_id, name.rpartition("/")[0] or None)
-        if all(item.path != name for item in listed):
-            return None
-        with tempfile.TemporaryDirectory(prefix="trackside-") as place:
-            path = call(client.download_artifacts, run_id, name, place)
-            return Path(path).read_text("utf-8")
+        text: str | None = self._connection.call(self._client.read_artifact, self._run(), name)
+        return text
 
     def write(self, name: str, text: str) -> None:
         """Write or replace it."""
-        self._connection.call(self._connection.client.log_text, self._connection.run_id, text, name)
+        self._connection.call(self._client.write_artifact, self._run(), name, text)
 
     def remove(self, name: str) -> None:
         """Remove it. If the store does not allow that, replace it by a text that says so."""
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-        run = self._connection.call(self._connection.client.get_run, self._connection.run_id)
+        run = self._run()
         try:
-            repository: Any = get_artifact_repository(run.info.artifact_uri)
-            repository.delete_artifacts(name)
+            self._client.remove_artifact(run, name)
         except Exception:  # a store that keeps everything, or credentials that may only add
             self.write(name, _REPLACED)
+
+    @property
+    def _client(self) -> TrackingClient:
+        return self._connection.client
+
+    def _run(self) -> Run:
+        """The run, which says where its artifacts are. That never changes."""
+        if self._found is None:
+            self._found = self._connection.get_run()
+        return self._found
 
 
 def upload_attempts(line: str, artifacts: RunArtifacts) -> None:

@@ -1,0 +1,242 @@
+"""A tracking server reached by MLflow's public REST API, without MLflow.
+
+See https://mlflow.org/docs/latest/api_reference/rest-api.html. The bodies are those of MLflow's own client
+(``mlflow/store/tracking/rest_store.py``). Where it sends a run's id under its old name, too, so does this.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from trackside.destinations.mlflow.batch_body import LOG_BATCH, metrics_body
+from trackside.destinations.mlflow.client_choice import is_proxied
+from trackside.destinations.mlflow.errors import AnswerError
+from trackside.destinations.mlflow.rest_session import RestSession
+from trackside.destinations.mlflow.tracking import Experiment, Run, RunData, RunDescription
+from trackside.tag_names import USER_TAG
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from trackside.bulk_store.points import Point
+    from trackside.destinations.mlflow.tracking import TrackingClient
+
+_API = "/api/2.0/mlflow"
+_ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
+_RUNS_IN_AN_ANSWER = 1000
+
+
+class _Item(msgspec.Struct):
+    key: str | None = ""
+    value: str | None = ""
+
+
+class _Metric(msgspec.Struct):
+    key: str | None = ""
+    step: int | None = 0
+    timestamp: int | None = 0
+
+
+class _Info(msgspec.Struct):
+    run_id: str | None = None
+    run_uuid: str | None = None
+    experiment_id: str | None = None
+    run_name: str | None = None
+    status: str | None = None
+    start_time: int | None = None
+    end_time: int | None = None
+    artifact_uri: str | None = None
+    lifecycle_stage: str | None = None
+
+
+class _Data(msgspec.Struct):
+    tags: list[_Item] | None = None
+    params: list[_Item] | None = None
+    metrics: list[_Metric] | None = None
+
+
+class _Run(msgspec.Struct):
+    info: _Info | None = None
+    data: _Data | None = None
+
+
+class _RunAnswer(msgspec.Struct):
+    run: _Run | None = None
+
+
+class _RunsAnswer(msgspec.Struct):
+    runs: list[_Run] | None = None
+
+
+class _Experiment(msgspec.Struct):
+    experiment_id: str | None = None
+    name: str | None = None
+    lifecycle_stage: str | None = None
+
+
+class _ExperimentAnswer(msgspec.Struct):
+    experiment: _Experiment | None = None
+
+
+class _Created(msgspec.Struct):
+    experiment_id: str | None = None
+
+
+class _File(msgspec.Struct):
+    path: str | None = None
+
+
+class _Files(msgspec.Struct):
+    files: list[_File] | None = None
+
+
+class _Done(msgspec.Struct):
+    """An answer that says no more than that."""
+
+
+class RestClient:
+    """Calls the MLflow server at ``uri``."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._session = RestSession(uri)
+        self._mlflow: TrackingClient | None = None
+
+    def ping(self) -> None:
+        self._post("experiments/search", view_type="ACTIVE_ONLY", max_results=1)
+
+    def get_experiment(self, experiment_id: str) -> Experiment:
+        return self._experiment("get", experiment_id=experiment_id)
+
+    def get_experiment_by_name(self, name: str) -> Experiment | None:
+        try:
+            return self._experiment("get-by-name", experiment_name=name)
+        except AnswerError as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+
+    def create_experiment(self, name: str, *, artifact_location: str | None) -> str:
+        location = {} if artifact_location is None else {"artifact_location": artifact_location}
+        made = self._session.post(f"{_API}/experiments/create", _Created, {"name": name, **location})
+        return made.experiment_id or ""
+
+    def get_run(self, run_id: str) -> Run:
+        found = self._session.get(f"{_API}/runs/get", _RunAnswer, run_uuid=run_id, run_id=run_id)
+        return _run_of(found.run)
+
+    def search_runs(self, experiment_id: str, condition: str) -> Sequence[Run]:
+        body = {
+            "experiment_ids": [experiment_id],
+            "filter": condition,
+            "run_view_type": "ACTIVE_ONLY",
+            "max_results": _RUNS_IN_AN_ANSWER,
+        }
+        found = self._session.post(f"{_API}/runs/search", _RunsAnswer, body)
+        return [_run_of(run) for run in found.runs or ()]
+
+    def create_run(
+        self, experiment_id: str, *, start_time: int, tags: Mapping[str, str], run_name: str | None
+    ) -> Run:
+        body = {
+            "experiment_id": experiment_id,
+            "user_id": tags.get(USER_TAG, "unknown"),
+            "start_time": start_time,
+            "tags": _items(tags),
+            **({} if run_name is None else {"run_name": run_name}),
+        }
+        return _run_of(self._session.post(f"{_API}/runs/create", _RunAnswer, body).run)
+
+    def update_run(self, run_id: str, status: str, *, end_time: int | None = None) -> None:
+        end = {} if end_time is None else {"end_time": end_time}
+        self._post("runs/update", run_uuid=run_id, run_id=run_id, status=status, **end)
+
+    def delete_run(self, run_id: str) -> None:
+        self._post("runs/delete", run_id=run_id)
+
+    def set_tag(self, run_id: str, key: str, value: str) -> None:
+        self._post("runs/set-tag", run_uuid=run_id, run_id=run_id, key=key, value=value)
+
+    def delete_tag(self, run_id: str, key: str) -> None:
+        self._post("runs/delete-tag", run_id=run_id, key=key)
+
+    def log_points(self, run_id: str, points: Sequence[Point]) -> None:
+        self._session.post(LOG_BATCH, _Done, metrics_body(run_id, points))
+
+    def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
+        self._post("runs/log-batch", run_id=run_id, params=_items(params))
+
+    def log_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        self._post("runs/log-batch", run_id=run_id, tags=_items(tags))
+
+    def read_artifact(self, run: Run, name: str) -> str | None:
+        if not is_proxied(run.info.artifact_uri):
+            return self._through_mlflow().read_artifact(run, name)
+        folder, _, file = name.rpartition("/")
+        path = _artifact(run, folder).removeprefix(_ARTIFACTS + "/")
+        listed = self._session.get(_ARTIFACTS, _Files, path=path).files or ()
+        if all((item.path or "").rpartition("/")[2] != file for item in listed):
+            return None
+        return self._session.fetch(_artifact(run, name)).decode("utf-8")
+
+    def write_artifact(self, run: Run, name: str, text: str) -> None:
+        if is_proxied(run.info.artifact_uri):
+            self._session.put(_artifact(run, name), text.encode())
+        else:
+            self._through_mlflow().write_artifact(run, name, text)
+
+    def remove_artifact(self, run: Run, name: str) -> None:
+        if is_proxied(run.info.artifact_uri):
+            self._session.delete(_artifact(run, name))
+        else:
+            self._through_mlflow().remove_artifact(run, name)
+
+    def _post(self, call: str, **body: Any) -> None:
+        self._session.post(f"{_API}/{call}", _Done, body)
+
+    def _experiment(self, call: str, **parameters: str) -> Experiment:
+        answer = self._session.get(f"{_API}/experiments/{call}", _ExperimentAnswer, **parameters)
+        found = answer.experiment or _Experiment()
+        return Experiment(found.experiment_id or "", found.name or "", found.lifecycle_stage or "")
+
+    def _through_mlflow(self) -> TrackingClient:
+        """MLflow's client, for a store of artifacts that only MLflow can reach."""
+        if self._mlflow is None:
+            from trackside.destinations.mlflow.through_mlflow import ThroughMLflow
+
+            self._mlflow = ThroughMLflow(self._uri)
+        return self._mlflow
+
+
+def _run_of(found: _Run | None) -> Run:
+    found = found or _Run()
+    info, data = found.info or _Info(), found.data or _Data()
+    return Run(
+        RunDescription(
+            run_id=info.run_id or info.run_uuid or "",
+            experiment_id=info.experiment_id or "",
+            run_name=info.run_name or "",
+            status=info.status or "",
+            start_time=info.start_time,
+            end_time=info.end_time,
+            artifact_uri=info.artifact_uri or "",
+            lifecycle_stage=info.lifecycle_stage or "",
+        ),
+        RunData(
+            {tag.key or "": tag.value or "" for tag in data.tags or ()},
+            {param.key or "": param.value or "" for param in data.params or ()},
+            {metric.key or "": (metric.step or 0, metric.timestamp or 0) for metric in data.metrics or ()},
+        ),
+    )
+
+
+def _items(texts: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"key": key, "value": value} for key, value in texts.items()]
+
+
+def _artifact(run: Run, name: str) -> str:
+    """The endpoint of a run's artifact, whose address is ``mlflow-artifacts:/...``."""
+    root = run.info.artifact_uri.partition(":")[2].strip("/")
+    return "/".join(part for part in (_ARTIFACTS, root, name) if part)
