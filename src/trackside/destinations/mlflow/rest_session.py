@@ -1,13 +1,13 @@
 """Requests to an MLflow server: address, credentials, TLS, and the check of each answer.
 
 Everything here is as MLflow's client has it (``mlflow/utils/rest_utils.py``,
-``mlflow/utils/credentials.py``), also the order: credentials in the address, else those in ``~/.netrc`` for
-that host, else the user name and password of the environment or of ``~/.mlflow/credentials``, else the token.
+``mlflow/utils/credentials.py``), also the order: the credentials that ``~/.netrc`` has for
+the host, else those in the address, else the user name and password of the environment or of ``~/.mlflow/credentials``, else the token.
 ``requests`` does the first two, and the proxies and CA bundles of the environment.
 
 Invariants:
 
-* Credentials are read at each request, so that renewed ones are used.
+* Credentials and certificates are read at each request, so that renewed ones are used.
 * A redirect is not followed. It would take a write elsewhere, and the credentials with it.
 * Nothing is tried twice. The shipper has a policy of its own.
 """
@@ -24,7 +24,7 @@ import msgspec
 
 from trackside.destinations.mlflow.errors import AnswerError
 from trackside.destinations.mlflow.settings import request_timeout
-from trackside.errors import RejectedError, RetryableError
+from trackside.errors import RejectedError, RetryableError, UnauthorisedError
 from trackside.redaction.known_values import kept_by_mlflow
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class RestSession:
 
         self._base = uri.removesuffix("/")
         self._session = requests.Session()
-        self._tls = tls_options(os.environ)
+        tls_options(os.environ)
         self._agent = f"trackside/{version('trackside')}"
 
     def get(self, endpoint: str, kind: type[Answer], **parameters: str) -> Answer:
@@ -85,7 +85,7 @@ class RestSession:
             headers={"User-Agent": self._agent, **authorisation(os.environ), **(headers or {})},
             timeout=request_timeout(),
             allow_redirects=False,
-            **self._tls,
+            **_renewed_tls_options(),
             **options,
         )
 
@@ -129,6 +129,13 @@ def tls_options(environment: Mapping[str, str]) -> dict[str, Any]:
     if certificate:
         options["cert"] = certificate
     return options
+
+
+def _renewed_tls_options() -> dict[str, Any]:
+    try:
+        return tls_options(os.environ)
+    except RejectedError as error:  # nothing is wrong with what is sent: wait for better ones
+        raise UnauthorisedError(str(error)) from error
 
 
 def authorisation(environment: Mapping[str, str]) -> dict[str, str]:
