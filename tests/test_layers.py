@@ -24,6 +24,8 @@ PURE = [
     "lifecycle/evidence",
     "lifecycle/kept_events",
     "lifecycle/verdict",
+    "destinations/mlflow/batch_body",
+    "destinations/mlflow/tracking",
     "names",
     "params",
     "protocols",

@@ -51,6 +51,7 @@ def test_every_variable_is_read() -> None:
             "TRACKSIDE_TERMINATE_TIMEOUT": "2",
             "TRACKSIDE_BULK_STORE": "Off",
             "TRACKSIDE_REQUESTS_IN_FLIGHT": "5",
+            "TRACKSIDE_REST_CLIENT": "no",
             "TRACKSIDE_QUIET": "yes",
             "TRACKSIDE_PYTHON": sys.executable,
             "MLFLOW_TRACKING_URI": "http://mlflow:5000",
@@ -71,6 +72,7 @@ def test_every_variable_is_read() -> None:
         2.0,
         False,
         5,
+        False,
         True,
         os.path.abspath(sys.executable),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -152,7 +153,7 @@ def test_an_error_means_the_same(mistake: str, both: tuple[TrackingClient, Track
     """Of one kind, in the same words, whichever client met it."""
     run = new_run(both[0]).info.run_id
     both[0].log_params(run, {"lr": "0.1"})
-    rest, theirs = (meaning(lambda client=client: MISTAKES[mistake](client, run)) for client in both)
+    rest, theirs = [meaning(partial(MISTAKES[mistake], client, run)) for client in both]
     assert type(rest) is type(theirs) is RejectedError
     without_times = [re.sub(r"\d{13}", "", str(error)) for error in (rest, theirs)]
     assert without_times[0] == without_times[1]

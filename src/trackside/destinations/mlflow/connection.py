@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from trackside.bulk_store.uri import can_be_bulk
 from trackside.destinations.answers import bound_answers, limit_answers
 from trackside.destinations.mlflow.address import database_file, require_server
-from trackside.destinations.mlflow.client_choice import why_mlflow
+from trackside.destinations.mlflow.client_choice import is_proxied, why_mlflow
 from trackside.destinations.mlflow.credentials import guard_requests
 from trackside.destinations.mlflow.database import alone_with, probe_database, require_path
 from trackside.destinations.mlflow.errors import translate, translate_opening
@@ -216,6 +216,10 @@ class Connection:
             self.for_run(self._bulk.log_points, points)
         else:
             self.for_run(self.client.log_points, points)
+
+    def needs_mlflow_to_upload(self, artifact_uri: str) -> bool:
+        """Whether MLflow would be imported to upload to ``artifact_uri``, and is not needed otherwise."""
+        return self.client.is_light and not is_proxied(artifact_uri)
 
     def known_params(self) -> dict[str, str]:
         """The params that the run has."""

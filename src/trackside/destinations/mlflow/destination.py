@@ -8,6 +8,7 @@ All of them make their requests by one :class:`~trackside.destinations.mlflow.co
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING
 
 from trackside.destinations.mlflow.attempts import TRACEBACK
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trackside.destinations")
 
 LAST_UPLOAD_SECONDS = 5.0
+LATE_UPLOAD_SECONDS = 10.0
+"""An upload that must import MLflow first waits for the run's first points, or so long. The import takes
+seconds."""
 
 
 def _publish_nothing(**changes: object) -> None:
@@ -82,6 +86,7 @@ class MLflowDestination(Destination):
             notice,
             tell=lambda error: publish(artifacts_error=error),
         )
+        self._opened_at = 0.0
         self._end = EndWriter(meta, self._connection, self._claim, record=record)
 
     @property
@@ -120,6 +125,7 @@ class MLflowDestination(Destination):
                     last_steps(resumed.run), run_id=self._connection.run_id, notice=self._notice
                 )
         self._connection.open()
+        self._opened_at = time.monotonic()
         self._claim.begin(created=created)
         self._sample_load()
 
@@ -170,7 +176,8 @@ class MLflowDestination(Destination):
         """Heartbeat, load and uploads, each when it is due."""
         self._connection.take_renewed()
         self._claim.keep_up()
-        self._upload()
+        if self._may_upload():
+            self._upload()
         self._sample_load()
         self._load.send()
 
@@ -220,6 +227,12 @@ class MLflowDestination(Destination):
             self._outbox.put(self._claim.artifact_name(TRACEBACK), text)
         except OSError as error:  # the crash may be due to a full disk, and the status matters more
             self._notice(f"the traceback could not be kept to be uploaded: {error}")
+
+    def _may_upload(self) -> bool:
+        run = self._record.state.run
+        if run is None or not self._connection.needs_mlflow_to_upload(run.artifact_uri):
+            return True
+        return self._metrics.has_sent or time.monotonic() - self._opened_at > LATE_UPLOAD_SECONDS
 
     def _upload(self) -> None:
         if self._config is not None:

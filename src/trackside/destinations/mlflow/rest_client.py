@@ -6,7 +6,7 @@ See https://mlflow.org/docs/latest/api_reference/rest-api.html. The bodies are t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -98,6 +98,8 @@ class _Done(msgspec.Struct):
 
 class RestClient:
     """Calls the MLflow server at ``uri``."""
+
+    is_light: ClassVar[bool] = True
 
     def __init__(self, uri: str) -> None:
         self._uri = uri

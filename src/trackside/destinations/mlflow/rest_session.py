@@ -1,9 +1,10 @@
 """Requests to an MLflow server: address, credentials, TLS, and the check of each answer.
 
 Everything here is as MLflow's client has it (``mlflow/utils/rest_utils.py``,
-``mlflow/utils/credentials.py``), also the order: the credentials that ``~/.netrc`` has for
-the host, else those in the address, else the user name and password of the environment or of ``~/.mlflow/credentials``, else the token.
-``requests`` does the first two, and the proxies and CA bundles of the environment.
+``mlflow/utils/credentials.py``), also the order. The credentials that ``~/.netrc`` has for the host come
+first, then those in the address, then the user name and password of the environment or of
+``~/.mlflow/credentials``, then the token. ``requests`` does the first two, and the proxies and CA bundles of
+the environment.
 
 Invariants:
 

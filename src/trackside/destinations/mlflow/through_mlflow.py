@@ -14,7 +14,7 @@ import os
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from trackside.destinations.mlflow.address import is_server
 from trackside.destinations.mlflow.batch_body import LOG_BATCH, metrics_body
@@ -33,6 +33,8 @@ _uploading = threading.Lock()
 
 class ThroughMLflow:
     """Calls MLflow's client for the store at ``uri``. The first one made imports MLflow."""
+
+    is_light: ClassVar[bool] = False
 
     def __init__(self, uri: str) -> None:
         from mlflow.entities import Metric, Param, RunTag

@@ -9,7 +9,7 @@ this contract, so nothing else knows which one it has. Nothing here imports MLfl
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,6 +65,9 @@ class TrackingClient(Protocol):
     :meth:`~trackside.destinations.mlflow.connection.Connection.call` translates it. A call that returns has
     reached the store. Several threads may call at once.
     """
+
+    is_light: ClassVar[bool]
+    """Whether it does without MLflow, except for artifacts that the server does not take."""
 
     def ping(self) -> None:
         """Make a small request."""
