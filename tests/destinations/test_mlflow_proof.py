@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from mlflow.entities import Metric, Run, RunData, RunInfo
 
 from trackside.destinations.mlflow.metrics import SHOWN_WHOLE, LastPoints
+from trackside.destinations.mlflow.tracking import Run, RunData, RunDescription
 
 LATE = 1_700_000_000_500
 
 
 def run_with(*metrics: tuple[str, int, int]) -> Run:
     """A run that shows these metrics: name, step, time in milliseconds."""
-    info = RunInfo(
-        run_id="id", experiment_id="0", user_id="me", status="RUNNING", start_time=0, end_time=None,
-        lifecycle_stage="active",
-    )  # fmt: skip
-    return Run(info, RunData(metrics=[Metric(key, 0.5, timestamp, step) for key, step, timestamp in metrics]))
+    return Run(RunDescription("id"), RunData(last={key: (step, at) for key, step, at in metrics}))
 
 
 @pytest.mark.parametrize(

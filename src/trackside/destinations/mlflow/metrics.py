@@ -21,7 +21,7 @@ import contextlib
 import threading
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from trackside.bulk_store.uri import can_be_bulk
 from trackside.destinations.mlflow.address import is_server
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from trackside.bulk_store.points import Point
     from trackside.destinations.mlflow.connection import Connection
+    from trackside.destinations.mlflow.tracking import Run
     from trackside.journal.format import MetricsRecord
 
 POINTS_PER_WRITE = 5000
@@ -262,7 +263,7 @@ class LastPoints:
         """Start over, because what was noted is proven, or will be sent again."""
         self._last = {}
 
-    def missing_in(self, run: Any) -> list[str]:
+    def missing_in(self, run: Run) -> list[str]:
         """The metrics whose last point ``run``, just read, does not show."""
         shown = run.data.last
         whole = len(shown) < SHOWN_WHOLE

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from trackside.destinations.mlflow.claim import RunClaim
     from trackside.destinations.mlflow.connection import Connection
+    from trackside.destinations.mlflow.tracking import Run
     from trackside.journal.format import MetricsRecord
     from trackside.journal.meta import Meta
 
@@ -168,7 +169,7 @@ def _describe_state(run: Any) -> str:
     return status if last is None else f"{status}, last step {last}"
 
 
-def last_steps(run: Any) -> dict[str, int]:
+def last_steps(run: Run) -> dict[str, int]:
     """The last step of each metric of ``run``. The machine's load has steps of its own."""
     return {key: step for key, (step, _) in run.data.last.items() if not key.startswith(_SYSTEM)}
 
