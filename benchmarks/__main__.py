@@ -18,7 +18,7 @@ from benchmarks.worker import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
-NAMES = ("cost_of_log", "training_step", "start_and_end", "survival", "delivery", "scale", "outage")
+NAMES = ("cost_of_log", "training_step", "start_and_end", "survival", "delivery", "scale", "outage", "fleet")
 BUILD = ROOT / "build" / "benchmarks"
 
 

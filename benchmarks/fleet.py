@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.fleet_play import Fleet, Play
 from benchmarks.machine import in_a_line
 from benchmarks.places import BULK
 from benchmarks.results import Results
 from benchmarks.rounds import options
-from benchmarks.spread import spread, values_of
+from benchmarks.sections import FAULTS, show
 from tests.faults.postgres import find_programs, postgres_server
 
 if TYPE_CHECKING:
@@ -31,19 +30,6 @@ if TYPE_CHECKING:
 STORES = {"stock store": "", "bulk store": BULK}
 RUNS = (10, 100, 1000)
 QUICK = (10, 40)
-COLUMNS = {
-    "started s": "started",
-    "points/s": "rate",
-    "requests/s": "requests_s",
-    "visible s: p50": "visible_median",
-    "p99": "visible_p99",
-    "page s: p50": "page_median",
-    "p99 ": "page_p99",
-    "server cores": "server_cpu",
-    "PostgreSQL": "postgresql_cpu",
-    "caught up s": "caught_up",
-    "ended s": "ended",
-}
 
 
 @click.command()
@@ -88,7 +74,7 @@ def main(  # noqa: PLR0917 - one argument an option
                 results.add(f"{store}, {runs} runs", {**case, **found})
                 results.save(path)
                 console.print(f"{store}, {runs} runs: {_said(found)}")
-    console.print(_table(results))
+    show(results, console)
 
 
 def _play(play: Play) -> Figures:
@@ -103,21 +89,6 @@ def _said(found: Figures) -> str:
         return str(found["error"])
     wrong = [f"{found[name]:,} {name}" for name in FAULTS if found[name]]
     return f"{found['logged']:,} points, {', '.join(wrong) or 'each once, all runs ended'}"
-
-
-FAULTS = ("lost", "doubled", "wrong", "runs_missing", "runs_doubled", "not_finished", "unfinished")
-"""Of a fleet whose figures mean something, all of them are 0."""
-
-
-def _table(results: Results) -> Table:
-    table = Table("fleet", *COLUMNS)
-    for key, rounds in results.rounds.items():
-        cells = [
-            spread(values, ",.1f") if (values := values_of(rounds, name)) else "-"
-            for name in COLUMNS.values()
-        ]
-        table.add_row(key, *cells)
-    return table
 
 
 if __name__ == "__main__":

@@ -230,7 +230,9 @@ class Play:
             names = ("rate", "requests_s", "server_cpu", "postgresql_cpu", "fleet_cpu")
             figures = {name: (last[at] - first[at]) / took for at, name in enumerate(names, 2)}
             figures["behind"] = last[1]
-        figures["up_again"] = self._up_again
+        if fleet.outage:
+            figures["up_again"] = self._up_again
+            figures["without_server"] = self._up_again - fleet.outage_at
         figures["caught_up"] = self._caught_up()
         fields = ["seconds", "behind", "rows", "requests", "server_cpu", "postgresql_cpu", "fleet_cpu"]
         shown = looks[:: max(len(looks) // SHOWN, 1)]

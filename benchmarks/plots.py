@@ -10,6 +10,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from benchmarks.plots_of_fleet import draw_fleet, draw_fleet_course
 from benchmarks.plots_of_runs import draw_memory, draw_outage
 from benchmarks.sections import BY_HAND
 from benchmarks.spread import values_of
@@ -220,5 +221,7 @@ PLOTS: dict[str, tuple[str, Callable[[Results], Figure | None]]] = {
     "growth": ("scale", _growth),
     "memory": ("scale", draw_memory),
     "outage": ("outage", draw_outage),
+    "fleet": ("fleet", draw_fleet),
+    "fleet_course": ("fleet", draw_fleet_course),
 }
 """By name: the benchmark, and what draws it."""

@@ -23,6 +23,9 @@ BY_HAND = "log_batch by hand"
 PHASES = ("before", "during", "after")
 """Of an outage."""
 
+FAULTS = ("lost", "doubled", "wrong", "runs_missing", "runs_doubled", "not_finished", "unfinished")
+"""Of a fleet whose figures mean something, all of them are 0."""
+
 MOST_OF_A_STEP = 1.02
 """Times a step without logging that one with it may take."""
 
@@ -190,6 +193,31 @@ def step_times(rounds: list[Figures], phase: str, figure: str) -> list[float]:
     return values_of([found[phase] for found in rounds if phase in found], figure)
 
 
+def _fleet(results: Results) -> Iterator[Table]:
+    got = [
+        Column("points/s", "rate", ",.0f"),
+        Column("requests/s", "requests_s"),
+        Column("visible after s: p50", "visible_median"),
+        Column("p99", "visible_p99"),
+        Column("a run's page s: p50", "page_median", ",.2f"),
+        Column("server cores", "server_cpu", ",.2f"),
+        Column("PostgreSQL cores", "postgresql_cpu", ",.2f"),
+    ]
+    moments = [
+        Column("all runs started s", "started"),
+        Column("no server s", "without_server"),
+        Column("caught up s after that", "caught_up"),
+        Column("all runs ended s", "ended"),
+        Column("requests a run", "requests_a_run"),
+    ]
+    points = [Column("points", "logged", ",.0f")]
+    points += [Column(name.replace("_", " "), name, ",.0f") for name in FAULTS]
+    calm = "While all runs log, before the outage; what is visible also after it"
+    yield figures_table(calm, "fleet", results.rounds, got)
+    yield figures_table("The start, the outage and the end", "fleet", results.rounds, moments)
+    yield figures_table("In PostgreSQL, at the end", "fleet", results.rounds, points)
+
+
 TABLES: dict[str, Callable[[Results], Iterator[Table]]] = {
     "cost_of_log": _cost_of_log,
     "training_step": _training_step,
@@ -198,4 +226,5 @@ TABLES: dict[str, Callable[[Results], Iterator[Table]]] = {
     "delivery": _delivery,
     "scale": _scale,
     "outage": _outage,
+    "fleet": _fleet,
 }

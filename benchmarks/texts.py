@@ -107,5 +107,17 @@ SECTIONS = {
         "before the next try.",
         (("outage", "Backlog and step time over an outage"),),
     ),
+    "fleet": Section(
+        "A fleet",
+        "Many runs into one MLflow server on PostgreSQL. All of them start at the same moment, and each logs "
+        "10 metrics a second. A third of the way the server is killed, and started again after the outage. "
+        "The delivery is the real one. Only the processes around it are simulated: many runs share one. "
+        "The server, PostgreSQL and the fleet share the machine, so on your server the same fleet gets more. "
+        "[Many runs](many-runs.md) tells you what to set.",
+        (
+            ("fleet", "What a fleet gets from its server, by the number of runs"),
+            ("fleet_course", "How far each fleet is behind, over time"),
+        ),
+    ),
 }
 """By benchmark."""

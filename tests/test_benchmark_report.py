@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from benchmarks.headline import BEGIN, END, renewed
 from benchmarks.report import main as report
 from benchmarks.results import Results, load
+from benchmarks.sections import FAULTS
 from benchmarks.spread import interval
 from benchmarks.targets import targets_table
+from tests.faults.postgres import find_programs
 
 if TYPE_CHECKING:
     from benchmarks.worker import Figures
@@ -30,7 +32,7 @@ MACHINE = {"processor": "an abacus", "Python": "3.11", "load": "0.1"}
 def run(module: str, *arguments: object) -> str:
     """What ``python -m benchmarks.MODULE`` prints."""
     command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=850, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -91,6 +93,15 @@ def caught_up() -> Figures:
     return {"place": "sqlite", "points": 1000, **figures, **phases, "backlog": backlog}
 
 
+def fleet(runs: int) -> Figures:
+    """What fleet would have found."""
+    case = {"store": "stock store", "runs": runs, "workers": 4, "outage": 60.0, "seconds": 210.0}
+    looks = [[0.0, 0, 0, 0, 0.0, 0.0, 0.0], [90.0, 200 * runs, 700 * runs, 900, 50.0, 9.0, 20.0]]
+    figures = {"rate": 10.0 * runs, "requests_s": 1.0 * runs, "visible_median": 0.5, "server_cpu": 0.1}
+    counts = dict.fromkeys(FAULTS, 0)
+    return {**case, **figures, **counts, "logged": 2100 * runs, "up_again": 140.0, "looks": looks}
+
+
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     """Results of most benchmarks, some of which failed in part."""
@@ -113,6 +124,7 @@ def results(tmp_path: Path) -> Path:
     )
     write(directory, "scale", grown(1000), grown(10_000))
     write(directory, "outage", caught_up())
+    write(directory, "fleet", fleet(10), fleet(100))
     write(directory, "start_and_end", {"logger": "trackside", "import": 0.1, "start": 2.0, "end": 0.2})
     step = {"shape": "small", "metrics": 10, "median": 350.0, "mean": 360.0, "p99": 400.0, "pairs": 99}
     ratio = {"ratio": 1.01, "ratio_low": 1.0, "ratio_high": 1.03}
@@ -212,6 +224,7 @@ def test_the_plots_are_made_and_shown(results: Path, tmp_path: Path):
     page = make_page(results, tmp_path / "docs")
     plots = tmp_path / "docs" / "benchmarks" / "plots"
     names = {"cost_of_log", "cost_by_metrics", "training_step", "delivery", "growth", "memory", "outage"}
+    names |= {"fleet", "fleet_course"}
     assert {path.name for path in plots.iterdir()} == {
         f"{name}.{kind}" for name in names for kind in ("png", "svg")
     }
@@ -230,7 +243,7 @@ def test_the_same_results_make_the_same_files(results: Path, tmp_path: Path):
 def test_a_page_can_be_made_of_nothing(tmp_path: Path):
     """Where no benchmark has been run, every section says so."""
     page = make_page(tmp_path / "nowhere", tmp_path / "docs")
-    assert page.count("Not measured yet") == 8  # the headline and seven sections
+    assert page.count("Not measured yet") == 9  # the headline and eight sections
 
 
 @pytest.mark.slow
@@ -265,6 +278,21 @@ def test_a_benchmark_runs(tmp_path: Path, benchmark: str, arguments: list[Any], 
     for key, rounds in found.rounds.items():
         assert "error" not in rounds[0], (key, rounds)
         assert fields <= set(rounds[0]), key
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+@pytest.mark.timeout(900)
+def test_a_fleet_arrives_whole(tmp_path: Path):
+    """A few runs through an outage: each point once, with its value, and all runs ended."""
+    pytest.importorskip("psycopg2")
+    if find_programs() is None:
+        pytest.skip("PostgreSQL is not installed")
+    sizes = ["--runs", 3, "--seconds", 6, "--outage", 1, "--workers", 1, "--only", "bulk store"]
+    ((figures,),) = played(tmp_path, "fleet", sizes).rounds.values()
+    assert "error" not in figures, figures
+    assert {name: figures[name] for name in FAULTS} == dict.fromkeys(FAULTS, 0)
+    assert figures["logged"] > 0
 
 
 def played(directory: Path, benchmark: str, arguments: list[Any]) -> Results:

@@ -45,6 +45,8 @@ class RunClaim:
         self._outbox = outbox
         self._ownership = Ownership(meta)
         self._heartbeats = HeartbeatSchedule()
+        self.page: dict[str, str] = {}
+        """The run's tags, as :meth:`owns_end` has read them."""
 
     @property
     def held(self) -> bool:
@@ -104,10 +106,12 @@ class RunClaim:
         if not self._ownership.saw_alive:  # the time of death is that of files, which may be copies
             ended = end.announced_ms or self._meta.started_ms
         run = self._connection.get_run()
+        self.page = dict(run.data.tags)
         found = self._ownership.look_at_end(run, ended_ms=ended)
         self._save()
         if found == "claim":
             self._take_over(run)
+            self.page = dict(self._connection.get_run().data.tags)
         elif found == "wait" and end.final:
             self._record.update(status=end.status)
             msg = f"waiting to see whether the owner of the run, {describe_owner(run.data.tags)}, lives"

@@ -39,7 +39,7 @@ class EndWriter:
 
     def write(self, end: RunEnd) -> bool:
         """Set the tags and the status. False if the run belongs to another attempt by now."""
-        on_page = dict(self._connection.get_run().data.tags)
+        on_page = self._claim.page
         tags = self._tags(end, on_page)
         what = "the tags that tell how the run ended"
         try:
