@@ -138,9 +138,9 @@ class Play:
         ]
 
     def _pages(self) -> dict[str, str]:
-        """Some of the runs, once all of them are there."""
+        """Some of the runs, once there are so many."""
         found = run_ids(self._engine, self._experiment)
-        return dict(sorted(found.items())[:PAGES]) if len(found) >= self._fleet.runs else {}
+        return dict(sorted(found.items())[:PAGES]) if len(found) >= PAGES else {}
 
     def _run_course(self, server: MlflowServer, processes: list[subprocess.Popen[str]], begin: float) -> None:
         """Have the outage. Then, after a while, have the runs end."""

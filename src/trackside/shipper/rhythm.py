@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 POLL = 0.25
 """Seconds between two looks at a quiet journal. Small samples are collected for so long, too."""
 
-TIMES = 4.0
+TIMES = 3.0
 """The pause after a batch, in multiples of what the batch took. So a run has a request at the server for a
-fifth of the time."""
+quarter of the time."""
 
 LONGEST = 15.0
 
@@ -38,17 +38,17 @@ class Rhythm:
 
     def __init__(self, *, uniform: Callable[[float, float], float]) -> None:
         self._uniform = uniform
-        self._before = self._last = 0.0
+        self._pause = POLL
 
     def delivered(self, seconds: float) -> None:
-        """A batch was accepted, and its call took ``seconds``."""
-        self._before, self._last = self._last, seconds
+        """A batch was accepted, and its call took ``seconds``.
+
+        A pause is at most twice as long as the one before. A single slow answer, as in the crowd after an
+        outage, says little about the server. A quick one says that it is quick.
+        """
+        self._pause = min(max(POLL, TIMES * seconds), 2 * self._pause, LONGEST)
 
     @property
     def pause(self) -> float:
-        """Seconds until the next look at the journal.
-
-        The quicker one of the last two batches counts. A single slow answer says little about the server.
-        """
-        wanted = TIMES * min(self._before, self._last)
-        return min(max(POLL, wanted), LONGEST) * self._uniform(1.0 - SPREAD, 1.0)
+        """Seconds until the next look at the journal."""
+        return self._pause * self._uniform(1.0 - SPREAD, 1.0)
