@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import click
 
 from benchmarks.worker import own_stdout, say
+from trackside.destinations.mlflow.connection import preload
 from trackside.events import now_ms
 from trackside.journal.directory import create_directory
 from trackside.journal.files import write_atomically
@@ -109,8 +110,7 @@ def main(uri: str, experiment: str, first: int, runs: int, patience: float) -> N
     out = own_stdout()
     logging.disable(logging.WARNING)
     _be_a_shipper(runs)
-    import mlflow.tracking  # noqa: F401 - a shipper has done so before it asks for its run
-
+    preload(uri)
     with tempfile.TemporaryDirectory(prefix="trackside-bench-", ignore_cleanup_errors=True) as directory:
         fleet = [SimulatedRun(first + number, uri, experiment, Path(directory)) for number in range(runs)]
         say({"ready": runs}, out)
@@ -144,7 +144,7 @@ def main(uri: str, experiment: str, first: int, runs: int, patience: float) -> N
 
 def _be_a_shipper(runs: int) -> None:
     os.nice(10)
-    os.environ["MLFLOW_HTTP_POOL_MAXSIZE"] = str(runs + 10)  # a connection for each, as each shipper has one
+    os.environ["MLFLOW_HTTP_POOL_MAXSIZE"] = str(runs + 10)  # of MLflow: one for each, as in shippers
     os.environ["TRACKSIDE_START_TIMEOUT"] = "1"
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, hard), hard))
