@@ -109,9 +109,11 @@ def log(
     1}}`` is logged as ``eval/loss``. Without ``step`` the step after the last is taken, with one warning.
     ``prefix="val"`` logs ``loss`` as ``val/loss``. Never raises an ``Exception``.
     """
-    # The time is given, not left to the default: calling a Python function from C costs more than reading it.
-    sample = MetricsSample(step, epoch, metrics, prefix, time_ns() // 1_000_000)
-    (_bus or _default_bus()).emit(sample)
+    bus = _bus or _default_bus()
+    quick_log = bus.quick_log
+    if quick_log is None or not quick_log(metrics, step, epoch, prefix):
+        # The time is given, not left to the default: calling a Python function from C costs more.
+        bus.emit(MetricsSample(step, epoch, metrics, prefix, time_ns() // 1_000_000))
 
 
 _bus: Bus | None = None

@@ -45,7 +45,7 @@ def journal_of(given_records: Sequence[Record]) -> Iterator[tuple[JournalDirecto
         ends = []
         for record in given_records:
             assert writer.append(record)
-            ends.append(writer._segment.offset)
+            ends.append(writer.segment.offset)
         writer.close()
         yield journal, ends
 
@@ -194,7 +194,7 @@ def test_torn_tail_is_waited_at_and_counted_once_the_writer_is_dead(tmp_path: Pa
     journal = new_journal(tmp_path)
     writer = JournalWriter(journal)
     writer.append(sample(0))
-    end = writer._segment.offset
+    end = writer.segment.offset
     writer.close()
     corrupt(journal, 1, end, frame_header(b"never finished")[:6])
     reader = JournalReader(journal)

@@ -121,7 +121,7 @@ def test_strange_file_systems_keep_records_too(kind: str, given_records, dead: b
         make_strange(kind, patch)
         journal = new_journal(Path(root))
         writer = JournalWriter(journal)
-        assert isinstance(writer._segment.buffer, FileBuffer)
+        assert isinstance(writer.segment.buffer, FileBuffer)
         for record in given_records:
             assert writer.append(record)
         found, reader = read_all(journal, dead=dead)

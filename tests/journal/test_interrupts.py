@@ -84,8 +84,8 @@ class SmallJournal:
 def crossings() -> dict[str, int]:
     """How many records to write before the one that has an easy way, prepares or rotates."""
     with SmallJournal(0) as small:
-        writer, first, found = small.writer, small.writer._segment, {"easy": 3}
-        while writer._segment is first:
+        writer, first, found = small.writer, small.writer.segment, {"easy": 3}
+        while writer.segment is first:
             ready, number = writer._ready, writer.last_seq
             writer.append(sample(0))
             if writer._ready is not None and ready is None:
@@ -340,7 +340,7 @@ def test_written_journal_survives_interrupts_too(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("trackside.system.mapping.mmap.mmap", cannot_map)
     for place in places():
         with SmallJournal(3) as small:
-            assert isinstance(small.writer._segment.buffer, FileBuffer)
+            assert isinstance(small.writer.segment.buffer, FileBuffer)
 
             def handler(small: SmallJournal = small) -> None:
                 assert small.writer.append(sample(2000))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from pathlib import Path
@@ -23,7 +24,8 @@ from trackside.journal import writer as writer_module
 from trackside.journal.cursor import Cursor, load_cursor, save_cursor
 from trackside.journal.directory import JournalDirectory
 from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord, Record
-from trackside.journal.reader import JournalReader
+from trackside.journal.reader import Entry, JournalReader
+from trackside.journal.samples import Samples
 from trackside.journal.supply import segment_ready_after
 from trackside.journal.writer import JournalWriter
 
@@ -81,6 +83,7 @@ class JournalMachine(RuleBasedStateMachine):
         """A new attempt, with nothing in it."""
         self.journal = new_journal(self.root)
         self.writer = JournalWriter(self.journal, cap=self.cap)
+        self.samples = Samples(self.writer)
         self.emitted = Emitted()
         self.cursor = Cursor()
         self.acknowledged = 0
@@ -96,6 +99,62 @@ class JournalMachine(RuleBasedStateMachine):
             name = self.new_name()
             values = {f"m{n}": 1.0 for n in range(size)}
             self.append(MetricsRecord(0, name, 1, None, None, values), name)
+
+    @rule(
+        size=st.sampled_from([0, 1, 1, 2, 3, 8, 30]),
+        times=st.integers(1, 12),
+        epoch=st.none() | st.just(1.0),
+        renamed=st.booleans(),
+    )
+    def log_samples(self, size: int, times: int, epoch: float | None, renamed: bool) -> None:
+        """Under names that are mostly known already."""
+        for _ in range(times):
+            name = self.new_name()
+            values = {f"{name if renamed else 'm'}{n}": 1.0 for n in range(size)}
+            if self.samples.log(values, 1, epoch, None, name):
+                self.emitted.add(name, sure=True)
+            else:
+                record = MetricsRecord(0, name, 1, epoch, None, values)
+                self.append(record, name)
+                self.samples.learn(record)
+
+    @rule(place=st.integers(1, 8), size=st.sampled_from([1, 3, 8]))
+    def log_interrupted(self, place: int, size: int) -> None:
+        """A KeyboardInterrupt somewhere in the midst of it."""
+        name = self.new_name()
+        kept = False
+        with contextlib.suppress(KeyboardInterrupt), Interrupt(place, interrupted) as interrupt:
+            kept = self.samples.log({f"m{n}": 1.0 for n in range(size)}, 1, None, None, name)
+        if kept or interrupt.came:
+            self.emitted.add(name, sure=kept)
+
+    @rule(place=st.integers(1, 8), size=st.sampled_from([1, 3, 8]), again=st.integers(1, 3))
+    def log_in_a_handler(self, place: int, size: int, again: int) -> None:
+        """A signal handler that logs as well, whether it comes before the sample or after it."""
+        values = {f"m{n}": 1.0 for n in range(size)}
+        name, own = self.new_name(), [self.new_name() for _ in range(again)]
+
+        def handler() -> None:
+            order.extend(each for each in own if self.samples.log(values, 1, None, None, each))
+
+        order: list[int] = []
+        with Interrupt(place, handler):
+            kept = self.samples.log(values, 1, None, None, name)
+        # Both orders are right. The journal has one of them.
+        written = [entry.record.timestamp_ms for entry in self.peek()]
+        assert sorted(written) == sorted([*order, *[name] * kept])
+        for each in written:
+            self.emitted.add(each, sure=True)
+
+    def peek(self) -> list[Entry]:
+        """What was written since the last of ``emitted``, read by a reader of its own."""
+        reader = JournalReader(self.journal, self.cursor.position)
+        found: list[Entry] = []
+        while entries := reader.read():
+            found += entries
+        reader.close()
+        known = set(self.emitted.names)
+        return [entry for entry in found if entry.record.timestamp_ms not in known]
 
     @rule()
     def append_lifecycle(self) -> None:

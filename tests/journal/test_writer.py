@@ -244,7 +244,7 @@ def test_failing_to_prepare_is_not_yet_a_loss(
         monkeypatch.setattr(writer._supply, "open", refuse)
         for step in range(30):
             assert writer.append(sample(step, 10))
-        assert writer._segment.limit == writer._segment.usable
+        assert writer.segment.limit == writer.segment.usable
         assert caplog.records == []
         monkeypatch.setattr(writer._supply, "open", real)
         for step in range(30, 100):
@@ -337,7 +337,7 @@ def test_segment_made_ready_by_the_shipper_is_used(journal: JournalDirectory) ->
         writer = JournalWriter(journal)
         made = []
         for step in range(300):
-            segment_ready_after(journal, writer._segment.number)
+            segment_ready_after(journal, writer.segment.number)
             made.append(journal.segment_numbers()[-1])
             assert writer.append(sample(step))
         assert steps(read_all(journal, dead=False)[0]) == list(range(300))

@@ -29,6 +29,9 @@ class EventSignal(NamedSignal):
     """
 
     def __init__(self, name: str, doc: str | None = None) -> None:
+        self._muted = False
+        self.on_change: Callable[[], None] = lambda: None
+        """Called after a receiver was connected or disconnected, and after the signal was muted."""
         super().__init__(name, doc)
         self.feedback: Feedback = Feedback()
         self.dispatcher: Callable[..., Any] | None = None
@@ -37,7 +40,27 @@ class EventSignal(NamedSignal):
     def connect(self, receiver: _F, sender: Any = ANY, weak: bool = True) -> _F:
         """As :meth:`blinker.Signal.connect`. Raises ``TypeError`` for a coroutine function."""
         refuse_coroutine(receiver)
-        return super().connect(receiver, sender, weak)
+        try:
+            return super().connect(receiver, sender, weak)
+        finally:
+            self.on_change()
+
+    def disconnect(self, receiver: Callable[..., Any], sender: Any = ANY) -> None:
+        """As :meth:`blinker.Signal.disconnect`."""
+        try:
+            super().disconnect(receiver, sender)
+        finally:
+            self.on_change()
+
+    @property
+    def is_muted(self) -> bool:
+        """As in :class:`blinker.Signal`: whether sending calls no receiver."""
+        return self._muted
+
+    @is_muted.setter
+    def is_muted(self, muted: bool) -> None:
+        self._muted = muted
+        self.on_change()
 
     def send(self, sender: Any = None, /, **kwargs: Any) -> list[tuple[Callable[..., Any], Any]]:
         """Call every receiver. Return ``(receiver, result)`` for those that did not raise."""

@@ -8,7 +8,7 @@ Invariants:
   needed, outside the lock, by whoever crosses the middle of the current one (and the shipper has
   usually made the file by then). Only when both failed is it made at the moment of need. Nothing is
   logged under the lock: a logging handler may hold a lock of its own while it appends.
-* A place is reserved, then filled, and ``_unfinished`` says so in between. Whoever comes next
+* A place is reserved, then filled, and ``unfinished`` says so in between. Whoever comes next
   finishes what it finds there before anything else. So an exception thrown into the middle
   (KeyboardInterrupt) leaves no hole, and what interrupts this very thread (a signal handler, a
   finaliser that logs) appends behind the record it interrupted, really and at once: it may end the
@@ -17,8 +17,11 @@ Invariants:
   once, and looks again twice a second. Lifecycle records have a reserve of their own in each
   segment.
 
-The second half of the third rests on this: CPython runs signal handlers, and lets other exceptions
-and threads in, at calls and jumps backward, and not between plain loads, stores and comparisons.
+* :mod:`trackside.journal.samples` writes beside ``append`` and without the lock. Its records are reserved and
+  filled with nothing in between, so it may come in wherever another thread or a signal handler may.
+
+The second half of the third rests on this, and so does the last: CPython runs signal handlers, and lets other
+exceptions and threads in, at calls and jumps backward, and not between plain loads, stores and comparisons.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+from mmap import mmap
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeAlias
 from zlib import crc32
 
@@ -61,8 +65,15 @@ _ROUND_UP = ALIGNMENT - 1
 _pack = FRAME_HEADER.pack
 
 
-_Reserved: TypeAlias = tuple[Segment, int, bytes, bytes]
+Reserved: TypeAlias = tuple[Segment, int, bytes, bytes]
 """A place that is taken, and what belongs there: segment, offset, header, payload."""
+
+
+class Place(NamedTuple):
+    """Where a frame ends."""
+
+    segment: Segment
+    offset: int
 
 
 class _Way(NamedTuple):
@@ -82,9 +93,10 @@ class JournalWriter:
     def __init__(self, directory: JournalDirectory, *, cap: int = DEFAULT_CAP) -> None:
         self.directory = directory
         self.last_seq: int = 0
+        self.unfinished: Reserved | None = None
+        """What an append that is under way, or was interrupted, has yet to fill in."""
         self._lock = threading.RLock()
         self._closed = self._given_up = False
-        self._unfinished: _Reserved | None = None
         self._ready: Segment | None = None
         self._supply = SegmentSupply(directory, cap)
         self._full = False
@@ -95,7 +107,7 @@ class JournalWriter:
             raise JournalError(f"the journal {directory.path} has records of another writer")
         try:
             self.scoreboard: Scoreboard = Scoreboard(directory.scoreboard)
-            self._segment = self._supply.open(1)
+            self.segment: Segment = self._supply.open(1)
         except OSError as error:
             raise not_writable(directory.path, error) from error
 
@@ -113,20 +125,20 @@ class JournalWriter:
                 record.seq = seq
                 payload = encode(record)
                 size = len(payload)
-                segment = self._segment
+                segment = self.segment
                 start = segment.offset
                 body = start + HEADER_SIZE
                 end = body + size
                 following = (end + _ROUND_UP) & -ALIGNMENT
-                if self._unfinished is None and (
+                if self.unfinished is None and (
                     following <= segment.limit or _fits_reserve(record, following, segment)
                 ):
                     # The body of frame_header once more, where one piece will do.
                     header = _pack(size, crc32(payload, size)) if size <= QUIET else frame_header(payload)
                     mine = (segment, start, header, payload)
                     # No call from the comparison to the last of the three stores: see above.
-                    if self.last_seq < seq and self._segment is segment:
-                        self._unfinished = mine
+                    if self.last_seq < seq and segment.offset == start and self.segment is segment:
+                        self.unfinished = mine
                         segment.offset = following
                         self.last_seq = seq
                         try:
@@ -134,8 +146,8 @@ class JournalWriter:
                             segment.buffer[start:body] = header
                         except (OSError, ValueError) as error:  # never with a mapping in use
                             refused = self._take_back(mine, seq, error)
-                        if self._unfinished is mine:
-                            self._unfinished = None
+                        if self.unfinished is mine:
+                            self.unfinished = None
                         if refused is None:
                             return True
             finally:
@@ -147,6 +159,28 @@ class JournalWriter:
                     # else an exception came while this thread still waited for the lock
             if not self._clear_the_way(record, size, refused):
                 return False
+
+    def put_unnumbered(self, payload: bytes) -> Place | None:
+        """Keep ``payload`` as a frame without a number and return the place behind it.
+
+        Returns None, and does nothing, where this would take more than a copy: at the end of a segment,
+        behind an interrupted append, and where a store is a system call.
+        """
+        header = frame_header(payload)
+        with self._lock:
+            segment = self.segment
+            start = segment.offset
+            following = start + frame_size(len(payload))
+            mine = (segment, start, header, payload)
+            if type(segment.buffer) is not mmap or following > segment.limit:
+                return None
+            # No call from the comparison to the second store, as in append().
+            if self.unfinished is not None or segment.offset != start or self.segment is not segment:
+                return None
+            self.unfinished = mine
+            segment.offset = following
+            self._finish()
+        return Place(segment, following)
 
     def __reduce__(self) -> NoReturn:
         """Raise ``TypeError``: a journal has one writer, in the process that started the run."""
@@ -161,7 +195,7 @@ class JournalWriter:
             if not self._closed:
                 with contextlib.suppress(OSError):
                     self._finish()
-                open_ones = [self._segment, *([self._ready] if self._ready else [])]
+                open_ones = [self.segment, *([self._ready] if self._ready else [])]
                 self._become_closed()
                 for segment in open_ones:
                     segment.buffer.close()
@@ -172,9 +206,9 @@ class JournalWriter:
         with self._lock:
             if not self._closed and not self._given_up:
                 self._given_up = True
-                used_up, self._segment = self._segment, Segment(0, NoBuffer(), 0)
+                used_up, self.segment = self.segment, Segment(0, NoBuffer(), 0)
                 ready, self._ready = self._ready, None
-                self._unfinished = None
+                self.unfinished = None
                 used_up.buffer.close()
                 if ready is not None:
                     ready.buffer.close()
@@ -187,12 +221,12 @@ class JournalWriter:
 
     def _become_closed(self) -> None:
         self._closed = True
-        self._segment = Segment(0, NoBuffer(), 0)
-        self._ready = self._unfinished = None
+        self.segment = Segment(0, NoBuffer(), 0)
+        self._ready = self.unfinished = None
 
     def _finish(self) -> None:
         """Complete an append that was interrupted, for good or by this very call."""
-        unfinished = self._unfinished
+        unfinished = self.unfinished
         if unfinished is not None:
             segment, start, header, payload = unfinished
             body = start + HEADER_SIZE
@@ -200,23 +234,23 @@ class JournalWriter:
                 segment.buffer[body : body + len(payload)] = payload
                 segment.buffer[start:body] = header
             except ValueError:  # closed: a signal handler has finished it, and used the segment up
-                if self._unfinished is unfinished:
+                if self.unfinished is unfinished:
                     raise
-            if self._unfinished is unfinished:
-                self._unfinished = None
+            if self.unfinished is unfinished:
+                self.unfinished = None
 
-    def _take_back(self, mine: _Reserved, seq: int, error: Exception) -> OSError | None:
+    def _take_back(self, mine: Reserved, seq: int, error: Exception) -> OSError | None:
         """Free the place and return the error. Return None if a signal handler has written the record."""
-        if self._unfinished is not mine:
+        if self.unfinished is not mine:
             return None
         if not isinstance(error, OSError) or not is_of_the_system(error):
             raise error
         # What follows has no call in it, so nothing can come between it and one last look.
-        if self._unfinished is not mine:
+        if self.unfinished is not mine:
             return None
         mine[0].offset = mine[1]
         self.last_seq = seq - 1
-        self._unfinished = None
+        self.unfinished = None
         return error
 
     def _clear_the_way(self, record: Record, size: int, refused: OSError | None) -> bool:
@@ -225,7 +259,7 @@ class JournalWriter:
             way = self._no_room(record, refused) if refused else self._find_way(record, size)
         if way.used_up is not None:
             way.used_up.buffer.close()  # takes a while, where its pages are not yet let go
-        self._segment.let_go_behind()
+        self.segment.let_go_behind()
         self._prepare()
         if way.notice:
             logger.warning(way.notice)
@@ -238,7 +272,7 @@ class JournalWriter:
             return self._drop(record)
         try:
             self._finish()
-            segment = self._segment
+            segment = self.segment
             following = segment.offset + frame_size(size)
             if following <= segment.usable or _fits_reserve(record, following, segment):
                 segment.extend_limit(following)
@@ -256,17 +290,17 @@ class JournalWriter:
             if self._full and steady() < self._next_try:
                 return self._drop(record)
             following = opened = self._supply.open(used_up.number + 1, size)
-        if self._segment is not used_up:  # a signal handler was here meanwhile
+        if self.segment is not used_up:  # a signal handler was here meanwhile
             if opened is not None:
                 opened.buffer.close()
             return _Way(clear=True)
-        self._segment = following
+        self.segment = following
         self._ready = None
         return _Way(clear=True, used_up=used_up, notice=self._note_room())
 
     def _prepare(self) -> None:
         """Open the next segment at the middle of this one, without the lock."""
-        current = self._segment
+        current = self.segment
         done = self._closed or self._given_up or self._ready is not None
         if done or not current.half_used or steady() < self._next_try:
             return
@@ -278,7 +312,7 @@ class JournalWriter:
             self._next_try = steady() + RETRY_AFTER
             return
         with self._lock:
-            if self._segment is current and self._ready is None:
+            if self.segment is current and self._ready is None:
                 self._ready, opened = opened, None
         if opened is not None:  # another thread needed it before it was ready
             opened.buffer.close()

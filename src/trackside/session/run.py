@@ -131,7 +131,9 @@ class Run(ABC):
         After the end of the run one warning says that what you log is not kept. Never raises an
         ``Exception``.
         """
-        self.emit(MetricsSample(step, epoch, metrics, prefix, time_ns() // 1_000_000))
+        quick_log = None if self._closed else self._bus.quick_log
+        if quick_log is None or not quick_log(metrics, step, epoch, prefix):
+            self.emit(MetricsSample(step, epoch, metrics, prefix, time_ns() // 1_000_000))
 
     def emit(self, event: Event) -> None:
         """Send an event on this run's bus, as :func:`trackside.emit` does on the default bus.

@@ -1,7 +1,9 @@
 """The sink on the way to MLflow. It coerces samples and journals them, and the shipper does the rest.
 
-This is the hot path. Each metric takes one pass of coercion and nothing else. The shipper handles prefixes,
-names and limits. A value that cannot be kept as it is takes a slower path, and is counted.
+This is the hot path. A sample of numbers under names that came before is one store into the journal
+(:mod:`trackside.journal.samples`), and the bus calls that itself where it can. In any other sample each
+metric takes one pass of coercion. The shipper handles prefixes, names and limits. A value that cannot be kept
+as it is takes a slower path, and is counted.
 
 Invariants:
 
@@ -12,9 +14,10 @@ Invariants:
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
-from time import monotonic
+from time import monotonic, time_ns
 from typing import TYPE_CHECKING, Any
 
 from trackside.coerce.floats import OnDeviceError, to_float
@@ -24,6 +27,7 @@ from trackside.coerce.steps import is_whole, read_step
 from trackside.errors import CoercionError
 from trackside.events import ConfigEvent, MetricsSample, now_ms
 from trackside.journal.format import ConfigRecord, MetricsRecord
+from trackside.journal.samples import Samples
 from trackside.lifecycle.crash import text_of
 from trackside.params import flatten_params, to_plain
 from trackside.redaction.known_values import know
@@ -36,6 +40,7 @@ from trackside.text import encodable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trackside.event_bus.bus import QuickLog
     from trackside.events import LifecycleEvent
     from trackside.journal.writer import JournalWriter
     from trackside.sinks.accelerator import Devices
@@ -77,54 +82,73 @@ class MLflowSink:
         self._on_drop = self._drop
         self._fetched_later = self._devices.takes
         self._on_device: DeviceQueue | None = None
+        self._samples = Samples(journal)
+        self._quiet_until = self._samples.quiet_until
         self._watch = watch
-        self._next_watch = math.inf if watch is None else steady() + WATCH_EVERY
-        self._last_step = -1
+        self._next_watch = math.inf
+        if watch is not None:
+            self._await_next_watch()
         self._bad_steps = 0
         self._find_last_step = last_step
         self._warned = Once()
 
+    @property
+    def quick_log(self) -> QuickLog | None:
+        """What keeps a simple sample in place of :meth:`on_metrics`, or None if that is not ours any more."""
+        own = getattr(self.on_metrics, "__func__", None) is MLflowSink.on_metrics
+        return self._samples.log if own else None
+
     def on_metrics(self, sample: MetricsSample) -> None:
         """Keep one sample."""
-        try:
-            step = sample.step
-            if type(step) is not int or not _STEP_MIN <= step < _STEP_LIMIT:
-                step = self._step(step)
-            self._last_step = step
-            epoch = sample.epoch
-            if epoch is not None and type(epoch) is not float:
-                epoch = self._epoch(epoch)
+        stamp, fetched = sample.timestamp_ms, False
+        if (
+            type(stamp) is not int
+            or not _STEP_MIN <= stamp < _STEP_LIMIT
+            or not self._samples.log(sample.metrics, sample.step, sample.epoch, sample.prefix, stamp)
+        ):
             try:
-                values = to_float_metrics(sample.metrics, self._on_drop, self._fetched_later)
-            except OnDeviceError:
-                self._fetch(sample, step, epoch)
+                fetched = self._coerce(sample)
+            except Exception as error:  # out of memory, or an odd type's own error
+                self._lose(sample, error)
                 return
-            except CoercionError as error:  # not a mapping: the run continues, and so does this sink
-                self._drop("(a whole sample)", str(error))
-                return
-            stamp, prefix = sample.timestamp_ms, sample.prefix
-            record = MetricsRecord(0, stamp, step, epoch, prefix, values)
-            # Encoding checks no types. A value of a wrong type could be written, and not be read again.
-            if type(stamp) is not int or (prefix is not None and not isinstance(prefix, str)):
-                record = self._repaired(record)
-            try:
-                self._journal.append(record)
-            except (TypeError, ValueError, OverflowError):
-                record = self._repaired(record)
-                self._journal.append(record)
-        except Exception as error:  # out of memory, or an odd type's own error
-            self._lose(sample, error)
-            return
         # Half the cost of steady(), which decides: a test library may have frozen this clock.
         if monotonic() >= self._next_watch:
             self._watch_if_due()
-        if self._on_device is not None:
+        if self._on_device is not None and not fetched:
             self._on_device.collect()
+            self._samples.quiet_until = 0 if self._on_device else self._quiet_until
+
+    def _coerce(self, sample: MetricsSample) -> bool:
+        """Keep a sample of any kind. Returns whether it has values on an accelerator, which come later."""
+        step = sample.step
+        if type(step) is not int or not _STEP_MIN <= step < _STEP_LIMIT:
+            step = self._step(step)
+        self._samples.last_step = step
+        epoch = sample.epoch
+        if epoch is not None and type(epoch) is not float:
+            epoch = self._epoch(epoch)
+        try:
+            values = to_float_metrics(sample.metrics, self._on_drop, self._fetched_later)
+        except OnDeviceError:
+            self._fetch(sample, step, epoch)
+            return True
+        except CoercionError as error:  # not a mapping: the run continues, and so does this sink
+            self._drop("(a whole sample)", str(error))
+        else:
+            record = MetricsRecord(0, sample.timestamp_ms, step, epoch, sample.prefix, values)
+            if self._keep(record) and len(values) == len(sample.metrics):
+                self._samples.learn(record)
+        return False
+
+    def _await_next_watch(self) -> None:
+        self._next_watch = steady() + WATCH_EVERY
+        now = time_ns()
+        self._samples.quiet_from = now
+        self._samples.quiet_until = self._quiet_until = now + int(WATCH_EVERY * 1e9)
 
     def _watch_if_due(self) -> None:
-        now = steady()
-        if self._watch is not None and now >= self._next_watch:
-            self._next_watch = now + WATCH_EVERY
+        if self._watch is not None and steady() >= self._next_watch:
+            self._await_next_watch()
             self._watch()
 
     def on_lifecycle(self, event: LifecycleEvent) -> None:
@@ -186,18 +210,20 @@ class MLflowSink:
             self._journal.scoreboard.note_dropped(record.points)
             self._warn(f"a sample with values on an accelerator is dropped: {reason};", "such are counted")
 
+        self._samples.quiet_until = 0  # further logs look for what has arrived
         if self._on_device is None:
             self._on_device = DeviceQueue(self._devices, note_points=self._journal.scoreboard.note_on_device)
         self._on_device.add([*later.values()], record.points, deliver, lose)
 
-    def _keep(self, record: MetricsRecord) -> None:
+    def _keep(self, record: MetricsRecord) -> bool:
+        """Append ``record``. Returns whether it was kept as it is."""
         prefix = record.prefix
-        if type(record.timestamp_ms) is not int or (prefix is not None and not isinstance(prefix, str)):
-            record = self._repaired(record)
-        try:
-            self._journal.append(record)
-        except (TypeError, ValueError, OverflowError):
-            self._journal.append(self._repaired(record))
+        # Encoding checks no types. A value of a wrong type could be written, and not be read again.
+        if type(record.timestamp_ms) is int and (prefix is None or isinstance(prefix, str)):
+            with contextlib.suppress(TypeError, ValueError, OverflowError):
+                return self._journal.append(record)
+        self._journal.append(self._repaired(record))
+        return False
 
     def _lose(self, sample: MetricsSample | MetricsRecord, error: Exception) -> None:
         """Count a sample that could not be kept. Warn once for each kind of error."""
@@ -218,9 +244,9 @@ class MLflowSink:
     def _step(self, step: Any) -> int:
         """Return the step as an int, or the step after the last one if it has no meaning as an int."""
         number = read_step(step)
-        if number is None and self._last_step == -1:
+        if number is None and self._samples.last_step == -1:
             self._continue_counting()
-        taken = self._last_step + 1 if number is None else number
+        taken = self._samples.last_step + 1 if number is None else number
         if step is None:
             self._warn("a sample", f"came without a step and is kept as step {taken}. Pass step= to log()")
         elif number is None:
@@ -245,7 +271,7 @@ class MLflowSink:
         find, self._find_last_step = self._find_last_step, None
         found = None if find is None else find()
         if found is not None:
-            self._last_step = found
+            self._samples.last_step = found
 
     def _depth(self, depth: Any) -> int | None:
         if depth is None or (isinstance(depth, int) and depth >= 0):

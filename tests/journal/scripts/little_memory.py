@@ -16,7 +16,7 @@ with open("/proc/self/statm", encoding="ascii") as file:
 resource.setrlimit(resource.RLIMIT_AS, (used, resource.RLIM_INFINITY))
 journal = create_directory(sys.argv[1], "x")
 writer = JournalWriter(journal)
-mapped = not isinstance(writer._segment.buffer, FileBuffer)
+mapped = not isinstance(writer.segment.buffer, FileBuffer)
 kept = sum(writer.append(MetricsRecord(0, 1, n, None, None, {"x": 1.0})) for n in range(1000))
 writer.scoreboard.note_signal(15, 7)
 resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
