@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -13,13 +14,16 @@ import msgspec
 import pytest
 
 from tests.faults.fake import FakeDestination, Gate, refuse_all, refuse_poison, until
+from tests.journal.samples import SegmentMaker
 from tests.journal.tools import small_segments
 from tests.support.bench import Bench
 from trackside.errors import DestinationFailedError, RetryableError
 from trackside.events import LifecycleEvent
+from trackside.journal import sealing
 from trackside.journal.cursor import load_cursor
 from trackside.journal.files import write_atomically
 from trackside.journal.format import MetricsRecord
+from trackside.journal.layouts import UNSEALED
 from trackside.journal.lock import JournalLock
 from trackside.journal.outbox import Outbox
 from trackside.journal.reader import Position
@@ -336,6 +340,66 @@ def test_the_journal_gets_onto_the_disk(many_segments: Bench, monkeypatch: pytes
     assert synced == wanted
     shipper._segments.tend()
     assert synced == wanted, "half a second has not passed"
+
+
+def put_samples(bench: Bench) -> SegmentMaker:
+    """Have samples in the first segment, as a training process writes them."""
+    maker = SegmentMaker(seal=False)
+    for _ in range(20):
+        maker.add_sample(0)
+    with bench.journal.segment(1).open("r+b") as file:
+        file.write(maker.data)
+    return maker
+
+
+def marks(bench: Bench) -> int:
+    """How many samples are not sealed."""
+    return bench.journal.segment(1).read_bytes().count(UNSEALED.to_bytes(4, "little"))
+
+
+def test_samples_are_sealed_before_they_get_onto_the_disk(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a second after they were seen. When the training process is dead, all of them are, at once."""
+    put_samples(bench)
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", lambda _: synced.append(marks(bench)))
+    monkeypatch.setattr(sealing, "STRONG_ORDER", False)
+    monkeypatch.setattr(sealing, "SETTLED_AFTER", 0.0)
+    shipper = bench.shipper()
+    tend(shipper)
+    tend(shipper)
+    shipper.workers[0].reader.writer_dead = True
+    tend(shipper)
+    assert synced == [20, 1, 0]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EROFS, "read-only"), ValueError("a bug")])
+def test_samples_that_cannot_be_sealed_are_synced_and_delivered(
+    dead: Bench,
+    error: Exception,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What stands in the way is said once."""
+    maker = put_samples(dead)
+    synced: list[int] = []
+
+    def seal(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(sealing.Sealer, "seal", seal)
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    shipper = dead.shipper()
+    tend(shipper)
+    tend(shipper)
+    assert len(synced) == 2
+    assert caplog.text.count("got no checksums") == 1
+    assert repr(error) in caplog.text
+    monkeypatch.undo()
+    assert dead.shipper().run() == EXIT_DONE
+    assert len(maker.records) == 20
+    assert dead.destination.points == {("loss", 0, float(seq)) for seq in range(1, 21)}
 
 
 def test_leaving_early_it_syncs_what_stays(dead: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
