@@ -20,12 +20,14 @@ from hypothesis.stateful import (
 )
 
 from tests.journal.tools import Interrupt, lost, new_journal, small_segments
+from trackside.journal import sealing
 from trackside.journal import writer as writer_module
 from trackside.journal.cursor import Cursor, load_cursor, save_cursor
 from trackside.journal.directory import JournalDirectory
 from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord, Record
-from trackside.journal.reader import Entry, JournalReader
+from trackside.journal.reader import Entry, JournalReader, is_begun
 from trackside.journal.samples import Samples
+from trackside.journal.sealing import Sealer
 from trackside.journal.supply import segment_ready_after
 from trackside.journal.writer import JournalWriter
 
@@ -72,6 +74,7 @@ class JournalMachine(RuleBasedStateMachine):
         self.root = Path(tempfile.mkdtemp())
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(writer_module, "RETRY_AFTER", 0.0)
+        self.patch.setattr(sealing, "SETTLED_AFTER", 0.0)
         self.small = small_segments(512, reserve=96)
         self.small.__enter__()
         self.names = 0
@@ -89,6 +92,7 @@ class JournalMachine(RuleBasedStateMachine):
         self.acknowledged = 0
         self.dropped = 0
         self.reader = JournalReader(self.journal)
+        self.sealer = Sealer(self.journal)
         self.begun = True
 
     # The trainer
@@ -219,6 +223,7 @@ class JournalMachine(RuleBasedStateMachine):
     def restart_shipper(self) -> None:
         """It begins again behind what was acknowledged."""
         self.reader.close()
+        self.sealer = Sealer(self.journal)
         self.cursor = load_cursor(self.journal.cursor("x"))
         self.reader = JournalReader(self.journal, self.cursor.position)
         self.emitted.place = self.acknowledged
@@ -231,6 +236,13 @@ class JournalMachine(RuleBasedStateMachine):
             if any(self.journal.segment(number).read_bytes()[:8])
         ]
         segment_ready_after(self.journal, max(begun, default=1), cap=self.cap)
+
+    @rule()
+    def seal(self) -> None:
+        """A shipper gives samples their checksums, under the pen of the trainer."""
+        numbers = self.journal.segment_numbers()
+        newest = max((number for number in numbers if is_begun(self.journal, number)), default=1)
+        self.sealer.seal(numbers, newest=newest, writer_dead=False)
 
     @rule()
     def read_everything(self) -> None:

@@ -25,6 +25,7 @@ from trackside.journal.owner import this_process
 from trackside.journal.progress import Progress
 from trackside.journal.reader import JournalReader
 from trackside.journal.scoreboard import read_dropped, read_signals
+from trackside.journal.sealing import Sealer
 from trackside.journal.version import DOCUMENT_FORMAT, FORMAT, newer_format
 from trackside.journal.writer import JournalWriter
 from trackside.lifecycle import crash_notes
@@ -114,6 +115,21 @@ def test_the_rest_of_a_golden_journal(golden: tuple[JournalDirectory, dict[str, 
     for record in (entry.record for entry in JournalReader(journal).read() if entry.record.seq in known):
         letters.add(record, "again")  # type: ignore[arg-type] # no lifecycle record was rejected
     assert journal.rejected.read_bytes() == before
+
+
+def test_a_shipper_changes_no_format(golden: tuple[JournalDirectory, dict[str, Any]]) -> None:
+    """An older training may get a shipper of this version. It reads the documents that this one leaves."""
+    journal, expected = golden
+    before = journal.meta.read_bytes()
+    Progress(journal).update(phase="shipping")
+    Acknowledged(journal, "mlflow").save()
+    numbers = journal.segment_numbers()
+    Sealer(journal).seal(numbers, newest=max(numbers), writer_dead=True)
+    for path in (journal.state, journal.cursor("mlflow")):
+        assert json.loads(path.read_bytes())["schema"] == 1
+    assert journal.meta.read_bytes() == before
+    entries = JournalReader(journal).read()
+    assert text_of(msgspec.to_builtins([entry.record for entry in entries])) == text_of(expected["records"])
 
 
 def test_the_golden_journal_of_this_format_is_what_is_written(tmp_path: Path) -> None:
