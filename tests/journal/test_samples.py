@@ -381,6 +381,30 @@ def test_random_bytes_between_samples(journal: JournalDirectory) -> None:
 def test_a_layout_that_changes_its_names_counts_as_it_was(journal: JournalDirectory) -> None:
     """No writer gives a number to other names. If one did, the first would count."""
     other = framed(encode(LayoutRecord(1, None, False, ("other",))))
-    journal.segment(1).write_bytes(layout_frame(0) + sample_frame(0, 1) + other + sample_frame(0, 2))
+    between = layout_frame(3) + sample_frame(3, 2)
+    journal.segment(1).write_bytes(
+        layout_frame(0) + sample_frame(0, 1) + other + between + sample_frame(0, 3) + sample_frame(0, 4)
+    )
     found, _ = read_all(journal)
-    assert [[*record.metrics] for record in found] == [["loss"], ["loss"]]  # type: ignore[union-attr]
+    assert [[*record.metrics] for record in found if record.seq != 2] == 3 * [["loss"]]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff" * 40, b"\xff" * 400])
+def test_a_last_sample_with_a_wrong_number_is_not_believed(journal: JournalDirectory, damage: bytes) -> None:
+    """Nothing behind it tells. More records than fit into the damage before it cannot be missing."""
+    before = layout_frame(0) + sample_frame(0, 1) + damage
+    most = 2 + len(damage) // 16
+    for seq, believed in ((2, True), (most, True), (most + 1, False), (1 << 30, False)):
+        journal.segment(1).write_bytes(before + sample_frame(0, seq) + bytes(64))
+        found, reader = read_all(journal)
+        assert seqs(found) == ([1, seq] if believed else [1])
+        assert reader.torn == (not believed)
+
+
+def test_a_wrong_length_does_not_swallow_the_sample_behind(journal: JournalDirectory) -> None:
+    """Even where the number at the wrong end may be right."""
+    wrong = (32 + 40).to_bytes(4, "little") + sample_frame(0, 3)[4:]
+    behind = sample_frame(0, 4) + sample_frame(0, 5)
+    journal.segment(1).write_bytes(layout_frame(0) + sample_frame(0, 1) + b"\xff" * 40 + wrong + behind)
+    found, reader = read_all(journal)
+    assert (seqs(found), lost(reader)) == ([1, 4, 5], 2)

@@ -174,6 +174,18 @@ def test_a_lost_page_does_not_stop_it(journal: JournalDirectory, monkeypatch: py
     assert not kept & {*marks}
 
 
+def test_a_sample_across_the_border_of_two_steps_is_sealed(
+    journal: JournalDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind any number of zeros."""
+    monkeypatch.setattr(sealing, "_STEP", 2 * PAGE)
+    for zeros in range(2 * PAGE - 200, 2 * PAGE + 200, 8):
+        behind = b"".join(sample_frame(2, seq) for seq in range(20, 25))
+        journal.segment(1).write_bytes(layout_frame(2) + sample_frame(2, 1) + bytes(zeros) + behind)
+        seal_all(journal, calls=1)
+        assert MARK not in journal.segment(1).read_bytes(), zeros
+
+
 def test_a_damaged_sample_is_not_given_a_right_checksum(journal: JournalDirectory) -> None:
     """Nor one of an unknown layout, of a wrong length, or out of its turn."""
     odd = [
