@@ -20,11 +20,14 @@ from trackside.journal.cursor import Cursor, save_cursor
 from trackside.journal.directory import JournalDirectory
 from trackside.journal.files import make_private_directory, write_atomically
 from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord, Record
+from trackside.journal.layouts import LAYOUT_BEGINS
 from trackside.journal.meta import DestinationSpec, Meta, RunInfo, Target, WorkerState
 from trackside.journal.owner import Owner
 from trackside.journal.progress import Progress
 from trackside.journal.reader import JournalReader
+from trackside.journal.samples import Samples
 from trackside.journal.scoreboard import SignalSeen
+from trackside.journal.sealing import Sealer
 from trackside.journal.version import FORMAT
 from trackside.journal.writer import JournalWriter
 from trackside.shipper.dead_letters import RejectedFile
@@ -33,11 +36,14 @@ from trackside.transform import Transform
 HERE = Path(__file__).parent
 EXPECTED = "expected.json"
 
-CAP = 1 << 14
+CAP = 1 << 15
 """Bytes; segments are a quarter of it."""
 
-DAMAGED = 9
-"""The record with a flipped bit."""
+DAMAGED = {9: "MessagePack", 60: "sealed"}
+"""Records with a flipped bit."""
+
+SEALED_BEFORE = 90
+"""Samples with lower numbers are sealed."""
 
 _START_MS = 1_764_268_245_678
 
@@ -114,6 +120,21 @@ def records() -> list[Record]:
     return [*before, *metrics, *edges, *after]
 
 
+def samples() -> list[MetricsRecord]:
+    """What follows, in order: the names of each come again, so that the journal has layouts for them."""
+    made = []
+    for n in range(100):
+        prefix, epoch = (None, "val", "ä/b")[n % 3], n / 4 if n % 3 == 1 else None
+        names = [f"m{number}" for number in range((1, 3, 10)[n % 3])] if n % 7 else ["Verlust", "損失"]
+        values = {name: (n + place) / 7 for place, name in enumerate(names)}
+        made.append(MetricsRecord(0, _START_MS + 100 + n, n, epoch, prefix, values))
+    odd = [math.nan, math.inf, -math.inf, -0.0, 5e-324, 1.7976931348623157e308]
+    for n in range(20):
+        values = {"odd": odd[n % 6], "loss": 0.5}
+        made.append(MetricsRecord(0, -(2**63) + n, 2**63 - 1 - n, odd[n % 5], "", values))
+    return made
+
+
 def make(path: Path) -> None:
     """Make the journal in ``path``, with what a reader must find in it."""
     shutil.rmtree(path, ignore_errors=True)
@@ -137,12 +158,14 @@ def make(path: Path) -> None:
     for record in (written[1], written[4]):
         assert not isinstance(record, LifecycleRecord)
         letters.add(record, "name too long")
-    _damage(journal, DAMAGED)
+    for seq in DAMAGED:
+        _damage(journal, seq)
+    _damage_first_layout(journal)
     _tear(journal)
-    read = [record for record in written[:-1] if record.seq != DAMAGED]
+    read = [record for record in written[:-1] if record.seq not in DAMAGED]
     expected = {
         "records": msgspec.to_builtins(read),
-        "damaged": 1,
+        "damaged": len(DAMAGED),
         "missing": 0,
         "torn": 1,
         "points": sum(record.points for record in read),
@@ -158,14 +181,32 @@ def make(path: Path) -> None:
 
 def _write(journal: JournalDirectory) -> list[Record]:
     writer = JournalWriter(journal, cap=CAP)
-    written = records()
-    for record in written:
+    first, last = records()[:-1], records()[-1]
+    written: list[Record] = [*first, *samples(), last]
+    for record in first:
         assert writer.append(record), "the cap is too small"
+    _write_samples(writer, written[len(first) : -1])
+    assert writer.append(last)
     writer.scoreboard.note_signal(15, 1000)
     writer.scoreboard.note_signal(15, 2000)
     writer.scoreboard.note_dropped(5)
     writer.close()
+    for seq, record in enumerate(written, 1):
+        record.seq = seq
     return written
+
+
+def _write_samples(writer: JournalWriter, written: list[Any]) -> None:
+    """As the sink does: quickly, where the names are known. The first part is sealed, as the shipper does."""
+    quick = Samples(writer)
+    for record in written:
+        if writer.last_seq == SEALED_BEFORE - 1:
+            numbers = writer.directory.segment_numbers()
+            Sealer(writer.directory).seal(numbers, newest=max(numbers), writer_dead=True)
+        named = (record.metrics, record.step, record.epoch, record.prefix, record.timestamp_ms)
+        if not quick.log(*named):
+            quick.learn(record)
+            assert writer.append(record), "the cap is too small"
 
 
 def _publish(journal: JournalDirectory) -> None:
@@ -193,6 +234,16 @@ def _plain(path: Path) -> Any:
 
 def _position_of(journal: JournalDirectory, seq: int) -> Any:
     return next(entry.after for entry in JournalReader(journal).read() if entry.record.seq == seq)
+
+
+def _damage_first_layout(journal: JournalDirectory) -> None:
+    """Flip a bit in a name. There is another copy behind it."""
+    path = journal.segment(2)
+    data = bytearray(path.read_bytes())
+    place = data.index(LAYOUT_BEGINS)
+    assert data.count(data[place : place + len(LAYOUT_BEGINS) + 1]) > 1
+    data[place + 8] ^= 1
+    path.write_bytes(data)
 
 
 def _damage(journal: JournalDirectory, seq: int) -> None:
