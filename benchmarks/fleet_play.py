@@ -45,7 +45,7 @@ class Fleet:
     prefix: str
     """What comes before the database's address: empty, or the bulk store's."""
     seconds: float
-    """That each run logs for, at least. After the outage it logs for a third of that."""
+    """That each run logs for, at least. After the outage it logs for half of that."""
     outage: float
     workers: int
     patience: float
@@ -151,7 +151,7 @@ class Play:
             time.sleep(fleet.outage)
             server.start()
             self._up_again = time.time() - begin
-        self._logged_for = max(fleet.seconds, self._up_again + fleet.seconds / 3)
+        self._logged_for = max(fleet.seconds, self._up_again + fleet.seconds / 2)
         time.sleep(max(begin + self._logged_for - time.time(), 0))
         for process in processes:
             assert process.stdin is not None
@@ -217,8 +217,8 @@ class Play:
         """Whether the server has started all runs by then, and the outage is not on, nor just over."""
         fleet = self._fleet
         first = fleet.outage_at / 4 <= at < fleet.outage_at - 1
-        last = (self._logged_for + self._up_again) / 2 <= at < self._logged_for
-        return first or (bool(fleet.outage) and last)
+        caught_up = self._caught_up()
+        return first or (caught_up is not None and self._up_again + caught_up <= at < self._logged_for)
 
     def _of_looks(self) -> Figures:
         fleet, looks = self._fleet, self._looks
