@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
+from typing import TYPE_CHECKING, Any
 
 from trackside.destinations.mlflow import client_choice
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_plug_ins_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
