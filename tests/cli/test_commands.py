@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from tests.support.journals import ALIVE, make, say
 from trackside.cli.main import main
 from trackside.journal.meta import RunInfo
+from trackside.journal.version import FORMAT
 from trackside.shipper import inventory as survey
 from trackside.shipper import sync as sync_
 from trackside.shipper.sync import Synced
@@ -285,7 +286,7 @@ def test_a_journal_of_a_newer_trackside(journals: Path) -> None:
     before = {path.name: path.read_bytes() for path in newer.path.iterdir()}
     result = trackside("status")
     assert result.exit_code == 1
-    said = "meta.json is in journal format 99, and this version of trackside reads formats up to 1."
+    said = f"meta.json is in journal format 99, and this version of trackside reads formats up to {FORMAT}."
     assert said in " ".join(result.output.split())
     conditions = {one["condition"] for one in json.loads(trackside("status", "--json").output)}
     assert conditions == {"newer format", "running"}
