@@ -116,7 +116,7 @@ def test_both_read_the_same(both: tuple[TrackingClient, TrackingClient]) -> None
 def test_artifacts(tracking: TrackingClient) -> None:
     """Written, replaced, read back, removed, in a folder, too."""
     run = new_run(tracking)
-    for name in ("config.yaml", "trackside/attempts.jsonl", "with space ü.txt"):
+    for name in ("config.yaml", "trackside/attempts.jsonl", "with space.txt"):
         assert tracking.read_artifact(run, name) is None
         tracking.write_artifact(run, name, "first")
         tracking.write_artifact(run, name, "second: ü\n")
