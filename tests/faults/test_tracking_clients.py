@@ -17,6 +17,7 @@ from trackside.errors import DeliveryError, RejectedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from mlflow.tracking import MlflowClient
 
@@ -123,6 +124,19 @@ def test_artifacts(tracking: TrackingClient) -> None:
         assert tracking.read_artifact(run, name) == "second: ü\n"
     tracking.remove_artifact(run, "config.yaml")
     assert tracking.read_artifact(run, "config.yaml") is None
+
+
+def test_artifacts_that_the_server_does_not_take(server: MlflowServer, tmp_path: Path) -> None:
+    """Are written by MLflow's client for that store: here, into a folder."""
+    tracking = RestClient(server.url)
+    place = tmp_path / "elsewhere"
+    experiment = tracking.create_experiment(secrets.token_hex(6), artifact_location=place.as_uri())
+    run = tracking.create_run(experiment, start_time=START, tags={}, run_name=None)
+    tracking.write_artifact(run, "a/b.txt", "text")
+    assert (place / run.info.run_id / "artifacts" / "a" / "b.txt").read_text() == "text"
+    assert tracking.read_artifact(run, "a/b.txt") == "text"
+    tracking.remove_artifact(run, "a/b.txt")
+    assert tracking.read_artifact(run, "a/b.txt") is None
 
 
 def test_artifacts_go_to_one_place(both: tuple[TrackingClient, TrackingClient]) -> None:
