@@ -12,21 +12,23 @@ from trackside.destinations.mlflow import client_choice
 from trackside.destinations.mlflow.client_choice import is_proxied, why_mlflow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 SERVER = "http://host:5000"
 
 
 @pytest.fixture
-def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
     """Have one plug-in installed, and no other: its group and its name."""
 
     def plug_in(group: str, name: str) -> None:
         found = EntryPoint(name, "package:Class", group)
+        client_choice._is_replaced.cache_clear()
         monkeypatch.setattr(client_choice, "entry_points", lambda group: [found] * (found.group == group))
 
     plug_in("none", "none")
-    return plug_in
+    yield plug_in
+    client_choice._is_replaced.cache_clear()
 
 
 @pytest.mark.usefixtures("install")
