@@ -36,6 +36,7 @@ VARIABLES = frozenset(
         "TRACKSIDE_DIR",
         "TRACKSIDE_MODE",
         "TRACKSIDE_START_TIMEOUT",
+        "TRACKSIDE_START_WAIT",
         "TRACKSIDE_EXIT_TIMEOUT",
         "TRACKSIDE_TERMINATE_TIMEOUT",
         "TRACKSIDE_BULK_STORE",
@@ -59,7 +60,9 @@ class Settings:
     experiment_id: str | None
     run_id: str | None
     start_timeout: float = 15.0
-    """Seconds ``start()`` waits for the run's id. Without one, training continues."""
+    """Seconds the run's id is waited for, by ``run.run_id`` or ``start(wait=True)``."""
+    start_wait: bool = False
+    """Whether ``start()`` waits for the run's id, unless its argument ``wait`` says something else."""
     exit_timeout: float = 30.0
     """Seconds the end of the process waits for delivery. The shipper continues after it."""
     terminate_timeout: float = 5.0
@@ -93,6 +96,7 @@ def read_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         experiment_id=environment.get("MLFLOW_EXPERIMENT_ID") or None,
         run_id=environment.get("MLFLOW_RUN_ID") or None,
         start_timeout=_seconds(environment, "TRACKSIDE_START_TIMEOUT", 15.0),
+        start_wait=_switch(environment, "TRACKSIDE_START_WAIT", default=False),
         exit_timeout=_seconds(environment, "TRACKSIDE_EXIT_TIMEOUT", 30.0),
         terminate_timeout=_seconds(environment, "TRACKSIDE_TERMINATE_TIMEOUT", 5.0),
         bulk_store=_switch(environment, "TRACKSIDE_BULK_STORE", default=True),

@@ -86,6 +86,7 @@ class Training:
             "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
             "TRACKSIDE_DIR": str(self.directory / "journals"),
             "TRACKSIDE_START_TIMEOUT": "60",
+            "TRACKSIDE_START_WAIT": "on",  # most faults are to come once the run is open
             "TRACKSIDE_EXIT_TIMEOUT": "60",
             "PYTHONUNBUFFERED": "1",
         }

@@ -95,6 +95,8 @@ class Meta(msgspec.Struct, frozen=True):
     """The sqlite file, or else its folder, that was there at the start: gone, it is not made again."""
     folder: int | None = None
     """The number of the folder the journal was made in (:mod:`trackside.journal.trust`)."""
+    start_waits: bool = False
+    """Whether ``start()`` waits for the run, and raises what keeps it from being opened."""
 
     def __post_init__(self) -> None:
         """Raise ``ValueError`` for names that would lead a path out of the journal, or be one twice."""

@@ -56,6 +56,15 @@ def checked_depth(depth: Any) -> int | None:
     raise ConfigurationError(f"flatten_depth must be 0 or more, or None for every level, not {depth!r}")
 
 
+def checked_wait(wait: Any, settings: Settings) -> bool:
+    """Whether to wait for the run. Raises :class:`ConfigurationError` for anything but a bool or None."""
+    if wait is not None and not isinstance(wait, bool):
+        raise ConfigurationError(
+            f"wait must be True, False or None, not {wait!r}. TRACKSIDE_START_TIMEOUT sets the seconds"
+        )
+    return settings.start_wait if wait is None else wait
+
+
 def checked_folder(name: str, folder: str | None) -> str | None:
     """A folder that exists or can be made. Raises for empty text and for a file."""
     if folder is None:

@@ -5,9 +5,10 @@ Invariant: an assembly that fails half-way leaves nothing behind, neither a jour
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
-from trackside.errors import JournalError
+from trackside.errors import JournalError, TrackingError
 from trackside.events import LifecycleEvent
 from trackside.journal import lossless_json
 from trackside.journal.directory import create_directory, not_writable
@@ -25,7 +26,8 @@ from trackside.session import current, fluent
 from trackside.session.announce import Announcer
 from trackside.session.delivery import Delivery
 from trackside.session.launcher import is_in_a_job
-from trackside.session.plan import make_meta
+from trackside.session.opening import Opening
+from trackside.session.plan import make_meta, may_resume
 from trackside.session.shipper_handle import ShipperProcess
 from trackside.shipper.grants import grants
 from trackside.shipper.leftovers import last_step_of
@@ -72,8 +74,22 @@ class Assembly:
             if isinstance(error, OSError) and not isinstance(error, JournalError):
                 raise not_writable(self.journal.path, error) from error
             raise
-        self.delivery = Delivery(self.journal, self.meta, settings, writer=self.writer, shipper=self.shipper)
         self.announcer = Announcer(self.meta, quiet=settings.quiet)
+        self.opening = Opening(
+            self.journal,
+            self.meta,
+            settings,
+            shipper=self.shipper,
+            on_open=lambda info: self.announcer.tell("logging run {}", info),
+        )
+        self.delivery = Delivery(
+            self.journal,
+            self.meta,
+            settings,
+            writer=self.writer,
+            shipper=self.shipper,
+            opening=self.opening,
+        )
         self.activation = fluent.Activation()
         self.lifecycle = LifecycleSubscriber(self.writer)
         self.sink = MLflowSink(self.writer, watch=self.watch, last_step=self._last_step_before)
@@ -108,7 +124,7 @@ class Assembly:
         self.exit_code = ExitCodeNote.write_to(self.journal.exit_code)
 
     def begin(self, sinks: Iterable[Any], config: ConfigEvent | None) -> None:
-        """Attach the sinks, hook in, start the shipper and wait for the run."""
+        """Attach the sinks, hook in and start the shipper. Wait for the run if the plan says so."""
         bus = self.plan.bus
         for sink in (self.sink, self.lifecycle, *sinks):
             self.sinks.append(bus.attach(sink))
@@ -118,14 +134,15 @@ class Assembly:
             bus.emit(config)
         if is_in_a_job():
             expect_notes(self.plan.settings.directory, self.meta.job)
-        if self.delivery.online and self.shipper.start() and self.meta.mlflow:
-            self.delivery.await_run()
-            self.announcer.tell("logging run {}", self.delivery.run_info(wait=False))
+        if self.delivery.online and self.shipper.start() and self.meta.mlflow and self.plan.wait:
+            self.opening.open_at_start()
+            self.shipper.log_notices(self.shipper.state())
 
-    def watch(self) -> None:
+    def watch(self) -> float | None:
         """Every few seconds: check that the shipper lives, and that signals are written to its pipe."""
-        self.delivery.watch()
+        soon = self.delivery.watch()
         self.hooks.signals.use_wakeup(self.shipper.pipe.write_end)
+        return soon
 
     def disconnect(self) -> None:
         """Take everything off the bus and out of the process, and close the journal."""
@@ -155,6 +172,12 @@ class Assembly:
         forget_notes(self.plan.settings.directory, self.meta.job, since_ms=self.meta.started_ms)
 
     def _last_step_before(self) -> int | None:
-        """The last step of the attempts before this one, or None in a new run."""
-        info = self.delivery.run_info(wait=False)
+        """The last step of the attempts before this one, or None in a new run.
+
+        A run that may be resumed is waited for, because only MLflow knows how far it got.
+        """
+        with contextlib.suppress(TrackingError):  # told by then, and the steps begin anew
+            if may_resume(self.meta.target):
+                self.opening.wait()
+        info = self.delivery.run_info()
         return last_step_of(self.meta) if info is None else info.last_step

@@ -9,7 +9,6 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
-from trackside.errors import TrackingError
 from trackside.events import as_final
 from trackside.journal.cursor import delivered_points, load_cursor
 from trackside.journal.lock import is_locked
@@ -19,13 +18,13 @@ from trackside.session.announce import announce
 from trackside.session.last_words import AtWork, describe_delivery, describe_offline, describe_rest
 from trackside.session.run import Counts
 from trackside.system.clock import steady
-from trackside.system.once import Once
 
 if TYPE_CHECKING:
     from trackside.events import FinalStatus
     from trackside.journal.directory import JournalDirectory
     from trackside.journal.meta import Meta, RunInfo, State
     from trackside.journal.writer import JournalWriter
+    from trackside.session.opening import Opening
     from trackside.session.shipper_handle import ShipperProcess
     from trackside.settings import Settings
 
@@ -50,6 +49,7 @@ class Delivery:
         *,
         writer: JournalWriter,
         shipper: ShipperProcess,
+        opening: Opening,
     ) -> None:
         self._journal = journal
         self._meta = meta
@@ -57,8 +57,7 @@ class Delivery:
         self._writer = writer
         self._shipper = shipper
         self._watching = threading.Lock()
-        self._logged = Once()
-        self._info: RunInfo | None = None
+        self.opening = opening
         self.told: FinalStatus | None = None
         """The status that MLflow shows after the end, if this attempt has set it."""
         self.online = meta.mode == "online"
@@ -69,78 +68,27 @@ class Delivery:
         shipped, rejected = delivered_points(cursors)
         return Counts(shipped, rejected, self._writer.scoreboard.dropped_points)
 
-    # The run's name
-
-    def await_run(self) -> None:
-        """Wait for the run as it starts, and warn if there is no answer.
-
-        Raises :class:`TrackingError` when MLflow refuses it.
-        """
-        state = self._wait_for_run()
-        if state is not None and state.phase == "refused":
-            raise TrackingError(f"MLflow at {self._meta.target.tracking_uri} refused the run: {state.error}")
-        self._learn(state)
-        if self._info is None:
-            state = self._shipper.state()
-            self._warn_of_silence(state)
-        self._shipper.log_notices(state)
-
-    def run_info(self, *, wait: bool) -> RunInfo | None:
-        """The run, as the shipper has named it. Kept here, because the journal is gone after the end."""
-        if self._info is None:
-            self._learn(self._wait_for_run() if wait else self._shipper.state())
-        return self._info
-
-    def _learn(self, state: State | None) -> None:
-        """Keep what the shipper says of the run, and tell the user once which run is resumed.
-
-        A script that sets up no logging sees it, too: which run its metrics go into always matters.
-        """
-        if self._info is None and state is not None and state.run is not None:
-            self._info = state.run
-            if self._info.opening is not None and self._logged.is_first("opening"):
-                tell = logger.info if self._settings.quiet else announce
-                tell(self._info.opening)
-
-    def _wait_for_run(self) -> State | None:
-        if not self.online or not self._meta.mlflow:
-            return None
-        return self._shipper.wait_for(
-            lambda state: state.run is not None or state.phase == "refused", self._settings.start_timeout
-        )
-
-    def _warn(self, text: str, *details: object) -> None:
-        extra = {"trackside_journal": str(self._journal.path)}
-        logger.warning(text, *details, extra=extra, stacklevel=2)
-
-    def _warn_of_silence(self, state: State | None) -> None:
-        if self._shipper.gave_up is not None:  # already logged, with the cause
-            return
-        silence = "no answer in" if self._shipper.is_ready else "no shipper at work after"
-        reason = (state and state.error) or f"{silence} {self._settings.start_timeout:g} s"
-        self._warn(
-            "MLflow at %s has not opened the run yet (%s). Your training continues. Its metrics are kept in "
-            "%s and are delivered when MLflow answers (log: %s)",
-            self._meta.target.tracking_uri,
-            reason,
-            self._journal.path,
-            self._journal.log,
-        )
+    def run_info(self) -> RunInfo | None:
+        """The run, as far as it is known now."""
+        return self.opening.info or self.opening.look(self._shipper.state())
 
     # While the run lasts
 
-    def watch(self) -> None:
-        """Check that the shipper lives and read what it says. The sink calls this every few seconds."""
+    def watch(self) -> float | None:
+        """Check that the shipper lives and read what it says. The sink calls this every few seconds.
+
+        Returns the seconds until the next check, if it should be sooner than usual.
+        """
         if not self.online or not self._watching.acquire(blocking=False):
-            return
+            return None
         try:
             self._shipper.ensure_running()
             self._shipper.pass_on_environment()
             state = self._shipper.state()
-            self._learn(state)
             self._shipper.log_notices(state)
             if self._shipper.warn_if_removed() and self._shipper.gave_up is not None:
                 self._writer.give_up()
+            return self.opening.look_in_time(state)
         finally:
             self._watching.release()
 
@@ -190,6 +138,8 @@ class Delivery:
             self._settings.exit_timeout,
         )
         last = state or self._shipper.state()
+        failed_before = self.opening.failure is not None
+        self.opening.look(last)
         self._shipper.log_notices(last)
         if state is None:  # this process was stopped for seconds, and the shipper is done
             delivered = self._shipper.is_done()
@@ -197,9 +147,9 @@ class Delivery:
             delivered = self._is_over(wanted, state) and not _refuses(state)
         self._learn_status(last, delivered=delivered)
         files = Outbox(self._journal.path).pending()
-        if not delivered:
+        if not delivered and (failed_before or self.opening.failure is None):
             self._warn_of_rest(last, wanted, waited=steady() - began)
-        elif files:
+        elif delivered and files:
             self._warn_of_files([path.name for path in files], last)
         return delivered and not files
 
@@ -232,6 +182,10 @@ class Delivery:
         failing = all(name in state.workers and state.workers[name].error for name in lagging)
         mark = (state.status, *((cursor.position.seq, cursor.configs) for cursor in reached.values()))
         return mark, failing  # if no destination lags, only files are left
+
+    def _warn(self, text: str, *details: object) -> None:
+        extra = {"trackside_journal": str(self._journal.path)}
+        logger.warning(text, *details, extra=extra, stacklevel=2)
 
     def _warn_of_rest(self, state: State | None, wanted: int, *, waited: float) -> None:
         if self._shipper.is_removed():

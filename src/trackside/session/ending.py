@@ -65,6 +65,7 @@ class Ending:
             self._disconnect()
         else:
             self._await_exception(self._provisional)
+        parts.opening.leave_opening_untold()
         self.delivered = parts.delivery.wait_for_end()
         # An exception in flight may still make it FAILED. The exit says what became of it.
         self._announce(parts.lifecycle.status if self._provisional is None else None)
@@ -94,6 +95,7 @@ class Ending:
         known = parts.lifecycle.status
         status: RunStatus = "FINISHED" if known == "RUNNING" else known
         parts.activation.end(status)
+        parts.opening.leave_opening_untold()
         if parts.delivery.wait_for_end():
             parts.hold_exit()
         # `raise SystemExit(3)` looks like a return until after this: the status is not certain yet.
@@ -117,7 +119,7 @@ class Ending:
 
     def _announce(self, status: RunStatus | None) -> None:
         delivery = self._parts.delivery
-        self._parts.announcer.tell_end(delivery.run_info(wait=False), status, delivery.told)
+        self._parts.announcer.tell_end(delivery.run_info(), status, delivery.told)
 
     def _keep_evidence(self, status: FinalStatus, error: BaseException | None) -> None:
         """Report the exception behind a ``finish("FAILED")``, wherever it is by now."""

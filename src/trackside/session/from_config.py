@@ -57,6 +57,7 @@ OWN_KEYS = (
     "terminate_signals",
     "journal_cap",
     "expected",
+    "wait",
 )
 """What a section ``trackside`` may have: arguments of ``start()``."""
 

@@ -167,3 +167,4 @@ class StartOptions(TypedDict, total=False):
     system_metrics: bool | float | None
     expected: ExpectedExceptions
     parent: Run | None
+    wait: bool | None

@@ -14,6 +14,7 @@ import psutil
 
 from trackside.destinations.mlflow.address import checked_artifact_location
 from trackside.destinations.mlflow.database import existing_part
+from trackside.destinations.mlflow.run_id_file import read_run_id_file
 from trackside.errors import ConfigurationError
 from trackside.events import now_ms
 from trackside.journal.meta import Meta, Target
@@ -60,6 +61,8 @@ class RunPlan:
     destinations: DestinationPlan = RUN_ONLY
     system_metrics: float | None = None
     expected: Expected = NOTHING_ELSE
+    wait: bool = False
+    """Whether ``start()`` waits for the run's id."""
 
 
 def make_target(
@@ -143,6 +146,14 @@ def free_run_id(target: Target) -> None:
         _env_run_ids_used.pop(target.run_id, None)
 
 
+def may_resume(target: Target) -> bool:
+    """Whether a run that exists may be resumed: the user named it, or the checkpoints do."""
+    if target.run_id is not None:
+        return True
+    folder = target.checkpoint_dir
+    return folder is not None and target.resume and read_run_id_file(folder) is not None
+
+
 def make_meta(plan: RunPlan, *, beside: tuple[str, ...] = (), folder: int | None = None) -> Meta:
     """The meta record of a new journal of this process, without credentials.
 
@@ -171,6 +182,7 @@ def make_meta(plan: RunPlan, *, beside: tuple[str, ...] = (), folder: int | None
         store_path=existing_part(target.tracking_uri),
         folder=folder,
         after=tuple(str(path) for path in after),
+        start_waits=plan.wait,
     )
 
 

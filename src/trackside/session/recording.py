@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from trackside.events import ConfigEvent, FinalStatus, RunStatus
     from trackside.journal.directory import JournalDirectory
+    from trackside.journal.meta import RunInfo
     from trackside.session.plan import RunPlan
 
 logger = logging.getLogger("trackside.session")
@@ -59,7 +61,7 @@ class RecordingRun(Run):
         self._ending = Ending(self._assembly, self._errors, heir=self._continue_as_daemon)
 
     def begin(self, sinks: Iterable[Any], config: ConfigEvent | None) -> None:
-        """Connect everything and wait for the run."""
+        """Connect everything, and wait for the run if the plan says so."""
         current.end_noop_run(self._bus)
         recording_runs[id(self._bus)] = self
         try:
@@ -72,14 +74,21 @@ class RecordingRun(Run):
 
     @property
     def run_id(self) -> str | None:
-        info = self._assembly.delivery.run_info(wait=not self._ending.over)
+        info = self._named()
         return None if info is None else info.run_id
 
     @property
     def url(self) -> str:
         if not self._assembly.meta.mlflow:
             return ""
-        return self._assembly.announcer.page(self._assembly.delivery.run_info(wait=not self._ending.over))
+        info = None
+        with contextlib.suppress(TrackingError):  # then there is no page but the front page
+            info = self._named()
+        return self._assembly.announcer.page(info)
+
+    def _named(self) -> RunInfo | None:
+        """The run in MLflow. While ours lasts, it is waited for."""
+        return self._assembly.delivery.run_info() if self._ending.over else self._assembly.opening.wait()
 
     @property
     def status(self) -> RunStatus:
@@ -115,14 +124,14 @@ class RecordingRun(Run):
         meta = self._assembly.meta
         if not meta.mlflow:
             return NO_PARENT
-        info, target = self._assembly.delivery.run_info(wait=False), meta.target
+        info, target = self._assembly.delivery.run_info(), meta.target
         journal = None if info is not None else str(self.journal.path)
         run_id = None if info is None else info.run_id
         address = self._plan.target.tracking_uri
         return Parent(run_id, journal, address, target.experiment_name, target.experiment_id)
 
     def __repr__(self) -> str:
-        info = self._assembly.delivery.run_info(wait=False)
+        info = self._assembly.delivery.run_info()
         target = self._assembly.meta.target
         name = (info.name if info is not None else None) or target.run_name or target.experiment_name
         run_id = "no id yet" if info is None else info.run_id
@@ -168,7 +177,7 @@ class RecordingRun(Run):
         if run_id is None:
             return "the run has no id yet, since the server has not answered"
         try:
-            info = self._assembly.delivery.run_info(wait=False)
+            info = self._assembly.delivery.run_info()
             owned = info is None or not info.joined
             journal_id = self._assembly.meta.journal_id if owned else None
             self._assembly.activation.begin(self._plan.target.tracking_uri, run_id, journal_id=journal_id)
@@ -190,7 +199,7 @@ class RecordingRun(Run):
     def __reduce__(self) -> tuple[Any, ...]:
         from trackside.session.handle import Names, RunHandle
 
-        known = self._assembly.delivery.run_info(wait=False)
+        known = self._assembly.delivery.run_info()
         url = "" if known is None else self._assembly.announcer.page(known)
         link = self.link._replace(tracking_uri=self.tracking_uri)
         return RunHandle, (Names(link, url, str(self.journal.path), self.status),)
@@ -229,7 +238,7 @@ class RecordingRun(Run):
         own = {id(before.sink), id(before.lifecycle)}
         if not is_daemon_of(before.meta.owner, self._session):
             return False
-        info = before.delivery.run_info(wait=False)
+        info = before.delivery.run_info()
         if info is None and before.meta.mlflow and before.delivery.online:
             info = wait_for_run(before.journal, self._plan.settings.start_timeout)
         target = self._plan.target

@@ -22,6 +22,7 @@ from trackside.session.arguments import (
     checked_depth,
     checked_interval,
     checked_signals,
+    checked_wait,
     chosen_address,
     text_tags,
 )
@@ -68,13 +69,15 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     system_metrics: bool | float | None = None,
     expected: ExpectedExceptions = None,
     parent: Run | None = None,
+    wait: bool | None = None,
 ) -> Run:
     """Start logging a run, and return it.
 
     On rank 0 this makes the journal, starts the shipper, attaches the sinks, and hooks into exceptions,
-    signals and exits. It waits up to 15 s (``TRACKSIDE_START_TIMEOUT``) for the run's id. If the server does
-    not answer, one warning says so, and your training continues. On other ranks, and with
-    ``TRACKSIDE_MODE=disabled``, it returns a no-op run.
+    signals and exits. Your training does not wait for MLflow: the shipper opens the run, and ``run.run_id``
+    waits for its id. If the server does not answer, one warning says so. If it refuses the run, one error
+    does. Your training continues either way. On other ranks, and with ``TRACKSIDE_MODE=disabled``, it returns
+    a no-op run.
 
     ``tracking_uri``: a server, a database or a folder of MLflow's. Default: ``MLFLOW_TRACKING_URI``, else
     ``sqlite:///mlflow.db``.
@@ -98,6 +101,8 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     ``{StopTraining: "FINISHED"}``. A list means FINISHED. Optuna's ``TrialPruned`` is known.
     ``terminate_signals``: signals that mean "stop", as numbers or names. ``journal_cap``: bytes the journal
     may take on disk.
+    ``wait``: wait up to 15 s (``TRACKSIDE_START_TIMEOUT``) until MLflow has opened the run, and raise if it
+    refuses (default: ``TRACKSIDE_START_WAIT``, and False).
 
     Raises :class:`~trackside.errors.ConfigurationError` (a malformed address, a deleted experiment, an
     unknown run id, sink, destination or option, a missing extra),
@@ -117,6 +122,7 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     checked_parent(parent, parent_run_id)
     signals, cap = checked_signals(terminate_signals), checked_cap(journal_cap)
     interval, run_tags = checked_interval(system_metrics), text_tags(tags, description)
+    waits = checked_wait(wait, settings)
     planned = plan_destinations(destinations, rank)
     meanings = checked_expected(expected)
     notes = None if rank == 0 else CrashNoteHook(settings.directory, job_key(), rank, meanings)
@@ -140,7 +146,7 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
             parent=parent,
             parent_run_id=parent_run_id,
         )
-        plan = RunPlan(bus, settings, target, signals, cap, rank, planned, interval, meanings)
+        plan = RunPlan(bus, settings, target, signals, cap, rank, planned, interval, meanings, waits)
         own_sinks = () if notes is None else (CrashNoteSink(notes),)
         return _begin(plan, site, (sinks, own_sinks), config_event, after=earlier)
 

@@ -36,6 +36,7 @@ from trackside.protocols import Destination
 from trackside.shipper import grants
 from trackside.shipper.earlier import EarlierAttempts
 from trackside.shipper.log_redaction import mask_output
+from trackside.shipper.priority import give_way
 from trackside.shipper.protocol import LINGER, LOCKED, READY, Line
 from trackside.shipper.sending import describe
 from trackside.shipper.service import EXIT_LOCKED, EXIT_REFUSED, EXIT_UNFINISHED, Shipper
@@ -72,7 +73,7 @@ def ship(arguments: list[str] | None = None) -> int:
     """Ship, and return the process's exit code."""
     ignore_foreign_signals()
     options = _parse(arguments)
-    _become_polite()
+    _leave_to_the_training()
     _write_any_text()
     secrets = lossless_json.decode(os.environ.pop(SECRETS, "{}").encode(), dict)
     mask_output(os.environ.get(TRACKING_URI, ""), secrets)
@@ -134,6 +135,7 @@ def _ship_locked(
         line=line,
         hold=options.hold,
         linger=options.linger,
+        give_way=give_way,
     )
     if line is not None:
         line.send(READY)
@@ -233,14 +235,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _become_polite() -> None:
-    """Let the training have the processor first, and see no GPU."""
-    try:
-        os.nice(10)
-        if hasattr(os, "SCHED_BATCH"):  # never preempt the training on waking up
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-    except OSError:
-        logger.debug("could not lower the priority")
+def _leave_to_the_training() -> None:
+    """See no GPU, and take no run's id for one to resume."""
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     os.environ.pop("MLFLOW_RUN_ID", None)
 

@@ -43,7 +43,7 @@ from trackside.shipper.worker import DeliveryWorker
 from trackside.shipper.worker_report import WorkerReport
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from trackside.journal.directory import JournalDirectory
     from trackside.journal.meta import Meta
@@ -78,7 +78,8 @@ class Shipper:
 
     ``pipe`` is the read end of the trainer's wakeup pipe, and ``line`` the shipper's end of the channel,
     where there is a trainer. ``hold`` is what the exit of the trainer's process waits for
-    (:mod:`trackside.lifecycle.exit_hold`).
+    (:mod:`trackside.lifecycle.exit_hold`). ``give_way`` is called once, when the run is open or cannot be for
+    now.
     """
 
     def __init__(
@@ -92,7 +93,9 @@ class Shipper:
         line: Line | None = None,
         hold: int | None = None,
         linger: float = LINGER,
+        give_way: Callable[[], object] = lambda: None,
     ) -> None:
+        self._give_way_to_training = give_way
         self._journal = journal
         self._line = line
         self._presence = Presence(journal.path)
@@ -106,7 +109,7 @@ class Shipper:
         self._passed_on = (False, False)
         self._linger = linger
         self._asked_to_leave = False
-        self._seen = False
+        self._seen = self._gave_way = False
         self._selector = selectors.DefaultSelector()
         self._transforms = transforms_of(meta)
         self.workers = [self._make_worker(destination) for destination in destinations]
@@ -121,6 +124,7 @@ class Shipper:
         self._listen()
         steps = (
             self._start_workers,
+            self._give_way,
             self._wait,
             self._look_at_trainer,
             self._pass_on_end,
@@ -163,10 +167,21 @@ class Shipper:
         if first in self._waiting:
             first.start()
             self._waiting.remove(first)
-        if first.opened or first.failing or first.refused or time.monotonic() >= self._others_due:
+        if self._is_first_settled():
             for worker in list(self._waiting):
                 worker.start()
                 self._waiting.remove(worker)
+
+    def _is_first_settled(self) -> bool:
+        """Whether the first worker has opened, or is known not to for now."""
+        first = self.workers[0]
+        return bool(first.opened or first.failing or first.refused or time.monotonic() >= self._others_due)
+
+    def _give_way(self) -> None:
+        """Once the run is open, or cannot be for now, leave the processor to the training."""
+        if not self._gave_way and self._is_first_settled():
+            self._gave_way = True
+            self._give_way_to_training()
 
     def _listen(self) -> None:
         on_request_to_leave(self._on_signal)

@@ -50,6 +50,9 @@ logger = logging.getLogger("trackside.sinks")
 WATCH_EVERY = 5.0
 """Seconds between two checks of the shipper, by a monotonic clock."""
 
+FIRST_WATCH = 1.0
+"""Seconds until the first check: by then there may be a run to tell the user of."""
+
 DEVICE_TIMEOUT = 5.0
 """Seconds a run's end waits for numbers that are still on an accelerator."""
 
@@ -63,6 +66,8 @@ _MAX_TEXT = 200
 class MLflowSink:
     """Coerces and journals. ``watch`` is called every few seconds, on whichever thread emits then.
 
+    It may return the seconds until the next call, if that should be sooner.
+
     ``last_step`` gives the last step of a resumed run. It is called once, if the first sample has no step.
     """
 
@@ -72,7 +77,7 @@ class MLflowSink:
         self,
         journal: JournalWriter,
         *,
-        watch: Callable[[], None] | None = None,
+        watch: Callable[[], float | None] | None = None,
         last_step: Callable[[], int | None] | None = None,
         devices: Devices | None = None,
     ) -> None:
@@ -87,7 +92,7 @@ class MLflowSink:
         self._watch = watch
         self._next_watch = math.inf
         if watch is not None:
-            self._await_next_watch()
+            self._await_next_watch(FIRST_WATCH)
         self._bad_steps = 0
         self._find_last_step = last_step
         self._warned = Once()
@@ -140,16 +145,18 @@ class MLflowSink:
                 self._samples.learn(record)
         return False
 
-    def _await_next_watch(self) -> None:
-        self._next_watch = steady() + WATCH_EVERY
+    def _await_next_watch(self, seconds: float) -> None:
+        self._next_watch = steady() + seconds
         now = time_ns()
         self._samples.quiet_from = now
-        self._samples.quiet_until = self._quiet_until = now + int(WATCH_EVERY * 1e9)
+        self._samples.quiet_until = self._quiet_until = now + int(seconds * 1e9)
 
     def _watch_if_due(self) -> None:
         if self._watch is not None and steady() >= self._next_watch:
-            self._await_next_watch()
-            self._watch()
+            self._await_next_watch(WATCH_EVERY)
+            soon = self._watch()
+            if soon is not None:
+                self._await_next_watch(soon)
 
     def on_lifecycle(self, event: LifecycleEvent) -> None:
         """At an end, wait briefly for values on an accelerator, because the end record goes behind them.

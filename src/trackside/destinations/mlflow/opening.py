@@ -176,6 +176,8 @@ class RunOpener:
 
     def _start_waits(self) -> bool:
         """Whether ``start()`` still waits for the run, so that it can raise an error."""
+        if not self._meta.start_waits:
+            return False
         waited = time.time() - self._meta.started_ms / 1000
         # Negative if the clock was set back. Then the credentials are tried again, as after the start.
         return 0 <= waited < read_environment().start_timeout
