@@ -19,6 +19,7 @@ PURE = [
     "coerce/steps",
     "errors",
     "events",
+    "journal/delivery_status",
     "journal/format",
     "journal/layouts",
     "lifecycle/evidence",

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from trackside.event_bus.bus import Bus
     from trackside.event_bus.bus import default_bus as bus
     from trackside.events import Event
+    from trackside.journal.delivery_status import DeliveryStatus
     from trackside.session.current import current_run, finish
     from trackside.session.from_config import start_from_config
     from trackside.session.run import Counts, Run
@@ -55,6 +56,7 @@ __all__ = [
     "ConfigurationError",
     "Counts",
     "DeliveryError",
+    "DeliveryStatus",
     "DestinationFailedError",
     "GoneError",
     "JournalError",
@@ -83,6 +85,7 @@ _LAZY = {
     **{name: ("trackside.errors", name) for name in __all__ if name.endswith("Error")},
     "Bus": ("trackside.event_bus.bus", "Bus"),
     "Counts": ("trackside.session.run", "Counts"),
+    "DeliveryStatus": ("trackside.journal.delivery_status", "DeliveryStatus"),
     "Run": ("trackside.session.run", "Run"),
     "bus": ("trackside.event_bus.bus", "default_bus"),
     "current_run": ("trackside.session.current", "current_run"),

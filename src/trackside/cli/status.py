@@ -29,6 +29,8 @@ _OTHERS = 1 + 9 + 15 + 9 + 3 * 8 + 9
 _OTHERS_LOST = _OTHERS + 8 + 9
 _SHORTEST_NAME = 16
 
+_DELIVERY = {"opening": "has not begun", "failed": "has failed"}
+
 _COLOURS: dict[Condition, str] = {"running": "green", "shipping": "cyan", "waiting": "yellow"}
 
 
@@ -87,7 +89,12 @@ def _print_table(reports: list[JournalReport]) -> None:
         name = Path(item.journal).name
         if item.artifacts:
             console.print(Text(one_line(f"{name}: waiting to be uploaded: {', '.join(item.artifacts)}")))
-        if item.error:
+        if item.condition == "running" and item.delivery in _DELIVERY:
+            because = f": {item.error}" if item.error else ""
+            console.print(
+                Text(one_line(f"{name}: delivery {_DELIVERY[item.delivery]}{because}"), style="yellow")
+            )
+        elif item.error:
             console.print(Text(one_line(f"{name}: {item.error}"), style="yellow"))
         for other in item.destinations[1:]:
             told = f"{other.shipped:,} shipped, {other.merged:,} merged, {other.rejected:,} rejected"

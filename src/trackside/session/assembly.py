@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+from trackside.destinations.mlflow.first_check import Finding, begin_check
 from trackside.errors import JournalError, TrackingError
 from trackside.events import LifecycleEvent
 from trackside.journal import lossless_json
@@ -62,6 +63,8 @@ class Assembly:
         target, settings = plan.target, plan.settings
         know(passwords_in(target.tracking_uri), shortest=SHORTEST_IN_USE)
         know(secrets_among(plan.destinations.secrets))
+        asked = settings.mode == "online" and plan.destinations.mlflow
+        self._found = begin_check(target) if asked else Finding
         label = target.run_name or target.experiment_name or "run"
         self.journal: JournalDirectory = create_directory(settings.directory, label)
         hold = ExitHold.if_needed() if settings.mode == "online" else None
@@ -134,9 +137,16 @@ class Assembly:
             bus.emit(config)
         if is_in_a_job():
             expect_notes(self.plan.settings.directory, self.meta.job)
-        if self.delivery.online and self.shipper.start() and self.meta.mlflow and self.plan.wait:
+        found = self._found()
+        if found.refusal is not None:
+            raise self.opening.refusal(found.refusal)
+        if not (self.delivery.online and self.shipper.start() and self.meta.mlflow):
+            return
+        if self.plan.wait:
             self.opening.open_at_start()
             self.shipper.log_notices(self.shipper.state())
+        elif found.trouble is not None:
+            self.opening.say_unreachable(found.trouble)
 
     def watch(self) -> float | None:
         """Every few seconds: check that the shipper lives, and that signals are written to its pipe."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from trackside.events import as_final
 from trackside.journal.cursor import delivered_points, load_cursor
+from trackside.journal.delivery_status import DeliveryStatus, status_in
 from trackside.journal.lock import is_locked
 from trackside.journal.outbox import Outbox
 from trackside.lifecycle.exit_hold import in_container
@@ -67,6 +68,16 @@ class Delivery:
         cursors = [load_cursor(self._journal.cursor(name)) for name in self._meta.destination_names]
         shipped, rejected = delivered_points(cursors)
         return Counts(shipped, rejected, self._writer.scoreboard.dropped_points)
+
+    def status(self) -> DeliveryStatus:
+        """How it stands now."""
+        if not self.online:
+            return DeliveryStatus("offline")
+        if self._shipper.gave_up is not None:
+            return DeliveryStatus("failed", self._shipper.gave_up)
+        state = self._shipper.state()
+        self.opening.look(state)
+        return status_in(state, mlflow=self._meta.mlflow)
 
     def run_info(self) -> RunInfo | None:
         """The run, as far as it is known now."""

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from trackside.event_bus.bus import Bus
 from trackside.events import RunStatus, as_final, checked_status
+from trackside.journal.delivery_status import DeliveryStatus, status_in
+from trackside.journal.directory import JournalDirectory
 from trackside.journal.files import read_json
-from trackside.journal.meta import State
+from trackside.journal.meta import Meta, State
 from trackside.redaction.redact import with_credentials
 from trackside.session.fluent import Activation
 from trackside.session.parent import Parent  # noqa: TC001 - a NamedTuple's fields can be looked up
@@ -67,6 +69,19 @@ class RunHandle(Run):
         state = self._state()
         told = None if state is None else as_final(state.status)
         return told or self._names.status
+
+    @property
+    def delivery(self) -> DeliveryStatus:
+        """How delivery stands, by the run's journal. A journal that is gone was delivered."""
+        if self._names.journal is None:
+            return super().delivery
+        journal = JournalDirectory(self._names.journal)
+        meta = read_json(journal.meta, Meta)
+        if meta is None:
+            return DeliveryStatus("delivered")
+        if meta.mode == "offline":
+            return DeliveryStatus("offline")
+        return status_in(self._state(), mlflow=meta.mlflow)
 
     @property
     def tracking_uri(self) -> str:

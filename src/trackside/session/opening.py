@@ -14,6 +14,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from trackside.errors import TrackingError
+from trackside.journal.delivery_status import why_refused
 from trackside.session.announce import announce
 from trackside.system.clock import steady
 from trackside.system.once import Once
@@ -69,7 +70,7 @@ class Opening:
         """Wait as ``start(wait=True)`` does. Raises :class:`TrackingError` when MLflow refuses the run."""
         state = self._await()
         if state is not None and why_refused(state) is not None:
-            raise self._refusal(str(why_refused(state)))
+            raise self.refusal(str(why_refused(state)))
         self.look(state)
         if self.info is None:
             self._warn_of_silence(self._shipper.state())
@@ -79,7 +80,7 @@ class Opening:
         if not self.is_open_or_failed:
             self.look(self._await())
         if self.failure is not None:
-            raise self._refusal(self.failure)
+            raise self.refusal(self.failure)
         if self.info is None and self.is_expected:
             self._warn_of_silence(self._shipper.state())
         return self.info
@@ -144,12 +145,13 @@ class Opening:
             logger.error(
                 "%s. Your training continues, and its metrics are kept in %s. Remove the cause, then run "
                 "`trackside sync`. To deliver them elsewhere, run `trackside sync --tracking-uri ...`",
-                printable(str(self._refusal(self.failure))),
+                printable(str(self.refusal(self.failure))),
                 self._journal.path,
                 extra={"trackside_journal": str(self._journal.path)},
             )
 
-    def _refusal(self, reason: str) -> TrackingError:
+    def refusal(self, reason: str) -> TrackingError:
+        """The error for a run that MLflow refuses."""
         return TrackingError(f"MLflow at {self._address} refused the run: {reason}")
 
     def _warn_of_silence(self, state: State | None) -> None:
@@ -168,12 +170,3 @@ class Opening:
 
     def _warn(self, text: str, *details: object) -> None:
         logger.warning(text, *details, extra={"trackside_journal": str(self._journal.path)}, stacklevel=2)
-
-
-def why_refused(state: State) -> str | None:
-    """Why the run will never be opened as it was asked for, or None."""
-    if state.run is not None:
-        return None
-    worker = state.workers.get("mlflow")
-    refused = None if worker is None else worker.refused
-    return refused or (state.error if state.phase == "refused" else None)

@@ -12,6 +12,7 @@ import msgspec
 
 from trackside.errors import RunActiveError, TrackingError
 from trackside.events import checked_status
+from trackside.journal.delivery_status import DeliveryStatus
 from trackside.lifecycle.call_site import CallSite
 from trackside.lifecycle.own_errors import OwnErrors
 from trackside.lifecycle.provisional import conclude_earlier, conclude_others
@@ -97,6 +98,12 @@ class RecordingRun(Run):
     @property
     def tracking_uri(self) -> str:
         return self._assembly.meta.target.tracking_uri
+
+    @property
+    def delivery(self) -> DeliveryStatus:
+        if self._ending.delivered:
+            return DeliveryStatus("delivered")
+        return self._assembly.delivery.status()
 
     @property
     def counts(self) -> Counts:

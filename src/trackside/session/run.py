@@ -15,6 +15,7 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trackside.events import MetricsSample
+from trackside.journal.delivery_status import DeliveryStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +49,8 @@ class Run(ABC):
             run.log({"loss": 0.5}, step=0)
         print(run.run_id, run.status, run.counts)
 
-    ``run_id`` and ``url`` say where the run is in MLflow. ``status`` and ``counts`` say how it stands.
+    ``run_id`` and ``url`` say where the run is in MLflow. ``status`` and ``counts`` say how it stands, and
+    ``delivery`` whether MLflow has opened it.
     ``log()`` and ``emit()`` do what ``trackside.log()`` and ``trackside.emit()`` do on the default bus.
     ``flush()`` waits until everything logged is delivered, and ``finish()`` ends the run. ``activate()``
     makes it MLflow's active run, for ``mlflow.log_artifact`` and ``autolog``.
@@ -65,15 +67,20 @@ class Run(ABC):
 
     @property
     def run_id(self) -> str | None:
-        """The MLflow run's id. Waits for it as long as ``start()`` does. None without an answer."""
+        """The MLflow run's id. None without an answer.
+
+        While the run is not open, this waits for it: up to 15 s (``TRACKSIDE_START_TIMEOUT``) in all, and
+        never again. If MLflow has refused the run, it raises the :class:`TrackingError` that
+        ``start(wait=True)`` would have raised.
+        """
         return None
 
     @property
     def url(self) -> str:
         """The page with the run's curves in MLflow's UI. Waits for the run's id, as :attr:`run_id` does.
 
-        For a local store it is the page that ``mlflow ui`` serves. While the run has no id, it is the UI's
-        front page. On other ranks and in disabled mode it is empty.
+        For a local store it is the page that ``mlflow ui`` serves. Without an id, it is the UI's front page.
+        On other ranks and in disabled mode it is empty.
         """
         return ""
 
@@ -81,6 +88,11 @@ class Run(ABC):
     @abstractmethod
     def status(self) -> RunStatus:
         """The run's status, as far as this process knows: RUNNING, FINISHED, FAILED or KILLED."""
+
+    @property
+    def delivery(self) -> DeliveryStatus:
+        """Whether MLflow has opened the run, and what delivery fails with. Waits for nothing."""
+        return DeliveryStatus("disabled")
 
     @property
     def tracking_uri(self) -> str:
@@ -172,7 +184,8 @@ class Run(ABC):
     def activate(self) -> Run:
         """Make this run MLflow's fluent active run here too: ``mlflow.log_artifact``, ``autolog``.
 
-        The owner still sets the status. Raises :class:`TrackingError` after the end. If the run can't be made
+        The owner still sets the status. Waits for the run's id, as :attr:`run_id` does. Raises
+        :class:`TrackingError` after the end, and if MLflow has refused the run. If the run can't be made
         active (offline, or no answer from the server), one warning says so, and what you log through
         ``mlflow.*`` is not kept. On other ranks and in disabled mode the same happens without a warning.
         """

@@ -13,6 +13,7 @@ import msgspec
 from trackside.events import FinalStatus
 from trackside.journal import lossless_json
 from trackside.journal.cursor import Cursor, delivered_points, load_cursor
+from trackside.journal.delivery_status import DeliveryPhase, status_in
 from trackside.journal.directory import JournalDirectory, last_sign_ms
 from trackside.journal.files import read_json
 from trackside.journal.lock import is_locked
@@ -90,6 +91,8 @@ class JournalReport(msgspec.Struct, frozen=True):
     dropped: int = 0
     rejected: int = 0
     destinations: list[DestinationReport] = []
+    delivery: DeliveryPhase | None = None
+    """What ``run.delivery`` says in the training. None for a journal that cannot be read."""
     artifacts: list[str] = []
     """Files that wait to be uploaded, and "params" where a configuration waits."""
 
@@ -175,6 +178,7 @@ def _report(journal: JournalDirectory) -> JournalReport | None:
         age_seconds=max(0.0, time.time() - meta.started_ms / 1000),
         error=None if state is None else state.error or state.artifacts_error,
         artifacts=waiting_names(journal, meta),
+        delivery="offline" if meta.mode == "offline" else status_in(state, mlflow=meta.mlflow).phase,
         destinations=[_destination(name, cursor, state) for name, cursor in cursors.items()],
     )
 

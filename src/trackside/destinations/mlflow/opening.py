@@ -15,6 +15,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from trackside.destinations.mlflow.first_check import deleted_experiment
 from trackside.destinations.mlflow.owner import new_heartbeat, owner_tags
 from trackside.destinations.mlflow.resume import RunResumer, last_steps
 from trackside.destinations.mlflow.run_id_file import is_newer, write_run_id_file
@@ -268,10 +269,7 @@ class RunCreator:
 def _checked(experiment: Any) -> str:
     """The id of ``experiment``, which must not be deleted."""
     if experiment.lifecycle_stage == "deleted":
-        raise RejectedError(
-            f"experiment {experiment.name!r} is deleted: restore it "
-            f"(mlflow experiments restore --experiment-id {experiment.experiment_id}) or use another name"
-        )
+        raise RejectedError(deleted_experiment(experiment.name, experiment.experiment_id))
     if not experiment.experiment_id:
         raise RetryableError("the server answered without an experiment's id")
     return str(experiment.experiment_id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from trackside.destinations.mlflow.first_check import deleted_run
 from trackside.destinations.mlflow.owner import describe_owner, may_claim
 from trackside.destinations.mlflow.run_id_file import RUN_ID_FILE, read_run_id_file
 from trackside.errors import RejectedError
@@ -103,7 +104,7 @@ class RunResumer:
         if run.info.lifecycle_stage == "deleted":
             restore = f"mlflow runs restore --run-id {run_id}"
             if self._target.required_run:
-                raise RejectedError(f"run {run_id!r} is deleted: restore it ({restore}) or start a new one")
+                raise RejectedError(deleted_run(run_id))
             self._notice(
                 f"starting a new run: {self._run_id_file} names run {run_id}, which is deleted. "
                 f"To resume it, restore it first ({restore})"
