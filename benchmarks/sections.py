@@ -98,6 +98,7 @@ def _start_and_end(results: Results) -> Iterator[Table]:
     columns = [
         Column("import alone", "import", ",.2f"),
         Column("start call", "start", ",.2f"),
+        Column("start call, busy", "start_busy", ",.2f"),
         Column("process start to training", "until_started", ",.2f"),
         Column("last step to exit", "end", ",.2f"),
     ]

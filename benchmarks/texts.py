@@ -71,7 +71,8 @@ SECTIONS = {
     ),
     "start_and_end": Section(
         "Start and end",
-        "How long your program waits before its first step and after its last one.",
+        "How long your program waits before its first step and after its last one. *Busy* is with one busy "
+        "process for each processor beside it.",
     ),
     "survival": Section(
         "What survives a kill",

@@ -17,6 +17,7 @@ from tests.support.program import run_python
 from trackside.errors import TrackingError
 from trackside.event_bus.bus import Bus
 from trackside.events import LifecycleEvent
+from trackside.journal.delivery_status import DeliveryStatus
 from trackside.session.handle import RunHandle
 from trackside.session.noop import NoopRun
 from trackside.session.recording import RecordingRun
@@ -32,6 +33,7 @@ PUBLIC = sorted(name for name in vars(Run) if not name.startswith("_"))
 READ = {
     "bus": Bus,
     "counts": Counts,
+    "delivery": DeliveryStatus,
     "dropped": int,
     "is_recording": bool,
     "status": str,

@@ -22,6 +22,7 @@ from tests.hooked import everything_hooked, wakeup_descriptor
 from tests.parts import journal_of, kinds_of, parts_of, records_of
 from tests.shipper.stub import StubShipper
 from tests.support.program import run_python
+from trackside.destinations.mlflow.first_check import Finding
 from trackside.destinations.mlflow.tags import counts_in
 from trackside.errors import RunActiveError, TrackingError
 from trackside.event_bus.bus import Bus
@@ -31,7 +32,7 @@ from trackside.journal.directory import JournalDirectory
 from trackside.journal.files import read_json
 from trackside.journal.meta import Meta, WorkerState
 from trackside.journal.reader import JournalReader, Position
-from trackside.session import fluent, plan
+from trackside.session import assembly, fluent, plan
 from trackside.session import shipper_handle as process_
 from trackside.session.current import recording_runs
 from trackside.session.noop import NoopRun
@@ -79,6 +80,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> StubShipper:
     """A shipper that has delivered everything at once. No waiting for what does not come."""
     made = StubShipper()
     monkeypatch.setattr(process_, "spawn", made)
+    monkeypatch.setattr(assembly, "begin_check", lambda _: Finding)  # nobody is asked
     for name in ("START", "EXIT", "TERMINATE"):
         monkeypatch.setenv(f"TRACKSIDE_{name}_TIMEOUT", "0")
     return made
@@ -367,9 +369,9 @@ def test_counts_are_those_of_the_end(bus: Bus, stub: StubShipper) -> None:
 
 
 def test_a_server_that_does_not_answer_is_one_warning(bus: Bus, stub: StubShipper, caplog) -> None:
-    """``start()`` continues, and so does the end. Both say where things are kept, and why."""
+    """``start(wait=True)`` continues, and so does the end. Both say where things are kept, and why."""
     stub.cursor, stub.state = None, {"phase": "retrying", "error": "connection refused"}
-    run = trackside.start("x", tracking_uri="http://mlflow:5000", bus=bus)
+    run = trackside.start("x", tracking_uri="http://mlflow:5000", bus=bus, wait=True)
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     for part in ("http://mlflow:5000", "(connection refused)", str(journal_of(run).path), "delivered when"):
@@ -387,7 +389,7 @@ def test_a_server_that_does_not_answer_is_one_warning(bus: Bus, stub: StubShippe
 def test_silence_is_a_server_that_does_not_answer(bus: Bus, stub: StubShipper, caplog) -> None:
     """A shipper that has not said a word yet."""
     stub.cursor = stub.state = None
-    with trackside.start("x", bus=bus):
+    with trackside.start("x", bus=bus, wait=True):
         assert "(no answer in 0 s)" in caplog.text
     assert "it takes longer than 0 s" in caplog.text
 
@@ -396,7 +398,7 @@ def test_notices_of_the_shipper_reach_the_log(bus: Bus, stub: StubShipper, caplo
     """Each once, whenever the run looks."""
     assert stub.state is not None
     stub.state["notices"] = ["one"]
-    with trackside.start("x", bus=bus) as run:
+    with trackside.start("x", bus=bus, wait=True) as run:
         assert [record.getMessage() for record in caplog.records] == ["one"]
         stub.state["notices"] = ["one", "two"]
         stub.speak()
