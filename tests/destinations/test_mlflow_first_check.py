@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from trackside.destinations.mlflow import first_check, server_check, sqlite_check
+from trackside.destinations.mlflow import first_check
 from trackside.destinations.mlflow.first_check import NOTHING, Finding, begin_check
 from trackside.journal.meta import Target
 
@@ -129,7 +129,7 @@ def test_a_folder_that_may_not_be_written(tmp_path: Path, monkeypatch: pytest.Mo
     """The nearest folder that exists is the one that counts."""
     uri = f"sqlite:///{tmp_path}/a/b/mlflow.db"
     assert found(uri) == NOTHING
-    monkeypatch.setattr(sqlite_check.os, "access", lambda path, _mode: path != str(tmp_path))
+    monkeypatch.setattr(os, "access", lambda path, _mode: path != str(tmp_path))
     assert f"you may not write {tmp_path})" in str(found(uri).refusal)
 
 
@@ -348,5 +348,5 @@ def test_no_thread_to_be_had(server: Server, monkeypatch: pytest.MonkeyPatch) ->
         def start(self) -> None:
             raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(server_check.threading, "Thread", Refused)
+    monkeypatch.setattr(threading, "Thread", Refused)
     assert found(server.uri) == NOTHING

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -232,7 +233,7 @@ def test_the_timeout_is_waited_out_once(opener: Opener, monkeypatch: pytest.Monk
     now = [1000.0]
     for module in (opening_, process_):
         monkeypatch.setattr(module, "steady", lambda: now[0])
-    monkeypatch.setattr(process_.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    monkeypatch.setattr(time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
     run = trackside.start("x", bus=Bus())
     assert run.run_id is None
     assert now[0] == pytest.approx(1005, abs=0.1)

@@ -419,7 +419,7 @@ def test_a_shipper_that_tidied_up_meanwhile(bus: Bus, stub: StubShipper, caplog)
 
 def test_a_refused_end(bus: Bus, stub: StubShipper, caplog) -> None:
     """The run was deleted under way: the end says so, and does not wait."""
-    run = trackside.start("x", bus=bus)
+    run = trackside.start("x", bus=bus, wait=True)
     stub.state, stub.cursor = {"phase": "refused", "error": "run abc was deleted"}, None
     stub.speak()
     run.finish()
@@ -514,7 +514,7 @@ def test_a_ctrl_c_while_it_starts(bus: Bus, stub: StubShipper, monkeypatch: pyte
     with monkeypatch.context() as patch:
         patch.setattr(ShipperProcess, "wait_for", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            trackside.start("x", bus=bus)
+            trackside.start("x", bus=bus, wait=True)
     assert recording_runs == {}
     assert bus.sinks == ()
     reader = JournalReader(JournalDirectory(stub.started[0].path))
