@@ -39,6 +39,7 @@ WAYS: dict[str, tuple[str, dict[str, str]]] = {
 }
 """The library and the environment of each."""
 
+
 @click.command()
 @options(rounds=3, names=WAYS)
 def main(rounds: int, only: tuple[str, ...], quick: bool, path: Path | None) -> None:

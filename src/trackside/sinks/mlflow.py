@@ -92,7 +92,7 @@ class MLflowSink:
         self._watch = watch
         self._next_watch = math.inf
         if watch is not None:
-            self._await_next_watch(FIRST_WATCH)
+            self._await_next_watch(min(FIRST_WATCH, WATCH_EVERY))
         self._bad_steps = 0
         self._find_last_step = last_step
         self._warned = Once()
