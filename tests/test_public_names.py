@@ -20,6 +20,7 @@ NAMES = ERRORS | {
     "Bus",
     "ConfigEvent",
     "Counts",
+    "DeliveryStatus",
     "LifecycleEvent",
     "MetricsSample",
     "Run",

@@ -53,6 +53,7 @@ def test_a_journal_that_waits(tmp_path: Path) -> None:
     assert seen == {
         "journal": str(journal.path),
         "condition": "waiting",
+        "delivery": "opening",
         "artifacts": [],
         "experiment": "digits",
         "run_name": "first",
