@@ -24,7 +24,7 @@ import trackside
 def run(name):
     if sys.stderr is not None:
         print(name, file=sys.stderr)
-    with trackside.start("x", run_name=name) as run:
+    with trackside.start("x", run_name=name, wait=True) as run:
         trackside.log({"loss": 0.5, "lr": 0.1}, step=1)
         if name == "plain":
             print("open", repr(run).split(":")[0])
