@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import sqlite3
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -350,3 +351,17 @@ def test_no_thread_to_be_had(server: Server, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(threading, "Thread", Refused)
     assert found(server.uri) == NOTHING
+
+
+@pytest.mark.parametrize(("module", "uri"), [("sqlite3", "sqlite:///x.db"), ("http", "http://127.0.0.1:9")])
+def test_a_module_of_the_users_is_not_run(
+    module: str, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One with the name of Python's: nothing is looked at."""
+    (tmp_path / f"{module}.py").write_text("raise RuntimeError('the wrong one')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in [name for name in sys.modules if name.partition(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "trackside.destinations.mlflow.sqlite_check", raising=False)
+    monkeypatch.delitem(sys.modules, "trackside.destinations.mlflow.server_check", raising=False)
+    assert found(uri, run_id="nowhere", required_run=True) == NOTHING

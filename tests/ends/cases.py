@@ -470,10 +470,11 @@ if child == 0:
     library.usleep({wait})
     library.exit(7)
 """
-EXEC = "ready()\nos.execv(sys.executable, [sys.executable, '-c', {code!r}])"
+# The shipper must be at work by then: afterwards a program that has ended looks like any other.
+EXEC = "while not run._assembly.shipper.is_ready:\n    time.sleep(0.05)\nready()\nos.execv(sys.executable, [sys.executable, '-c', {code!r}])"
 AGAIN = """
 again = os.environ.get("CASE_AGAIN")
-run = trackside.start("ends", checkpoint_dir="checkpoints")
+run = trackside.start("ends", checkpoint_dir="checkpoints", wait=True)
 if again:
     emit(10, start=20)
     {end}

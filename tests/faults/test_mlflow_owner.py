@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -23,7 +24,9 @@ from trackside.destinations.mlflow.owner import LONG_GONE, QUIET, OwnerWatch, ma
 from trackside.destinations.mlflow.run_id_file import read_run_id_file
 from trackside.journal.owner import Owner, boot_id, start_ticks, this_process
 from trackside.lifecycle.evidence import Evidence
-from trackside.tag_names import HEARTBEAT_TAG, JOURNAL_TAG, OWNER_TAG
+from trackside.lifecycle.verdict import SUCCEEDED
+from trackside.tag_names import END_REASON_TAG, HEARTBEAT_TAG, JOURNAL_TAG, OWNER_TAG, SUMMARY_TAG
+from trackside.text import iso_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -419,6 +422,24 @@ def test_what_a_run_says_of_its_owner() -> None:
     assert may_claim(run(ELSEWHERE, journal=mine.journal_id), mine)
     beside = msgspec.structs.replace(mine, beside=("theirs",))
     assert not may_claim(run(me), beside), "a run on another bus of this process"
+
+
+def test_a_run_that_was_handed_over_is_claimed_by_the_next_program() -> None:
+    """However late that is delivered: what comes behind an ``exec`` decides. An earlier attempt does not."""
+    began = 1_700_000_000_000
+    summary = {"started": iso_seconds(began), "ended": iso_seconds(began + 60_000)}
+    dead = msgspec.structs.replace(this_process(), start_ticks=1)
+
+    def claims(reason: str, started_ms: int) -> bool:
+        tags = {END_REASON_TAG: reason, SUMMARY_TAG: json.dumps(summary), JOURNAL_TAG: "theirs"}
+        info = SimpleNamespace(status="FINISHED", end_time=began + 60_000, run_id="r")
+        meta = msgspec.structs.replace(new_meta("sqlite:///x.db"), owner=dead, started_ms=started_ms)
+        return may_claim(SimpleNamespace(info=info, data=SimpleNamespace(tags=tags)), meta)
+
+    assert claims(SUCCEEDED, began + 5000)
+    assert not claims(SUCCEEDED, began - 5000)
+    assert not claims("exit code 0", began + 5000)
+    assert claims("exit code 0", began + 61_000)
 
 
 def test_watching_an_owner() -> None:

@@ -6,13 +6,14 @@ Invariants:
   exist, a file that is not a database, a driver that is not installed.
 * What can't be told in :data:`PATIENCE` seconds is no refusal, and is no error either. The shipper meets it
   again, with MLflow's own words.
-* Nothing is written, and nothing is made.
+* Nothing is written, and nothing is made. A ``sqlite3.py`` of the user's is not run in place of Python's.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from trackside.bulk_store.uri import plain_uri
@@ -59,6 +60,8 @@ def begin_check(target: Target) -> Callable[[], Finding]:
     The result waits for what was found, at most until :data:`PATIENCE` is over. Neither raises.
     """
     if is_server(target.tracking_uri):
+        if not _is_pythons("http"):
+            return lambda: NOTHING
         from trackside.destinations.mlflow.server_check import ServerCheck
 
         return ServerCheck(target, PATIENCE).finding
@@ -70,10 +73,18 @@ def _refusal(target: Target) -> str | None:
     with contextlib.suppress(Exception):  # whatever it is, MLflow will say it better
         if file is None:
             return _missing_driver(target.tracking_uri)
+        if not _is_pythons("sqlite3"):
+            return None
         from trackside.destinations.mlflow.sqlite_check import why_refused
 
         return why_refused(file, target)
     return None
+
+
+def _is_pythons(module: str) -> bool:
+    """Whether an import of ``module`` finds the standard library's, and not a file of the user's."""
+    spec = importlib.util.find_spec(module)
+    return spec is not None and str(spec.origin).startswith(os.path.dirname(os.__file__) + os.sep)
 
 
 def _missing_driver(uri: str) -> str | None:

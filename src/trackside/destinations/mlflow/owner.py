@@ -25,8 +25,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
+from trackside.destinations.mlflow.tags import summary_of
 from trackside.journal.owner import Owner, boot_id, is_alive, is_local, is_replaced
-from trackside.tag_names import HEARTBEAT_TAG, JOURNAL_TAG, OWNER_TAG
+from trackside.lifecycle.verdict import SUCCEEDED
+from trackside.tag_names import END_REASON_TAG, HEARTBEAT_TAG, JOURNAL_TAG, OWNER_TAG
+from trackside.text import iso_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -69,11 +72,13 @@ def may_claim(run: Any, meta: Meta, *, now: Callable[[], float] = time.time) -> 
     """Whether the attempt of ``meta``, which is about to write to ``run``, becomes its owner.
 
     A run that has ended is resumed, except by an attempt that is delivered late: what was decided after its
-    start stands. A run that shows RUNNING is claimed when its owner is dead. A run that trackside did not
-    make is claimed, too, as ``mlflow.start_run(run_id=...)`` would: its maker may never end it.
+    start stands. The program that has replaced the owner (``exec``) is never late. A run that shows RUNNING
+    is claimed when its owner is dead. A run that trackside did not make is claimed, too, as
+    ``mlflow.start_run(run_id=...)`` would: its maker may never end it.
     """
     if run.info.status != "RUNNING":
-        return is_alive(meta.owner) or (run.info.end_time or 0) <= meta.started_ms
+        in_time = is_alive(meta.owner) or (run.info.end_time or 0) <= meta.started_ms
+        return in_time or _was_handed_over(run.data.tags, meta)
     if holds(run, meta):
         return True
     tags = run.data.tags
@@ -87,6 +92,12 @@ def may_claim(run: Any, meta: Meta, *, now: Callable[[], float] = time.time) -> 
         return True
     beat = parse_heartbeat(tags.get(HEARTBEAT_TAG, ""))
     return beat is not None and now() - beat[0] > LONG_GONE
+
+
+def _was_handed_over(tags: Mapping[str, str], meta: Meta) -> bool:
+    """Whether the owner left the run's end to the program that replaced it. ``meta`` may be of that one."""
+    began = str(summary_of(tags).get("started", ""))  # both in ISO 8601, in UTC
+    return tags.get(END_REASON_TAG) == SUCCEEDED and began <= iso_seconds(meta.started_ms)
 
 
 def _is_same_process(one: Owner, other: Owner) -> bool:
