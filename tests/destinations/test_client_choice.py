@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,12 +23,12 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], No
 
     def plug_in(group: str, name: str) -> None:
         found = EntryPoint(name, "package:Class", group)
-        client_choice._is_replaced.cache_clear()
-        monkeypatch.setattr(client_choice, "entry_points", lambda group: [found] * (found.group == group))
+        client_choice._plugins.cache_clear()
+        monkeypatch.setattr(client_choice, "entry_points", lambda: EntryPoints([found]))
 
     plug_in("none", "none")
     yield plug_in
-    client_choice._is_replaced.cache_clear()
+    client_choice._plugins.cache_clear()
 
 
 @pytest.mark.usefixtures("install")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from importlib.metadata import EntryPoints
+from typing import TYPE_CHECKING
 
 from trackside.destinations.mlflow import client_choice
 
@@ -14,14 +15,15 @@ def test_plug_ins_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The search opens a file for each installed distribution: some 15 ms of processor time."""
     searches: list[str] = []
 
-    def search(*, group: str) -> list[Any]:
-        searches.append(group)
-        return []
+    def search() -> EntryPoints:
+        searches.append("all")
+        return EntryPoints()
 
-    client_choice._is_replaced.cache_clear()
+    client_choice._plugins.cache_clear()
     monkeypatch.setattr(client_choice, "entry_points", search)
     try:
+        assert client_choice.why_mlflow("http://host", {}) is None
         assert all(client_choice.is_proxied("mlflow-artifacts:/0/a/artifacts") for _ in range(3))
     finally:
-        client_choice._is_replaced.cache_clear()
-    assert searches == ["mlflow.artifact_repository"]
+        client_choice._plugins.cache_clear()
+    assert searches == ["all"]

@@ -31,13 +31,15 @@ _VARIABLES = {
 
 _OFF = {"", "false", "0"}
 
-_PLUGINS = {
+_PROXIED = "mlflow-artifacts"
+
+_CHANGE_REQUESTS: dict[str, set[str] | None] = {
     "mlflow.request_header_provider": None,
     "mlflow.tracking_store": {"http", "https"},
 }
 """Groups of entry points whose plug-ins change requests, with the names that count. None: all of them."""
 
-_PROXIED = "mlflow-artifacts"
+_ARTIFACTS = "mlflow.artifact_repository"
 
 
 def why_mlflow(uri: str, environment: Mapping[str, str] = os.environ) -> str | None:
@@ -57,18 +59,20 @@ def is_proxied(artifact_uri: str) -> bool:
     scheme, _, place = artifact_uri.partition(":")
     if scheme != _PROXIED or place.startswith("//"):  # that of another server
         return False
-    return not _is_replaced()
-
-
-@cache
-def _is_replaced() -> bool:
-    """Whether a plug-in has taken the proxied artifacts over. Asked all the time, and reads 160 files."""
-    return any(found.name == _PROXIED for found in entry_points(group="mlflow.artifact_repository"))
+    return (_ARTIFACTS, _PROXIED) not in _plugins()
 
 
 def _plugin() -> str | None:
-    for group, names in _PLUGINS.items():
-        for found in entry_points(group=group):
-            if names is None or found.name in names:
-                return f"the plug-in {found.name!r} ({group}) is installed"
+    for group, name in _plugins():
+        wanted = _CHANGE_REQUESTS.get(group, set())
+        if wanted is None or name in wanted:
+            return f"the plug-in {name!r} ({group}) is installed"
     return None
+
+
+@cache
+def _plugins() -> tuple[tuple[str, str], ...]:
+    """The installed plug-ins that matter here: group and name. Asked all the time, and reads 160 files."""
+    installed = entry_points()
+    groups = (*_CHANGE_REQUESTS, _ARTIFACTS)
+    return tuple((group, found.name) for group in groups for found in installed.select(group=group))
