@@ -39,9 +39,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trackside.destinations")
 
 LAST_UPLOAD_SECONDS = 5.0
-LATE_UPLOAD_SECONDS = 10.0
-"""An upload that must import MLflow first waits for the run's first points, or so long. The import takes
-seconds."""
+LATE_SECONDS = 10.0
+"""What must import MLflow first, which takes seconds, waits for the run's first points, or so long."""
 
 
 def _publish_nothing(**changes: object) -> None:
@@ -219,7 +218,7 @@ class MLflowDestination(Destination):
         self._load.stop()
 
     def _sample_load(self) -> None:
-        if self._claim.held:
+        if self._claim.held and not (self._connection.client.is_light and self._is_early()):
             self._load.start()
 
     def _keep_traceback(self, text: str) -> None:
@@ -232,7 +231,10 @@ class MLflowDestination(Destination):
         run = self._record.state.run
         if run is None or not self._connection.needs_mlflow_to_upload(run.artifact_uri):
             return True
-        return self._metrics.has_sent or time.monotonic() - self._opened_at > LATE_UPLOAD_SECONDS
+        return not self._is_early()
+
+    def _is_early(self) -> bool:
+        return not self._metrics.has_sent and time.monotonic() - self._opened_at < LATE_SECONDS
 
     def _upload(self) -> None:
         if self._config is not None:

@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from trackside.destinations.mlflow.importing import import_mlflow
 from trackside.errors import RejectedError
 from trackside.events import now_ms
 from trackside.names import MAX_METRICS_PER_BATCH, chunks
@@ -153,6 +154,7 @@ class SystemMetricsSender:
 
 def _make_monitors(run_id: str, tracking_uri: str) -> list[Any]:
     """MLflow's monitors. It knows which GPUs there are, and how to ask them."""
+    import_mlflow()
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
     make: Any = SystemMetricsMonitor

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from trackside.destinations.mlflow.address import is_server
 from trackside.destinations.mlflow.batch_body import LOG_BATCH, metrics_body
+from trackside.destinations.mlflow.importing import import_mlflow
 from trackside.destinations.mlflow.tracking import Experiment, Run, experiment_of, run_of
 from trackside.errors import RetryableError
 
@@ -37,6 +38,7 @@ class ThroughMLflow:
     is_light: ClassVar[bool] = False
 
     def __init__(self, uri: str) -> None:
+        import_mlflow()
         from mlflow.entities import Metric, Param, RunTag
         from mlflow.tracking import MlflowClient
 
