@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import signal
 import threading
 import time
@@ -225,6 +226,21 @@ def test_threads_that_ask_for_the_id_wait_together(
     for thread in threads:
         thread.join(60)
     assert found == ["abc"] * 4
+
+
+def test_a_run_of_another_process_waits_for_the_id_too(run: Run, opener: Opener) -> None:
+    """A pickle may be older than the id. Looking at it waits for nothing."""
+    handle = pickle.loads(pickle.dumps(run))
+    assert "no id yet" in repr(handle)
+    assert handle.delivery == DeliveryStatus("opening")
+    found: list[str | None] = []
+    thread = threading.Thread(target=lambda: found.append(handle.run_id))
+    thread.start()
+    opener.report(phase="shipping", run=ABC)
+    thread.join(60)
+    assert found == ["abc"]
+    journal_of(run).state.unlink()
+    assert handle.run_id == "abc", "it is kept"
 
 
 def test_the_timeout_is_waited_out_once(opener: Opener, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -677,7 +677,7 @@ def test_resuming_with_checkpoints(
     attempts = [(True, "FAILED"), (True, "FINISHED"), (True, "FAILED"), (False, "FINISHED")]
     for resume, status in attempts:
         caplog.clear()
-        run = trackside.start("x", checkpoint_dir=place / "checkpoints", resume=resume, bus=Bus())
+        run = trackside.start("x", checkpoint_dir=place / "checkpoints", resume=resume, bus=Bus(), wait=True)
         for _ in range(2):
             run.bus.emit(MetricsSample(None, metrics={"loss": 0.5}))
         run.finish(status)

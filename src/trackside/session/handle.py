@@ -17,9 +17,11 @@ from trackside.journal.directory import JournalDirectory
 from trackside.journal.files import read_json
 from trackside.journal.meta import Meta, State
 from trackside.redaction.redact import with_credentials
+from trackside.session.daemon import wait_for_run
 from trackside.session.fluent import Activation
 from trackside.session.parent import Parent  # noqa: TC001 - a NamedTuple's fields can be looked up
 from trackside.session.run import Run
+from trackside.settings import read_environment
 
 if TYPE_CHECKING:
     from trackside.events import FinalStatus
@@ -50,13 +52,16 @@ class RunHandle(Run):
         self._names = names
         self._activation = Activation()
         self._closed = True
+        self._waited = False
+        self._id = names.parent.run_id
 
     @property
     def run_id(self) -> str | None:
-        """The MLflow run's id, or None while it is not known."""
-        state = self._state()
-        known = self._names.parent.run_id
-        return state.run.run_id if known is None and state is not None and state.run is not None else known
+        """The MLflow run's id. While the run is being opened, this waits for it as in :class:`Run`, once."""
+        if self._known_id() is None and not self._waited and self.delivery.phase == "opening":
+            self._waited = True
+            wait_for_run(JournalDirectory(str(self._names.journal)), read_environment().start_timeout)
+        return self._known_id()
 
     @property
     def url(self) -> str:
@@ -95,7 +100,7 @@ class RunHandle(Run):
         return self._names.parent._replace(tracking_uri=uri or None)
 
     def __repr__(self) -> str:
-        return f"<trackside.Run of another process ({self.run_id or 'no id yet'}) {self.status}>"
+        return f"<trackside.Run of another process ({self._known_id() or 'no id yet'}) {self.status}>"
 
     def finish(self, status: FinalStatus = "FINISHED") -> None:
         """Do nothing but end MLflow's active run, if you called :meth:`activate` here."""
@@ -118,6 +123,13 @@ class RunHandle(Run):
                 "what you log into a run of another process is not kept: log in that process, or call "
                 "trackside.start(parent=run) here for a run of its own"
             )
+
+    def _known_id(self) -> str | None:
+        """The run's id, as far as it is known now. It is kept, because the journal goes."""
+        state = self._state() if self._id is None else None
+        if state is not None and state.run is not None:
+            self._id = state.run.run_id
+        return self._id
 
     def _state(self) -> State | None:
         """What the run's shipper says, or None once the run is delivered."""

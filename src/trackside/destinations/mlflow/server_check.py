@@ -30,7 +30,7 @@ from trackside.destinations.mlflow.first_check import (
     deleted_experiment,
     deleted_run,
 )
-from trackside.redaction.known_values import kept_by_mlflow
+from trackside.destinations.mlflow.rest_session import authorisation
 from trackside.redaction.redact import redact
 from trackside.system.clock import steady
 from trackside.text import printable
@@ -190,14 +190,7 @@ def _headers(parts: SplitResult) -> dict[str, str]:
     """The credentials that go to this server: the address's own come first, as with ``requests``."""
     if parts.username and parts.password:
         return _basic(unquote(parts.username), unquote(parts.password))
-    name, password = (os.environ.get(f"MLFLOW_TRACKING_{what}") for what in ("USERNAME", "PASSWORD"))
-    if not (name and password):
-        kept_name, kept_password = kept_by_mlflow()
-        name, password = name or kept_name, password or kept_password
-    if name and password:
-        return _basic(name, password)
-    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
-    return {"Authorization": f"Bearer {token}"} if token else {}
+    return authorisation(os.environ)
 
 
 def _basic(name: str, password: str) -> dict[str, str]:
