@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
@@ -9,7 +10,7 @@ from sqlalchemy import text
 from benchmarks.fleet_worker import METRICS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from sqlalchemy.engine import Engine
 
@@ -22,7 +23,7 @@ _VALUE = """
 
 _ROWS = text(f"""
 SELECT runs.name, runs.status, count(metrics.key) AS rows,
-       count(DISTINCT (metrics.key, metrics.step)) AS points,
+       count(DISTINCT (metrics.key, metrics.step)) FILTER (WHERE metrics.step IS NOT NULL) AS points,
        count(*) FILTER (WHERE metrics.value <> {_VALUE}) AS wrong
 FROM runs JOIN experiments USING (experiment_id) LEFT JOIN metrics USING (run_uuid)
 WHERE experiments.name = :experiment AND runs.lifecycle_stage = 'active'
@@ -42,19 +43,18 @@ def run_ids(engine: Engine, experiment: str) -> dict[str, str]:
     return {row.name: row.run_uuid for row in rows}
 
 
-def check(engine: Engine, experiment: str, steps: Mapping[int, int]) -> Figures:
-    """Compare with what was logged: ``steps`` of each run, by its number."""
+def check(engine: Engine, experiment: str, fleet: Sequence[Figures]) -> Figures:
+    """Compare with what each run of ``fleet`` has logged, and with what it was told is delivered."""
     with engine.connect() as connection:
         rows = connection.execute(_ROWS, {"experiment": experiment}).all()
-    runs = {row.name for row in rows}
-    logged = METRICS * sum(steps.values())
-    points = sum(row.points for row in rows)
+    points = Counter({row.name: row.points for row in rows})
     return {
-        "logged": logged,
-        "lost": logged - points,
+        "logged": sum(METRICS * run["steps"] for run in fleet),
+        "waiting": sum(METRICS * run["steps"] - run["shipped"] for run in fleet),
+        "lost": sum(max(run["shipped"] - points[f"fleet-{run['run']}"], 0) for run in fleet),
         "doubled": sum(row.rows - row.points for row in rows),
         "wrong": sum(row.wrong for row in rows),
-        "runs_missing": len(steps) - len(runs),
-        "runs_doubled": len(rows) - len(runs),
+        "runs_missing": len(fleet) - len(points),
+        "runs_doubled": len(rows) - len(points),
         "not_finished": sum(row.status != "FINISHED" for row in rows),
     }

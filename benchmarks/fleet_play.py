@@ -183,7 +183,6 @@ class Play:
     def _of_runs(self, said: list[Figures], begin: float) -> Figures:
         runs = [run for process in said for run in process["runs"]]
         opened = sorted(moment - begin for process in said for moment in process["opened"])
-        steps = {run["run"]: run["steps"] for run in runs}
         failing = Counter(run["failing"][:200] for run in runs if run["failing"])
         return {
             "late": max(process["late"] for process in said),
@@ -191,9 +190,8 @@ class Play:
             "started": opened[-1] if len(opened) == self._fleet.runs else None,
             "ended": max(process["over"] for process in said) - begin - self._logged_for,
             "unfinished": sum(not run["finished"] for run in runs),
-            "not_shipped": sum(METRICS * run["steps"] - run["shipped"] for run in runs),
             "failing": dict(failing.most_common(3)),
-            **check(self._engine, self._experiment, steps),
+            **check(self._engine, self._experiment, runs),
         }
 
     def _of_pages(self, reader: PageReader, begin: float) -> Figures:

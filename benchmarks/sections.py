@@ -23,8 +23,9 @@ BY_HAND = "log_batch by hand"
 PHASES = ("before", "during", "after")
 """Of an outage."""
 
-FAULTS = ("lost", "doubled", "wrong", "runs_missing", "runs_doubled", "not_finished", "unfinished")
-"""Of a fleet whose figures mean something, all of them are 0."""
+FAULTS = ("waiting", "lost", "doubled", "wrong", "runs_missing", "runs_doubled", "not_finished", "unfinished")
+"""Of a fleet whose figures mean something, all of them are 0. ``waiting``: points that its journals still
+have, because the patience was over. ``lost``: points that were acknowledged, and are not there."""
 
 MOST_OF_A_STEP = 1.02
 """Times a step without logging that one with it may take."""

@@ -83,6 +83,22 @@ def test_after_an_outage_the_page_is_read_at_once() -> None:
     assert len(run.looks) == looks + 1
 
 
+def test_a_slow_server_gets_half_as_many() -> None:
+    """Heartbeats are the first to give way, within what those who watch them allow."""
+    now = 0.0
+    schedule = HeartbeatSchedule(clock=lambda: now, uniform=lambda _low, high: high)
+    beats = []
+    for second in range(300):
+        now = float(second)
+        if schedule.is_due:
+            beats.append(now)
+            schedule.begin()
+            now += 3.0
+            schedule.given()
+    assert max(gaps(beats)) <= OLD_HEARTBEAT_SECONDS
+    assert min(gaps(beats)) >= (1 - SPREAD) * OLD_HEARTBEAT_SECONDS
+
+
 def test_runs_that_began_together_do_not_beat_together() -> None:
     """Of a hundred, no second of the first minutes has more than a tenth."""
     beats: list[int] = []

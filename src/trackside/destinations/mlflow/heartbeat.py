@@ -28,6 +28,11 @@ OLD_HEARTBEAT_SECONDS = 60.0
 """Between two heartbeats of a run that is older than :data:`YOUNG_FOR`."""
 
 YOUNG_FOR = 600.0
+
+SLOW = 1.0
+"""Seconds: a heartbeat that takes so long goes to a server with too much to do. The next one is as late as
+that of an old run."""
+
 LOOK_SECONDS = 120.0
 
 SPREAD = 0.1
@@ -47,7 +52,8 @@ class HeartbeatSchedule:
         self._uniform = uniform
         self._begun = clock()
         self._due = 0.0
-        self._given = self._looked = float("-inf")
+        self._given = self._looked = self._sent = float("-inf")
+        self._is_slow = False
 
     @property
     def is_due(self) -> bool:
@@ -62,6 +68,7 @@ class HeartbeatSchedule:
 
     def begin(self, *, is_first: bool = False) -> None:
         """A heartbeat is on its way, so the next one has time. It may fail."""
+        self._sent = self._clock()
         share = self._uniform(0.3 if is_first else 1.0 - SPREAD, 1.0)
         self._due = self._clock() + share * self._interval
 
@@ -72,6 +79,9 @@ class HeartbeatSchedule:
     def given(self) -> None:
         """The heartbeat is on the page."""
         self._given = self._clock()
+        self._is_slow = self._given - self._sent >= SLOW
+        if self._is_slow:
+            self._due = max(self._due, self._sent + (1.0 - SPREAD) * OLD_HEARTBEAT_SECONDS)
 
     def hurry(self) -> None:
         """Make the next heartbeat, and a look, due now."""
@@ -79,5 +89,5 @@ class HeartbeatSchedule:
 
     @property
     def _interval(self) -> float:
-        is_young = self._clock() - self._begun < YOUNG_FOR
+        is_young = self._clock() - self._begun < YOUNG_FOR and not self._is_slow
         return HEARTBEAT_SECONDS if is_young else OLD_HEARTBEAT_SECONDS
