@@ -105,8 +105,10 @@ class Play:
         ]
         log.read()
         requests = log.requests - before
+        runs = self._of_runs(said, begin)
+        runs["pace"] = self._correct_looks(runs["logged"])
         figures = {
-            **self._of_runs(said, begin),
+            **runs,
             **self._of_pages(reader, begin),
             **self._of_looks(),
             **self._of_tags(tags),
@@ -173,12 +175,21 @@ class Play:
             rows = rows_in(self._engine, "metrics")["inserted"] - first
             logged = METRICS * self._fleet.runs * min(max(now, 0), self._logged_for)
             cpu = [meter.read() for meter in meters]
-            self._looks.append((now, max(logged - rows, 0), rows, log.read(), *cpu))
+            self._looks.append((now, logged, rows, log.read(), *cpu))
             if not alive:
                 return
             time.sleep(LOOK_EVERY)
 
     # Figures
+
+    def _correct_looks(self, logged: int) -> float:
+        """Have each look say how many points were behind. Returns the share of what was due that was logged.
+
+        The trainings of a large fleet may get too little processor time to log once a second.
+        """
+        pace = logged / (METRICS * self._fleet.runs * self._logged_for)
+        self._looks = [(now, max(pace * due - rows, 0), rows, *rest) for now, due, rows, *rest in self._looks]
+        return pace
 
     def _of_runs(self, said: list[Figures], begin: float) -> Figures:
         runs = [run for process in said for run in process["runs"]]

@@ -211,6 +211,7 @@ def _fleet(results: Results) -> Iterator[Table]:
         Column("caught up s after that", "caught_up"),
         Column("all runs ended s", "ended"),
         Column("requests a run", "requests_a_run"),
+        Column("steps logged of those due", "pace", ",.2f"),
     ]
     points = [Column("points", "logged", ",.0f")]
     points += [Column(name.replace("_", " "), name, ",.0f") for name in FAULTS]
