@@ -211,7 +211,7 @@ def test_numbers_do_not_run_out(logged: Logged) -> None:
     """A record whose number has no room in a sample is written as before."""
     logged.make_known(TEN)
     logged.writer.last_seq = LAST_SEQ - 3
-    logged.samples._latest.layout.segment = None
+    logged.samples._latest[-1].segment = None
     assert not any(logged.log(TEN, step) for step in range(10))
     assert logged.writer.last_seq == LAST_SEQ + 7
 

@@ -27,6 +27,7 @@ from __future__ import annotations
 import itertools
 import sys
 from mmap import mmap
+from operator import attrgetter
 from time import time_ns
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -130,7 +131,14 @@ class Samples:
         self.quiet_until = _ALWAYS
         """Nanoseconds by the time of day between which :meth:`log` may be called without a timestamp: the
         caller has nothing else to do then. A clock that is set back ends this as well."""
-        self._latest = _KnownNames(["", ""], [], None, None, KnownLayout(LayoutRecord(0, None, False, ())))
+        # A plain tuple, which takes half as long to unpack. No dict has these names.
+        self._latest: tuple[list[str], list[type], str | None, _ReadAll | None, KnownLayout] = (
+            ["", ""],
+            [],
+            None,
+            None,
+            KnownLayout(LayoutRecord(0, None, False, ())),
+        )
         self._known: dict[tuple[Any, ...], _KnownNames] = {}
         self._candidates: dict[tuple[Any, ...], None] = {}
         self._numbers = itertools.count(1)
@@ -174,8 +182,17 @@ class Samples:
             start = segment.offset
             end = start + layout.frame_size
             following = seq + 1
-            head = segment.buffer, start, layout.size, UNSEALED, layout.word, timestamp_ms, step
-            frame = (*head, *values, following)
+            frame = (
+                segment.buffer,
+                start,
+                layout.size,
+                UNSEALED,
+                layout.word,
+                timestamp_ms,
+                step,
+                *values,
+                following,
+            )
             # No call from the comparison to pack_into, and none in it: see above.
             if (
                 layout.segment is segment
@@ -226,24 +243,36 @@ class Samples:
             return None
         kinds = [*map(type, values)]
         if kinds != known.kinds:
-            types = {*kinds} - {float}
-            if not types <= single.QUICK.keys():
+            types = {*kinds}
+            if not types <= {float, *single.QUICK}:
                 return None
             known = self._known[key] = known._replace(kinds=kinds, read=_reader_of(types))
-        self._latest = known
+        self._latest = (*known,)
         return known
 
 
 def _reader_of(types: set[type]) -> _ReadAll | None:
-    if not types:
+    if types == {float}:
         return None
-    plain = all(single.QUICK[kind] is float for kind in types)
+    if types == {single.tensor_type}:
+        return _read_tensors
+    plain = all(single.QUICK.get(kind, float) is float for kind in types)
     return _read_plain if plain else read_quickly
 
 
 def _read_plain(values: list[Any]) -> list[float]:
     """Values of types that ``float`` itself reads."""
     return [*map(float, values)]
+
+
+def _read_tensors(values: list[Any]) -> list[float]:
+    """As :func:`read_quickly`, for nothing but ``torch.Tensor``, in half the time."""
+    if not single.on_host_only and False in map(_is_on_host, values):
+        raise single.OnDeviceError
+    return [*map(float, map(single.tensor_type.item, values))]  # type: ignore[union-attr]
+
+
+_is_on_host = attrgetter("is_cpu")
 
 
 def read_quickly(values: list[Any]) -> list[float]:
