@@ -76,7 +76,16 @@ _Port: TypeAlias = tuple[EventSignal, Callable[[Any, Any], None], int]
 """Where events of one type go: their signal, its receiver that calls the sinks, the key of that receiver."""
 
 
-class Bus:
+class _QuickLogSlot:
+    """Holds a bus's ``quick_log``, where a log finds it without the memory of the bus's other attributes."""
+
+    __slots__ = ("quick_log",)
+
+    quick_log: QuickLog | None
+    """What takes a sample of metrics without an event, while nothing else wants to have that."""
+
+
+class Bus(_QuickLogSlot):
     """Signals for metrics, configuration and lifecycle, and the sinks that listen to them."""
 
     def __init__(self, name: str = "trackside") -> None:
@@ -85,8 +94,7 @@ class Bus:
         self.metrics: EventSignal = self.namespace.signal("metrics", doc="a MetricsSample a step, as event=")
         self.config: EventSignal = self.namespace.signal("config", doc="a ConfigEvent, as event=")
         self.lifecycle: EventSignal = self.namespace.signal("lifecycle", doc="a LifecycleEvent, as event=")
-        self.quick_log: QuickLog | None = None
-        """What takes a sample of metrics without an event, while nothing else wants to have that."""
+        self.quick_log = None
         self._offered_quick_log: QuickLog | None = None
         self._attachments: tuple[_Attachment, ...] = ()
         self._routes: dict[str, _Route] = {}

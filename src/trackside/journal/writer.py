@@ -84,7 +84,18 @@ class _Way(NamedTuple):
     notice: str | None = None
 
 
-class JournalWriter:
+class _End:
+    """The end of a journal: what a sample needs to know of its writer, close together in memory."""
+
+    __slots__ = ("last_seq", "segment", "unfinished")
+
+    last_seq: int
+    segment: Segment
+    unfinished: Reserved | None
+    """What an append that is under way, or was interrupted, has yet to fill in."""
+
+
+class JournalWriter(_End):
     """Appends records to the journal in ``directory``. One to a journal, any number of threads.
 
     Raises :class:`trackside.errors.JournalError` when the directory can't be written, or is in use.
@@ -92,9 +103,8 @@ class JournalWriter:
 
     def __init__(self, directory: JournalDirectory, *, cap: int = DEFAULT_CAP) -> None:
         self.directory = directory
-        self.last_seq: int = 0
-        self.unfinished: Reserved | None = None
-        """What an append that is under way, or was interrupted, has yet to fill in."""
+        self.last_seq = 0
+        self.unfinished = None
         self._lock = threading.RLock()
         self._closed = self._given_up = False
         self._ready: Segment | None = None
@@ -107,7 +117,7 @@ class JournalWriter:
             raise JournalError(f"the journal {directory.path} has records of another writer")
         try:
             self.scoreboard: Scoreboard = Scoreboard(directory.scoreboard)
-            self.segment: Segment = self._supply.open(1)
+            self.segment = self._supply.open(1)
         except OSError as error:
             raise not_writable(directory.path, error) from error
 
