@@ -22,6 +22,12 @@ PAGE = Reply(200, {"Content-Type": "text/html"}, b"<!doctype html><html><body>Pl
 PLACES = ["experiments/", "runs/create", "runs/get", "runs/log-batch", "runs/set-tag", "runs/update"]
 
 
+@pytest.fixture(autouse=True)
+def frequent_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new run has its first heartbeat from the start, and the next one comes after seconds."""
+    monkeypatch.setattr("trackside.destinations.mlflow.heartbeat.HEARTBEAT_SECONDS", 0.5)
+
+
 @pytest.fixture
 def elsewhere() -> Iterator[FaultProxy]:
     """Another host, which answers everything with 200 and an empty JSON object."""
