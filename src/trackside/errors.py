@@ -54,12 +54,14 @@ class DeliveryError(TracksideError):
 class RetryableError(DeliveryError):
     """A transient fault (connection, 408, 429, 5xx, database locked). The same batch is sent again.
 
-    ``retry_after`` is the pause in seconds that the server asked for, if it did.
+    ``retry_after`` is the pause in seconds that the server asked for, if it did. ``waits``: nothing is at
+    fault, and something else comes first.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after: float | None = None, waits: bool = False) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.waits = waits
 
 
 class GoneError(RetryableError):

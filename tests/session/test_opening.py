@@ -313,3 +313,13 @@ def test_a_rank_without_mlflow_is_open_once_its_shipper_works() -> None:
     """It has no run to open."""
     assert status_in(State(1), mlflow=False) == DeliveryStatus("opening")
     assert status_in(State(1, "shipping"), mlflow=False) == DeliveryStatus("open")
+
+
+def test_the_end_is_patient_with_what_only_waits(run: Run) -> None:
+    """A child whose parent has no id yet, and a server that is down, are told apart."""
+    run.log({"loss": 0.5}, step=0)
+    delivery, wanted = parts_of(run).delivery, parts_of(run).writer.last_seq
+    for waits in (True, False):
+        worker = WorkerState(error="waiting until the parent has a run id", waits=waits)
+        _, failing = delivery._progress(wanted, State(1, workers={"mlflow": worker}))
+        assert failing is not waits

@@ -147,6 +147,8 @@ class WorkerState(msgspec.Struct, frozen=True):
     """Why it has failed permanently."""
     error: str | None = None
     """What it failed with, while it is tried again."""
+    waits: bool = False
+    """Whether ``error`` is no fault: something else is delivered first."""
 
 
 class State(msgspec.Struct):

@@ -190,7 +190,8 @@ class Delivery:
         lagging = [name for name, cursor in reached.items() if not cursor.has(wanted)]
         if not lagging and state.status is None:
             lagging = list(self._meta.destination_names[:1])
-        failing = all(name in state.workers and state.workers[name].error for name in lagging)
+        workers = [state.workers.get(name) for name in lagging]
+        failing = all(worker is not None and worker.error and not worker.waits for worker in workers)
         mark = (state.status, *((cursor.position.seq, cursor.configs) for cursor in reached.values()))
         return mark, failing  # if no destination lags, only files are left
 

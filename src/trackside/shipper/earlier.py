@@ -127,7 +127,7 @@ class EarlierAttempts:
                 raise
             reason = wait.reason_to_stop()
         if reason is None:
-            raise RetryableError(f"{what} ({wait.journal.path})")
+            raise RetryableError(f"{what} ({wait.journal.path})", waits=True)
         return reason
 
     def _begin(self, wait: _Wait) -> None:

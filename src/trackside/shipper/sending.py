@@ -76,6 +76,8 @@ class Calls:
         self.wake = threading.Event()
         """Cuts a wait short, unless the server has asked for it."""
         self.error: str | None = None
+        self.waits = False
+        """Whether :attr:`error` is no fault, and something else comes first."""
         """What the destination failed with last. None since it worked."""
         self.gone = False
         """Whether it fails because what it delivers to was removed."""
@@ -189,6 +191,7 @@ class Calls:
             logger.info("%s: in full: %s", name, cause[:_LONGEST_CAUSE])
         self.error = text
         self.gone = isinstance(error, GoneError)
+        self.waits = isinstance(error, RetryableError) and error.waits
 
     # Waits
 

@@ -135,7 +135,9 @@ class DeliveryWorker(threading.Thread):
     def state(self) -> WorkerState:
         """How it is doing, for the shipper's state."""
         told = self.destination.status if self.told is None else as_final(self.told.status)
-        return WorkerState(told, self.finished, refused=self.refused, error=self.failing)
+        return WorkerState(
+            told, self.finished, refused=self.refused, error=self.failing, waits=self.calls.waits
+        )
 
     def counts(self) -> dict[str, int]:
         """Points by what became of them, and records that could not be read (damaged), as of now."""

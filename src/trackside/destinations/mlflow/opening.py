@@ -157,7 +157,9 @@ class RunOpener:
             self._record.notice(f"this run is not nested under its parent, which has no run id: {reason}")
             return target.parent_run_id
         if found is None:
-            raise RetryableError(f"waiting until the parent has a run id ({target.parent_journal})")
+            raise RetryableError(
+                f"waiting until the parent has a run id ({target.parent_journal})", waits=True
+            )
         return found
 
     def _keep_run_id_file(self, info: RunInfo) -> None:
