@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.journal.tools import int64, records
 from trackside.journal.format import Record, encode, frame_header, frame_size
-from trackside.journal.layouts import UNSEALED, Layout, LayoutRecord, seal
+from trackside.journal.layouts import MILLISECOND, UNSEALED, Layout, LayoutRecord, seal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,7 +40,9 @@ def sample_frame(
     wanted = len(layout.names) + layout.has_epoch
     made = values or tuple(seq + n / 16 for n in range(wanted))
     buffer = bytearray(layout.frame_size)
-    layout.pack_into(buffer, 0, layout.length, UNSEALED, layout.word, timestamp_ms, step, *made, seq)
+    layout.pack_into(
+        buffer, 0, layout.length, UNSEALED, layout.word, timestamp_ms * MILLISECOND, step, *made, seq
+    )
     return bytes(buffer)
 
 
@@ -98,7 +100,8 @@ class SegmentMaker:
         path.write_bytes(bytes(self.data) + bytes(unused))
 
 
-_sample = st.tuples(st.integers(0, len(LAYOUTS) - 1), int64, int64, st.lists(st.floats(), min_size=11))
+_times = st.integers(-(2**63) // MILLISECOND + 1, (2**63 - 1) // MILLISECOND)
+_sample = st.tuples(st.integers(0, len(LAYOUTS) - 1), _times, int64, st.lists(st.floats(), min_size=11))
 rows = st.lists(records | _sample, min_size=1, max_size=12)
 """What goes into a segment, in order."""
 

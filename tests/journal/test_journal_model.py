@@ -25,6 +25,7 @@ from trackside.journal import writer as writer_module
 from trackside.journal.cursor import Cursor, load_cursor, save_cursor
 from trackside.journal.directory import JournalDirectory
 from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord, Record
+from trackside.journal.layouts import MILLISECOND
 from trackside.journal.reader import Entry, JournalReader, is_begun
 from trackside.journal.samples import Samples
 from trackside.journal.sealing import Sealer
@@ -115,7 +116,7 @@ class JournalMachine(RuleBasedStateMachine):
         for _ in range(times):
             name = self.new_name()
             values = {f"{name if renamed else 'm'}{n}": 1.0 for n in range(size)}
-            if self.samples.log(values, 1, epoch, None, name):
+            if self.samples.log(values, 1, epoch, None, name * MILLISECOND):
                 self.emitted.add(name, sure=True)
             else:
                 record = MetricsRecord(0, name, 1, epoch, None, values)
@@ -128,7 +129,7 @@ class JournalMachine(RuleBasedStateMachine):
         name = self.new_name()
         kept = False
         with contextlib.suppress(KeyboardInterrupt), Interrupt(place, interrupted) as interrupt:
-            kept = self.samples.log({f"m{n}": 1.0 for n in range(size)}, 1, None, None, name)
+            kept = self.samples.log({f"m{n}": 1.0 for n in range(size)}, 1, None, None, name * MILLISECOND)
         if kept or interrupt.came:
             self.emitted.add(name, sure=kept)
 
@@ -139,11 +140,11 @@ class JournalMachine(RuleBasedStateMachine):
         name, own = self.new_name(), [self.new_name() for _ in range(again)]
 
         def handler() -> None:
-            order.extend(each for each in own if self.samples.log(values, 1, None, None, each))
+            order.extend(each for each in own if self.samples.log(values, 1, None, None, each * MILLISECOND))
 
         order: list[int] = []
         with Interrupt(place, handler):
-            kept = self.samples.log(values, 1, None, None, name)
+            kept = self.samples.log(values, 1, None, None, name * MILLISECOND)
         # Both orders are right. The journal has one of them.
         written = [entry.record.timestamp_ms for entry in self.peek()]
         assert sorted(written) == sorted([*order, *[name] * kept])

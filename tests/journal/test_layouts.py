@@ -12,6 +12,7 @@ from trackside.journal.layouts import (
     LARGEST_FRAME,
     LAST_NUMBER,
     LAYOUT_BEGINS,
+    MILLISECOND,
     UNSEALED,
     Layout,
     LayoutRecord,
@@ -33,25 +34,23 @@ layout_records = st.builds(
 numbers = st.integers(-(2**63), 2**63 - 1)
 
 
-def frame_of(
-    layout: Layout, values: list[float], *, seq: int = 1, timestamp_ms: int = 2, step: int = 3
-) -> bytes:
+def frame_of(layout: Layout, values: list[float], *, seq: int = 1, time: int = 2, step: int = 3) -> bytes:
     """An unsealed frame, as the training process writes it. The epoch is the first of ``values``, if any."""
     buffer = bytearray(layout.frame_size)
-    layout.pack_into(buffer, 0, layout.length, UNSEALED, layout.word, timestamp_ms, step, *values, seq)
+    layout.pack_into(buffer, 0, layout.length, UNSEALED, layout.word, time, step, *values, seq)
     return bytes(buffer)
 
 
 @given(layout_records, numbers, numbers, st.integers(1, 2**32 - 1), st.data())
 def test_a_sample_comes_back(
-    record: LayoutRecord, timestamp_ms: int, step: int, seq: int, data: st.DataObject
+    record: LayoutRecord, time: int, step: int, seq: int, data: st.DataObject
 ) -> None:
     """Under the names of its layout, with every value as it was, NaN and infinities among them."""
     layout = decode_layout(encode(record))
     assert layout is not None
     assert encode(record).startswith(LAYOUT_BEGINS)
     values = [data.draw(st.floats()) for _ in range(len(record.names) + record.has_epoch)]
-    frame = frame_of(layout, values, seq=seq, timestamp_ms=timestamp_ms, step=step)
+    frame = frame_of(layout, values, seq=seq, time=time, step=step)
     found = read_unsealed(frame, 0)
     assert found == (frame[8:], layout.frame_size)
     assert len(frame) == layout.frame_size
@@ -59,7 +58,7 @@ def test_a_sample_comes_back(
     assert (layout_number(frame[8:]), seq_of(frame[8:])) == (record.number, seq)
     epoch, rest = (values[0], values[1:]) if record.has_epoch else (None, values)
     expected = MetricsRecord(
-        seq, timestamp_ms, step, epoch, record.prefix, dict(zip(record.names, rest, strict=True))
+        seq, time // MILLISECOND, step, epoch, record.prefix, dict(zip(record.names, rest, strict=True))
     )
     assert same(layout.record_of(frame[8:]), expected)
 
@@ -104,7 +103,7 @@ def test_a_sample_is_at_most_a_page(has_epoch: bool) -> None:
 def test_the_bytes_of_a_sample() -> None:
     """They are on people's disks: they do not change."""
     layout = Layout(LayoutRecord(0x0102, "val", True, ("loss",)))
-    frame = frame_of(layout, [2.0, 0.5], seq=7, timestamp_ms=5, step=-1)
+    frame = frame_of(layout, [2.0, 0.5], seq=7, time=5, step=-1)
     tail = (5).to_bytes(8, "little") + b"\xff" * 8 + struct.pack("<dd", 2.0, 0.5) + b"\x07\0\0\0"
     assert frame == b"\x28\0\0\0" + b"esal" + b"\xc1\x02\x01S" + tail
     assert (

@@ -130,11 +130,11 @@ def test_names_that_came_twice_are_journaled_once(logged: Logged) -> None:
 
 
 def test_a_sample_has_its_time_step_epoch_and_prefix(logged: Logged) -> None:
-    """All as they were given, of any size that has 64 bits."""
+    """All as they were given, of any size that has 64 bits. The time is in nanoseconds, and read in ms."""
     logged.make_known({"a": 1.0}, 0.5, "val")
     before = time.time_ns() // 1_000_000
     assert logged.samples.log({"a": 2.0}, -(2**63), 1.5, "val")
-    assert logged.samples.log({"a": 3.0}, 2**63 - 1, 2, "val", -5)
+    assert logged.samples.log({"a": 3.0}, 2**63 - 1, 2, "val", -4_000_001)
     now, given_time = logged.read()[-2:]
     assert before <= now.timestamp_ms <= time.time_ns() // 1_000_000
     assert (now.step, now.epoch, now.prefix, now.metrics) == (-(2**63), 1.5, "val", {"a": 2.0})

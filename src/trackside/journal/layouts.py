@@ -3,10 +3,10 @@
 A *layout* record (MessagePack) gives a number to a prefix and a row of names. A *sample* record of that
 layout is a frame like any other, but of fixed size and without MessagePack::
 
-    length u32 | check u32 | word u32 | timestamp_ms i64 | step i64 | [epoch f64] | values f64... | seq u32
+    length u32 | check u32 | word u32 | time i64 | step i64 | [epoch f64] | values f64... | seq u32
 
-``word`` is the byte C1, which begins no MessagePack, the layout's number, and the byte 53. Pure: no clock, no
-disk.
+``word`` is the byte C1, which begins no MessagePack, the layout's number, and the byte 53. ``time`` is in
+nanoseconds since 1970: a division would be a tenth of a log. Pure: no clock, no disk.
 
 Invariants:
 
@@ -40,6 +40,9 @@ UNSEALED = 0x6C617365
 
 LARGEST_FRAME = 4096
 LAST_NUMBER = (1 << 16) - 1
+MILLISECOND = 1_000_000
+"""Nanoseconds."""
+
 LAST_SEQ = (1 << 32) - 1
 """A record with a larger number has no room for it here: it is written with MessagePack."""
 
@@ -98,7 +101,7 @@ class Layout:
         self.length = shape.size - HEADER_SIZE
         """Bytes of a payload: the first word of each frame."""
         self.pack_into = shape.pack_into
-        """Takes buffer, offset, length, ``UNSEALED``, word, timestamp_ms, step, [epoch,] the values, seq."""
+        """Takes buffer, offset, length, ``UNSEALED``, word, time, step, [epoch,] the values, seq."""
         self.head = _HEAD.pack(self.length, UNSEALED, self.word)
         """The first bytes of a frame that is not sealed."""
         self._values = struct.Struct(f"<{len(record.names) + record.has_epoch}d").unpack_from
@@ -124,13 +127,13 @@ class Layout:
 
     def record_of(self, payload: bytes) -> MetricsRecord:
         """The sample in ``payload``, which has the length of this layout."""
-        timestamp_ms, step = _TIMES.unpack_from(payload, _TIMES_AT)
+        time, step = _TIMES.unpack_from(payload, _TIMES_AT)
         values: tuple[float, ...] = self._values(payload, _VALUES_AT)
         seq, epoch = seq_of(payload), None
         if self.has_epoch:
             epoch, values = values[0], values[1:]
         return MetricsRecord(
-            seq, timestamp_ms, step, epoch, self.prefix, dict(zip(self.names, values, strict=True))
+            seq, time // MILLISECOND, step, epoch, self.prefix, dict(zip(self.names, values, strict=True))
         )
 
 

@@ -56,7 +56,6 @@ LAST_REPEAT = 1 << 20
 _ReadAll: TypeAlias = "Callable[[list[Any]], list[float]]"
 
 _GROWTH = 16
-_INT_MIN, _INT_END = -(2**63), 2**63
 _ALWAYS = 1 << 63
 _NUMBERS_LEFT = LAST_SEQ - STRETCH
 """No layout is made ready above it: numbers must not run out before ``until``."""
@@ -146,34 +145,43 @@ class Samples:
         self._candidates: dict[tuple[Any, ...], None] = {}
         self._numbers = itertools.count(1)
 
-    def log(  # noqa: C901 - in one piece: a call costs as much as a tenth of it
+    def log(  # noqa: C901, PLR0911, PLR0912 - in one piece: a call costs as much as a tenth of it
         self,
         metrics: Mapping[str, Any],
         step: Any,
         epoch: Any = None,
         prefix: str | None = None,
-        timestamp_ms: int | None = None,
+        time: int | None = None,
     ) -> bool:
         """Keep a sample, of this moment by default. Returns False if it has to take the ordinary way.
 
-        ``timestamp_ms`` has 64 bits at most.
+        ``time`` is in nanoseconds since 1970, and has 64 bits at most.
         """
         try:
-            if timestamp_ms is None:
-                now = time_ns()
-                if not self.quiet_from <= now < self.quiet_until:
+            if time is None:
+                time = time_ns()
+                if not self.quiet_from <= time < self.quiet_until:
                     return False
-                timestamp_ms = now // 1_000_000
-            if type(epoch) is int:
-                epoch = float(epoch)
-            if type(metrics) is not dict or type(step) is not int or not _INT_MIN <= step < _INT_END:
+            if type(metrics) is not dict or type(step) is not int:
+                return False
+            # Literals, and below `is` before `!=`: behind a step, what is looked up or called is cold.
+            if not -0x8000_0000_0000_0000 <= step <= 0x7FFF_FFFF_FFFF_FFFF:  # noqa: PLR2004
                 return False
             view = metrics.values()
-            # No call between these two: another thread may be filling the dict.
+            # No call between the copies of names and values: another thread may be filling the dict.
             names = [*metrics]
-            values = [*view] if epoch is None else [epoch, *view]
+            if epoch is None:
+                values = [*view]
+            else:
+                values = [epoch, *view]
+                if type(epoch) is int:
+                    values[0] = float(epoch)
             row, kinds, its_prefix, read, layout = self._latest
-            if names != row or [*map(type, values)] != kinds or prefix != its_prefix:
+            if (
+                names != row
+                or [*map(type, values)] != kinds
+                or (prefix is not its_prefix and prefix != its_prefix)
+            ):
                 found = self._find((prefix, epoch is not None, *names), values)
                 if found is None:
                     return False
@@ -185,7 +193,7 @@ class Samples:
             start = segment.offset
             end = start + layout.frame_size
             following = seq + 1
-            frame = (segment.buffer, start, layout.head, timestamp_ms, step, *values, following)
+            frame = (segment.buffer, start, layout.head, time, step, *values, following)
             # No call from the comparison to pack_frame, and none in it: see above.
             if (
                 layout.segment is segment

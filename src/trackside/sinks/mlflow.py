@@ -27,6 +27,7 @@ from trackside.coerce.steps import is_whole, read_step
 from trackside.errors import CoercionError
 from trackside.events import ConfigEvent, MetricsSample, now_ms
 from trackside.journal.format import ConfigRecord, MetricsRecord
+from trackside.journal.layouts import MILLISECOND
 from trackside.journal.samples import Samples
 from trackside.lifecycle.crash import text_of
 from trackside.params import flatten_params, to_plain
@@ -59,6 +60,8 @@ DEVICE_TIMEOUT = 5.0
 _ENDS = {"finished", "finishing", "exited", "crashed"}
 _STEP_LIMIT = 2**63
 _STEP_MIN = -(2**63)
+_STAMP_LIMIT = _STEP_LIMIT // MILLISECOND
+"""A later time, in the year 2262, does not fit into 64 bits of nanoseconds."""
 _MAX_REPR = 60
 _MAX_TEXT = 200
 
@@ -108,8 +111,10 @@ class MLflowSink:
         stamp, fetched = sample.timestamp_ms, False
         if (
             type(stamp) is not int
-            or not _STEP_MIN <= stamp < _STEP_LIMIT
-            or not self._samples.log(sample.metrics, sample.step, sample.epoch, sample.prefix, stamp)
+            or not -_STAMP_LIMIT < stamp < _STAMP_LIMIT
+            or not self._samples.log(
+                sample.metrics, sample.step, sample.epoch, sample.prefix, stamp * MILLISECOND
+            )
         ):
             try:
                 fetched = self._coerce(sample)

@@ -20,7 +20,7 @@ from trackside.journal.cursor import Cursor, save_cursor
 from trackside.journal.directory import JournalDirectory
 from trackside.journal.files import make_private_directory, write_atomically
 from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord, Record
-from trackside.journal.layouts import LAYOUT_BEGINS
+from trackside.journal.layouts import LAYOUT_BEGINS, MILLISECOND
 from trackside.journal.meta import DestinationSpec, Meta, RunInfo, Target, WorkerState
 from trackside.journal.owner import Owner
 from trackside.journal.progress import Progress
@@ -203,8 +203,8 @@ def _write_samples(writer: JournalWriter, written: list[Any]) -> None:
         if writer.last_seq == SEALED_BEFORE - 1:
             numbers = writer.directory.segment_numbers()
             Sealer(writer.directory).seal(numbers, newest=max(numbers), writer_dead=True)
-        named = (record.metrics, record.step, record.epoch, record.prefix, record.timestamp_ms)
-        if not quick.log(*named):
+        named = (record.metrics, record.step, record.epoch, record.prefix)
+        if not quick.log(*named, record.timestamp_ms * MILLISECOND):
             quick.learn(record)
             assert writer.append(record), "the cap is too small"
 
