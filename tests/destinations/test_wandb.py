@@ -7,6 +7,7 @@ import json
 import math
 import os
 import signal
+import subprocess
 import sys
 import time
 import warnings
@@ -52,6 +53,10 @@ def no_core_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         wandb.teardown()
+        for process in [each for each in gc.get_objects() if isinstance(each, subprocess.Popen)]:
+            if "wandb" in str(process.args):  # an error may still hold it, and a later test would be blamed
+                process.kill()
+                process.wait()
         gc.collect()
 
 
