@@ -102,6 +102,9 @@ def _start_and_end(results: Results) -> Iterator[Table]:
         Column("start call, busy", "start_busy", ",.2f"),
         Column("process start to training", "until_started", ",.2f"),
         Column("last step to exit", "end", ",.2f"),
+        Column("first point at the server", "first_point", ",.2f"),
+        Column("first point, busy", "first_point_busy", ",.2f"),
+        Column("shipper's own memory, MiB", "shipper_mib", ",.0f"),
     ]
     yield figures_table("Seconds", "logger", named_by(results.rounds, "logger"), columns)
 

@@ -5,6 +5,8 @@
 whose tables exist already; making them takes both some seconds more, once. trackside waits for the run's id
 only where it is told to (``wait=True``), and at the end for delivery; offline it waits for neither. All
 bytecode is compiled before. *Busy* is with one busy process for each processor, at the usual priority.
+*To a server* is with ``mlflow server`` on this machine. Its first point counts from the call of ``start()``,
+and the shipper's memory is the most that is its own (USS).
 """
 
 from __future__ import annotations
@@ -18,9 +20,11 @@ from typing import TYPE_CHECKING
 import click
 
 from benchmarks.loggers import LOGGERS
+from benchmarks.places import temporary_directory
 from benchmarks.rounds import Rounds, options
 from benchmarks.store import store_template
 from benchmarks.worker import QUIET, measure
+from tests.faults.servers import MlflowServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
 
 OFFLINE = "trackside, offline"
 WAITING = "trackside, wait=True"
+SERVER = "trackside, to a server"
 BUSY = "while True: pass"
 WAYS: dict[str, tuple[str, dict[str, str]]] = {
     **{name: (name, {}) for name in LOGGERS},
@@ -41,14 +46,16 @@ WAYS: dict[str, tuple[str, dict[str, str]]] = {
 
 
 @click.command()
-@options(rounds=3, names=WAYS)
+@options(rounds=3, names=[*WAYS, SERVER])
 def main(rounds: int, only: tuple[str, ...], quick: bool, path: Path | None) -> None:
     """Measure, and print seconds."""
-    cases: list[Case] = [{"logger": name} for name in WAYS if not only or name in only]
+    cases: list[Case] = [{"logger": name} for name in [*WAYS, SERVER] if not only or name in only]
     played = Rounds("start_and_end", 1 if quick else rounds, path)
     with store_template() as store:
 
         def measure_one(case: Case) -> Figures:
+            if case["logger"] == SERVER:
+                return measure_to_server()
             name, more = WAYS[case["logger"]]
             environment = {**QUIET, **store, **more}
             figures = measure("start_worker", name, environment=environment)
@@ -56,12 +63,33 @@ def main(rounds: int, only: tuple[str, ...], quick: bool, path: Path | None) -> 
                 return figures
             with busy_processors():
                 beside = measure("start_worker", name, environment=environment)
-            return {**figures, **{f"{name}_busy": beside.get(name) for name in ("start", "until_started")}}
+            return figures | _as_busy(beside)
 
         for case in cases:
             measure_one(case)  # so that what is imported has been compiled, and read once
         played.play(cases, measure_one)
     played.show()
+
+
+def measure_to_server() -> Figures:
+    """With a new server, and with another beside busy processors."""
+    figures = _with_new_server()
+    return figures if "error" in figures else figures | _as_busy(_with_new_server(busy=True))
+
+
+def _with_new_server(*, busy: bool = False) -> Figures:
+    with ExitStack() as stack:
+        server = MlflowServer(temporary_directory(stack))
+        stack.callback(server.kill)
+        server.start()
+        if busy:
+            stack.enter_context(busy_processors())
+        return measure("server_worker", server.url, environment=QUIET)
+
+
+def _as_busy(figures: Figures) -> Figures:
+    names = ("start", "until_started", "first_point")
+    return {f"{name}_busy": figures[name] for name in names if figures.get(name) is not None}
 
 
 @contextmanager

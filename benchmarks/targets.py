@@ -102,9 +102,12 @@ def _training_step(results: Results) -> Iterator[Target]:
 def _start_and_end(results: Results) -> Iterator[Target]:
     ours = one(results, logger="trackside")
     yield Target("training waits for `start()`", 0.3, values_of(ours, "start"), most=True, unit=" s")
-    shipper = values_of(ours, "shipper_mib")
+    busy = values_of(ours, "start_busy")
+    yield Target("training waits for `start()` beside busy processors", 0.3, busy, most=True, unit=" s")
+    served = one(results, logger="trackside, to a server")
+    shipper = values_of(served, "shipper_mib")
     yield Target("the shipper's own memory, to an http server", 50, shipper, most=True, unit=" MiB")
-    first = values_of(ours, "first_point")
+    first = values_of(served, "first_point")
     yield Target("first point at the server, after `start()`", 1, first, most=True, unit=" s")
 
 

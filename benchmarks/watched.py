@@ -44,6 +44,11 @@ class Watched:
         self._events = os.fdopen(reader, "rb")
         self._others: list[psutil.Process] = []
 
+    @property
+    def pid(self) -> int:
+        """Of the program."""
+        return self._process.pid
+
     def events(self) -> Iterator[Event]:
         """What it says, to its end."""
         for line in self._events:

@@ -1,7 +1,8 @@
-"""``trackside.log`` into a sqlite store."""
+"""``trackside.log`` into a sqlite store, or into another address that a variable names."""
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,9 @@ from benchmarks.store import URI
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+ADDRESS = "BENCHMARKS_TRACKING_URI"
+"""The variable with another address than that of the sqlite store."""
+
 OTHERS = ("tensorboard", "jsonl", "parquet", {"type": "wandb", "mode": "offline"})
 
 
@@ -19,7 +23,7 @@ OTHERS = ("tensorboard", "jsonl", "parquet", {"type": "wandb", "mode": "offline"
 def _open(destinations: tuple[Any, ...] = ()) -> Iterator[Log]:
     import trackside
 
-    with trackside.start("bench", tracking_uri=URI, destinations=list(destinations)):
+    with trackside.start("bench", tracking_uri=os.environ.get(ADDRESS, URI), destinations=list(destinations)):
         yield lambda metrics, step: trackside.log(metrics, step=step)
 
 
