@@ -51,14 +51,14 @@ def how_measured(found: Mapping[str, Results | None]) -> str:
     measured = [one for rounds in _rows(costs).values() for one in rounds]
     steps, calls = values_of(measured, "step"), values_of(measured, "loop_calls")
     sources = [results for name in ("cost_of_log", "survival") if (results := found.get(name))]
-    commands = " and ".join(f"`{results.command}`" for results in sources)
+    commands = " and ".join(f"`{results.command}`, begun {results.begun}" for results in sources)
     loop = (
         f"Each call comes behind a training step of {median(steps):.0f} µs. "
         f"There are {min(calls):,} to {max(calls):,} calls of each logger in a round. "
         if steps
         else ""
     )
-    return f"{loop}{commands}, begun {costs.begun}: {in_a_line(costs.machine)}."
+    return f"{loop}{commands}: {in_a_line(costs.machine)}."
 
 
 def renewed(text: str, found: Mapping[str, Results | None]) -> str:
