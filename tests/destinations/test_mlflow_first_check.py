@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from trackside.destinations.mlflow import first_check
-from trackside.destinations.mlflow.first_check import NOTHING, Finding, begin_check
+from trackside.destinations.mlflow.findings import NOTHING, Finding
+from trackside.destinations.mlflow.first_check import begin_check
 from trackside.journal.meta import Target
 
 if TYPE_CHECKING:

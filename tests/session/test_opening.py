@@ -14,7 +14,7 @@ import pytest
 import trackside
 from tests.parts import journal_of, parts_of, records_of
 from tests.shipper.stub import StubShipper
-from trackside.destinations.mlflow.first_check import Finding
+from trackside.destinations.mlflow.findings import Finding
 from trackside.errors import ConfigurationError, TrackingError
 from trackside.event_bus.bus import Bus
 from trackside.journal.delivery_status import DeliveryStatus, status_in

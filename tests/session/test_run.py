@@ -22,7 +22,7 @@ from tests.hooked import everything_hooked, wakeup_descriptor
 from tests.parts import journal_of, kinds_of, parts_of, records_of
 from tests.shipper.stub import StubShipper
 from tests.support.program import run_python
-from trackside.destinations.mlflow.first_check import Finding
+from trackside.destinations.mlflow.findings import Finding
 from trackside.destinations.mlflow.tags import counts_in
 from trackside.errors import RunActiveError, TrackingError
 from trackside.event_bus.bus import Bus

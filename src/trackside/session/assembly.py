@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from trackside.destinations.mlflow.first_check import Finding, begin_check
+from trackside.destinations.mlflow.findings import Finding
+from trackside.destinations.mlflow.first_check import begin_check
 from trackside.errors import JournalError, TrackingError
 from trackside.events import LifecycleEvent
 from trackside.journal import lossless_json

@@ -14,10 +14,11 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from trackside.bulk_store.uri import plain_uri
 from trackside.destinations.mlflow.address import database_file, is_server
+from trackside.destinations.mlflow.findings import NOTHING, Finding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,18 +41,6 @@ _DRIVERS = {
     "mssql+pymssql": ("pymssql",),
 }
 """Modules that SQLAlchemy needs for a scheme, any one of them."""
-
-
-class Finding(NamedTuple):
-    """What a first check found."""
-
-    refusal: str | None = None
-    """Why the run will never be opened as it was asked for, and what to do."""
-    trouble: str | None = None
-    """Why the server can't open it now."""
-
-
-NOTHING = Finding()
 
 
 def begin_check(target: Target) -> Callable[[], Finding]:
@@ -92,16 +81,3 @@ def _missing_driver(uri: str) -> str | None:
     if not modules or any(importlib.util.find_spec(module) is not None for module in modules):
         return None
     return f"the database's driver is not installed: pip install what brings {modules[0]!r}"
-
-
-def deleted_experiment(name: str, experiment_id: object) -> str:
-    """What to say of an experiment that is deleted."""
-    return (
-        f"experiment {name!r} is deleted: restore it (mlflow experiments restore --experiment-id "
-        f"{experiment_id}) or use another name"
-    )
-
-
-def deleted_run(run_id: str) -> str:
-    """What to say of a run that the user named, and that is deleted."""
-    return f"run {run_id!r} is deleted: restore it (mlflow runs restore --run-id {run_id}) or start a new one"

@@ -15,7 +15,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from trackside.destinations.mlflow.first_check import deleted_experiment
+from trackside.destinations.mlflow.findings import deleted_experiment
 from trackside.destinations.mlflow.owner import new_heartbeat, owner_tags
 from trackside.destinations.mlflow.resume import RunResumer, last_steps
 from trackside.destinations.mlflow.run_id_file import is_newer, write_run_id_file

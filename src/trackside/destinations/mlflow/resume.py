@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from trackside.destinations.mlflow.first_check import deleted_run
+from trackside.destinations.mlflow.findings import deleted_run
 from trackside.destinations.mlflow.owner import describe_owner, may_claim
 from trackside.destinations.mlflow.run_id_file import RUN_ID_FILE, read_run_id_file
 from trackside.errors import RejectedError

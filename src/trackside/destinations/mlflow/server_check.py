@@ -24,7 +24,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urlencode, urlsplit
 
-from trackside.destinations.mlflow.first_check import (
+from trackside.destinations.mlflow.findings import (
     NOTHING,
     Finding,
     deleted_experiment,

@@ -12,7 +12,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from trackside.destinations.mlflow.first_check import deleted_experiment, deleted_run
+from trackside.destinations.mlflow.findings import deleted_experiment, deleted_run
 
 if TYPE_CHECKING:
     from trackside.journal.meta import Target
