@@ -46,12 +46,12 @@ class Segment:
     __slots__ = ("_let_go", "buffer", "capacity", "limit", "number", "offset", "usable")
 
     def __init__(self, number: int, buffer: Buffer, capacity: int) -> None:
-        self.number = number
-        self.buffer = buffer
-        self.capacity = capacity
-        self.usable = capacity - min(LIFECYCLE_RESERVE, capacity // 4)
-        self.limit = min(STRETCH, self.usable // 2)
-        self.offset = 0
+        self.number: int = number
+        self.buffer: Buffer = buffer
+        self.capacity: int = capacity
+        self.usable: int = capacity - min(LIFECYCLE_RESERVE, capacity // 4)
+        self.limit: int = min(STRETCH, self.usable // 2)
+        self.offset: int = 0
         self._let_go = 0
 
     @property

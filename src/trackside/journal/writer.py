@@ -103,8 +103,8 @@ class JournalWriter(_End):
 
     def __init__(self, directory: JournalDirectory, *, cap: int = DEFAULT_CAP) -> None:
         self.directory = directory
-        self.last_seq = 0
-        self.unfinished = None
+        self.last_seq: int = 0
+        self.unfinished: Reserved | None = None
         self._lock = threading.RLock()
         self._closed = self._given_up = False
         self._ready: Segment | None = None
@@ -117,7 +117,7 @@ class JournalWriter(_End):
             raise JournalError(f"the journal {directory.path} has records of another writer")
         try:
             self.scoreboard: Scoreboard = Scoreboard(directory.scoreboard)
-            self.segment = self._supply.open(1)
+            self.segment: Segment = self._supply.open(1)
         except OSError as error:
             raise not_writable(directory.path, error) from error
 
