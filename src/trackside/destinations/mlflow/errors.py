@@ -88,6 +88,7 @@ _HOPELESS_TEXT = {
     "unable to open database file": "check that the folder of the sqlite file exists and can be written",
     "file is not a database": "the sqlite file holds something else: name another one",
     "out-of-date database schema": "the database belongs to another version of MLflow",
+    "Can't locate revision": "the database belongs to another version of MLflow",  # in 3.6
 }
 
 
