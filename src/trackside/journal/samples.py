@@ -199,6 +199,7 @@ class Samples:
                 layout.segment is segment
                 and end <= layout.until
                 and writer.last_seq is seq
+                and segment.offset is start
                 and writer.segment is segment
                 and writer.unfinished is None
             ):

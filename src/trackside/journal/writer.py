@@ -22,6 +22,8 @@ Invariants:
 
 The second half of the third rests on this, and so does the last: CPython runs signal handlers, and lets other
 exceptions and threads in, at calls and jumps backward, and not between plain loads, stores and comparisons.
+Python 3.10 also does so at each conditional jump that is taken. So a comparison that decides is the condition
+of an ``if`` whose body continues, and is never a reason to return.
 """
 
 from __future__ import annotations
@@ -184,13 +186,13 @@ class JournalWriter(_End):
             mine = (segment, start, header, payload)
             if type(segment.buffer) is not mmap or following > segment.limit:
                 return None
-            # No call from the comparison to the second store, as in append().
-            if self.unfinished is not None or segment.offset != start or self.segment is not segment:
-                return None
-            self.unfinished = mine
-            segment.offset = following
-            self._finish()
-        return Place(segment, following)
+            # No call, and no jump that is taken, from the comparison to the second store, as in append().
+            if self.unfinished is None and segment.offset == start and self.segment is segment:
+                self.unfinished = mine
+                segment.offset = following
+                self._finish()
+                return Place(segment, following)
+        return None
 
     def __reduce__(self) -> NoReturn:
         """Raise ``TypeError``: a journal has one writer, in the process that started the run."""
@@ -256,12 +258,12 @@ class JournalWriter(_End):
         if not isinstance(error, OSError) or not is_of_the_system(error):
             raise error
         # What follows has no call in it, so nothing can come between it and one last look.
-        if self.unfinished is not mine:
-            return None
-        mine[0].offset = mine[1]
-        self.last_seq = seq - 1
-        self.unfinished = None
-        return error
+        if self.unfinished is mine:
+            mine[0].offset = mine[1]
+            self.last_seq = seq - 1
+            self.unfinished = None
+            return error
+        return None
 
     def _clear_the_way(self, record: Record, size: int, refused: OSError | None) -> bool:
         """Do something about what keeps ``record`` out. Returns False when it is dropped."""
