@@ -144,6 +144,7 @@ def make_page(results: Path, directory: Path) -> str:
     return page.read_text("utf-8")
 
 
+@pytest.mark.outside  # it draws
 def test_the_page_tells_what_was_reached_and_what_was_not(results: Path, tmp_path: Path):
     """A table of targets with what was measured, reached or not; what was not measured says so."""
     page = make_page(results, tmp_path / "docs")
@@ -210,6 +211,7 @@ def test_the_readme_has_the_comments():
     assert text.index(BEGIN) < text.index(END)
 
 
+@pytest.mark.outside  # it draws
 def test_the_page_leaves_out_what_there_are_no_results_for(results: Path, tmp_path: Path):
     """With a note; what failed in part shows why."""
     page = make_page(results, tmp_path / "docs")
@@ -219,6 +221,7 @@ def test_the_page_leaves_out_what_there_are_no_results_for(results: Path, tmp_pa
     assert "an abacus" in page
 
 
+@pytest.mark.outside  # it draws
 def test_the_plots_are_made_and_shown(results: Path, tmp_path: Path):
     """Each as PNG and as SVG, and those only."""
     page = make_page(results, tmp_path / "docs")
@@ -231,6 +234,7 @@ def test_the_plots_are_made_and_shown(results: Path, tmp_path: Path):
     assert all(f"(benchmarks/plots/{name}.svg)" in page for name in names)
 
 
+@pytest.mark.outside  # it draws
 def test_the_same_results_make_the_same_files(results: Path, tmp_path: Path):
     """To the byte, so that a diff shows what has changed."""
     made = []
@@ -240,6 +244,7 @@ def test_the_same_results_make_the_same_files(results: Path, tmp_path: Path):
     assert made[0] == made[1]
 
 
+@pytest.mark.outside  # it draws
 def test_a_page_can_be_made_of_nothing(tmp_path: Path):
     """Where no benchmark has been run, every section says so."""
     page = make_page(tmp_path / "nowhere", tmp_path / "docs")
