@@ -53,7 +53,7 @@ def no_core_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         wandb.teardown()
-        for process in [each for each in gc.get_objects() if isinstance(each, subprocess.Popen)]:
+        for process in [each for each in gc.get_objects() if type(each) is subprocess.Popen]:
             if "wandb" in str(process.args):  # an error may still hold it, and a later test would be blamed
                 process.kill()
                 process.wait()
