@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from trackside.destinations.mlflow.credentials import authorisation
 from trackside.destinations.mlflow.errors import translate
 from trackside.destinations.mlflow.rest_client import RestClient
-from trackside.destinations.mlflow.rest_session import RestSession, authorisation, decode, tls_options
+from trackside.destinations.mlflow.rest_session import RestSession, decode, tls_options
 from trackside.errors import DeliveryError, RejectedError, RetryableError, UnauthorisedError
 
 if TYPE_CHECKING:

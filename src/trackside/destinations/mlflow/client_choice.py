@@ -13,6 +13,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from trackside.destinations.mlflow.address import is_server
+from trackside.destinations.mlflow.settings import is_on
 from trackside.settings import read_environment
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ _VARIABLES = {
     "_MLFLOW_DATABRICKS_TRAFFIC_ID": "means that this is Databricks",
 }
 """Variables with which MLflow makes other requests, and why."""
-
-_OFF = {"", "false", "0"}
 
 _PROXIED = "mlflow-artifacts"
 
@@ -49,7 +48,7 @@ def why_mlflow(uri: str, environment: Mapping[str, str] = os.environ) -> str | N
     if not read_environment(environment).rest_client:
         return "TRACKSIDE_REST_CLIENT is off"
     for name, reason in _VARIABLES.items():
-        if environment.get(name, "").strip().lower() not in _OFF:
+        if is_on(name, environment):
             return f"{name} {reason}"
     return _plugin()
 

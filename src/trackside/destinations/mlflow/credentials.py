@@ -20,7 +20,7 @@ from trackside.destinations.mlflow.address import is_server
 from trackside.redaction.known_values import kept_by_mlflow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -69,7 +69,7 @@ def guarded(send: Callable[..., Any]) -> Callable[..., Any]:
 
     def send_without(transport: Any, request: Any, *arguments: Any, **options: Any) -> Any:
         sent = request.headers.get("Authorization")
-        if _homes and _is_foreign(request.url) and sent in _headers() and sent != _own_header(request.url):
+        if _homes and _is_foreign(request.url) and sent in _headers() and sent != own_header(request.url):
             del request.headers["Authorization"]
         return send(transport, request, *arguments, **options)
 
@@ -107,7 +107,20 @@ def _is_foreign(address: str) -> bool:
     return origin_of(address) not in _homes
 
 
-def _own_header(address: str) -> str | None:
+def authorisation(environment: Mapping[str, str]) -> dict[str, str]:
+    """The header that MLflow makes of the credentials in ``environment`` and in its file."""
+    name = environment.get("MLFLOW_TRACKING_USERNAME")
+    password = environment.get("MLFLOW_TRACKING_PASSWORD")
+    if not name or not password:
+        kept_name, kept_password = kept_by_mlflow()
+        name, password = name or kept_name, password or kept_password
+    token = environment.get("MLFLOW_TRACKING_TOKEN")
+    if name and password:
+        return {"Authorization": _basic(name, password)}
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def own_header(address: str) -> str | None:
     """The header ``requests`` makes of the name and password in ``address``. None if it makes none."""
     parts = urlsplit(address)
     if parts.username is None or parts.password is None or not (parts.username or parts.password):

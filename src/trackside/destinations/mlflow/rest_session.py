@@ -15,7 +15,6 @@ Invariants:
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 from importlib.metadata import version
@@ -23,10 +22,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from trackside.destinations.mlflow.credentials import authorisation
 from trackside.destinations.mlflow.errors import AnswerError
 from trackside.destinations.mlflow.settings import request_timeout
 from trackside.errors import RejectedError, RetryableError, UnauthorisedError
-from trackside.redaction.known_values import kept_by_mlflow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -137,19 +136,6 @@ def _renewed_tls_options() -> dict[str, Any]:
         return tls_options(os.environ)
     except RejectedError as error:  # nothing is wrong with what is sent: wait for better ones
         raise UnauthorisedError(str(error)) from error
-
-
-def authorisation(environment: Mapping[str, str]) -> dict[str, str]:
-    """The header that MLflow makes of the credentials in the environment and in its file."""
-    name = environment.get("MLFLOW_TRACKING_USERNAME")
-    password = environment.get("MLFLOW_TRACKING_PASSWORD")
-    if not name or not password:
-        kept_name, kept_password = kept_by_mlflow()
-        name, password = name or kept_name, password or kept_password
-    token = environment.get("MLFLOW_TRACKING_TOKEN")
-    if name and password:
-        return {"Authorization": "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode("ascii")}
-    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def decode(content: bytes, kind: type[Answer]) -> Answer:

@@ -1,4 +1,4 @@
-"""One question to an MLflow server while the rest of the start goes on: does it know us, and what we ask for?
+"""One question to an MLflow server beside the rest of the start: does it know us, and what we ask for?
 
 The question is one that the shipper asks, too, with the same credentials: for the run that the user named,
 else for the experiment. It is left out where MLflow makes its requests in a way that only MLflow can follow.
@@ -14,7 +14,6 @@ Invariants:
 
 from __future__ import annotations
 
-import base64
 import http.client
 import json
 import os
@@ -22,15 +21,11 @@ import socket
 import ssl
 import threading
 from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, unquote, urlencode, urlsplit
+from urllib.parse import SplitResult, urlencode, urlsplit
 
-from trackside.destinations.mlflow.findings import (
-    NOTHING,
-    Finding,
-    deleted_experiment,
-    deleted_run,
-)
-from trackside.destinations.mlflow.rest_session import authorisation
+from trackside.destinations.mlflow.credentials import authorisation, own_header
+from trackside.destinations.mlflow.findings import NOTHING, Finding, deleted_experiment, deleted_run
+from trackside.destinations.mlflow.settings import is_on
 from trackside.redaction.redact import redact
 from trackside.system.clock import steady
 from trackside.text import printable
@@ -49,7 +44,6 @@ _ONLY_MLFLOW = (
 )
 """Variables with which MLflow's requests, or its connections, are not plain."""
 
-_OFF = {"", "false", "0"}
 _API = "/api/2.0/mlflow/"
 _LIMIT = 1 << 16
 _SHOWN = 300
@@ -105,9 +99,8 @@ class ServerCheck:
         parts = urlsplit(self._target.tracking_uri)
         connection = _connect(parts, self._patience)
         try:
-            connection.request(
-                "GET", parts.path.rstrip("/") + _API + self._question(), headers=_headers(parts)
-            )
+            path = parts.path.rstrip("/") + _API + self._question()
+            connection.request("GET", path, headers=_headers(self._target.tracking_uri))
             response = connection.getresponse()
             return response.status, response.read(_LIMIT)
         finally:
@@ -151,7 +144,7 @@ class ServerCheck:
 
 def can_ask(uri: str, environment: Mapping[str, str] = os.environ) -> bool:
     """Whether a plain request to ``uri`` is what MLflow would send."""
-    if any(environment.get(name, "").strip().lower() not in _OFF for name in _ONLY_MLFLOW):
+    if any(is_on(name, environment) for name in _ONLY_MLFLOW):
         return False
     netrc = environment.get("NETRC") or os.path.expanduser("~/.netrc")
     return not (os.path.exists(netrc) or _is_proxied(uri, environment))
@@ -186,15 +179,10 @@ def _tls(environment: Mapping[str, str]) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=None if folder else bundle, capath=folder)
 
 
-def _headers(parts: SplitResult) -> dict[str, str]:
+def _headers(uri: str) -> dict[str, str]:
     """The credentials that go to this server: the address's own come first, as with ``requests``."""
-    if parts.username and parts.password:
-        return _basic(unquote(parts.username), unquote(parts.password))
-    return authorisation(os.environ)
-
-
-def _basic(name: str, password: str) -> dict[str, str]:
-    return {"Authorization": "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode("ascii")}
+    header = own_header(uri)
+    return authorisation(os.environ) if header is None else {"Authorization": header}
 
 
 def _decoded(body: bytes) -> dict[str, Any] | None:

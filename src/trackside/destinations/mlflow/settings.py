@@ -9,12 +9,18 @@ in, or how large a part of an upload is stay the user's.
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 REQUEST_TIMEOUT = 30
 """Seconds. MLflow's default of 120, seven times over, keeps a caller waiting for minutes."""
 
 LONGEST_TIMEOUT = 600
 """Seconds: the longest that a user may ask for."""
+
+_OFF = {"", "false", "0"}
 
 _TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 
@@ -38,6 +44,11 @@ def set_variables() -> None:
     """Set this process's variables to what delivery needs."""
     os.environ.update(OURS)
     os.environ[_TIMEOUT] = str(request_timeout())
+
+
+def is_on(name: str, environment: Mapping[str, str]) -> bool:
+    """Whether one of MLflow's variables is set, and not to a word for no."""
+    return environment.get(name, "").strip().lower() not in _OFF
 
 
 def request_timeout() -> int:
