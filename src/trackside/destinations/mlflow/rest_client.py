@@ -14,7 +14,7 @@ from trackside.destinations.mlflow.batch_body import LOG_BATCH, metrics_body
 from trackside.destinations.mlflow.client_choice import is_proxied
 from trackside.destinations.mlflow.errors import AnswerError
 from trackside.destinations.mlflow.rest_session import RestSession
-from trackside.destinations.mlflow.tracking import Experiment, Run, RunData, RunDescription
+from trackside.destinations.mlflow.tracking import Experiment, Run, RunData, description_of, experiment_of
 from trackside.tag_names import USER_TAG
 
 if TYPE_CHECKING:
@@ -49,6 +49,9 @@ class _Info(msgspec.Struct):
     end_time: int | None = None
     artifact_uri: str | None = None
     lifecycle_stage: str | None = None
+
+    def __post_init__(self) -> None:
+        self.run_id = self.run_id or self.run_uuid
 
 
 class _Data(msgspec.Struct):
@@ -200,8 +203,7 @@ class RestClient:
 
     def _experiment(self, call: str, **parameters: str) -> Experiment:
         answer = self._session.get(f"{_API}/experiments/{call}", _ExperimentAnswer, **parameters)
-        found = answer.experiment or _Experiment()
-        return Experiment(found.experiment_id or "", found.name or "", found.lifecycle_stage or "")
+        return experiment_of(answer.experiment or _Experiment())
 
     def _through_mlflow(self) -> TrackingClient:
         """MLflow's client, for a store of artifacts that only MLflow can reach."""
@@ -214,24 +216,13 @@ class RestClient:
 
 def _run_of(found: _Run | None) -> Run:
     found = found or _Run()
-    info, data = found.info or _Info(), found.data or _Data()
-    return Run(
-        RunDescription(
-            run_id=info.run_id or info.run_uuid or "",
-            experiment_id=info.experiment_id or "",
-            run_name=info.run_name or "",
-            status=info.status or "",
-            start_time=info.start_time,
-            end_time=info.end_time,
-            artifact_uri=info.artifact_uri or "",
-            lifecycle_stage=info.lifecycle_stage or "",
-        ),
-        RunData(
-            {tag.key or "": tag.value or "" for tag in data.tags or ()},
-            {param.key or "": param.value or "" for param in data.params or ()},
-            {metric.key or "": (metric.step or 0, metric.timestamp or 0) for metric in data.metrics or ()},
-        ),
-    )
+    data = found.data or _Data()
+    last = {metric.key or "": (metric.step or 0, metric.timestamp or 0) for metric in data.metrics or ()}
+    return Run(description_of(found.info or _Info()), RunData(_texts(data.tags), _texts(data.params), last))
+
+
+def _texts(items: list[_Item] | None) -> dict[str, str]:
+    return {item.key or "": item.value or "" for item in items or ()}
 
 
 def _items(texts: Mapping[str, str]) -> list[dict[str, str]]:

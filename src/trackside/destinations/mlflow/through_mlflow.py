@@ -19,7 +19,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from trackside.destinations.mlflow.address import is_server
 from trackside.destinations.mlflow.batch_body import LOG_BATCH, metrics_body
 from trackside.destinations.mlflow.importing import import_mlflow
-from trackside.destinations.mlflow.tracking import Experiment, Run, experiment_of, run_of
+from trackside.destinations.mlflow.tracking import (
+    Experiment,
+    Run,
+    RunData,
+    description_of,
+    experiment_of,
+)
 from trackside.errors import RetryableError
 
 if TYPE_CHECKING:
@@ -63,10 +69,10 @@ class ThroughMLflow:
         return str(self._client.create_experiment(name, artifact_location=artifact_location))
 
     def get_run(self, run_id: str) -> Run:
-        return run_of(self._client.get_run(run_id))
+        return _run_of(self._client.get_run(run_id))
 
     def search_runs(self, experiment_id: str, condition: str) -> Sequence[Run]:
-        return [run_of(found) for found in self._client.search_runs([experiment_id], condition)]
+        return [_run_of(found) for found in self._client.search_runs([experiment_id], condition)]
 
     def create_run(
         self, experiment_id: str, *, start_time: int, tags: Mapping[str, str], run_name: str | None
@@ -74,7 +80,7 @@ class ThroughMLflow:
         made = self._client.create_run(
             experiment_id, start_time=start_time, tags=dict(tags), run_name=run_name
         )
-        return run_of(made)
+        return _run_of(made)
 
     def update_run(self, run_id: str, status: str, *, end_time: int | None = None) -> None:
         if end_time is None:
@@ -129,6 +135,11 @@ class ThroughMLflow:
     def _name_the_server(self) -> None:
         """MLflow 3.6 uploads to the server it finds in the environment, not to the client's."""
         os.environ["MLFLOW_TRACKING_URI"] = self._uri
+
+
+def _run_of(found: Any) -> Run:
+    last = {metric.key: (metric.step, metric.timestamp) for metric in found.to_proto().data.metrics}
+    return Run(description_of(found.info), RunData(dict(found.data.tags), dict(found.data.params), last))
 
 
 def metrics_request(client: Any) -> Callable[[str, Sequence[Point]], None] | None:

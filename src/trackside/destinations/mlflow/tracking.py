@@ -123,28 +123,20 @@ class TrackingClient(Protocol):
         """Remove an artifact. Fails where the store keeps everything."""
 
 
-def run_of(found: Any) -> Run:
-    """An MLflow ``Run`` as ours."""
-    info, data = found.info, found.data
-    return Run(
-        RunDescription(
-            run_id=info.run_id or "",
-            experiment_id=info.experiment_id or "",
-            run_name=info.run_name or "",
-            status=info.status or "",
-            start_time=info.start_time,
-            end_time=info.end_time,
-            artifact_uri=info.artifact_uri or "",
-            lifecycle_stage=info.lifecycle_stage or "",
-        ),
-        RunData(
-            dict(data.tags),
-            dict(data.params),
-            {metric.key: (metric.step, metric.timestamp) for metric in found.to_proto().data.metrics},
-        ),
+def description_of(info: Any) -> RunDescription:
+    """A run's info, in MLflow's classes or as a server answers it, as ours."""
+    return RunDescription(
+        run_id=info.run_id or "",
+        experiment_id=info.experiment_id or "",
+        run_name=info.run_name or "",
+        status=info.status or "",
+        start_time=info.start_time,
+        end_time=info.end_time,
+        artifact_uri=info.artifact_uri or "",
+        lifecycle_stage=info.lifecycle_stage or "",
     )
 
 
 def experiment_of(found: Any) -> Experiment:
-    """An MLflow ``Experiment`` as ours."""
+    """An experiment, in MLflow's class or as a server answers it, as ours."""
     return Experiment(str(found.experiment_id or ""), found.name or "", found.lifecycle_stage or "")
