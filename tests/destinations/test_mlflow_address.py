@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from trackside.destinations.mlflow import address as tracking_address
 from trackside.destinations.mlflow.address import checked_address, checked_artifact_location
 from trackside.destinations.registry import check
 from trackside.errors import ConfigurationError
@@ -129,7 +128,7 @@ def test_files_and_folders_that_are_there(tmp_path: Path) -> None:
 def test_a_store_of_a_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow finds its stores by entry points, and so are they found here."""
     entry = importlib.metadata.EntryPoint("corp", "corp:Store", "mlflow.tracking_store")
-    monkeypatch.setattr(tracking_address, "entry_points", lambda **_: [entry])
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [entry])
     assert checked_address("corp://team") == "corp://team"
 
 

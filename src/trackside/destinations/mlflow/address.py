@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import SplitResult, urlsplit
@@ -173,6 +172,8 @@ def _check_database(what: str, text: str, scheme: str, rest: str) -> None:
 
 def _check_unknown(what: str, text: str, scheme: str, rest: str) -> None:
     known = (*_SERVERS, *DATABASES, *_OTHERS)
+    from importlib.metadata import entry_points  # not at each start: an eighth of its imports
+
     if scheme in {entry.name for entry in entry_points(group="mlflow.tracking_store")}:
         return
     if scheme in {"postgres", "psql", "pg"}:
