@@ -13,7 +13,6 @@ from trackside.journal.layouts import (
     LAST_NUMBER,
     LAYOUT_BEGINS,
     MILLISECOND,
-    UNSEALED,
     Layout,
     LayoutRecord,
     decode_layout,
@@ -37,7 +36,7 @@ numbers = st.integers(-(2**63), 2**63 - 1)
 def frame_of(layout: Layout, values: list[float], *, seq: int = 1, time: int = 2, step: int = 3) -> bytes:
     """An unsealed frame, as the training process writes it. The epoch is the first of ``values``, if any."""
     buffer = bytearray(layout.frame_size)
-    layout.pack_into(buffer, 0, layout.length, UNSEALED, layout.word, time, step, *values, seq)
+    layout.pack_into(buffer, 0, layout.head, time, step, *values, seq)
     return bytes(buffer)
 
 

@@ -95,15 +95,15 @@ class Layout:
         self.has_epoch = record.has_epoch
         self.names = record.names
         self.word = word_of(record.number)
-        shape = struct.Struct(f"<IIIqq{len(record.names) + record.has_epoch}dI")
+        shape = struct.Struct(f"<{_HEAD.size}sqq{len(record.names) + record.has_epoch}dI")
         self.frame_size = shape.size
         """Bytes of a frame, which ends at a multiple of 8 without padding."""
         self.length = shape.size - HEADER_SIZE
         """Bytes of a payload: the first word of each frame."""
         self.pack_into = shape.pack_into
-        """Takes buffer, offset, length, ``UNSEALED``, word, time, step, [epoch,] the values, seq."""
+        """Takes buffer, offset, :attr:`head`, time, step, [epoch,] the values, seq. Writes a whole frame."""
         self.head = _HEAD.pack(self.length, UNSEALED, self.word)
-        """The first bytes of a frame that is not sealed."""
+        """The first bytes of a frame that is not sealed: length, mark and word. They are one item to pack."""
         self._values = struct.Struct(f"<{len(record.names) + record.has_epoch}d").unpack_from
 
     def unsealed_end(self, data: bytes, offset: int, seq: int) -> int | None:

@@ -25,7 +25,6 @@ Invariants:
 from __future__ import annotations
 
 import itertools
-import struct
 import sys
 from mmap import mmap
 from operator import attrgetter
@@ -64,14 +63,11 @@ _NUMBERS_LEFT = LAST_SEQ - STRETCH
 class KnownLayout(Layout):
     """A layout that this process writes."""
 
-    __slots__ = ("_repeat", "_repeat_at", "pack_frame", "payload", "segment", "until")
+    __slots__ = ("_repeat", "_repeat_at", "payload", "segment", "until")
 
     def __init__(self, record: LayoutRecord) -> None:
         super().__init__(record)
         self.payload = encode(record)
-        self.pack_frame = struct.Struct(f"<{len(self.head)}s2q{len(self.names) + self.has_epoch}dI").pack_into
-        """Takes buffer, offset, ``head``, time, step, the values (an epoch first) and the sample's number. It
-        does what ``pack_into`` does with less to look up."""
         self.segment: Segment | None = None
         """The segment that has a copy of the layout."""
         self.until = 0
@@ -194,7 +190,7 @@ class Samples:
             end = start + layout.frame_size
             following = seq + 1
             frame = (segment.buffer, start, layout.head, time, step, *values, following)
-            # No call from the comparison to pack_frame, and none in it: see above.
+            # No call from the comparison to pack_into, and none in it: see above.
             if (
                 layout.segment is segment
                 and end <= layout.until
@@ -206,13 +202,13 @@ class Samples:
                 segment.offset = end
                 writer.last_seq = following
                 try:
-                    layout.pack_frame(*frame)
+                    layout.pack_into(*frame)
                 except BaseException:  # a trace function's: nothing in it can raise
                     if segment.offset is end and writer.last_seq is following:
                         segment.offset = start
                         writer.last_seq = seq
                         raise
-                    layout.pack_frame(*frame)  # another thread has gone on behind it, and a reader waits here
+                    layout.pack_into(*frame)  # another thread has gone on behind it, and a reader waits here
                 self.last_step = step
                 return True
             layout.make_ready(writer)
@@ -259,7 +255,7 @@ def _reader_of(types: set[type]) -> _ReadAll | None:
     if types == {single.tensor_type}:
         return _read_tensors
     plain = all(single.QUICK.get(kind, float) is float for kind in types)
-    return _read_plain if plain else read_quickly
+    return _read_plain if plain else _read_quickly
 
 
 def _read_plain(values: list[Any]) -> list[float]:
@@ -268,7 +264,7 @@ def _read_plain(values: list[Any]) -> list[float]:
 
 
 def _read_tensors(values: list[Any]) -> list[float]:
-    """As :func:`read_quickly`, for nothing but ``torch.Tensor``, in half the time."""
+    """As :func:`_read_quickly`, for nothing but ``torch.Tensor``, in half the time."""
     if not single.on_host_only and False in map(_is_on_host, values):
         raise single.OnDeviceError
     return [*map(float, map(single.tensor_type.item, values))]  # type: ignore[union-attr]
@@ -277,17 +273,10 @@ def _read_tensors(values: list[Any]) -> list[float]:
 _is_on_host = attrgetter("is_cpu")
 
 
-def read_quickly(values: list[Any]) -> list[float]:
+def _read_quickly(values: list[Any]) -> list[float]:
     """Values of types with a quick reader. Raises what that raises, for a value on an accelerator as well."""
-    quick, tensor, on_host = single.QUICK, single.tensor_type, single.on_host_only
-    numbers = []
-    for value in values:
-        kind = type(value)
-        number = value
-        if kind is not float:
-            number = value.item() if kind is tensor and (on_host or value.is_cpu) else quick[kind](value)
-        numbers.append(number if type(number) is float else float(number))
-    return numbers
+    quick = single.QUICK
+    return [value if type(value) is float else float(quick[type(value)](value)) for value in values]
 
 
 CAN_WRITE: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
