@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from benchmarks.plots_of_runs import draw_backlog
 from benchmarks.spread import values_of
 
 if TYPE_CHECKING:
@@ -80,10 +81,7 @@ def draw_fleet_course(results: Results) -> Figure | None:
 def _draw_course(axes: Axes, key: str, fleet: Figures) -> None:
     seconds = [look[0] for look in fleet["looks"]]
     behind = [look[1] / (POINTS_A_SECOND * fleet["runs"]) for look in fleet["looks"]]
-    if fleet["outage"]:
-        axes.axvspan(fleet["seconds"] / 3, fleet["up_again"], color="#f3dcd3", zorder=0)
-    axes.fill_between(seconds, behind, color=COLOURS[fleet["store"]], alpha=0.35, linewidth=0)
-    axes.plot(seconds, behind, color=COLOURS[fleet["store"]])
-    axes.set_ylim(bottom=0)
+    away = (fleet["seconds"] / 3, fleet["up_again"]) if fleet["outage"] else None
+    draw_backlog(axes, seconds, behind, away=away, colour=COLOURS[fleet["store"]])
     axes.set_ylabel("seconds behind")
     axes.set_title(f"{key} (shaded: no server)", loc="left", fontsize=9)

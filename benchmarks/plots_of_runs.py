@@ -10,6 +10,8 @@ from matplotlib.ticker import FuncFormatter
 from benchmarks.tables import select
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.axes import Axes
 
     from benchmarks.results import Results
@@ -57,13 +59,26 @@ def draw_outage(results: Results) -> Figure | None:
     return figure
 
 
+def draw_backlog(
+    axes: Axes,
+    seconds: Sequence[float],
+    behind: Sequence[float],
+    *,
+    away: tuple[float, float] | None,
+    colour: str,
+) -> None:
+    """How far the delivery is behind, with the time shaded in which the server is ``away``."""
+    if away is not None:
+        axes.axvspan(*away, color="#f3dcd3", zorder=0)
+    axes.fill_between(seconds, behind, color=colour, alpha=0.35, linewidth=0)
+    axes.plot(seconds, behind, color=colour)
+    axes.set_ylim(bottom=0)
+
+
 def _outage_panel(axes: Axes, place: str, run: Figures) -> None:
     seconds, behind, steps = zip(*run["backlog"], strict=True)
-    axes.axvspan(run["outage_at"], run["up_at"], color="#f3dcd3", zorder=0)
-    axes.fill_between(seconds, behind, color=SHIPPER, alpha=0.35, linewidth=0)
-    axes.plot(seconds, behind, color=SHIPPER)
+    draw_backlog(axes, seconds, behind, away=(run["outage_at"], run["up_at"]), colour=SHIPPER)
     axes.set_ylabel("points behind", color=SHIPPER)
-    axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.set_title(
         f"{place}, {run['points']:,} points (shaded: nothing can be delivered)", loc="left", fontsize=9

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.journal.tools import int64, records
 from trackside.journal.format import Record, encode, frame_header, frame_size
-from trackside.journal.layouts import MILLISECOND, UNSEALED, Layout, LayoutRecord, seal
+from trackside.journal.layouts import MILLISECOND, Layout, LayoutRecord, seal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,9 +40,7 @@ def sample_frame(
     wanted = len(layout.names) + layout.has_epoch
     made = values or tuple(seq + n / 16 for n in range(wanted))
     buffer = bytearray(layout.frame_size)
-    layout.pack_into(
-        buffer, 0, layout.length, UNSEALED, layout.word, timestamp_ms * MILLISECOND, step, *made, seq
-    )
+    layout.pack_into(buffer, 0, layout.head, timestamp_ms * MILLISECOND, step, *made, seq)
     return bytes(buffer)
 
 

@@ -34,20 +34,30 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from trackside.journal.directory import JournalDirectory
+    from trackside.journal.format import Record
 
 PAGE = 4096
-
-
-@pytest.fixture
-def journal(tmp_path: Path) -> JournalDirectory:
-    """A journal with no segment yet."""
-    return new_journal(tmp_path)
 
 
 @pytest.fixture
 def on_arm(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a processor whose stores become visible in any order."""
     monkeypatch.setattr(reader_module, "STRONG_ORDER", False)
+
+
+def flip_a_bit(maker: SegmentMaker, data: st.DataObject) -> set[int | None]:
+    """Damage the segment in one place. Returns the records that this touches, None for a layout."""
+    bit = data.draw(st.integers(0, 8 * len(maker.data) - 1))
+    maker.data[bit // 8] ^= 1 << bit % 8
+    return maker.touched(bit // 8, bit // 8)
+
+
+def read_made(maker: SegmentMaker, *, unused: int = 64) -> tuple[list[Record], JournalReader]:
+    """The records of a journal that is this segment, and the reader that read them."""
+    with tempfile.TemporaryDirectory() as root:
+        journal = new_journal(Path(root))
+        maker.write(journal.segment(1), unused=unused)
+        return read_all(journal)
 
 
 def counted(maker: SegmentMaker, found: list[int]) -> int:
@@ -102,13 +112,8 @@ def test_reading_may_begin_anywhere(given_rows, seal: bool, data: st.DataObject)
 def test_a_flipped_bit_in_a_sealed_journal(given_rows, data: st.DataObject) -> None:
     """Costs the record it is in. With layouts before every sample, one in a layout costs nothing."""
     maker = made_of(given_rows, seal=True, repeat=0)
-    bit = data.draw(st.integers(0, 8 * len(maker.data) - 1))
-    hit = maker.touched(bit // 8, bit // 8)
-    maker.data[bit // 8] ^= 1 << bit % 8
-    with tempfile.TemporaryDirectory() as root:
-        journal = new_journal(Path(root))
-        maker.write(journal.segment(1))
-        found, reader = read_all(journal)
+    hit = flip_a_bit(maker, data)
+    found, reader = read_made(maker)
     kept = [record for record in maker.records if record.seq not in hit]
     if len(found) == len(maker.records):  # it was padding
         kept = maker.records
@@ -126,13 +131,8 @@ def test_a_flipped_bit_in_a_sealed_journal(given_rows, data: st.DataObject) -> N
 def test_a_flipped_bit_in_an_unsealed_journal(given_rows, data: st.DataObject) -> None:
     """May change the sample it is in, and no other record: they are all read, as they were."""
     maker = made_of(given_rows, seal=False, repeat=0)
-    bit = data.draw(st.integers(0, 8 * len(maker.data) - 1))
-    hit = maker.touched(bit // 8, bit // 8)
-    maker.data[bit // 8] ^= 1 << bit % 8
-    with tempfile.TemporaryDirectory() as root:
-        journal = new_journal(Path(root))
-        maker.write(journal.segment(1))
-        found, reader = read_all(journal)
+    hit = flip_a_bit(maker, data)
+    found, reader = read_made(maker)
     known = {record.seq: record for record in found}
     if hit != {None}:
         for record in maker.records:
@@ -162,10 +162,7 @@ def test_pages_that_never_reached_the_disk(
         first, last = page * PAGE, min((page + 1) * PAGE, len(whole)) - 1
         hit |= maker.touched(first, last)
         maker.data[first : last + 1] = bytes(max(last + 1 - first, 0))
-    with tempfile.TemporaryDirectory() as root:
-        journal = new_journal(Path(root))
-        maker.write(journal.segment(1), unused=PAGE)
-        found, reader = read_all(journal)
+    found, reader = read_made(maker, unused=PAGE)
     assert all(same(record, maker.records[record.seq - 1]) for record in found)
     assert lost(reader) == counted(maker, seqs(found))
     if None not in hit:

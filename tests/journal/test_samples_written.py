@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import contextmanager
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -41,7 +42,7 @@ from trackside.journal.samples import CANDIDATES, LAYOUTS, Samples
 from trackside.journal.writer import JournalWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from typing_extensions import Self
 
@@ -504,21 +505,28 @@ def test_exception_at_any_place_leaves_no_hole(tmp_path: Path, kind: str) -> Non
             return
 
 
-def test_a_profiler_that_raises_costs_nothing(logged: Logged) -> None:
-    """It comes in right before the store, where no signal does. The place is given back."""
-    logged.make_known(TEN)
-    raised = []
+@contextmanager
+def failing_profiler(first: Callable[[], object]) -> Iterator[None]:
+    """For the block, have a profiler that calls ``first`` right before a sample's store, and raises."""
 
     def profile(_frame: object, event: str, argument: Any) -> None:
         if event == "c_call" and getattr(argument, "__name__", "") == "pack_into":
-            raised.append(1)
+            first()
             raise ValueError("a profiler's own error")
 
     sys.setprofile(profile)
     try:
-        kept = logged.samples.log(TEN, 1000)
+        yield
     finally:
         sys.setprofile(None)
+
+
+def test_a_profiler_that_raises_costs_nothing(logged: Logged) -> None:
+    """It comes in right before the store, where no signal does. The place is given back."""
+    logged.make_known(TEN)
+    raised: list[int] = []
+    with failing_profiler(lambda: raised.append(1)):
+        kept = logged.samples.log(TEN, 1000)
     assert raised == [1]
     assert not kept
     assert logged.log(TEN, 2000)
@@ -529,18 +537,13 @@ def test_a_profiler_that_raises_behind_another_thread(logged: Logged) -> None:
     """The place can't be given back when a record follows it: it is filled, since a reader waits there."""
     logged.make_known(TEN)
 
-    def profile(_frame: object, event: str, argument: Any) -> None:
-        if event == "c_call" and getattr(argument, "__name__", "") == "pack_into":
-            other = threading.Thread(target=logged.writer.append, args=[sample(2000)])
-            other.start()
-            other.join()
-            raise ValueError("a profiler's own error")
+    def append_on_another_thread() -> None:
+        other = threading.Thread(target=logged.writer.append, args=[sample(2000)])
+        other.start()
+        other.join()
 
-    sys.setprofile(profile)
-    try:
+    with failing_profiler(append_on_another_thread):
         kept = logged.samples.log(TEN, 1000)
-    finally:
-        sys.setprofile(None)
     assert kept
     assert [record.step for record in logged.read()][-2:] == [1000, 2000]
 

@@ -40,12 +40,6 @@ PAGE = 4096
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> JournalDirectory:
-    """A journal with no segment yet."""
-    return new_journal(tmp_path)
-
-
-@pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each call counts as a while after the one before."""
     monkeypatch.setattr(sealing, "SETTLED_AFTER", 0.0)

@@ -32,12 +32,6 @@ def large(size: int) -> ConfigRecord:
     return ConfigRecord(0, 1, {}, {"text": "x" * size})
 
 
-@pytest.fixture
-def journal(tmp_path: Path) -> JournalDirectory:
-    """A new journal."""
-    return new_journal(tmp_path)
-
-
 def test_records_are_numbered_from_one(journal: JournalDirectory) -> None:
     """Each record gets the next number, and the writer tells the last one."""
     writer = JournalWriter(journal)
