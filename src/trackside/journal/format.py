@@ -131,7 +131,7 @@ decode: Callable[[bytes], Record] = msgspec.msgpack.Decoder(
 
 
 def decode_record(payload: bytes) -> Record | None:
-    """The record in ``payload``, or None if it is none of this version."""
+    """The record in ``payload``, or None if this version does not know it."""
     try:
         return decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

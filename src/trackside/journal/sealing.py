@@ -11,7 +11,7 @@ Invariants:
   ago, and they are whole now, or the segment is over.
 * Bytes are replaced by the same bytes but for the marks. A death in between leaves some samples sealed.
 * Damage is passed once a whole frame is found behind it, or the segment is over. It stays as it is.
-* A call takes a bounded number of bytes, the newest segment first, and the next one goes on where it stopped.
+* A call takes a bounded number of bytes, the newest segment first, and the next one continues behind it.
 """
 
 from __future__ import annotations

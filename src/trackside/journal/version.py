@@ -2,8 +2,8 @@
 
 Files in JSON, lines of the dead-letter file and notes from one process to another name their format
 in ``schema``. ``meta.json`` speaks for the segments and for everything that the training process writes, and
-``state.json`` for everything that a shipper writes. Segments and documents change apart: a training process
-goes on understanding the shipper of a trackside that is installed meanwhile.
+``state.json`` for everything that a shipper writes. Segments and documents change apart, so a training
+process still understands the shipper of a trackside that is installed meanwhile.
 
 Invariants:
 

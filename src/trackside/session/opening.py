@@ -69,8 +69,9 @@ class Opening:
     def open_at_start(self) -> None:
         """Wait as ``start(wait=True)`` does. Raises :class:`TrackingError` when MLflow refuses the run."""
         state = self._await()
-        if state is not None and why_refused(state) is not None:
-            raise self.refusal(str(why_refused(state)))
+        refused = None if state is None else why_refused(state)
+        if refused is not None:
+            raise self.refusal(refused)
         self.look(state)
         if self.info is None:
             self._warn_of_silence(self._shipper.state())

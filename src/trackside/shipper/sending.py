@@ -76,9 +76,9 @@ class Calls:
         self.wake = threading.Event()
         """Cuts a wait short, unless the server has asked for it."""
         self.error: str | None = None
+        """What the destination failed with last. None since it worked."""
         self.waits = False
         """Whether :attr:`error` is no fault, and something else comes first."""
-        """What the destination failed with last. None since it worked."""
         self.gone = False
         """Whether it fails because what it delivers to was removed."""
         self.took = 0.0

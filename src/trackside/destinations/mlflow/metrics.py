@@ -69,7 +69,8 @@ class MetricsSender:
         self._names: dict[str, str] = {}
         self._is_server = is_server(connection.uri)
         self._last = LastPoints()
-        self._has_sent = False
+        self.has_sent = False
+        """Whether points were delivered since this was made."""
         self._wants_bulk = can_be_bulk(connection.uri) and read_environment().bulk_store
         self._sender = self._new_sender(POINTS_PER_WRITE if self._wants_bulk else MAX_METRICS_PER_BATCH)
 
@@ -92,11 +93,6 @@ class MetricsSender:
         points = self._points_of([record])
         self._connection.log_points(points)
         self._note(points)
-
-    @property
-    def has_sent(self) -> bool:
-        """Whether points were delivered since this was made."""
-        return self._has_sent
 
     @property
     def needs_proof(self) -> bool:
@@ -132,7 +128,7 @@ class MetricsSender:
         ]
 
     def _note(self, points: Sequence[Point]) -> None:
-        self._has_sent = True
+        self.has_sent = True
         if self._is_server:  # a database in this process needs no proof
             self._last.note(points)
 
