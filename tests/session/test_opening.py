@@ -318,8 +318,9 @@ def test_a_rank_without_mlflow_is_open_once_its_shipper_works() -> None:
 def test_the_end_is_patient_with_what_only_waits(run: Run) -> None:
     """A child whose parent has no id yet, and a server that is down, are told apart."""
     run.log({"loss": 0.5}, step=0)
-    delivery, wanted = parts_of(run).delivery, parts_of(run).writer.last_seq
+    delivery = parts_of(run).delivery
+    delivery.begin_end()
     for waits in (True, False):
         worker = WorkerState(error="waiting until the parent has a run id", waits=waits)
-        _, failing = delivery._progress(wanted, State(1, workers={"mlflow": worker}))
+        _, failing = delivery.progress(State(1, workers={"mlflow": worker}))
         assert failing is not waits

@@ -73,7 +73,7 @@ class ExitHooks:
         self._active = True
         self._sys_exit.replace()
         atexit.register(self._on_exit)
-        self._cancel_child_exit = _at_child_exit(self._on_child_exit)
+        self._cancel_child_exit = at_child_exit(self._on_child_exit)
 
     def uninstall(self) -> None:
         """Unhook."""
@@ -141,7 +141,7 @@ class ExitHooks:
             self._run_at_exit()
 
 
-def _at_child_exit(function: Callable[[], None]) -> Callable[[], None] | None:
+def at_child_exit(function: Callable[[], None]) -> Callable[[], None] | None:
     """Have ``function`` called as this process ends, if it is a child of :mod:`multiprocessing`.
 
     Returns what undoes that. Such a child passes neither ``atexit`` nor ``sys.excepthook``. A forked one

@@ -31,6 +31,7 @@ from trackside.session.launcher import is_in_a_job
 from trackside.session.opening import Opening
 from trackside.session.plan import make_meta, may_resume
 from trackside.session.shipper_handle import ShipperProcess
+from trackside.session.undelivered import undelivered_runs
 from trackside.shipper.grants import grants
 from trackside.shipper.leftovers import last_step_of
 from trackside.sinks.mlflow import MLflowSink
@@ -132,6 +133,8 @@ class Assembly:
         bus = self.plan.bus
         for sink in (self.sink, self.lifecycle, *sinks):
             self.sinks.append(bus.attach(sink))
+        undelivered_runs.watch_exit()
+        undelivered_runs.tidy()
         self.hooks.install()
         bus.emit(LifecycleEvent("started"))
         if config is not None:
@@ -152,6 +155,7 @@ class Assembly:
     def watch(self) -> float | None:
         """Every few seconds: check that the shipper lives, and that signals are written to its pipe."""
         soon = self.delivery.watch()
+        undelivered_runs.tidy()
         self.hooks.signals.use_wakeup(self.shipper.pipe.write_end)
         return soon
 
@@ -170,6 +174,12 @@ class Assembly:
         self.shipper.dismiss()
         self.shipper.let_go_of_exit()
         self.shipper.hang_up()
+        self.hooks.signals.when_wakeup_is_free(self.shipper.pipe.close)
+
+    def leave_shipper(self) -> None:
+        """The run is over and not delivered yet: let the shipper go on without us, but hear its last word."""
+        self.shipper.dismiss()
+        self.shipper.let_go_of_exit()
         self.hooks.signals.when_wakeup_is_free(self.shipper.pipe.close)
 
     def hold_exit(self) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from trackside.events import as_final
 from trackside.journal.cursor import delivered_points, load_cursor
@@ -59,6 +59,7 @@ class Delivery:
         self._shipper = shipper
         self._watching = threading.Lock()
         self.opening = opening
+        self._end = _End(0, 0.0)
         self.told: FinalStatus | None = None
         """The status that MLflow shows after the end, if this attempt has set it."""
         self.online = meta.mode == "online"
@@ -140,29 +141,52 @@ class Delivery:
         if not self.online:
             self._say_offline()
             return False
-        began = steady()
-        self._shipper.nudge()
-        wanted = self._writer.last_seq
-        stall = _Stall(NO_PROGRESS)
+        self.begin_end()
+        stall = Stall(NO_PROGRESS)
         state = self._shipper.wait_for(
-            lambda state: self._is_over(wanted, state) or stall.lasts(*self._progress(wanted, state)),
+            lambda state: self.is_over(state) or stall.lasts(*self.progress(state)),
             self._settings.exit_timeout,
         )
+        return self.conclude_end(state)
+
+    @property
+    def exit_timeout(self) -> float:
+        """Seconds the exit of the process may wait for it."""
+        return self._settings.exit_timeout
+
+    def begin_end(self) -> None:
+        """Nothing more will be logged: what is in the journal now is all."""
+        self._end = _End(self._writer.last_seq, steady())
+        self._shipper.nudge()
+
+    def conclude_end(self, state: State | None) -> bool:
+        """Learn what became of the delivery, and say what is missing. Returns whether all is delivered.
+
+        ``state``: one that is over or has stalled, or None if the wait for one was in vain.
+        """
         last = state or self._shipper.state()
         failed_before = self.opening.failure is not None
         self.opening.look(last)
         self._shipper.log_notices(last)
-        if state is None:  # this process was stopped for seconds, and the shipper is done
-            delivered = self._shipper.is_done()
-        else:
-            delivered = self._is_over(wanted, state) and not _refuses(state)
-        self._learn_status(last, delivered=delivered)
-        files = Outbox(self._journal.path).pending()
+        delivered = self.learn_end(state)
+        files = self.waiting_files()
         if not delivered and (failed_before or self.opening.failure is None):
-            self._warn_of_rest(last, wanted, waited=steady() - began)
+            self._warn_of_rest(last)
         elif delivered and files:
-            self._warn_of_files([path.name for path in files], last)
+            self._warn_of_files(files, last)
         return delivered and not files
+
+    def waiting_files(self) -> list[str]:
+        """The names of the files that are not uploaded yet."""
+        return [path.name for path in Outbox(self._journal.path).pending()]
+
+    def learn_end(self, state: State | None) -> bool:
+        """Keep the status that was set. Returns whether everything but files is delivered."""
+        # Without a state, the shipper is done and gone, or this process was stopped for seconds.
+        done = self._shipper.is_done() if state is None else self.is_over(state)
+        delivered = done and not (state is not None and _refuses(state))
+        self._learn_status(state or self._shipper.state(), delivered=delivered)
+        return delivered
 
     def _say_offline(self) -> None:
         if not self._journal.meta.exists():
@@ -176,18 +200,18 @@ class Delivery:
         if state is not None and (delivered or (worker is not None and worker.finished)):
             self.told = as_final(state.status) if state.ownership in {"", "held"} else None
 
-    def _is_over(self, wanted: int, state: State) -> bool:
+    def is_over(self, state: State) -> bool:
         """Whether nothing more can come, good or bad."""
         if state.phase in {"done", "refused"}:
             return True
         files_fail = state.artifacts_error is not None or not Outbox(self._journal.path).pending()
         over = state.phase == "artifacts" or (state.status is not None and files_fail)
-        return over and self._acknowledged(wanted, state)
+        return over and self._acknowledged(self._end.wanted, state)
 
-    def _progress(self, wanted: int, state: State) -> tuple[object, bool]:
+    def progress(self, state: State) -> tuple[object, bool]:
         """How far the delivery is, and whether the rest of it fails at the moment."""
         reached = {name: load_cursor(self._journal.cursor(name)) for name in self._meta.destination_names}
-        lagging = [name for name, cursor in reached.items() if not cursor.has(wanted)]
+        lagging = [name for name, cursor in reached.items() if not cursor.has(self._end.wanted)]
         if not lagging and state.status is None:
             lagging = list(self._meta.destination_names[:1])
         workers = [state.workers.get(name) for name in lagging]
@@ -199,7 +223,7 @@ class Delivery:
         extra = {"trackside_journal": str(self._journal.path)}
         logger.warning(text, *details, extra=extra, stacklevel=2)
 
-    def _warn_of_rest(self, state: State | None, wanted: int, *, waited: float) -> None:
+    def _warn_of_rest(self, state: State | None) -> None:
         if self._shipper.is_removed():
             self._warn_of_loss()
             return
@@ -211,15 +235,20 @@ class Delivery:
                 self._journal.path,
             )
             return
-        names = {name: self._meta.label_of(name) for name in self._meta.destination_names}
-        cursors = {name: load_cursor(self._journal.cursor(name)) for name in names}
-        lacking = [name for name, cursor in cursors.items() if not cursor.has(wanted)]
         self._warn(
             "%s. The rest is kept in %s. %s",
-            describe_rest(state, lacking, names, waited=waited, at_work=self._at_work()),
+            self.describe_rest(state),
             self._journal.path,
-            self._how_it_goes_out(state),
+            self.how_it_goes_out(state),
         )
+
+    def describe_rest(self, state: State | None) -> str:
+        """What is not delivered, and why."""
+        names = {name: self._meta.label_of(name) for name in self._meta.destination_names}
+        cursors = {name: load_cursor(self._journal.cursor(name)) for name in names}
+        lacking = [name for name, cursor in cursors.items() if not cursor.has(self._end.wanted)]
+        waited = steady() - self._end.began
+        return describe_rest(state, lacking, names, waited=waited, at_work=self._at_work())
 
     def _warn_of_loss(self) -> None:
         self._warn(
@@ -234,10 +263,11 @@ class Delivery:
             ", ".join(names),
             (state and state.artifacts_error) or "the artifact store has not answered yet",
             self._journal.path,
-            self._how_it_goes_out(state),
+            self.how_it_goes_out(state),
         )
 
-    def _how_it_goes_out(self, state: State | None) -> str:
+    def how_it_goes_out(self, state: State | None) -> str:
+        """How what is missing will be delivered."""
         refused = state is not None and state.phase == "refused"
         at_work = self._at_work()
         return describe_delivery(at_work, self._shipper.pid, refused=refused, in_container=in_container())
@@ -271,7 +301,14 @@ def _refuses(state: State) -> bool:
     return state.phase == "refused" or any(worker.refused for worker in state.workers.values())
 
 
-class _Stall:
+class _End(NamedTuple):
+    """The end of what is logged: the number of the last record, and when it came."""
+
+    wanted: int
+    began: float
+
+
+class Stall:
     """Whether delivery made no progress for ``limit`` seconds, and the rest failed all that time."""
 
     def __init__(self, limit: float) -> None:
@@ -280,6 +317,7 @@ class _Stall:
         self._since = steady()
 
     def lasts(self, mark: object, failing: bool) -> bool:
+        """Whether it does. ``mark`` differs when there is progress."""
         if mark != self._mark or not failing:
             self._mark, self._since = mark, steady()
         return steady() - self._since >= self._limit

@@ -19,6 +19,7 @@ from trackside.lifecycle.provisional import ProvisionalEnd
 from trackside.lifecycle.provisional import forget as forget_provisional_ends
 from trackside.session import current
 from trackside.session.sinks import close_sinks
+from trackside.session.undelivered import EndedRun, undelivered_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +40,7 @@ class Ending:
         self._bus = assembly.plan.bus
         self._finishing = threading.Lock()
         self._provisional: ProvisionalEnd | None = None
+        self._later: EndedRun | None = None
         self.over = False
         """Whether the run has ended, or its start has failed."""
         self.delivered = False
@@ -47,8 +49,18 @@ class Ending:
         """The counts at the end, or None before it."""
         abandon_in_children(self)
 
-    def finish(self, status: FinalStatus, error: BaseException | None = None, how: str | None = None) -> None:
-        """End the run, once. ``error`` is behind the end. ``how``: who ended it, if not the program."""
+    def finish(
+        self,
+        status: FinalStatus,
+        error: BaseException | None = None,
+        how: str | None = None,
+        *,
+        wait: bool = True,
+    ) -> None:
+        """End the run, once. ``error`` is behind the end. ``how``: who ended it, if not the program.
+
+        ``wait``: wait for delivery. Else the exit of the process does, for all such runs together.
+        """
         with self._finishing:
             if self.over:
                 return
@@ -66,13 +78,43 @@ class Ending:
         else:
             self._await_exception(self._provisional)
         parts.opening.leave_opening_untold()
+        if wait or not parts.delivery.online:
+            self._wait_for_delivery()
+        else:
+            self._leave_delivery_to_the_shipper()
+        close_sinks(parts.sinks)  # last: a slow sink must not outlast the shipper's patience
+
+    def _wait_for_delivery(self) -> None:
+        parts = self._parts
         self.delivered = parts.delivery.wait_for_end()
         # An exception in flight may still make it FAILED. The exit says what became of it.
         self._announce(parts.lifecycle.status if self._provisional is None else None)
         self.counts = parts.delivery.counts()  # the journal goes once the shipper is dismissed
         if self._provisional is None:
             parts.dismiss_shipper()
-        close_sinks(parts.sinks)  # last: a slow sink must not outlast the shipper's patience
+
+    def _leave_delivery_to_the_shipper(self) -> None:
+        parts = self._parts
+        self._later = EndedRun(parts.journal, parts.delivery, parts.shipper, self._learn_outcome)
+        parts.delivery.begin_end()
+        if self._provisional is None:
+            parts.leave_shipper()
+        undelivered_runs.add(id(self), self._later)
+
+    def _learn_outcome(self, delivered: bool) -> None:
+        """Called once the delivery that :meth:`finish` has not waited for is over, or the process is."""
+        parts = self._parts
+        self.delivered = delivered
+        final = self._provisional is None or self._provisional.final
+        self._announce(parts.lifecycle.status if final else None)
+        self.counts = parts.delivery.counts()
+        parts.dismiss_shipper()
+
+    def flush(self, timeout: float) -> bool:
+        """Whether everything is delivered of a run that is over. Waits if its end has not."""
+        if self._later is not None and not self.delivered:
+            undelivered_runs.wait_for([self._later], timeout)
+        return self.delivered
 
     def fail_start(self, error: BaseException) -> None:
         """Undo a start that ``error`` has stopped."""
@@ -96,15 +138,21 @@ class Ending:
         status: RunStatus = "FINISHED" if known == "RUNNING" else known
         parts.activation.end(status)
         parts.opening.leave_opening_untold()
-        if parts.delivery.wait_for_end():
-            parts.hold_exit()
-        # `raise SystemExit(3)` looks like a return until after this: the status is not certain yet.
-        self._announce(status if status != "FINISHED" or parts.hooks.exits.knows_code else None)
+        parts.delivery.begin_end()
+
+        def conclude(delivered: bool) -> None:
+            if delivered:
+                parts.hold_exit()
+            # `raise SystemExit(3)` looks like a return until after this: the status is not certain yet.
+            self._announce(status if status != "FINISHED" or parts.hooks.exits.knows_code else None)
+
+        undelivered_runs.add(id(self), EndedRun(parts.journal, parts.delivery, parts.shipper, conclude))
 
     def before_death(self) -> None:
         """A terminate signal is about to end this process."""
         if not self.over:
             self._parts.delivery.wait_before_death()
+            undelivered_runs.wait_before_death(self._parts.plan.settings.terminate_timeout)
 
     def abandon(self) -> None:
         """In a forked child: become inert. The run is the parent's, unless the child is its heir."""
@@ -166,7 +214,10 @@ class Ending:
 
     def _tidy_up(self) -> None:
         self._disconnect()
-        self._parts.dismiss_shipper()
+        if self._later is None or self.delivered:
+            self._parts.dismiss_shipper()
+        else:
+            self._parts.leave_shipper()
 
     def _disconnect(self) -> None:
         self._parts.disconnect()

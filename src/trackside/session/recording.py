@@ -149,15 +149,22 @@ class RecordingRun(Run):
 
     def flush(self, timeout: float = 30.0) -> bool:
         if not self._assembly.delivery.online or self._ending.over:
-            return self._ending.delivered
+            return self._ending.flush(timeout)
         before = steady()
         arrived = self._assembly.sink.drain(timeout)
         return self._assembly.delivery.wait_for_all(timeout - (steady() - before)) and arrived
 
     def finish(self, status: FinalStatus = "FINISHED") -> None:
+        self._end(status, wait=True)
+
+    def _end(self, status: FinalStatus = "FINISHED", *, wait: bool = False) -> None:
+        """End the run as :meth:`finish` does. Without ``wait``, delivery goes on by itself.
+
+        The process waits at its exit for all runs that have ended so, together.
+        """
         wanted = checked_status(status)
         self._closed = True
-        self._ending.finish(wanted)
+        self._ending.finish(wanted, wait=wait)
 
     def activate(self) -> Run:
         activation = self._assembly.activation

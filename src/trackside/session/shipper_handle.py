@@ -270,14 +270,14 @@ class ShipperProcess:
                 return None
             if not running:
                 self.ensure_running()
-                if self._is_over():
+                if self.is_over():
                     return None
             if steady() >= next_look:
                 next_look = steady() + PASS_ON_EVERY
                 self.pass_on_environment()
             time.sleep(POLL)
 
-    def _is_over(self) -> bool:
+    def is_over(self) -> bool:
         """Whether no shipper will work on the journal again."""
         return self._process is None or self.gave_up is not None or self.is_done() or self._is_refused()
 
