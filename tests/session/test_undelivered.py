@@ -1,0 +1,220 @@
+"""Runs that end without waiting for delivery. The process waits at its exit, once for all of them.
+
+Each scenario is a process of its own, and is read back from what the shippers have delivered.
+"""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.ends.harness import wait_until_delivered
+from tests.support import recorder
+from tests.support.program import run_python
+
+if TYPE_CHECKING:
+    import subprocess
+    from pathlib import Path
+
+SWEEP = f"""
+import os, sys, time
+{recorder.IN_A_SCRIPT}
+import trackside
+from pathlib import Path
+from trackside.event_bus.bus import Bus
+from trackside.session.undelivered import flush_ended, undelivered_runs
+
+hold = Path(os.environ[{recorder.PLACE!r}], {recorder.HOLD!r})
+
+def trial(number, status="FINISHED", bus=trackside.bus):
+    run = trackside.start("sweep", run_name=str(number), bus=bus)
+    run.log({{"loss": float(number)}}, step=0)
+    run._end(status)
+    return run
+
+"""
+
+
+def play(folder: Path, script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The outcome of a program that makes runs."""
+    (folder / "records").mkdir()
+    return run_python(
+        "-c",
+        SWEEP + textwrap.dedent(script),
+        cwd=folder,
+        TRACKSIDE_DIR=str(folder / "journals"),
+        **recorder.environment(folder / "records"),
+        **environment,
+    )
+
+
+def ends(folder: Path) -> dict[str, str]:
+    """The status of each run that was delivered, by the run's name."""
+    return {run.journal.split("-")[1]: run.status for run in recorder.read_runs(folder / "records")}
+
+
+def test_an_end_does_not_wait_and_the_exit_does(tmp_path: Path) -> None:
+    """The loop passes while nothing can be delivered. At the exit everything is, each with its own status."""
+    done = play(
+        tmp_path,
+        """
+        hold.touch()
+        runs = [trial(0), trial(1, "FAILED"), trial(2)]
+        assert [run.status for run in runs] == ["FINISHED", "FAILED", "FINISHED"]
+        assert [run.flush(0.0) for run in runs] == [False] * 3
+        assert trackside.current_run() is None
+        hold.unlink()
+        """,
+        TRACKSIDE_EXIT_TIMEOUT="100",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert ends(tmp_path) == {"0": "FINISHED", "1": "FAILED", "2": "FINISHED"}
+    wait_until_delivered(tmp_path / "journals")
+
+
+def test_what_is_delivered_is_waited_for_by_who_reads(tmp_path: Path) -> None:
+    """One run, or all that are over. Then nothing of them is left in the process."""
+    done = play(
+        tmp_path,
+        """
+        first, second = trial(0), trial(1)
+        assert first.flush(100)
+        assert first.delivery.phase == "delivered", first.delivery
+        third = trial(2)
+        assert flush_ended(100)
+        assert second.flush(0.0) and third.flush(0.0)
+        assert not undelivered_runs._runs
+        before = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
+        trial(3)
+        assert flush_ended(100)
+        after = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
+        assert after <= before, (before, after)
+        assert flush_ended(0.0)
+        """,
+    )
+    assert done.returncode == 0, done.stderr
+    assert set(ends(tmp_path).values()) == {"FINISHED"}
+
+
+def test_one_warning_tells_of_all_that_is_left(tmp_path: Path) -> None:
+    """And the exit waits as long as for one run."""
+    done = play(
+        tmp_path,
+        """
+        hold.touch()
+        runs = [trial(number) for number in range(3)]
+        """,
+        TRACKSIDE_EXIT_TIMEOUT="1",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "3 runs are not delivered entirely" in done.stderr
+    assert str(tmp_path / "journals") in done.stderr
+    (tmp_path / "records" / recorder.HOLD).unlink()
+    wait_until_delivered(tmp_path / "journals")
+    assert ends(tmp_path) == dict.fromkeys("012", "FINISHED")
+
+
+def test_a_run_that_is_alive_at_the_exit_is_waited_for_with_the_rest(tmp_path: Path) -> None:
+    """Two live runs and one that is over: one limit, one warning."""
+    done = play(
+        tmp_path,
+        """
+        hold.touch()
+        trial(0)
+        for number in (1, 2):
+            run = trackside.start("sweep", run_name=str(number), bus=Bus())
+            run.log({"loss": 0.5}, step=0)
+        """,
+        TRACKSIDE_EXIT_TIMEOUT="1",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "3 runs are not delivered" in done.stderr
+    (tmp_path / "records" / recorder.HOLD).unlink()
+    wait_until_delivered(tmp_path / "journals")
+    assert ends(tmp_path) == dict.fromkeys("012", "FINISHED")
+
+
+@pytest.mark.parametrize(
+    ("handled", "statuses"),
+    [(True, {"0": "FINISHED", "1": "FINISHED"}), (False, {"0": "FAILED"})],
+    ids=["handled", "not handled"],
+)
+def test_an_exception_on_its_way_decides(tmp_path: Path, handled: bool, statuses: dict[str, str]) -> None:
+    """As with finish(): the run is over, and what becomes of the exception says how."""
+    done = play(
+        tmp_path,
+        f"""
+        def one():
+            run = trackside.start("sweep", run_name="0")
+            try:
+                raise ValueError("boom")
+            finally:
+                run._end()
+
+        try:
+            one()
+        except ValueError:
+            if not {handled}:
+                raise
+        trial(1)
+        """,
+    )
+    assert done.returncode == (0 if handled else 1), done.stderr
+    wait_until_delivered(tmp_path / "journals")
+    assert ends(tmp_path) == statuses
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_waits_for_none_of_them(tmp_path: Path) -> None:
+    """They are the parent's. The child's own are waited for in the child."""
+    done = play(
+        tmp_path,
+        """
+        hold.touch()
+        trial(0)
+        pid = os.fork()
+        if pid == 0:
+            assert not undelivered_runs._runs
+            assert flush_ended(0.0)
+            trial(1)
+            assert len(undelivered_runs._runs) == 1
+            hold.unlink()
+            sys.exit(0)
+        _, status = os.waitpid(pid, 0)
+        assert status == 0, status
+        assert len(undelivered_runs._runs) == 1
+        """,
+        TRACKSIDE_EXIT_TIMEOUT="100",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert ends(tmp_path) == dict.fromkeys("01", "FINISHED")
+
+
+def test_an_end_behind_the_wait_at_the_exit_is_waited_for(tmp_path: Path) -> None:
+    """A library's own exit function ends its runs later than we wait."""
+    done = play(
+        tmp_path,
+        """
+        import atexit
+        late = []
+
+        @atexit.register
+        def end_it():
+            late[0]._end()
+
+        late.append(trackside.start("sweep", run_name="0"))
+        late[0].log({"loss": 0.5}, step=0)
+        """,
+        TRACKSIDE_EXIT_TIMEOUT="100",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    wait_until_delivered(tmp_path / "journals")
+    assert ends(tmp_path) == {"0": "FINISHED"}
