@@ -45,9 +45,12 @@ def play(folder: Path, script: str, **environment: str) -> subprocess.CompletedP
         "-c",
         SWEEP + textwrap.dedent(script),
         cwd=folder,
-        TRACKSIDE_DIR=str(folder / "journals"),
-        **recorder.environment(folder / "records"),
-        **environment,
+        env={
+            **os.environ,
+            **recorder.environment(folder / "records"),
+            "TRACKSIDE_DIR": str(folder / "journals"),
+            **environment,
+        },
     )
 
 
