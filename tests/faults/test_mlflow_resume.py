@@ -95,6 +95,19 @@ def test_a_finished_run_is_resumed_only_when_asked(launches: Launches) -> None:
     assert not third.notices + by_id.notices
 
 
+def test_an_id_that_the_program_keeps_is_treated_as_the_files(launches: Launches) -> None:
+    """A run that is gone means a new run. What is said names the checkpoint."""
+    first = launches.launch(0, 1, status="FINISHED", checkpoint_dir=None)
+    second = launches.launch(0, 1, run_id=first.run_id, checkpoint_dir=None)
+    assert second.run_id != first.run_id
+    assert f"the checkpoint names run {first.run_id}, which ended as FINISHED at " in second.notices
+    third = launches.launch(2, run_id=second.run_id, checkpoint_dir=None)
+    assert third.run_id == second.run_id
+    gone = launches.launch(0, run_id="0" * 32)
+    assert gone.run_id not in {first.run_id, second.run_id}
+    assert "starting a new run: the checkpoint names run 000" in gone.notices
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 PUBLIC = sorted(name for name in vars(Run) if not name.startswith("_"))
 READ = {
     "bus": Bus,
+    "called_exit": bool,
     "counts": Counts,
     "delivery": DeliveryStatus,
     "dropped": int,

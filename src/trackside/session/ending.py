@@ -41,6 +41,7 @@ class Ending:
         self._finishing = threading.Lock()
         self._provisional: ProvisionalEnd | None = None
         self._later: EndedRun | None = None
+        self._how: str | None = None
         self.over = False
         """Whether the run has ended, or its start has failed."""
         self.delivered = False
@@ -55,22 +56,24 @@ class Ending:
         error: BaseException | None = None,
         how: str | None = None,
         *,
+        certain: bool = False,
         wait: bool = True,
     ) -> None:
-        """End the run, once. ``error`` is behind the end. ``how``: who ended it, if not the program.
+        """End the run, once. ``error`` is behind the end. ``how``: the end in a few words.
 
-        ``wait``: wait for delivery. Else the exit of the process does, for all such runs together.
+        ``certain``: whatever exception is in flight says nothing about the run. ``wait``: wait for delivery.
+        Else the exit of the process does, for all such runs together.
         """
         with self._finishing:
             if self.over:
                 return
             self.over = True
-        parts = self._parts
+        parts, self._how = self._parts, how
         self._bus.deliver_postponed()
         parts.activation.end(status)  # MLflow's own atexit hook would call it FINISHED
         if status != "FINISHED":
             self._keep_evidence(status, self._errors.in_flight() if error is None else error)
-        elif how is None:
+        elif not certain:
             self._provisional = self._provisional_end()
         if self._provisional is None:
             self._bus.emit(LifecycleEvent("finished", status=status, message=how))
@@ -208,7 +211,7 @@ class Ending:
         """Write into the journal that this is the end."""
         parts = self._parts
         self._bus.detach(parts.lifecycle)
-        parts.lifecycle.on_lifecycle(LifecycleEvent("finished", status="FINISHED"))
+        parts.lifecycle.on_lifecycle(LifecycleEvent("finished", status="FINISHED", message=self._how))
         parts.shipper.nudge()
         parts.shipper.dismiss()
 

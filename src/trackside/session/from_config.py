@@ -58,6 +58,7 @@ OWN_KEYS = (
     "journal_cap",
     "expected",
     "wait",
+    "run_id",
 )
 """What a section ``trackside`` may have: arguments of ``start()``."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from trackside.event_bus.bus import Bus
-from trackside.events import RunStatus, as_final, checked_status
+from trackside.events import RunStatus, as_final
 from trackside.journal.delivery_status import DeliveryStatus, status_in
 from trackside.journal.directory import JournalDirectory
 from trackside.journal.files import read_json
@@ -20,7 +20,7 @@ from trackside.redaction.redact import with_credentials
 from trackside.session.daemon import wait_for_run
 from trackside.session.fluent import Activation
 from trackside.session.parent import Parent  # noqa: TC001 - a NamedTuple's fields can be looked up
-from trackside.session.run import Run
+from trackside.session.run import Run, status_with
 from trackside.settings import read_environment
 
 if TYPE_CHECKING:
@@ -102,9 +102,15 @@ class RunHandle(Run):
     def __repr__(self) -> str:
         return f"<trackside.Run of another process ({self._known_id() or 'no id yet'}) {self.status}>"
 
-    def finish(self, status: FinalStatus = "FINISHED") -> None:
+    def finish(
+        self,
+        status: FinalStatus = "FINISHED",
+        *,
+        error: BaseException | None = None,
+        reason: str | None = None,  # noqa: ARG002 - its owner says why it ended
+    ) -> None:
         """Do nothing but end MLflow's active run, if you called :meth:`activate` here."""
-        self._activation.end(checked_status(status))
+        self._activation.end(status_with(error, status))
 
     def activate(self) -> Run:
         """Until :meth:`finish`, what you log through ``mlflow.*`` works and is not kept."""
@@ -113,9 +119,6 @@ class RunHandle(Run):
 
     def __reduce__(self) -> tuple[type[RunHandle], tuple[Names]]:
         return RunHandle, (self._names,)
-
-    def _fail(self, error: BaseException) -> None:  # noqa: ARG002
-        self.finish("FAILED")
 
     def _warn_of_closed(self) -> None:
         if self._names.journal is not None:

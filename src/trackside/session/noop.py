@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trackside.errors import TrackingError
-from trackside.events import LifecycleEvent, checked_status
+from trackside.events import LifecycleEvent
 from trackside.lifecycle.crash import crash_event
 from trackside.lifecycle.expected import NOTHING_ELSE
 from trackside.lifecycle.in_flight import interpreter_is_leaving, uncaught_exception
 from trackside.lifecycle.subscriber import LifecycleSubscriber
 from trackside.session import current, fluent
 from trackside.session.parent import NO_PARENT, Parent
-from trackside.session.run import Run
+from trackside.session.run import Run, status_with
 from trackside.session.sinks import close_sinks
 
 if TYPE_CHECKING:
@@ -70,14 +70,22 @@ class NoopRun(Run):
     def __repr__(self) -> str:
         return f"<trackside.Run {self.status}, logging nothing: another rank, or TRACKSIDE_MODE=disabled>"
 
-    def finish(self, status: FinalStatus = "FINISHED") -> None:
+    def finish(
+        self,
+        status: FinalStatus = "FINISHED",
+        *,
+        error: BaseException | None = None,
+        reason: str | None = None,
+    ) -> None:
         """End the run as ``status`` and close its sinks. Idempotent. ``ValueError`` for an unknown status."""
-        wanted = checked_status(status)
+        wanted = status_with(error, status)
         if self._closed:
             return
         self._closed = True
+        if error is not None and wanted != "FINISHED":
+            self._fail(error)
         self._activation.end(wanted)
-        self._lifecycle.on_lifecycle(LifecycleEvent("finished", status=wanted))
+        self._lifecycle.on_lifecycle(LifecycleEvent("finished", status=wanted, message=reason))
         for sink in self._sinks:
             self._bus.detach(sink)
         close_sinks(self._sinks)
@@ -102,11 +110,10 @@ class NoopRun(Run):
         return RunHandle, (Names(NO_PARENT, "", None, self.status),)
 
     def _fail(self, error: BaseException) -> None:
-        """End the run as what ``error`` means. Rank 0 may have to know why this rank ended."""
+        """The run ends as what ``error`` means. Rank 0 may have to know why this rank ended."""
         if self._crash_notes is not None and isinstance(error, Exception):
             self._crash_notes.note_exception(type(error), error, error.__traceback__)
         self._crash(error)
-        self.finish("FAILED")
 
     def _see_exit(self) -> None:
         """The interpreter leaves and the program did not call ``finish()``: learn how it ended."""

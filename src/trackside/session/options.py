@@ -168,3 +168,4 @@ class StartOptions(TypedDict, total=False):
     expected: ExpectedExceptions
     parent: Run | None
     wait: bool | None
+    run_id: str | None

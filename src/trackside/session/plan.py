@@ -77,6 +77,7 @@ def make_target(
     checkpoint_dir: str | os.PathLike[str] | None,
     parent: Any = None,
     parent_run_id: str | None = None,
+    run_id: str | None = None,
 ) -> Target:
     """What to log into: from the arguments, then the environment, then the checkpoint.
 
@@ -102,7 +103,7 @@ def make_target(
         tracking_uri=uri,
         experiment_name=named,
         experiment_id=None if named else settings.experiment_id or known.experiment_id,
-        run_id=env_run_id,
+        run_id=env_run_id or (run_id if wanted is not False else None),
         required_run=env_run_id is not None,
         tags=redact_mapping({encodable(k): encodable(v) for k, v in {**_source_tags(), **tags}.items()}),
         parent_run_id=known.run_id,

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from trackside.errors import RunActiveError, TrackingError
-from trackside.events import checked_status
 from trackside.journal.delivery_status import DeliveryStatus
 from trackside.lifecycle.call_site import CallSite
 from trackside.lifecycle.own_errors import OwnErrors
@@ -22,7 +21,7 @@ from trackside.session.assembly import Assembly
 from trackside.session.daemon import is_daemon_of, session, wait_for_run
 from trackside.session.ending import Ending
 from trackside.session.parent import NO_PARENT, Parent
-from trackside.session.run import Counts, Run
+from trackside.session.run import Counts, Run, status_with
 from trackside.system.clock import steady
 
 if TYPE_CHECKING:
@@ -34,6 +33,9 @@ if TYPE_CHECKING:
     from trackside.session.plan import RunPlan
 
 logger = logging.getLogger("trackside.session")
+
+MAX_REASON = 500
+"""Characters kept of the reason given to ``finish()``."""
 
 recording_runs = cast("dict[int, RecordingRun]", current.recording_runs)
 """As in :mod:`~trackside.session.current`, which runs of no other class enter."""
@@ -118,6 +120,10 @@ class RecordingRun(Run):
         return not self._ending.over
 
     @property
+    def called_exit(self) -> bool:
+        return self._assembly.hooks.exits.knows_code
+
+    @property
     def journal(self) -> JournalDirectory:
         return self._assembly.journal
 
@@ -154,17 +160,31 @@ class RecordingRun(Run):
         arrived = self._assembly.sink.drain(timeout)
         return self._assembly.delivery.wait_for_all(timeout - (steady() - before)) and arrived
 
-    def finish(self, status: FinalStatus = "FINISHED") -> None:
-        self._end(status, wait=True)
+    def finish(
+        self,
+        status: FinalStatus = "FINISHED",
+        *,
+        error: BaseException | None = None,
+        reason: str | None = None,
+    ) -> None:
+        self._end(status, error=error, reason=reason, wait=True)
 
-    def _end(self, status: FinalStatus = "FINISHED", *, wait: bool = False) -> None:
+    def _end(
+        self,
+        status: FinalStatus = "FINISHED",
+        *,
+        error: BaseException | None = None,
+        reason: str | None = None,
+        wait: bool = False,
+    ) -> None:
         """End the run as :meth:`finish` does. Without ``wait``, delivery goes on by itself.
 
         The process waits at its exit for all runs that have ended so, together.
         """
-        wanted = checked_status(status)
+        wanted = status_with(error, status)
         self._closed = True
-        self._ending.finish(wanted, wait=wait)
+        how = None if reason is None else redact(reason)[:MAX_REASON]
+        self._ending.finish(wanted, error, how, wait=wait)
 
     def activate(self) -> Run:
         activation = self._assembly.activation
@@ -198,10 +218,6 @@ class RecordingRun(Run):
         except Exception as error:  # the server has gone away since
             return f"MLflow does not answer ({redact(str(error))})"
         return None
-
-    def _fail(self, error: BaseException) -> None:
-        self._closed = True
-        self._ending.finish("FAILED", error)
 
     def _warn_of_closed(self) -> None:
         logger.warning(
@@ -238,7 +254,7 @@ class RecordingRun(Run):
         self._closed = True
         error = self._errors.left_by()
         if error is None:
-            self._ending.finish("FINISHED", how="finished by the next start()")
+            self._ending.finish("FINISHED", how="finished by the next start()", certain=True)
         else:
             self._ending.finish("FAILED", error)
 

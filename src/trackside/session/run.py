@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from time import time_ns
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from trackside.events import MetricsSample
+from trackside.events import MetricsSample, checked_status
 from trackside.journal.delivery_status import DeliveryStatus
 
 if TYPE_CHECKING:
@@ -38,6 +38,17 @@ class Counts(NamedTuple):
     """Rejected for good by a destination, and kept in the dead-letter file."""
     dropped: int = 0
     """Never kept: the journal had no room, or the value is not a number."""
+
+
+def status_with(error: BaseException | None, status: FinalStatus) -> FinalStatus:
+    """``status``, checked. FINISHED becomes FAILED because of ``error``, unless it is a clean exit.
+
+    Raises ``ValueError`` for an unknown status.
+    """
+    wanted = checked_status(status)
+    if error is None or (isinstance(error, SystemExit) and error.code in {None, 0}):
+        return wanted
+    return "FAILED" if wanted == "FINISHED" else wanted
 
 
 class Run(ABC):
@@ -115,6 +126,11 @@ class Run(ABC):
         return False
 
     @property
+    def called_exit(self) -> bool:
+        """Whether the program has called ``sys.exit``, so that the exit code says how the run ends."""
+        return False
+
+    @property
     def journal(self) -> JournalDirectory | None:
         """Where points wait for their delivery. None where nothing is logged."""
         return None
@@ -168,7 +184,13 @@ class Run(ABC):
         return True
 
     @abstractmethod
-    def finish(self, status: FinalStatus = "FINISHED") -> None:
+    def finish(
+        self,
+        status: FinalStatus = "FINISHED",
+        *,
+        error: BaseException | None = None,
+        reason: str | None = None,
+    ) -> None:
         """End the run as ``status`` (FINISHED, FAILED or KILLED) and wait for delivery. Idempotent.
 
         FINISHED never hides a crash or a terminate signal that came before. The wait takes up to 30 s
@@ -178,6 +200,10 @@ class Run(ABC):
         If an exception is in flight (you call this in a ``finally``), the run shows FINISHED for now. If the
         exception is handled, FINISHED becomes final. If it ends the program, the run becomes FAILED. With
         FAILED or KILLED, the run keeps the exception's type, message and traceback. Ctrl-C is always KILLED.
+
+        ``error``: an exception that you were handed and that is not in flight here, as a framework's
+        callbacks are. The run ends as if the exception had left its ``with`` block. ``reason``: why the run
+        ended, in a few words, for its page. An exception or a signal that ended it comes before that.
         """
 
     @abstractmethod
@@ -196,11 +222,7 @@ class Run(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        clean_exit = isinstance(error, SystemExit) and error.code in {None, 0}
-        if error is None or kind is GeneratorExit or clean_exit:
-            self.finish()
-        else:
-            self._fail(error)
+        self.finish(error=None if kind is GeneratorExit else error)
 
     def __copy__(self) -> Self:
         return self
@@ -212,10 +234,6 @@ class Run(ABC):
     @abstractmethod
     def __reduce__(self) -> tuple[Any, ...]:
         """In another process it is a handle that knows the run's names."""
-
-    @abstractmethod
-    def _fail(self, error: BaseException) -> None:
-        """End the run because ``error`` leaves its ``with`` block."""
 
     @abstractmethod
     def _warn_of_closed(self) -> None:

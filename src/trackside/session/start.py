@@ -21,6 +21,7 @@ from trackside.session.arguments import (
     checked_config,
     checked_depth,
     checked_interval,
+    checked_name,
     checked_signals,
     checked_wait,
     chosen_address,
@@ -70,6 +71,7 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     expected: ExpectedExceptions = None,
     parent: Run | None = None,
     wait: bool | None = None,
+    run_id: str | None = None,
 ) -> Run:
     """Start logging a run, and return it.
 
@@ -88,6 +90,8 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     says so and a new run starts. ``resume="always"`` resumes even a finished run. ``MLFLOW_RUN_ID`` beats the
     file, and names a run to resume whatever ``resume`` is. If the run's owner still lives in another process,
     this process adds points to it, and the owner sets its status.
+    ``run_id``: the run to resume, if you keep its id yourself, for instance in a checkpoint. It comes before
+    the file in ``checkpoint_dir``, and ``resume`` applies to it in the same way.
     ``parent``: the run to nest this one under, which need not have an id yet. If all you have is an id, pass
     ``parent_run_id``. Without either, a run that MLflow's own API has made active in this thread is the
     parent. Tracking address and experiment are the parent's, unless you name others.
@@ -119,7 +123,7 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
         _warn_of_mistyped_variables()
     # On every rank: a mistake stops all of them, not rank 0 alone while the others wait for it.
     checked_config(config), checked_depth(flatten_depth), chosen_address(settings, tracking_uri)
-    checked_parent(parent, parent_run_id)
+    checked_parent(parent, parent_run_id), checked_name("run_id", run_id)
     signals, cap = checked_signals(terminate_signals), checked_cap(journal_cap)
     interval, run_tags = checked_interval(system_metrics), text_tags(tags, description)
     waits = checked_wait(wait, settings)
@@ -145,6 +149,7 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
             checkpoint_dir=checkpoint_dir if rank == 0 else None,
             parent=parent,
             parent_run_id=parent_run_id,
+            run_id=run_id,
         )
         plan = RunPlan(bus, settings, target, signals, cap, rank, planned, interval, meanings, waits)
         own_sinks = () if notes is None else (CrashNoteSink(notes),)

@@ -85,7 +85,7 @@ class RunResumer:
         if self._target.checkpoint_dir is not None:
             self._notice(
                 f"another training ({describe_owner(known)}) is logging to run {run.info.run_id}, which "
-                f"{self._run_id_file} names, and its points and this one's are mixed. Give each training a "
+                f"{self._where_named} names, and its points and this one's are mixed. Give each training a "
                 "checkpoint_dir of its own. The status is set by whichever training ends last"
             )
 
@@ -98,7 +98,7 @@ class RunResumer:
             if self._target.required_run:
                 raise RejectedError(f"run {run_id!r} does not exist at {where}: {error}") from error
             self._notice(
-                f"starting a new run: {self._run_id_file} names run {run_id}, which is not at {where}"
+                f"starting a new run: {self._where_named} names run {run_id}, which is not at {where}"
             )
             return None
         if run.info.lifecycle_stage == "deleted":
@@ -106,7 +106,7 @@ class RunResumer:
             if self._target.required_run:
                 raise RejectedError(deleted_run(run_id))
             self._notice(
-                f"starting a new run: {self._run_id_file} names run {run_id}, which is deleted. "
+                f"starting a new run: {self._where_named} names run {run_id}, which is deleted. "
                 f"To resume it, restore it first ({restore})"
             )
             return None
@@ -116,7 +116,7 @@ class RunResumer:
         """Whether the run that the checkpoints name is resumed. Says so when it is not."""
         if self._target.resume_finished:
             return True
-        where = self._run_id_file
+        where = self._where_named
         differs = self._differs(run)
         if differs is not None:
             self._notice(
@@ -149,7 +149,10 @@ class RunResumer:
         return None
 
     @property
-    def _run_id_file(self) -> str:
+    def _where_named(self) -> str:
+        """What names the run: an id that the program has kept, or the run-id file."""
+        if self._target.run_id is not None:
+            return "the checkpoint"
         return os.path.join(self._target.checkpoint_dir or "", RUN_ID_FILE)
 
     def _wanted_run_id(self) -> str | None:
