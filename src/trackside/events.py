@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
+from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, cast, get_args
 
 import msgspec
@@ -89,6 +90,24 @@ class MetricsSample(msgspec.Struct, frozen=True, gc=False):
         return {"step": self.step, "epoch": self.epoch, "timestamp": stamp, **self.metrics}
 
 
+class MetricLink(msgspec.Struct, frozen=True, array_like=True):
+    """What metrics were computed with or on: a logged model of MLflow's, a dataset, or both."""
+
+    model_id: str | None = None
+    dataset_name: str | None = None
+    dataset_digest: str | None = None
+
+
+class LinkedSample(MetricsSample, frozen=True):
+    """A sample whose metrics belong to a logged model or a dataset. To sinks it is like any other sample."""
+
+    link: MetricLink = MetricLink()
+
+    def __post_init__(self) -> None:
+        # No plain dict, so nothing that takes samples quickly takes this one without its link.
+        msgspec.structs.force_setattr(self, "metrics", MappingProxyType(dict(self.metrics)))
+
+
 class ConfigEvent(msgspec.Struct, frozen=True):
     """The run's configuration, or an addition to it: params and ``config.yaml`` in MLflow.
 
@@ -99,6 +118,10 @@ class ConfigEvent(msgspec.Struct, frozen=True):
     config: Any
     flatten_depth: int | None = 1
     timestamp_ms: int = msgspec.field(default_factory=now_ms)
+
+
+class ParamsEvent(ConfigEvent, frozen=True):
+    """Params that were logged one by one: to sinks a configuration, of which MLflow gets no artifact."""
 
 
 class LifecycleEvent(msgspec.Struct, frozen=True):

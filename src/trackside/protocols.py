@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from trackside.destinations.context import DestinationContext
     from trackside.events import ConfigEvent, FinalStatus, LifecycleEvent, MetricsSample, RunEnd
-    from trackside.journal.format import ConfigRecord, MetricsRecord
+    from trackside.journal.format import ConfigRecord, MetricsRecord, ParamsRecord, TagsRecord
 
 
 @runtime_checkable
@@ -123,6 +123,13 @@ class Destination(ABC):
 
     def write_config(self, record: ConfigRecord) -> None:
         """Deliver a configuration. Ignored by default."""
+
+    def write_params(self, record: ParamsRecord) -> None:
+        """Deliver params that were logged one by one. By default they are a configuration."""
+        self.write_config(record.as_config())
+
+    def write_tags(self, record: TagsRecord) -> None:
+        """Deliver tags, of which the last value counts. Ignored by default."""
 
     def idle(self) -> None:
         """Do what is due: heartbeats, uploads. Called between batches, every few seconds. Be quick."""

@@ -32,6 +32,18 @@ def one_line(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else _spelt(c) for c in text)
 
 
+def plain_value(text: str) -> bool | int | float | str:
+    """The whole number, float or truth value whose text this is, exactly, or ``text`` itself."""
+    for kind in (int, float):
+        try:
+            value = kind(text)
+        except ValueError:  # int() also raises it for too many digits
+            continue
+        if str(value) == text:
+            return value
+    return {"True": True, "False": False}.get(text, text)
+
+
 def _spelt(character: str) -> str:
     return character.encode("unicode_escape", "backslashreplace").decode("ascii")
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.faults.delivery import delivery, new_meta, once_each, steps_of
 from tests.faults.proxy import FaultProxy, Forward, Reply, Request
+from trackside.destinations.mlflow.changed_params import ChangedParams
 from trackside.destinations.mlflow.claim import RunClaim
 from trackside.destinations.mlflow.connection import Connection
 from trackside.destinations.mlflow.params import MOST_IN_A_ROW, MOST_REFUSALS, ConfigWriter
@@ -92,7 +93,8 @@ def new_writer(store: Limits, place: Path, notices: list[str]) -> ConfigWriter:
     outbox = Outbox(place)
     record = RunRecord("j", save=lambda: None, publish=dict, notice=notices.append)
     claim = RunClaim(new_meta("sqlite://"), store, record=record, outbox=outbox)
-    return ConfigWriter(store, claim, outbox, name="config.yaml", notice=notices.append)
+    changed = ChangedParams(store, claim, notice=notices.append)
+    return ConfigWriter(store, changed, outbox, name="config.yaml", notice=notices.append)
 
 
 @pytest.mark.parametrize("bad", [["p42"], ["p42", "p43", "p44"], [f"p{i:02}" for i in range(0, 100, 9)]])

@@ -20,11 +20,20 @@ from hypothesis.stateful import (
 )
 
 from tests.journal.tools import Interrupt, lost, new_journal, small_segments
+from trackside.events import MetricLink
 from trackside.journal import sealing
 from trackside.journal import writer as writer_module
 from trackside.journal.cursor import Cursor, load_cursor, save_cursor
 from trackside.journal.directory import JournalDirectory
-from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord, Record
+from trackside.journal.format import (
+    ConfigRecord,
+    LifecycleRecord,
+    LinkedMetricsRecord,
+    MetricsRecord,
+    ParamsRecord,
+    Record,
+    TagsRecord,
+)
 from trackside.journal.layouts import MILLISECOND
 from trackside.journal.reader import Entry, JournalReader, is_begun
 from trackside.journal.samples import Samples
@@ -170,6 +179,22 @@ class JournalMachine(RuleBasedStateMachine):
     def append_config(self, size: int) -> None:
         name = self.new_name()
         self.append(ConfigRecord(0, name, {"key": "x" * size}, {}), name)
+
+    @rule(
+        kind=st.sampled_from([ParamsRecord, TagsRecord]), size=st.integers(0, 300), times=st.integers(1, 12)
+    )
+    def append_texts(self, kind: type[ParamsRecord | TagsRecord], size: int, times: int) -> None:
+        """Params or tags one by one, between samples of known names."""
+        for _ in range(times):
+            name = self.new_name()
+            self.append(kind(0, name, {"key": "x" * size}), name)
+
+    @rule(size=st.sampled_from([0, 1, 3, 30]), times=st.integers(1, 3))
+    def append_linked_metrics(self, size: int, times: int) -> None:
+        for _ in range(times):
+            name = self.new_name()
+            values = {f"m{n}": 1.0 for n in range(size)}
+            self.append(LinkedMetricsRecord(0, name, 1, None, None, values, MetricLink("m-1")), name)
 
     @rule(place=st.integers(1, 40), size=st.sampled_from([0, 3, 30]))
     def append_interrupted(self, place: int, size: int) -> None:

@@ -13,9 +13,18 @@ import pytest
 from hypothesis import strategies as st
 
 from tests.support.program import run_python
+from trackside.events import MetricLink
 from trackside.journal import segment, supply
 from trackside.journal.directory import JournalDirectory, create_directory
-from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord, Record
+from trackside.journal.format import (
+    ConfigRecord,
+    LifecycleRecord,
+    LinkedMetricsRecord,
+    MetricsRecord,
+    ParamsRecord,
+    Record,
+    TagsRecord,
+)
 from trackside.journal.reader import JournalReader, Position
 
 if TYPE_CHECKING:
@@ -42,6 +51,22 @@ metrics_records = st.builds(
     prefix=st.none() | text,
     metrics=st.dictionaries(text, st.floats(), max_size=6),
 )
+linked_records = st.builds(
+    LinkedMetricsRecord,
+    seq=st.just(0),
+    timestamp_ms=int64,
+    step=int64,
+    epoch=st.none() | st.floats(),
+    prefix=st.none() | text,
+    metrics=st.dictionaries(text, st.floats(), max_size=6),
+    link=st.builds(MetricLink, st.none() | text, st.none() | text, st.none() | text),
+)
+texts_records = st.builds(
+    lambda kind, timestamp_ms, texts: kind(0, timestamp_ms, texts),
+    st.sampled_from([ParamsRecord, TagsRecord]),
+    int64,
+    st.dictionaries(text, text, max_size=3),
+)
 config_records = st.builds(
     ConfigRecord,
     seq=st.just(0),
@@ -61,7 +86,9 @@ lifecycle_records = st.builds(
     error_type=st.none() | text,
     traceback=st.none() | text,
 )
-records: st.SearchStrategy[Record] = metrics_records | config_records | lifecycle_records
+records: st.SearchStrategy[Record] = (
+    metrics_records | linked_records | config_records | texts_records | lifecycle_records
+)
 """Any record: every type, any unicode, NaN and infinities, nothing at all."""
 
 

@@ -18,8 +18,13 @@ from trackside.names import MAX_KEY_LENGTH
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Point: TypeAlias = "tuple[str, float, int, int]"
+PlainPoint: TypeAlias = "tuple[str, float, int, int]"
 """Key, value, timestamp in milliseconds, step: the order of ``mlflow.entities.Metric``'s arguments."""
+
+LinkedPoint: TypeAlias = "tuple[str, float, int, int, str | None, str | None, str | None]"
+"""The same, with the id of a logged model, and the name and digest of a dataset."""
+
+Point: TypeAlias = "PlainPoint | LinkedPoint"
 
 Row: TypeAlias = "tuple[str, int, int, float, bool, str]"
 """Values of :data:`COLUMNS`. Step, timestamp and value, in this order, say which row is the latest."""
@@ -43,8 +48,9 @@ def rows_of(run_id: str, points: Iterable[Point]) -> list[Row] | None:
     its sign, as it does on MLflow's way into sqlite (its file format) and PostgreSQL (psycopg2's literals).
     """
     rows: list[Row] = []
-    for key, value, timestamp, step in points:
-        if not _is_plain(key, value, timestamp, step):
+    for point in points:
+        key, value, timestamp, step, *link = point
+        if link or not _is_plain(key, value, timestamp, step):
             return None
         if -_MAX_DOUBLE <= value <= _MAX_DOUBLE:
             rows.append((key, step, timestamp, value + 0.0, False, run_id))  # -0.0 becomes 0.0

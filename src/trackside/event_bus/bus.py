@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from trackside.event_bus.feedback import Feedback
 from trackside.event_bus.signals import EventNamespace, EventSignal, refuse_coroutine
 from trackside.event_bus.slow_sinks import SinkTimes
-from trackside.events import ConfigEvent, Event, LifecycleEvent, MetricsSample
+from trackside.events import ConfigEvent, Event, LifecycleEvent, LinkedSample, MetricsSample, ParamsEvent
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,7 +109,9 @@ class Bus(_QuickLogSlot):
         self.metrics.on_change = self._end_quick_log
         self._ports: dict[type, _Port] = {
             MetricsSample: self._port(self.metrics),
+            LinkedSample: self._port(self.metrics),
             ConfigEvent: self._port(self.config),
+            ParamsEvent: self._port(self.config),
             LifecycleEvent: self._port(self.lifecycle),
         }
 

@@ -23,7 +23,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
 
+from trackside.events import MetricLink
 from trackside.names import bare_prefix, delivered, prefixed
+from trackside.text import plain_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +45,7 @@ then gives it back after 5 ms."""
 SEARCH_BUDGET = 1 << 30
 """Bytes. It takes about a second. Records that were damaged by accident take a small part of it."""
 
-_BEGINNING = re.compile(rb"\xa1(?=[mcln])|\xc1(?=..S)", re.DOTALL)
+_BEGINNING = re.compile(rb"\xa1(?=[mkcptln])|\xc1(?=..S)", re.DOTALL)
 """The records below begin with a byte for the array, then this: a text of one letter. Samples and layouts
 (:mod:`trackside.journal.layouts`) begin with a word of their own, and as the records below."""
 
@@ -78,6 +80,12 @@ class MetricsRecord(msgspec.Struct, tag="m", array_like=True, gc=False):
         return delivered(self.prefix, self.metrics.items(), self.epoch)
 
 
+class LinkedMetricsRecord(MetricsRecord, tag="k"):
+    """Metrics of a logged model or a dataset. To whoever knows no links they are like any other metrics."""
+
+    link: MetricLink
+
+
 class ConfigRecord(msgspec.Struct, tag="c", array_like=True):
     """The configuration: flat params as text, and the whole of it as a masked, plain document."""
 
@@ -89,6 +97,37 @@ class ConfigRecord(msgspec.Struct, tag="c", array_like=True):
     @property
     def points(self) -> int:
         """Params are no points."""
+        return 0
+
+
+class ParamsRecord(msgspec.Struct, tag="p", array_like=True):
+    """Params that were logged one by one: masked texts, and no document."""
+
+    seq: int
+    timestamp_ms: int
+    texts: dict[str, str]
+
+    @property
+    def points(self) -> int:
+        """Params are no points."""
+        return 0
+
+    def as_config(self) -> ConfigRecord:
+        """The same as a configuration, with numbers where a text is one."""
+        document = {name: plain_value(text) for name, text in self.texts.items()}
+        return ConfigRecord(self.seq, self.timestamp_ms, self.texts, document)
+
+
+class TagsRecord(msgspec.Struct, tag="t", array_like=True):
+    """Tags that were set: masked texts. Of several values of one tag the last one counts."""
+
+    seq: int
+    timestamp_ms: int
+    texts: dict[str, str]
+
+    @property
+    def points(self) -> int:
+        """Tags are no points."""
         return 0
 
 
@@ -119,13 +158,16 @@ class LifecycleRecord(msgspec.Struct, tag="l", array_like=True):
         return 0
 
 
-Record: TypeAlias = MetricsRecord | ConfigRecord | LifecycleRecord
+TextsRecord: TypeAlias = ConfigRecord | ParamsRecord | TagsRecord
+"""What is delivered between two batches of metrics."""
+
+Record: TypeAlias = MetricsRecord | LinkedMetricsRecord | TextsRecord | LifecycleRecord
 
 encode = msgspec.msgpack.Encoder().encode
 """Record to payload. Raises ``TypeError``, ``UnicodeEncodeError`` or ``OverflowError``."""
 
 decode: Callable[[bytes], Record] = msgspec.msgpack.Decoder(
-    MetricsRecord | ConfigRecord | LifecycleRecord
+    MetricsRecord | LinkedMetricsRecord | ConfigRecord | ParamsRecord | TagsRecord | LifecycleRecord
 ).decode
 """Payload to record. Raises :class:`msgspec.MsgspecError` (or ``UnicodeDecodeError``)."""
 

@@ -8,8 +8,17 @@ import math
 import os
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from trackside.events import now_ms
-from trackside.journal.format import ConfigRecord, MetricsRecord
+from trackside.journal.format import (
+    ConfigRecord,
+    LinkedMetricsRecord,
+    MetricsRecord,
+    ParamsRecord,
+    TagsRecord,
+    TextsRecord,
+)
 from trackside.journal.opening import MAX_TEXT, open_own, read_tail
 from trackside.journal.version import DOCUMENT_FORMAT, FIRST_FORMAT, is_known
 from trackside.redaction.redact import redact, redact_config, redact_mapping
@@ -24,6 +33,8 @@ _LONGEST_REASON = 1000
 
 _MIN, _MAX = -(2**63), 2**64 - 1
 """What the decoder reads back as a whole number."""
+
+_TEXTS = {ParamsRecord: "params", TagsRecord: "tags"}
 
 _DEEPEST = 100
 """Levels of nesting that are kept. A text stands for what lies deeper."""
@@ -42,7 +53,7 @@ class RejectedFile:
         known = (_key(entry) for entry in _entries_in(path) if entry["destination"] == destination)
         self._known = {key for key in known if key[0] > after_seq}
 
-    def add(self, record: MetricsRecord | ConfigRecord, reason: str) -> None:
+    def add(self, record: MetricsRecord | TextsRecord, reason: str) -> None:
         """Append ``record``. Raises ``OSError`` when the disk is full."""
         entry = {
             "schema": DOCUMENT_FORMAT,
@@ -65,12 +76,16 @@ class RejectedFile:
         self._known.add(key)
 
 
-def _contents(record: MetricsRecord | ConfigRecord) -> dict[str, Any]:
+def _contents(record: MetricsRecord | TextsRecord) -> dict[str, Any]:
     if isinstance(record, ConfigRecord):
         # Made shallow first: a walk through it must not meet the limit of the interpreter's stack.
         document = redact_config(_plain(record.document))
         return {"params": redact_mapping(record.params), "document": document}
-    return {"step": record.step, "metrics": record.named_values()}
+    if isinstance(record, ParamsRecord | TagsRecord):
+        return {_TEXTS[type(record)]: redact_mapping(record.texts)}
+    link = msgspec.structs.asdict(record.link) if isinstance(record, LinkedMetricsRecord) else {}
+    linked = {name: text for name, text in link.items() if text is not None}
+    return {"step": record.step, "metrics": record.named_values(), **linked}
 
 
 def _entries_in(path: Path) -> list[dict[str, Any]]:
@@ -94,8 +109,8 @@ def _entries_in(path: Path) -> list[dict[str, Any]]:
 
 def _key(entry: dict[str, Any]) -> tuple[int, str]:
     """What names a part of a record: its number, and the names in it."""
-    names = sorted(entry["metrics"] if "metrics" in entry else entry["params"])
-    return int(entry["seq"]), json.dumps([entry["destination"], *names])
+    kind = next((name for name in ("metrics", "tags") if name in entry), "params")
+    return int(entry["seq"]), json.dumps([entry["destination"], *sorted(entry[kind])])
 
 
 def _plain(value: Any, depth: int = 0) -> Any:

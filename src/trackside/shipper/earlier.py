@@ -30,8 +30,8 @@ from trackside.journal.outbox import Outbox
 from trackside.journal.owner import has_ended, is_replaced
 from trackside.journal.provenance import why_untrusted
 from trackside.redaction.redact import with_credentials
-from trackside.shipper.configs import read_waiting
 from trackside.shipper.spawn import command_for, spawn
+from trackside.shipper.waiting import read_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

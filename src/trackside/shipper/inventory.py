@@ -16,6 +16,7 @@ from trackside.journal.cursor import Cursor, delivered_points, load_cursor
 from trackside.journal.delivery_status import DeliveryPhase, status_in
 from trackside.journal.directory import JournalDirectory, last_sign_ms
 from trackside.journal.files import read_json
+from trackside.journal.format import TagsRecord
 from trackside.journal.lock import is_locked
 from trackside.journal.meta import Meta, State, WorkerState
 from trackside.journal.opening import MAX_STATE, read_file
@@ -25,7 +26,7 @@ from trackside.journal.provenance import advice, why_untrusted
 from trackside.journal.reader import JournalReader, Position
 from trackside.journal.scoreboard import read_dropped, read_on_device
 from trackside.lifecycle.crash_notes import holds_notes
-from trackside.shipper.configs import read_waiting
+from trackside.shipper.waiting import read_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -269,10 +270,11 @@ def _pending_points(journal: JournalDirectory, start: Position) -> Iterator[int]
 
 
 def waiting_names(journal: JournalDirectory, meta: Meta) -> list[str]:
-    """Names of the artifacts that wait to be uploaded, and "params" where a configuration waits."""
+    """Names of the artifacts that wait to be uploaded, and "params" or "tags" where such wait."""
     names = [path.name for outbox in _outboxes(journal, meta) for path in outbox.pending()]
-    waits = any(read_waiting(journal.path, name) for name in meta.destination_names)
-    return [*names, *(["params"] if waits else [])]
+    waiting = [record for name in meta.destination_names for record in read_waiting(journal.path, name)]
+    tags = [isinstance(record, TagsRecord) for record in waiting]
+    return [*names, *(["params"] if False in tags else []), *(["tags"] if True in tags else [])]
 
 
 def has_refused(journal: JournalDirectory, meta: Meta) -> bool:

@@ -21,6 +21,8 @@ import random
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from trackside.errors import DeliveryError, RejectedError, RetryableError, UnauthorisedError
 from trackside.journal.format import MetricsRecord
 from trackside.journal.reader import JournalReader, Position
@@ -244,11 +246,8 @@ def _by_name(record: MetricsRecord, names: AbstractSet[str]) -> tuple[MetricsRec
 
 
 def _part(record: MetricsRecord, names: list[Any], *, epoch: bool = True) -> MetricsRecord:
-    return MetricsRecord(
-        record.seq,
-        record.timestamp_ms,
-        record.step,
-        record.epoch if epoch and record.has_epoch else None,
-        record.prefix,
-        {name: record.metrics[name] for name in names},
+    return msgspec.structs.replace(
+        record,
+        epoch=record.epoch if epoch and record.has_epoch else None,
+        metrics={name: record.metrics[name] for name in names},
     )

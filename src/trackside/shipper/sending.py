@@ -37,7 +37,7 @@ from trackside.shipper.search import Comparison, Search, halves
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from trackside.journal.format import ConfigRecord, MetricsRecord
+    from trackside.journal.format import MetricsRecord, TextsRecord
     from trackside.protocols import Destination
     from trackside.shipper.dead_letters import RejectedFile
 
@@ -155,7 +155,7 @@ class Calls:
                 self.error, self.gone = None, False
                 return result
 
-    def reject(self, rejects: RejectedFile, record: MetricsRecord | ConfigRecord, error: Exception) -> None:
+    def reject(self, rejects: RejectedFile, record: MetricsRecord | TextsRecord, error: Exception) -> None:
         """Put ``record`` into the dead-letter file, however long the disk is full."""
         logger.warning("%s: rejected: %s", self._destination.name, str(error)[:300])
         self.until_done(rejects.add, record, str(error))

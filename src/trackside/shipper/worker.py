@@ -31,25 +31,32 @@ from trackside.errors import (
     UnprovenError,
 )
 from trackside.events import as_final
-from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord
+from trackside.journal.format import (
+    ConfigRecord,
+    LifecycleRecord,
+    LinkedMetricsRecord,
+    MetricsRecord,
+    TextsRecord,
+)
 from trackside.journal.meta import WorkerState
 from trackside.journal.reader import Entry, JournalReader, Position
 from trackside.lifecycle.verdict import run_end
 from trackside.redaction.redact import redact
 from trackside.shipper import retry
 from trackside.shipper.acknowledged import Acknowledged, restore_state, state_of
-from trackside.shipper.configs import ConfigDelivery
 from trackside.shipper.dead_letters import RejectedFile
 from trackside.shipper.rhythm import POLL, Rhythm
 from trackside.shipper.search import delivered_before
 from trackside.shipper.sending import Calls, MetricsDelivery, Stopped, comparison_with
+from trackside.shipper.texts import TextsDelivery, first_waiting, waiting_for
 from trackside.transform import Transformer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from trackside.journal.cursor import Cursor
     from trackside.journal.directory import JournalDirectory
+    from trackside.journal.format import Record
     from trackside.lifecycle.evidence import Evidence
     from trackside.lifecycle.verdict import Verdict
     from trackside.protocols import Destination
@@ -100,9 +107,11 @@ class DeliveryWorker(threading.Thread):
         comparison = comparison_with(destination, self.calls)
         if comparison is not None and transform is None and self.cursor.shipped:
             comparison.remember(delivered_before(journal, self.cursor.position))
-        rejects = RejectedFile(journal.rejected, destination.name, after_seq=self.cursor.position.seq)
+        waiting = waiting_for(journal.path, destination.name)
+        open_from = first_waiting(waiting, self.cursor.position.seq)
+        rejects = RejectedFile(journal.rejected, destination.name, after_seq=open_from)
         self._metrics = MetricsDelivery(destination, self.calls, rejects, comparison)
-        self._configs = ConfigDelivery(destination, self.calls, rejects, comparison, journal=journal.path)
+        self._texts = TextsDelivery(destination, self.calls, rejects, comparison, waiting)
         self._rhythm = Rhythm(uniform=uniform)
         self._idle_failures = 0
         self._idle_due = 0.0
@@ -211,7 +220,7 @@ class DeliveryWorker(threading.Thread):
             if self._proof_asked:
                 self._proof_asked = False
                 self._prove()
-            self._send_configs(at_once=verdict.final and not entries)
+            self._send_texts(at_once=verdict.final and not entries)
             complete = dead or evidence.finished is not None
             self._write_end(verdict, evidence, at_end=complete and not entries)
             if not self.finished:
@@ -220,10 +229,10 @@ class DeliveryWorker(threading.Thread):
                     self.calls.wait(POLL if complete else self._rhythm.pause)
 
     def _finish_rest(self) -> None:
-        """The status is told. Deliver what it did not wait for: configurations, and files."""
-        while len(self._configs):
-            self._send_configs(at_once=False)
-            if len(self._configs):
+        """The status is told. Deliver what it did not wait for: configurations, params, tags, and files."""
+        while len(self._texts):
+            self._send_texts(at_once=False)
+            if len(self._texts):
                 self.calls.wait(POLL)
         self.calls.until_done(self.destination.finish_uploads)
 
@@ -231,30 +240,30 @@ class DeliveryWorker(threading.Thread):
 
     def _deliver(self, entries: list[Entry]) -> None:
         self._metrics.begin()
-        for kind, group in itertools.groupby(entries, key=lambda entry: type(entry.record)):
-            batch: list[Any] = [entry.record for entry in group]
+        records = [entry.record for entry in entries]
+        if self._texts.may_be_overtaken:  # so that tags in between do not make a request of each sample
+            self._texts.take([record for record in records if isinstance(record, TextsRecord)])
+            records = [record for record in records if not isinstance(record, TextsRecord)]
+        for kind, group in itertools.groupby(records, key=_kind_of):
+            batch: list[Any] = [*group]
             if kind is MetricsRecord:
                 self._metrics.send(self._transform(batch))
                 self._rhythm.delivered(self._metrics.took)
+            elif kind is LifecycleRecord:
+                for record in batch:
+                    self.calls.until_done(self._judge.keep_record, record)
             else:
-                self._deliver_others(batch)
+                self._texts.take(batch)
         self._acknowledge(entries[-1].after)
 
     def _transform(self, batch: list[MetricsRecord]) -> list[MetricsRecord]:
         if self._transformer is None:
             return batch
         return [
-            _record_of(transformed, record.seq)
+            _record_of(transformed, record)
             for record in batch
             for transformed in self._transformer.feed(record.step, record.timestamp_ms, record.named_values())
         ]
-
-    def _deliver_others(self, records: Iterable[ConfigRecord | LifecycleRecord]) -> None:
-        for record in records:
-            if isinstance(record, LifecycleRecord):
-                self.calls.until_done(self._judge.keep_record, record)
-            else:
-                self._configs.take(record)
 
     def _acknowledge(self, position: Position) -> None:
         damaged, missing = self._damage_before
@@ -273,7 +282,9 @@ class DeliveryWorker(threading.Thread):
         self._keep_cursor()
 
     def _keep_cursor(self) -> None:
-        self._acknowledged.keep(configs=len(self._configs), needs_proof=self.destination.needs_proof)
+        rejected = self.cursor.rejected + self._texts.take_rejected()
+        self._acknowledged.cursor = msgspec.structs.replace(self.cursor, rejected=rejected)
+        self._acknowledged.keep(configs=len(self._texts), needs_proof=self.destination.needs_proof)
 
     def _keep_state(self) -> None:
         self._acknowledged.cursor = msgspec.structs.replace(
@@ -281,10 +292,9 @@ class DeliveryWorker(threading.Thread):
         )
         self._keep_cursor()
 
-    def _send_configs(self, *, at_once: bool) -> None:
-        """Send the configurations that wait, each once, as far as one is due. ``at_once``: due or not."""
-        while self._configs.send_one(at_once=at_once):
-            self._keep_cursor()
+    def _send_texts(self, *, at_once: bool) -> None:
+        """Send what is no metric and waits, as far as it is due. ``at_once``: due or not."""
+        self._texts.send(at_once=at_once, keep=self._keep_cursor)
 
     # Between two batches
 
@@ -352,7 +362,8 @@ class DeliveryWorker(threading.Thread):
         held = [] if self._transformer is None else self._transformer.flush()
         if held:
             self._metrics.begin()
-            self._metrics.send([_record_of(transformed, self.cursor.position.seq) for transformed in held])
+            last = MetricsRecord(self.cursor.position.seq, 0, 0, None, None, {})
+            self._metrics.send([_record_of(transformed, last) for transformed in held])
             self._acknowledge(self.cursor.position)
 
     def _is_at_end(self) -> bool:
@@ -391,10 +402,19 @@ class DeliveryWorker(threading.Thread):
 
 def _is_more_due(entries: list[Entry], wanted: int) -> bool:
     """Whether to go on at once: the batch was full, or it held more than metrics, as at a run's end."""
-    others = any(not isinstance(entry.record, MetricsRecord) for entry in entries)
+    others = any(isinstance(entry.record, ConfigRecord | LifecycleRecord) for entry in entries)
     return others or sum(entry.record.points for entry in entries) >= wanted
 
 
-def _record_of(transformed: Transformed, seq: int) -> MetricsRecord:
-    """What transform made of a record. The names are whole by now, and the epoch is one of them."""
-    return MetricsRecord(seq, transformed.timestamp_ms, transformed.step, None, None, transformed.metrics)
+def _kind_of(record: Record) -> type:
+    """What is delivered together with ``record``."""
+    return next((kind for kind in (MetricsRecord, LifecycleRecord) if isinstance(record, kind)), object)
+
+
+def _record_of(transformed: Transformed, record: MetricsRecord) -> MetricsRecord:
+    """What transform made of ``record``. The names are whole by now, and the epoch is one of them."""
+    made = transformed.timestamp_ms, transformed.step, None, None, transformed.metrics
+    same = (transformed.timestamp_ms, transformed.step) == (record.timestamp_ms, record.step)
+    if same and isinstance(record, LinkedMetricsRecord):
+        return LinkedMetricsRecord(record.seq, *made, record.link)
+    return MetricsRecord(record.seq, *made)

@@ -20,29 +20,37 @@ import math
 from time import monotonic, time_ns
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from trackside.coerce.floats import OnDeviceError, to_float
 from trackside.coerce.means import element_count, note_mean
 from trackside.coerce.metrics import flat_metrics, to_float_metrics
 from trackside.coerce.steps import is_whole, read_step
 from trackside.errors import CoercionError
-from trackside.events import ConfigEvent, MetricsSample, now_ms
-from trackside.journal.format import ConfigRecord, MetricsRecord
+from trackside.events import ConfigEvent, LinkedSample, MetricsSample, ParamsEvent, now_ms
+from trackside.journal.format import (
+    ConfigRecord,
+    LinkedMetricsRecord,
+    MetricsRecord,
+    ParamsRecord,
+    TagsRecord,
+)
 from trackside.journal.layouts import MILLISECOND
 from trackside.journal.samples import Samples
 from trackside.lifecycle.crash import text_of
 from trackside.params import flatten_params, to_plain
 from trackside.redaction.known_values import know
-from trackside.redaction.redact import redact, redact_config, secrets_among
+from trackside.redaction.redact import redact, redact_config, redact_mapping, secrets_among
 from trackside.sinks.accelerator import DeviceQueue, TorchDevices
 from trackside.system.clock import steady
 from trackside.system.once import Once
 from trackside.text import encodable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from trackside.event_bus.bus import QuickLog
-    from trackside.events import LifecycleEvent
+    from trackside.events import LifecycleEvent, MetricLink
     from trackside.journal.writer import JournalWriter
     from trackside.sinks.accelerator import Devices
 
@@ -145,8 +153,8 @@ class MLflowSink:
         except CoercionError as error:  # not a mapping: the run continues, and so does this sink
             self._drop("(a whole sample)", str(error))
         else:
-            record = MetricsRecord(0, sample.timestamp_ms, step, epoch, sample.prefix, values)
-            if self._keep(record) and len(values) == len(sample.metrics):
+            record = _record_of(sample, step, epoch, values)
+            if self._keep(record) and len(values) == len(sample.metrics) and type(record) is MetricsRecord:
                 self._samples.learn(record)
         return False
 
@@ -181,6 +189,9 @@ class MLflowSink:
 
     def on_config(self, event: ConfigEvent) -> None:
         """Keep a configuration, masked, as plain data and flat."""
+        if isinstance(event, ParamsEvent):
+            self.keep_params(event.config, event.timestamp_ms)
+            return
         try:
             self._keep_config(event)
         except CoercionError as error:
@@ -195,6 +206,44 @@ class MLflowSink:
         params = flatten_params(event.config, max_depth=self._depth(event.flatten_depth))
         self._journal.append(ConfigRecord(0, event.timestamp_ms, params, document))
 
+    def keep_params(self, params: Mapping[str, str], timestamp_ms: int | None = None) -> bool:
+        """Keep params that are no configuration, masked. Returns whether they are in the journal."""
+        try:
+            texts = _texts(params)
+            know(secrets_among(texts))
+            return self._keep_texts(
+                "a param", ParamsRecord(0, _milliseconds(timestamp_ms), redact_config(texts))
+            )
+        except Exception as error:
+            return self._lose_texts("a param", f"{type(error).__name__}: {text_of(error)}")
+
+    def keep_tags(self, tags: Mapping[str, str], timestamp_ms: int | None = None) -> bool:
+        """Keep tags, masked. Returns whether they are in the journal."""
+        try:
+            texts = redact_mapping(_texts(tags))
+            return self._keep_texts("a tag", TagsRecord(0, _milliseconds(timestamp_ms), texts))
+        except Exception as error:
+            return self._lose_texts("a tag", f"{type(error).__name__}: {text_of(error)}")
+
+    def keep_linked_metrics(
+        self, metrics: Mapping[str, Any], step: int, link: MetricLink, timestamp_ms: int | None = None
+    ) -> bool:
+        """Keep metrics of a logged model or a dataset. Returns False if one of them was dropped."""
+        dropped = self._journal.scoreboard.dropped_samples
+        self.on_metrics(
+            LinkedSample(step, metrics=metrics, timestamp_ms=_milliseconds(timestamp_ms), link=link)
+        )
+        return self._journal.scoreboard.dropped_samples == dropped
+
+    def _keep_texts(self, what: str, record: ParamsRecord | TagsRecord) -> bool:
+        if not record.texts or self._journal.append(record):
+            return True
+        return self._lose_texts(what, "the journal does not take it")
+
+    def _lose_texts(self, what: str, reason: str) -> bool:
+        self._warn(what, f"is lost: {reason[:_MAX_TEXT]}", once_for=f"{what}: {reason[:_MAX_REPR]}")
+        return False
+
     def _fetch(self, sample: MetricsSample, step: int, epoch: float | None) -> None:
         """Keep a sample with values on an accelerator, once they have arrived."""
         metrics = dict(flat_metrics(dict(sample.metrics.items()), self._drop))
@@ -206,7 +255,7 @@ class MLflowSink:
         here = {key: value for key, value in metrics.items() if key not in later}
         read = to_float_metrics(here, self._drop)
         values = {key: read.get(key, 0.0) for key in metrics if key in later or key in read} | read
-        record = MetricsRecord(0, sample.timestamp_ms, step, epoch, sample.prefix, values)
+        record = _record_of(sample, step, epoch, values)
         if not later:  # names that are not text are read the slow way
             self._keep(record)
             return
@@ -306,14 +355,27 @@ class MLflowSink:
             "a sample", "has a name or a time that can't be stored as it is. It is stored as text or as now"
         )
         prefix = record.prefix
-        return MetricsRecord(
-            0,
-            _milliseconds(record.timestamp_ms),
-            record.step,
-            record.epoch,
-            None if prefix is None else _encodable(prefix),
-            {_encodable(name): value for name, value in record.metrics.items()},
+        return msgspec.structs.replace(
+            record,
+            timestamp_ms=_milliseconds(record.timestamp_ms),
+            prefix=None if prefix is None else _encodable(prefix),
+            metrics={_encodable(name): value for name, value in record.metrics.items()},
         )
+
+
+def _record_of(
+    sample: MetricsSample, step: int, epoch: float | None, values: dict[str, float]
+) -> MetricsRecord:
+    if not isinstance(sample, LinkedSample):
+        return MetricsRecord(0, sample.timestamp_ms, step, epoch, sample.prefix, values)
+    ids = {name: _encodable(text) for name, text in msgspec.structs.asdict(sample.link).items() if text}
+    link = type(sample.link)(**ids)
+    return LinkedMetricsRecord(0, sample.timestamp_ms, step, epoch, sample.prefix, values, link)
+
+
+def _texts(texts: Mapping[str, str]) -> dict[str, str]:
+    """A copy that can be encoded, whatever is in ``texts``."""
+    return {_encodable(key): _encodable(value) for key, value in [*texts.items()]}
 
 
 def _points_of(sample: MetricsSample | MetricsRecord) -> int:

@@ -15,11 +15,20 @@ from typing import Any
 
 import msgspec
 
+from trackside.events import MetricLink
 from trackside.journal import lossless_json
 from trackside.journal.cursor import Cursor, save_cursor
 from trackside.journal.directory import JournalDirectory
 from trackside.journal.files import make_private_directory, write_atomically
-from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord, Record
+from trackside.journal.format import (
+    ConfigRecord,
+    LifecycleRecord,
+    LinkedMetricsRecord,
+    MetricsRecord,
+    ParamsRecord,
+    Record,
+    TagsRecord,
+)
 from trackside.journal.layouts import LAYOUT_BEGINS, MILLISECOND
 from trackside.journal.meta import DestinationSpec, Meta, RunInfo, Target, WorkerState
 from trackside.journal.owner import Owner
@@ -101,6 +110,21 @@ def records() -> list[Record]:
         LifecycleRecord(0, _START_MS, "started"),
         ConfigRecord(0, _START_MS, {"lr": "0.001", "naïve": ""}, document),
     ]
+    linked: list[Record] = [
+        LinkedMetricsRecord(
+            0, _START_MS + 40, 7, None, None, {"accuracy": 0.5, "nan": math.nan}, MetricLink("m-1")
+        ),
+        LinkedMetricsRecord(
+            0, _START_MS + 41, -1, 0.5, "val", {"ä/b": 1.0}, MetricLink("m-2", "digits", "0a1b")
+        ),
+        LinkedMetricsRecord(0, _START_MS + 42, 2**63 - 1, None, "", {}, MetricLink()),
+    ]
+    texts: list[Record] = [
+        ParamsRecord(0, _START_MS + 43, {"lr": "0.001", "naïve": "", "ünï": "ünï\n\0"}),
+        TagsRecord(0, _START_MS + 44, {"stage": "draft", "Verlust": "損失"}),
+        TagsRecord(0, _START_MS + 45, {"stage": "final", "empty": ""}),
+        ParamsRecord(0, _START_MS + 46, {}),
+    ]
     after: list[Record] = [
         LifecycleRecord(0, _START_MS + 50, "terminating", signal=15),
         LifecycleRecord(
@@ -117,7 +141,7 @@ def records() -> list[Record]:
         LifecycleRecord(0, _START_MS + 70, "exited", exit_code=1),
         ConfigRecord(0, _START_MS + 80, {}, {}),
     ]
-    return [*before, *metrics, *edges, *after]
+    return [*before, *metrics, *edges, *linked, *texts, *after]
 
 
 def samples() -> list[MetricsRecord]:

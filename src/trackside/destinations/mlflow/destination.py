@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from trackside.destinations.mlflow.attempts import TRACEBACK
+from trackside.destinations.mlflow.changed_params import ChangedParams
 from trackside.destinations.mlflow.claim import RunClaim
 from trackside.destinations.mlflow.connection import Connection
 from trackside.destinations.mlflow.ending import EndWriter
@@ -21,6 +22,7 @@ from trackside.destinations.mlflow.params import ConfigWriter, artifact_name
 from trackside.destinations.mlflow.record import RunRecord
 from trackside.destinations.mlflow.resume import RedoneSteps, last_steps
 from trackside.destinations.mlflow.system_metrics import SystemMetricsSender
+from trackside.destinations.mlflow.texts import TextWriter
 from trackside.destinations.mlflow.upload import RunArtifacts, Uploader
 from trackside.errors import RetryableError, UnprovenError
 from trackside.events import as_final
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from trackside.destinations.context import DestinationContext
     from trackside.destinations.mlflow.opening import Earlier
     from trackside.events import FinalStatus, RunEnd
-    from trackside.journal.format import ConfigRecord, MetricsRecord
+    from trackside.journal.format import ConfigRecord, MetricsRecord, ParamsRecord, TagsRecord
     from trackside.journal.outbox import Outbox
 
 logger = logging.getLogger("trackside.destinations")
@@ -49,6 +51,9 @@ def _publish_nothing(**changes: object) -> None:
 
 class MLflowDestination(Destination):
     """A run in MLflow. Made in the shipper, used by one worker."""
+
+    keeps_links: ClassVar[bool] = True
+    """Whether the training's logged models and datasets are in this store."""
 
     def __init__(
         self,
@@ -73,7 +78,9 @@ class MLflowDestination(Destination):
         self._connection = Connection(meta, tracking_uri, record=record, outbox=outbox)
         self._claim = RunClaim(meta, self._connection, record=record, outbox=outbox)
         self._opener = RunOpener(context, self._connection, self._claim, record=record, earlier=earlier)
-        self._metrics = MetricsSender(self._connection, notice=notice)
+        self._metrics = MetricsSender(self._connection, notice=notice, keeps_links=self.keeps_links)
+        self._changed = ChangedParams(self._connection, self._claim, notice=notice)
+        self._texts = TextWriter(self._connection, self._changed)
         self._redone: RedoneSteps | None = None
         self._config: ConfigWriter | None = None
         self._load = SystemMetricsSender(
@@ -163,13 +170,23 @@ class MLflowDestination(Destination):
             name = artifact_name(resumed=resumed, started_ms=self._meta.started_ms)
             self._config = ConfigWriter(
                 self._connection,
-                self._claim,
+                self._changed,
                 self._outbox,
                 name=self._claim.artifact_name(name),
                 notice=self._notice,
                 only_if_new=resumed,
             )
         self._config.write(record)
+
+    def write_params(self, record: ParamsRecord) -> None:
+        """Log params as MLflow's client does. Those that changed are kept."""
+        self._connection.take_renewed()
+        self._texts.write_params(record)
+
+    def write_tags(self, record: TagsRecord) -> None:
+        """Set tags as MLflow's client does."""
+        self._connection.take_renewed()
+        self._texts.write_tags(record)
 
     def idle(self) -> None:
         """Heartbeat, load and uploads, each when it is due."""

@@ -34,6 +34,7 @@ from trackside.errors import (
     UnauthorisedError,
     UnprovenError,
 )
+from trackside.journal.format import LinkedMetricsRecord
 from trackside.names import MAX_METRICS_PER_BATCH, valid_name
 from trackside.settings import read_environment
 
@@ -61,11 +62,17 @@ _WEIGHTS = ((DestinationFailedError, 3), (RejectedError, 0), (UnauthorisedError,
 
 
 class MetricsSender:
-    """Sends the metrics of one run over ``connection``. ``notice`` tells the user something."""
+    """Sends the metrics of one run over ``connection``. ``notice`` tells the user something.
 
-    def __init__(self, connection: Connection, *, notice: Callable[[str], None]) -> None:
+    ``keeps_links``: whether the logged models and datasets that metrics belong to are this store's.
+    """
+
+    def __init__(
+        self, connection: Connection, *, notice: Callable[[str], None], keeps_links: bool = True
+    ) -> None:
         self._connection = connection
         self._notice = notice
+        self._keeps_links = keeps_links
         self._names: dict[str, str] = {}
         self._is_server = is_server(connection.uri)
         self._last = LastPoints()
@@ -122,10 +129,15 @@ class MetricsSender:
 
     def _points_of(self, records: Sequence[MetricsRecord]) -> list[Point]:
         return [
-            (self.valid(name), value, record.timestamp_ms, record.step)
+            (self.valid(name), value, record.timestamp_ms, record.step, *self._link(record))
             for record in records
             for name, value in record.named_values().items()
         ]
+
+    def _link(self, record: MetricsRecord) -> tuple[()] | tuple[str | None, str | None, str | None]:
+        if not (self._keeps_links and isinstance(record, LinkedMetricsRecord)):
+            return ()
+        return record.link.model_id, record.link.dataset_name, record.link.dataset_digest
 
     def _note(self, points: Sequence[Point]) -> None:
         self.has_sent = True
@@ -250,7 +262,7 @@ class LastPoints:
     def note(self, points: Sequence[Point]) -> None:
         """The server has acknowledged ``points``."""
         last = self._last
-        for key, _value, timestamp, step in points:
+        for key, _value, timestamp, step, *_link in points:
             found = last.get(key)
             if found is None or found < (step, timestamp):
                 last[key] = (step, timestamp)

@@ -32,8 +32,11 @@ class MLflowMirror(MLflowDestination):
     ``<checkpoint_dir>/.<name>/mlflow_run_id``, so that a resumed training resumes this run, too. Give the
     credentials in ``tracking_uri`` (``http://user:password@host``). Those in the environment are sent to the
     first server only. Yours are not kept on disk. A later ``trackside sync`` takes them from
-    ``MLFLOW_TRACKING_URI`` if that is the same address.
+    ``MLFLOW_TRACKING_URI`` if that is the same address. Metrics of a logged model are plain metrics here,
+    because the model is on the first server.
     """
+
+    keeps_links = False
 
     def __init__(
         self,

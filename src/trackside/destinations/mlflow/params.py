@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
+from trackside.destinations.mlflow.changed_params import some_of
 from trackside.errors import RejectedError, RetryableError
-from trackside.names import MAX_PARAMS_TAGS_PER_BATCH, MAX_TAG_VALUE_LENGTH, chunks, truncate_params
-from trackside.tag_names import CHANGED_PARAMS_TAG
+from trackside.names import MAX_PARAMS_TAGS_PER_BATCH, chunks, truncate_params
 from trackside.text import utc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from trackside.destinations.mlflow.claim import RunClaim
+    from trackside.destinations.mlflow.changed_params import ChangedParams
     from trackside.destinations.mlflow.connection import Connection
     from trackside.journal.format import ConfigRecord
     from trackside.journal.outbox import Outbox
@@ -22,9 +21,6 @@ MOST_IN_A_ROW = 16
 """Twice what it takes to find a bad param among 100."""
 
 MOST_REFUSALS = 200
-
-_MOST_NAMED = 10
-"""Keys a notice names."""
 
 
 class _Refusals:
@@ -61,7 +57,7 @@ class ConfigWriter:
     def __init__(
         self,
         connection: Connection,
-        claim: RunClaim,
+        changed: ChangedParams,
         outbox: Outbox,
         *,
         name: str,
@@ -69,12 +65,11 @@ class ConfigWriter:
         only_if_new: bool = False,
     ) -> None:
         self._connection = connection
-        self._claim = claim
+        self._changed = changed
         self._outbox = outbox
         self._name = name
         self._notice = notice
         self._document: dict[str, Any] = {}
-        self._changed: dict[str, str] = {}
         self._kept = self._told = False
         self._wanted = not only_if_new
 
@@ -85,7 +80,7 @@ class ConfigWriter:
         self.keep_document()
         params, cut = truncate_params(record.params)
         if cut:
-            self._notice(f"params cut or renamed for MLflow, whole in {self._name}: {_some(cut)}")
+            self._notice(f"params cut or renamed for MLflow, whole in {self._name}: {some_of(cut)}")
         known = self._connection.known_params()
         if cut or any(known.get(key) != value for key, value in params.items()):
             self._wanted = True
@@ -97,18 +92,17 @@ class ConfigWriter:
         if new:
             self._check_params(key for key, _ in new if key not in set(budget.refused))
         if budget.refused:
-            share = f"{len(budget.refused)} of {len(new)} params ({_some(budget.refused)})"
+            share = f"{len(budget.refused)} of {len(new)} params ({some_of(budget.refused)})"
             self._notice(f"the server refused {share}: {budget.first}. {self._name} has all of them")
         changed = {key: value for key, value in params.items() if known.get(key, value) != value}
-        if changed:
-            self._note_changed(changed)
+        self._changed.note(changed)
 
     def _check_params(self, logged: Iterable[str]) -> None:
         """Read them back, because a proxy may have answered in MLflow's place."""
         known = self._connection.known_params()
         missing = [key for key in logged if key not in known]
         if missing:
-            raise RetryableError(f"params were logged, and the run does not show them: {_some(missing)}")
+            raise RetryableError(f"params were logged, and the run does not show them: {some_of(missing)}")
 
     def keep_document(self) -> None:
         """Put the document into the outbox, unless it is there.
@@ -148,25 +142,12 @@ class ConfigWriter:
         else:
             budget.in_a_row = 0
 
-    def _note_changed(self, changed: dict[str, str]) -> None:
-        self._changed.update(changed)
-        if self._claim.held:  # a secondary writer leaves the owner's tags alone
-            text = json.dumps(self._changed)[:MAX_TAG_VALUE_LENGTH]
-            self._connection.for_run(self._connection.client.set_tag, CHANGED_PARAMS_TAG, text)
-        keys = _some(sorted(changed))
-        self._notice(f"params differ from those the run already has and were kept as they were: {keys}")
-
 
 def artifact_name(*, resumed: bool, started_ms: int) -> str:
     """``config.yaml``, or for a resumed run a name that tells the attempts apart."""
     if not resumed:
         return "config.yaml"
     return f"config.resumed-{utc(started_ms):%Y%m%dT%H%M%SZ}.yaml"
-
-
-def _some(keys: list[str]) -> str:
-    more = f" and {len(keys) - _MOST_NAMED} more" if len(keys) > _MOST_NAMED else ""
-    return ", ".join(keys[:_MOST_NAMED]) + more
 
 
 def _merge(into: dict[str, Any], more: dict[str, Any]) -> None:

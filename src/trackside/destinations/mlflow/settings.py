@@ -31,8 +31,6 @@ OURS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     # A redirected write proves nothing, and takes the credentials with it.
     "MLFLOW_ALLOW_HTTP_REDIRECTS": "false",
-    # Long values were cut before, and the user was told. A rejection would cost the run its last tags.
-    "MLFLOW_TRUNCATE_LONG_VALUES": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # It prints each statement with its values, into a log that is not rotated.
     "MLFLOW_SQLALCHEMYSTORE_ECHO": "false",
