@@ -23,7 +23,13 @@ DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
 DEFAULT_DIRECTORY = ".trackside"
 DEFAULT_TERMINATE_SIGNALS = (int(signal.SIGTERM),)
 DEFAULT_REQUESTS_IN_FLIGHT = 3
+JOURNAL_PREFIX = "journal+"
+"""What an address begins with for programs that call MLflow. ``start()`` uses the address behind it."""
+
 PYTHON_VARIABLE = "TRACKSIDE_PYTHON"
+RUN_NAME_VARIABLE = "TRACKSIDE_RUN_NAME"
+SINKS_VARIABLE = "TRACKSIDE_SINKS"
+DESTINATIONS_VARIABLE = "TRACKSIDE_DESTINATIONS"
 _MODES = ("online", "offline", "disabled")
 _SWITCHES = {
     **dict.fromkeys(("on", "true", "yes", "1"), True),
@@ -44,6 +50,9 @@ VARIABLES = frozenset(
         "TRACKSIDE_REST_CLIENT",
         PYTHON_VARIABLE,
         "TRACKSIDE_QUIET",
+        RUN_NAME_VARIABLE,
+        SINKS_VARIABLE,
+        DESTINATIONS_VARIABLE,
     }
 )
 """The variables a user may set."""
@@ -77,6 +86,12 @@ class Settings:
     """Whether to leave out the lines at the run's start and end that say where to view it."""
     python: str | None = None
     """The Python interpreter that runs the shipper. None: the one that runs here."""
+    run_name: str | None = None
+    """The name of a run that the program does not name."""
+    sinks: str | None = None
+    """More sinks, as :mod:`trackside.session.from_environment` reads them."""
+    destinations: str | None = None
+    """More destinations, in the same form."""
 
 
 def read_environment(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -91,7 +106,7 @@ def read_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     return Settings(
         directory=_directory(environment.get("TRACKSIDE_DIR", "").strip()),
         mode=cast("Mode", mode),
-        tracking_uri=environment.get("MLFLOW_TRACKING_URI", "").strip() or None,
+        tracking_uri=environment.get("MLFLOW_TRACKING_URI", "").strip().removeprefix(JOURNAL_PREFIX) or None,
         experiment_name=environment.get("MLFLOW_EXPERIMENT_NAME") or None,
         experiment_id=environment.get("MLFLOW_EXPERIMENT_ID") or None,
         run_id=environment.get("MLFLOW_RUN_ID") or None,
@@ -104,6 +119,9 @@ def read_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         rest_client=_switch(environment, "TRACKSIDE_REST_CLIENT", default=True),
         quiet=_switch(environment, "TRACKSIDE_QUIET", default=False),
         python=_program(environment, PYTHON_VARIABLE),
+        run_name=environment.get(RUN_NAME_VARIABLE, "").strip() or None,
+        sinks=environment.get(SINKS_VARIABLE, "").strip() or None,
+        destinations=environment.get(DESTINATIONS_VARIABLE, "").strip() or None,
     )
 
 

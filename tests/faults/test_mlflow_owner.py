@@ -22,9 +22,10 @@ from trackside.destinations.mlflow import heartbeat as heartbeat_
 from trackside.destinations.mlflow import owner as mlflow_owner
 from trackside.destinations.mlflow.owner import LONG_GONE, QUIET, OwnerWatch, may_claim, owner_tags
 from trackside.destinations.mlflow.run_id_file import read_run_id_file
-from trackside.journal.owner import Owner, boot_id, start_ticks, this_process
+from trackside.journal.owner import Owner, boot_id, this_process
 from trackside.lifecycle.evidence import Evidence
 from trackside.lifecycle.verdict import SUCCEEDED
+from trackside.system.processes import start_ticks
 from trackside.tag_names import END_REASON_TAG, HEARTBEAT_TAG, JOURNAL_TAG, OWNER_TAG, SUMMARY_TAG
 from trackside.text import iso_seconds
 

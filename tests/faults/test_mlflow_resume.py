@@ -16,8 +16,9 @@ from tests.faults.delivery import Delivery, delivery
 from tests.faults.fake import until
 from trackside.destinations.mlflow.run_id_file import write_run_id_file
 from trackside.journal.format import MetricsRecord
-from trackside.journal.owner import Owner, start_ticks, this_process
+from trackside.journal.owner import Owner, this_process
 from trackside.lifecycle.evidence import Evidence
+from trackside.system.processes import start_ticks
 from trackside.tag_names import JOURNAL_TAG, OWNER_TAG
 
 if TYPE_CHECKING:

@@ -13,19 +13,11 @@ import msgspec
 import psutil
 import pytest
 
-from trackside.journal.owner import (
-    SILENCE,
-    Owner,
-    boot_id,
-    has_ended,
-    is_alive,
-    is_local,
-    start_ticks,
-    this_process,
-)
+from trackside.journal.owner import SILENCE, Owner, boot_id, has_ended, is_alive, is_local, this_process
 from trackside.lifecycle.evidence import UNKNOWN, ExitStatus
 from trackside.shipper import trainer
 from trackside.shipper.trainer import DeathWatch
+from trackside.system.processes import start_ticks
 
 CHILD = "import sys; sys.exit(int(sys.stdin.read() or 0))"
 

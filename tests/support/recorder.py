@@ -76,8 +76,8 @@ def record_instead_of_mlflow() -> None:
     recorder = {"type": KIND, "name": "recorder", "path": os.environ[PLACE]}
 
     @functools.wraps(plan)
-    def plan_recorder(given: Any, rank: int) -> Any:
-        planned = plan([*given, recorder], rank)
+    def plan_recorder(given: Any, rank: int, also: Any = ()) -> Any:
+        planned = plan([*given, recorder], rank, also)
         return planned._replace(mlflow=False)
 
     start.plan_destinations = plan_recorder  # type: ignore[attr-defined]

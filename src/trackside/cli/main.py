@@ -11,6 +11,7 @@ import click
 from trackside import __version__
 from trackside.cli.demo import demo
 from trackside.cli.reap import reap
+from trackside.cli.run import run
 from trackside.cli.status import status
 from trackside.cli.sync import sync
 from trackside.errors import TracksideError
@@ -88,5 +89,5 @@ def _readable_warnings() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-for command in (demo, status, sync, reap):
+for command in (demo, run, status, sync, reap):
     main.add_command(command)

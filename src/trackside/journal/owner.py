@@ -17,6 +17,8 @@ from typing import Annotated, TypeAlias
 import msgspec
 import psutil
 
+from trackside.system.processes import start_ticks
+
 UNKNOWN_BOOT = "unknown"
 
 SILENCE = 300.0
@@ -59,16 +61,6 @@ def this_process() -> Owner:
         start_ticks=start_ticks(pid),
         program=program_of(pid),
     )
-
-
-def start_ticks(pid: int) -> int | None:
-    """When the process was started, in kernel ticks since the boot, or None if that can't be read."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            after_name = file.read().rpartition(b")")[2]  # the name may hold anything, brackets too
-        return int(after_name.split()[19])  # proc_pid_stat(5): field 22, the name being the second
-    except (OSError, ValueError, IndexError):
-        return None
 
 
 def program_of(pid: int) -> str | None:

@@ -37,9 +37,10 @@ RUN_ONLY = DestinationPlan(mlflow=True, mlflow_transform=None, specs=(), secrets
 """The MLflow run and nothing beside it."""
 
 
-def plan_destinations(given: Iterable[Any], rank: int) -> DestinationPlan:
+def plan_destinations(given: Iterable[Any], rank: int, also: Iterable[Any] = ()) -> DestinationPlan:
     """Check ``given`` and leave out what other ranks deliver to.
 
+    ``also``: what the environment names beside them. An equal entry counts once.
     Each is a kind (``"tensorboard"``) or a mapping with its ``type``, its options, and if wanted a ``name``
     and a ``transform``. ``{"type": "mlflow", "transform": ...}`` without a ``tracking_uri`` transforms what
     the run itself gets. Raises :class:`ConfigurationError`, also for what another rank would deliver to: a
@@ -53,6 +54,8 @@ def plan_destinations(given: Iterable[Any], rank: int) -> DestinationPlan:
         raise ConfigurationError(
             f"destinations must be a list, such as ['tensorboard'], not {type(given).__name__}"
         ) from error
+    named = [*wanted]
+    wanted += [plain for one in also if (plain := _plain(one)) not in named]
     mlflow_transform: Transform | None = None
     specs: list[DestinationSpec] = []
     secrets: dict[str, dict[str, Any]] = {}

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from trackside.journal.owner import boot_id, start_ticks
+from trackside.journal.owner import boot_id
 from trackside.rank import BATCH_VARIABLES, RANK_VARIABLES
 from trackside.system.multiprocess import parent_number
+from trackside.system.processes import start_ticks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

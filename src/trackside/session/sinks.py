@@ -36,9 +36,10 @@ def close_sinks(sinks: Iterable[AnySink]) -> None:
                 logger.exception("closing sink %r failed", sink, extra={"trackside_sink": sink})
 
 
-def plan_sinks(given: Iterable[object], rank: int) -> SinkPlan:
+def plan_sinks(given: Iterable[object], rank: int, also: Iterable[object] = ()) -> SinkPlan:
     """Make sinks of the names and mappings in ``given``, and leave out those of other ranks.
 
+    ``also``: what the environment names beside them. An equal entry counts once.
     A sink is attached on rank 0, or on the ranks its transform names. Raises :class:`ConfigurationError` on
     every rank for an unknown name or option and a missing extra. ``TypeError`` for anything but a list.
     """
@@ -47,7 +48,8 @@ def plan_sinks(given: Iterable[object], rank: int) -> SinkPlan:
     sinks: list[AnySink] = []
     plan = SinkPlan((), ())
     try:
-        for one in _checked(given):
+        wanted = _checked(given)
+        for one in (*wanted, *(other for other in also if other not in wanted)):
             described = isinstance(one, (str, Mapping))
             if described:
                 from trackside.sinks.registry import make_sink

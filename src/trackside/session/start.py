@@ -29,6 +29,7 @@ from trackside.session.arguments import (
 )
 from trackside.session.current import checked_bus, reserved
 from trackside.session.destinations import plan_destinations
+from trackside.session.from_environment import destinations_beside, sinks_beside
 from trackside.session.launcher import job_key
 from trackside.session.noop import NoopRun
 from trackside.session.parent import checked_parent
@@ -98,7 +99,8 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     ``sinks``: more sinks for this run, detached and closed at its end: objects, names (``"console"``) or
     mappings (``{"type": "console", "transform": {...}}``).
     ``destinations``: what the shipper delivers to beside MLflow: kinds (``"tensorboard"``) or mappings
-    (``{"type": "jsonl", "path": "metrics.jsonl", "transform": {...}}``).
+    (``{"type": "jsonl", "path": "metrics.jsonl", "transform": {...}}``). ``TRACKSIDE_SINKS`` and
+    ``TRACKSIDE_DESTINATIONS`` add to both.
     ``system_metrics``: sample the machine's load into MLflow. True, or the seconds between two samples
     (default: ``MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING``, and 10 s).
     ``expected``: exceptions that are not failures, by class or dotted name, each with the status it means:
@@ -127,11 +129,11 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     signals, cap = checked_signals(terminate_signals), checked_cap(journal_cap)
     interval, run_tags = checked_interval(system_metrics), text_tags(tags, description)
     waits = checked_wait(wait, settings)
-    planned = plan_destinations(destinations, rank)
+    planned = plan_destinations(destinations, rank, destinations_beside(settings))
     meanings = checked_expected(expected)
     notes = None if rank == 0 else CrashNoteHook(settings.directory, job_key(), rank, meanings)
     if planned.empty:
-        chosen = plan_sinks(sinks, rank).sinks
+        chosen = plan_sinks(sinks, rank, sinks_beside(settings, bus)).sinks
         return NoopRun(bus, sinks=chosen, config=config_event, crash_notes=notes, expected=meanings)
     site = CallSite()
     with reserved(bus):
@@ -170,7 +172,7 @@ def _begin(
     """
     chosen = SinkPlan((), ())
     try:
-        chosen = plan_sinks(sinks[0], plan.rank)
+        chosen = plan_sinks(sinks[0], plan.rank, sinks_beside(plan.settings, plan.bus))
         run = RecordingRun(plan, site)
         if after is not None:
             run.follow(after)

@@ -28,6 +28,7 @@ from trackside.journal.meta import Meta
 from trackside.journal.owner import is_alive, is_replaced, succeeds
 from trackside.lifecycle.evidence import UNKNOWN, ExitStatus
 from trackside.lifecycle.exit_code import read_exit_code
+from trackside.shipper.told_by_parent import told_by_parent, will_be_told
 
 if TYPE_CHECKING:
     from trackside.journal.directory import JournalDirectory
@@ -37,6 +38,9 @@ logger = logging.getLogger("trackside.shipper")
 
 REAP_TIMEOUT = 0.3
 """Seconds a dead trainer's parent has to wait for it. Then its end is judged without the kernel's word."""
+
+PARENT_TIMEOUT = 10.0
+"""Seconds a ``trackside run`` has for the same. It has nothing else to do, but the machine may be busy."""
 
 STOOD_STILL_MS = 5000
 """Milliseconds between two looks at the trainer after which the first one says little about the second."""
@@ -83,15 +87,20 @@ class DeathWatch:
         return not self._dead and is_replaced(self._owner)
 
     def exit_status(self, *, patience: float = 0.0) -> ExitStatus:
-        """What the kernel knows of the end (Linux 6.15 and later).
+        """What the kernel knows of the end (Linux 6.15 and later), or a parent process of ours.
 
-        It tells only once the parent has waited for the dead process: ``patience`` is how many seconds to
-        give it for that.
+        Both tell only once the parent has waited for the dead process: ``patience`` is how many seconds to
+        give it for that. A ``trackside run`` gets more, because it is sure to do so.
         """
-        deadline = time.monotonic() + patience
-        while (found := self._ask_kernel()) == UNKNOWN and time.monotonic() < deadline:
+        began = time.monotonic()
+        while True:
+            is_to_come = will_be_told(self._owner)  # asked first: then it is there once it is not to come
+            found = self._ask_kernel()
+            found = told_by_parent(self._owner) if found == UNKNOWN else found
+            waited = time.monotonic() - began
+            if found != UNKNOWN or waited >= (PARENT_TIMEOUT if is_to_come and patience else patience):
+                return found
             time.sleep(_POLL)
-        return found
 
     def _ask_kernel(self) -> ExitStatus:
         if self._pidfd is None:

@@ -66,6 +66,11 @@ def known_sinks() -> list[str]:
     return _SINKS.names()
 
 
+def is_dotted(name: str) -> bool:
+    """Whether ``name`` is that of a class by its path. Raises :class:`ConfigurationError` if unknown."""
+    return _SINKS.find(name).dotted
+
+
 def _make(name: str, found: Any, options: dict[str, Any]) -> Any:
     """Call what was found with the options. An object that already is a sink is returned."""
     if not callable(found):

@@ -1,0 +1,23 @@
+"""``python -I -S .../trackside/parent_process GRACE COMMAND...``: what ``trackside run`` becomes by ``exec``.
+
+The package ``trackside`` imports msgspec, which this process has no use for. So a bare module stands in for
+it: its submodules are found, and its ``__init__`` does not run.
+"""
+
+import os
+import sys
+import types
+
+
+def _main() -> None:
+    package = types.ModuleType("trackside")
+    package.__path__ = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
+    sys.path.pop(0)  # this folder, whose modules are imported by their full names
+    sys.modules["trackside"] = package
+    from trackside.parent_process.parent import run
+
+    run(sys.argv[2:], grace=float(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,135 @@
+"""The folder of a ``trackside run``: what its processes tell each other in small files.
+
+A trainer registers its journal before it starts its shipper, so the parent process knows which deliveries to
+wait for. When the parent collects a dead trainer, it notes what the kernel says of the end. The shipper reads
+that note.
+
+Invariants:
+
+* The note of an end is there before the dead process leaves the system's table of processes.
+* Nothing here makes a folder that is missing: its ``trackside run`` has ended.
+* Only the standard library is imported: the parent process is small.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from trackside.system.processes import start_ticks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+VARIABLE = "TRACKSIDE_PARENT_FOLDER"
+"""Names the folder, for every process below ``trackside run``."""
+
+_FOLDER = "trackside-run-"
+_JOURNAL = "journal-"
+_END = "end-"
+
+
+class RegisteredJournal(NamedTuple):
+    """A journal, and the process that writes it."""
+
+    journal: str
+    pid: int
+    started: int | None
+    """The process's start in kernel ticks, where the system tells it."""
+    folder: str
+
+
+def make_parent_folder(places: list[str]) -> str | None:
+    """Make this process's folder in the first of ``places`` that takes it. None if none does."""
+    name = f"{_FOLDER}{os.getpid()}-{os.urandom(6).hex()}"
+    for place in places:
+        path = os.path.join(os.path.abspath(place), name)
+        with contextlib.suppress(OSError, ValueError):
+            os.mkdir(path, 0o700)
+            return path
+    return None
+
+
+def remove_parent_folder(folder: str) -> None:
+    """Remove the folder and those that a nested ``trackside run`` has left in it."""
+    for place, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(place, name))
+        with contextlib.suppress(OSError):
+            os.rmdir(place)
+
+
+def parent_pid(folder: str) -> int | None:
+    """The process number of the ``trackside run`` that made ``folder``."""
+    number = os.path.basename(folder).removeprefix(_FOLDER).partition("-")[0]
+    return int(number) if number.isdecimal() else None
+
+
+def register_journal(folder: str, journal: str) -> None:
+    """Tell the parent that this process writes ``journal``. Raises ``OSError``."""
+    pid = os.getpid()
+    name = f"{_JOURNAL}{pid}-{os.path.basename(journal)}"
+    _write(os.path.join(folder, name), f"{start_ticks(pid) or ''}\n{journal}\n")
+
+
+def registered_journals(folder: str, pid: int | None = None) -> list[RegisteredJournal]:
+    """The journals that were registered in ``folder`` and below. ``pid``: only those of that process."""
+    return [found for path in _named(folder, _JOURNAL, pid) if (found := _registered(path)) is not None]
+
+
+def note_end(folder: str, pid: int, *, exit_code: int | None, killed_by: int | None) -> None:
+    """Note how ``pid`` ended, which is dead and not waited for yet. Raises ``OSError``."""
+    started = start_ticks(pid)
+    words = (started, exit_code, killed_by)
+    text = " ".join("-" if word is None else str(word) for word in words)
+    for place in {one.folder for one in registered_journals(folder, pid)}:
+        _write(os.path.join(place, f"{_END}{pid}"), text)
+
+
+def end_note(folder: str, pid: int) -> str:
+    """Where the note of the end of ``pid`` is."""
+    return os.path.join(folder, f"{_END}{pid}")
+
+
+def parse_end(text: str, started: int | None) -> tuple[int | None, int | None]:
+    """The exit code and the signal in a note. Two times None if it is of another process, or no note."""
+    words = text.split()
+    if len(words) != 3 or not all(word == "-" or word.isdecimal() for word in words):  # noqa: PLR2004 - as noted
+        return None, None
+    noted, exit_code, killed_by = (None if word == "-" else int(word) for word in words)
+    if started is not None and noted is not None and started != noted:
+        return None, None
+    return exit_code, killed_by
+
+
+def _named(folder: str, prefix: str, pid: int | None) -> Iterator[str]:
+    wanted = prefix if pid is None else f"{prefix}{pid}-"
+    for place, _, names in os.walk(folder):
+        yield from (os.path.join(place, name) for name in sorted(names) if name.startswith(wanted))
+
+
+def _registered(path: str) -> RegisteredJournal | None:
+    folder, name = os.path.split(path)
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            started, journal, _ = file.read().split("\n")
+        pid = int(name.removeprefix(_JOURNAL).partition("-")[0])
+        return RegisteredJournal(journal, pid, int(started) if started else None, folder)
+    except (OSError, ValueError):  # gone, or being written
+        return None
+
+
+def _write(path: str, text: str) -> None:
+    fresh = f"{path}.new-{os.getpid()}"
+    fresh = os.path.join(os.path.dirname(path), f".{os.path.basename(fresh)}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(fresh)
+    descriptor = os.open(fresh, flags, 0o600)
+    try:
+        os.write(descriptor, text.encode("utf-8", "surrogateescape"))
+    finally:
+        os.close(descriptor)
+    os.replace(fresh, path)

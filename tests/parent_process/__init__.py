@@ -1,0 +1,1 @@
+"""``trackside run`` and the processes below it, all of them real."""
