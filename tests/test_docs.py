@@ -35,7 +35,10 @@ EXAMPLES = [
     pytest.param(
         block,
         id=f"{page.stem}-{number}",
-        marks=[pytest.mark.process] if ABOUT_MLFLOW.search(block) else [],
+        marks=[
+            *([pytest.mark.process] if ABOUT_MLFLOW.search(block) else []),
+            *([pytest.mark.torch] if "import torch\n" in block else []),
+        ],
     )
     for page in PAGES
     for number, block in enumerate(BLOCK.findall(page.read_text("utf-8")), start=1)

@@ -24,6 +24,7 @@ NAMES = ERRORS | {
     "LifecycleEvent",
     "MetricsSample",
     "Run",
+    "Watch",
     "bus",
     "current_run",
     "emit",
@@ -31,6 +32,8 @@ NAMES = ERRORS | {
     "log",
     "start",
     "start_from_config",
+    "unwatch",
+    "watch",
 }
 
 MODULES = {

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from trackside.session.from_config import start_from_config
     from trackside.session.run import Counts, Run
     from trackside.session.start import start
+    from trackside.watching.watch import Watch, unwatch, watch
 
 __version__ = "0.1.0"
 
@@ -70,6 +71,7 @@ __all__ = [
     "TracksideError",
     "UnauthorisedError",
     "UnprovenError",
+    "Watch",
     "bus",
     "current_run",
     "emit",
@@ -77,6 +79,8 @@ __all__ = [
     "log",
     "start",
     "start_from_config",
+    "unwatch",
+    "watch",
 ]
 
 last_resort.add_to(logging.getLogger("trackside"))
@@ -87,11 +91,14 @@ _LAZY = {
     "Counts": ("trackside.session.run", "Counts"),
     "DeliveryStatus": ("trackside.journal.delivery_status", "DeliveryStatus"),
     "Run": ("trackside.session.run", "Run"),
+    "Watch": ("trackside.watching.watch", "Watch"),
     "bus": ("trackside.event_bus.bus", "default_bus"),
     "current_run": ("trackside.session.current", "current_run"),
     "finish": ("trackside.session.current", "finish"),
     "start": ("trackside.session.start", "start"),
     "start_from_config": ("trackside.session.from_config", "start_from_config"),
+    "unwatch": ("trackside.watching.watch", "unwatch"),
+    "watch": ("trackside.watching.watch", "watch"),
 }
 
 

@@ -34,6 +34,12 @@ class MemorySink:
         return f"MemorySink({len(self.samples)} samples of {', '.join(self._points) or 'nothing'})"
 
     @property
+    def last_step(self) -> int | None:
+        """The step of the latest sample. None before the first, and after one without a step."""
+        step = self.samples[-1].step if self.samples else None
+        return step if isinstance(step, int) else None
+
+    @property
     def names(self) -> set[str]:
         """The metrics seen, by delivered name: ``val/loss``."""
         return set(self._points)

@@ -109,6 +109,12 @@ class MLflowSink:
         self._warned = Once()
 
     @property
+    def last_step(self) -> int | None:
+        """The step of the latest sample. None before the first."""
+        step = self._samples.last_step
+        return None if step == -1 else step
+
+    @property
     def quick_log(self) -> QuickLog | None:
         """What keeps a simple sample in place of :meth:`on_metrics`, or None if that is not ours any more."""
         own = getattr(self.on_metrics, "__func__", None) is MLflowSink.on_metrics
