@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from trackside.errors import ConfigurationError
+from trackside.system.journal_address import inner_address
 from trackside.system.sqlite_address import path_in, text_for
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def read_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     return Settings(
         directory=_directory(environment.get("TRACKSIDE_DIR", "").strip()),
         mode=cast("Mode", mode),
-        tracking_uri=environment.get("MLFLOW_TRACKING_URI", "").strip().removeprefix(JOURNAL_PREFIX) or None,
+        tracking_uri=environment_address(environment) or None,
         experiment_name=environment.get("MLFLOW_EXPERIMENT_NAME") or None,
         experiment_id=environment.get("MLFLOW_EXPERIMENT_ID") or None,
         run_id=environment.get("MLFLOW_RUN_ID") or None,
@@ -123,6 +124,11 @@ def read_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         sinks=environment.get(SINKS_VARIABLE, "").strip() or None,
         destinations=environment.get(DESTINATIONS_VARIABLE, "").strip() or None,
     )
+
+
+def environment_address(environment: Mapping[str, str] = os.environ) -> str:
+    """MLflow's address in ``MLFLOW_TRACKING_URI``, without ``journal+``. Empty where it names none."""
+    return inner_address(environment.get("MLFLOW_TRACKING_URI", "").strip())
 
 
 def mistyped_variables(environment: Mapping[str, str] = os.environ) -> dict[str, str]:

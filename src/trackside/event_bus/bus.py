@@ -131,7 +131,7 @@ class Bus(_QuickLogSlot):
                 self._begin_quick_log()
         elif receivers:
             signal.send(self, event=event)
-        elif self._heir is not None and self._is_inherited():
+        elif self._heir is not None and self.continue_inherited():
             self.emit(event)
         elif not self._silent_reported and signal is self.metrics:
             self._report_silence()
@@ -338,8 +338,8 @@ class Bus(_QuickLogSlot):
             "%s is not an event. Emit a MetricsSample, ConfigEvent or LifecycleEvent", type(event).__name__
         )
 
-    def _is_inherited(self) -> bool:
-        """Whether this forked child continues its parent's run. Checked once."""
+    def continue_inherited(self) -> bool:
+        """Whether this forked child continues its parent's run, from now on. Checked once."""
         heir, self._heir = self._heir, None
         return heir is not None and heir()
 

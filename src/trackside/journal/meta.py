@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
@@ -22,6 +22,14 @@ NAME = re.compile(r"[A-Za-z0-9-]{1,60}")
 """A destination's name, which is in the names of its files."""
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
+
+
+Adopted: TypeAlias = Literal["", "made", "resumed", "joined"]
+"""How a run of MLflow's own API came to have a journal, which is empty for a run of ``start()``.
+
+``made``: this process has just created it, and the claim to it is on its page. ``resumed``: this process has
+set it to RUNNING again, or was told to log into it. ``joined``: this process only adds to it.
+"""
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -46,6 +54,8 @@ class Target(msgspec.Struct, frozen=True):
     """Whether the run named by the run-id file is resumed."""
     resume_finished: bool = False
     """Whether it is resumed even if it is finished, or has another experiment or name."""
+    adopted: Adopted = ""
+    """Whether, and how, the run ``run_id`` came from MLflow's own API."""
 
 
 class DestinationSpec(msgspec.Struct, frozen=True):

@@ -65,7 +65,7 @@ class Assembly:
         target, settings = plan.target, plan.settings
         know(passwords_in(target.tracking_uri), shortest=SHORTEST_IN_USE)
         know(secrets_among(plan.destinations.secrets))
-        asked = settings.mode == "online" and plan.destinations.mlflow
+        asked = settings.mode == "online" and plan.destinations.mlflow and not target.adopted
         self._found = begin_check(target) if asked else Finding
         label = target.run_name or target.experiment_name or "run"
         self.journal: JournalDirectory = create_directory(settings.directory, label)

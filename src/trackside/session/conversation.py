@@ -8,12 +8,12 @@ Invariant: a new shipper starts with a clean slate. Of what the one before has s
 
 from __future__ import annotations
 
-import os
 import threading
 
 from trackside.journal import lossless_json
 from trackside.redaction.forms import mask_address
 from trackside.redaction.redact import with_credentials
+from trackside.settings import environment_address
 from trackside.shipper import environment
 from trackside.shipper.protocol import DONE, Channel
 
@@ -61,7 +61,7 @@ class Conversation:
         if channel is None:
             return
         now, known = environment.variables(), self.tracking_uri
-        uri = with_credentials(mask_address(known), os.environ.get("MLFLOW_TRACKING_URI", ""))
+        uri = with_credentials(mask_address(known), environment_address())
         renewed = uri if uri not in {known, mask_address(known)} else None
         changed = environment.changes(self._environment, now)
         if not changed and renewed is None:

@@ -6,7 +6,6 @@ Invariant: a handle writes nothing and ends nothing. The run belongs to the proc
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,7 +20,7 @@ from trackside.session.daemon import wait_for_run
 from trackside.session.fluent import Activation
 from trackside.session.parent import Parent  # noqa: TC001 - a NamedTuple's fields can be looked up
 from trackside.session.run import Run, status_with
-from trackside.settings import read_environment
+from trackside.settings import environment_address, read_environment
 
 if TYPE_CHECKING:
     from trackside.events import FinalStatus
@@ -96,7 +95,7 @@ class RunHandle(Run):
     @property
     def link(self) -> Parent:
         """What a child needs to be nested under this run. Credentials come from the environment."""
-        uri = with_credentials(self.tracking_uri, os.environ.get("MLFLOW_TRACKING_URI", ""))
+        uri = with_credentials(self.tracking_uri, environment_address())
         return self._names.parent._replace(tracking_uri=uri or None)
 
     def __repr__(self) -> str:

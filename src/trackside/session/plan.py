@@ -63,6 +63,8 @@ class RunPlan:
     expected: Expected = NOTHING_ELSE
     wait: bool = False
     """Whether ``start()`` waits for the run's id."""
+    journal_id: str | None = None
+    """The id of the journal, where it was needed before there is one."""
 
 
 def make_target(
@@ -91,7 +93,7 @@ def make_target(
     named = checked_name("experiment_name", experiment_name) or settings.experiment_name
     wanted = checked_resume(resume)
     unnamed = settings.run_name or "" if known == NO_PARENT else ""
-    texts = {
+    texts: dict[str, Any] = {
         "run_name": redact(encodable((checked_text("run_name", run_name) or unnamed).strip())) or None,
         "artifact_location": checked_artifact_location(checked_path("artifact_location", artifact_location)),
     }
@@ -156,6 +158,11 @@ def may_resume(target: Target) -> bool:
     return folder is not None and target.resume and read_run_id_file(folder) is not None
 
 
+def new_journal_id() -> str:
+    """An id that no other journal has."""
+    return secrets.token_hex(16)
+
+
 def make_meta(plan: RunPlan, *, beside: tuple[str, ...] = (), folder: int | None = None) -> Meta:
     """The meta record of a new journal of this process, without credentials.
 
@@ -165,7 +172,7 @@ def make_meta(plan: RunPlan, *, beside: tuple[str, ...] = (), folder: int | None
     target = msgspec.structs.replace(plan.target, tracking_uri=mask_address(uri))
     after = leftovers_of(plan.settings.directory, target.checkpoint_dir, target.tracking_uri)
     return Meta(
-        journal_id=secrets.token_hex(16),
+        journal_id=plan.journal_id or new_journal_id(),
         owner=this_process(),
         target=target,
         rank=plan.rank,

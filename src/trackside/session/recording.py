@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from trackside.events import ConfigEvent, FinalStatus, RunStatus
     from trackside.journal.directory import JournalDirectory
-    from trackside.journal.meta import RunInfo
+    from trackside.journal.meta import Adopted, RunInfo
     from trackside.session.plan import RunPlan
 
 logger = logging.getLogger("trackside.session")
@@ -88,6 +88,10 @@ class RecordingRun(Run):
         with contextlib.suppress(TrackingError):  # then there is no page but the front page
             info = self._named()
         return self._assembly.announcer.page(info)
+
+    def known_info(self) -> RunInfo | None:
+        """The run in MLflow, as far as it is known now. Waits for nothing."""
+        return self._assembly.delivery.run_info()
 
     def _named(self) -> RunInfo | None:
         """The run in MLflow. While ours lasts, it is waited for."""
@@ -273,9 +277,10 @@ class RecordingRun(Run):
             info = wait_for_run(before.journal, self._plan.settings.start_timeout)
         target = self._plan.target
         if info is not None:
-            target = msgspec.structs.replace(target, run_id=info.run_id, required_run=True)
+            adopted: Adopted = "resumed" if target.adopted else ""
+            target = msgspec.structs.replace(target, run_id=info.run_id, required_run=True, adopted=adopted)
         try:
-            self._wire(dataclasses.replace(self._plan, target=target), CallSite())
+            self._wire(dataclasses.replace(self._plan, target=target, journal_id=None), CallSite())
             self.begin([sink for sink in before.sinks if id(sink) not in own], None)
         except Exception as error:
             logger.warning("the run can't be continued in the process that the program forked: %s", error)

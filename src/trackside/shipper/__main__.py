@@ -33,6 +33,7 @@ from trackside.journal.progress import Progress
 from trackside.journal.provenance import why_suspicious
 from trackside.journal.trust import mark_checked, vouch_for
 from trackside.protocols import Destination
+from trackside.settings import environment_address
 from trackside.shipper import grants
 from trackside.shipper.earlier import EarlierAttempts
 from trackside.shipper.log_redaction import mask_output
@@ -165,7 +166,7 @@ def make_destinations(
         keep_credentials_for(credentials_for)
     else:
         keep_credentials(
-            [uri, grants.environment_address()],
+            [uri, environment_address()],
             beside=[str(given.get("tracking_uri", "")) for given in options.values()],
         )
     context_of = partial(

@@ -9,13 +9,13 @@ Three things travel as options of the shipper's command:
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from trackside.destinations.mlflow.address import is_server
 from trackside.destinations.registry import is_dotted
 from trackside.journal import trust
 from trackside.redaction.forms import mask_address
+from trackside.settings import environment_address
 
 if TYPE_CHECKING:
     import argparse
@@ -59,8 +59,3 @@ def for_earlier(tracking_uri: str, *, importable: Iterable[str], bound: Iterable
     told = [word for address in bound for word in (CREDENTIALS, address)]
     home = told or credentials_for(tracking_uri) or credentials_for(environment_address())
     return [*home, *imports(importable)]
-
-
-def environment_address() -> str:
-    """What ``MLFLOW_TRACKING_URI`` says. Empty where it says nothing."""
-    return os.environ.get("MLFLOW_TRACKING_URI", "")

@@ -28,6 +28,7 @@ from trackside.journal import lossless_json
 from trackside.journal.opening import open_own
 from trackside.settings import PYTHON_VARIABLE, read_environment
 from trackside.shipper import signals
+from trackside.system.journal_address import inner_address
 from trackside.text import encodable
 
 if TYPE_CHECKING:
@@ -113,6 +114,8 @@ def python_command(module: str, function: str) -> list[str]:
 def environment_for() -> dict[str, str]:
     """This process's environment, made fit for a child that runs a part of trackside."""
     kept = {name: value for name, value in os.environ.items() if _reaches_the_shipper(name)}
+    if "MLFLOW_TRACKING_URI" in kept:  # a child of ours delivers: it never logs through the journal store
+        kept["MLFLOW_TRACKING_URI"] = inner_address(kept["MLFLOW_TRACKING_URI"])
     kept[IMPORT_PATH] = "\n".join(["{}.{}".format(*sys.version_info), *import_path()])
     return kept
 

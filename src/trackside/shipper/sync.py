@@ -29,12 +29,12 @@ from trackside.journal.meta import Meta, State, read_meta
 from trackside.journal.provenance import may_read, why_untrusted
 from trackside.journal.trust import is_vouched_for
 from trackside.redaction.redact import with_credentials
+from trackside.settings import environment_address
 from trackside.shipper.fork_server import ForkedShipper, ForkServer
 from trackside.shipper.grants import (
     CREDENTIALS,
     TRUST,
     credentials_for,
-    environment_address,
     imports,
 )
 from trackside.shipper.inventory import NEWER, has_refused, not_regular, owner_has_ended, report
@@ -191,7 +191,7 @@ def sync_all(
 
 def address_of(meta: Meta) -> str:
     """The journal's MLflow address, with credentials where the environment has them for it."""
-    return with_credentials(meta.target.tracking_uri, os.environ.get("MLFLOW_TRACKING_URI", ""))
+    return with_credentials(meta.target.tracking_uri, environment_address())
 
 
 def gets_credentials(journal: JournalDirectory, meta: Meta, tracking_uri: str | None) -> bool:

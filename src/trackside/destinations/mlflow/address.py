@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 from trackside.bulk_store.uri import PREFIX, plain_uri
 from trackside.errors import ConfigurationError, RejectedError
 from trackside.redaction.forms import mask_address
+from trackside.system.journal_address import inner_address
 from trackside.system.sqlite_address import path_in
 
 _SERVERS = ("http", "https")
@@ -42,7 +43,7 @@ def checked_address(uri: str, what: str = "tracking_uri") -> str:
     Raises :class:`ConfigurationError` for an address that MLflow would reject, or take for something else.
     ``what`` names the place where the address was given.
     """
-    text = uri.strip()
+    text = inner_address(uri.strip())
     if not text:
         raise ConfigurationError(
             f"{what} is empty. Give an address such as sqlite:///mlflow.db or http://host:5000, or None"

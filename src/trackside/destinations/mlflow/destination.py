@@ -126,7 +126,7 @@ class MLflowDestination(Destination):
         if self._record.state.run is None:
             resumed = self._opener.open()
             created = self._opener.created
-            if resumed is not None and resumed.claimed:
+            if resumed is not None and resumed.claimed and not self._meta.target.adopted:
                 self._redone = RedoneSteps(
                     last_steps(resumed.run), run_id=self._connection.run_id, notice=self._notice
                 )

@@ -5,7 +5,6 @@ It has a cursor and an outbox of its own, so that the two runs share nothing but
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from trackside.errors import ConfigurationError
 from trackside.journal.outbox import Outbox
 from trackside.redaction.forms import mask_address
 from trackside.redaction.redact import redact, with_credentials
-from trackside.settings import absolute_tracking_uri
+from trackside.settings import absolute_tracking_uri, environment_address
 
 if TYPE_CHECKING:
     from trackside.destinations.context import DestinationContext
@@ -48,7 +47,7 @@ class MLflowMirror(MLflowDestination):
         run_id: str | None = None,
         artifact_location: str | None = None,
     ) -> None:
-        uri = with_credentials(tracking_uri, os.environ.get("MLFLOW_TRACKING_URI", ""))
+        uri = with_credentials(tracking_uri, environment_address())
         # A relative path is relative to the folder the training was started in, which the shipper is in, too.
         uri = absolute_tracking_uri(uri)
         own = context.meta.target
@@ -59,6 +58,7 @@ class MLflowMirror(MLflowDestination):
             experiment_id=None if experiment_name else own.experiment_id,
             run_name=redact(run_name or own.run_name or "") or None,
             run_id=run_id,
+            adopted="",
             required_run=run_id is not None,
             artifact_location=artifact_location,
             parent_run_id=None,

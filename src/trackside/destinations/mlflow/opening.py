@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trackside.destinations.mlflow.findings import deleted_experiment
-from trackside.destinations.mlflow.owner import new_heartbeat, owner_tags
+from trackside.destinations.mlflow.owner import holds, new_heartbeat, owner_tags
 from trackside.destinations.mlflow.resume import RunResumer, last_steps
 from trackside.destinations.mlflow.run_id_file import is_newer, write_run_id_file
 from trackside.destinations.mlflow.run_page import run_page
@@ -109,7 +109,9 @@ class RunOpener:
     def _open(self, parent: str | None) -> Resumed | None:
         # A run that was created has a run-id file, too, so look for a created one first.
         unsure = self._unsure
-        run = self._creator.find_created() if unsure else None
+        if self._meta.target.adopted == "made":
+            return self._adopt()
+        run = self._creator.find_created() if unsure and not self._meta.target.adopted else None
         resumed = self._resumer.resume() if run is None else None
         if resumed is not None:
             run = resumed.run
@@ -118,6 +120,17 @@ class RunOpener:
             self._unsure = True
             run = self._creator.create(parent)
             self.created = True
+        return self._keep(run, resumed)
+
+    def _adopt(self) -> Resumed | None:
+        """Open the run that the training has made by MLflow's own API, with this attempt's claim on it."""
+        found = self._resumer.existing()
+        if not holds(found, self._meta):  # the server keeps no tags of a new run, or somebody was faster
+            return self._keep(found, self._resumer.resume())
+        self.created = True
+        return self._keep(found, None)
+
+    def _keep(self, run: Any, resumed: Resumed | None) -> Resumed | None:
         info = self._describe(run, resumed)
         self._keep_run_id_file(info)
         self._record.update(run=info)

@@ -52,7 +52,12 @@ Sight: TypeAlias = Literal["alive", "gone", "unsure"]
 
 def owner_tags(meta: Meta) -> dict[str, str]:
     """The tags by which the attempt of ``meta`` claims a run."""
-    return {JOURNAL_TAG: meta.journal_id, OWNER_TAG: msgspec.json.encode(meta.owner).decode()}
+    return {JOURNAL_TAG: meta.journal_id, OWNER_TAG: owner_text(meta.owner)}
+
+
+def owner_text(owner: Owner) -> str:
+    """The tag that names ``owner``."""
+    return msgspec.json.encode(owner).decode()
 
 
 def owner_in(tags: Mapping[str, str]) -> Owner | None:
@@ -64,8 +69,12 @@ def owner_in(tags: Mapping[str, str]) -> Owner | None:
 
 
 def holds(run: Any, meta: Meta) -> bool:
-    """Whether the attempt of ``meta`` owns ``run``. A run without an owner belongs to whoever has it."""
-    return bool(run.data.tags.get(JOURNAL_TAG, meta.journal_id) == meta.journal_id)
+    """Whether the attempt of ``meta`` owns ``run``.
+
+    A run without an owner belongs to whoever has it, unless that only adds to it.
+    """
+    without_owner = None if meta.target.adopted == "joined" else meta.journal_id
+    return bool(run.data.tags.get(JOURNAL_TAG, without_owner) == meta.journal_id)
 
 
 def may_claim(run: Any, meta: Meta, *, now: Callable[[], float] = time.time) -> bool:
@@ -82,7 +91,7 @@ def may_claim(run: Any, meta: Meta, *, now: Callable[[], float] = time.time) -> 
     if holds(run, meta):
         return True
     tags = run.data.tags
-    if tags[JOURNAL_TAG] in meta.beside:
+    if tags.get(JOURNAL_TAG) in meta.beside:
         return False
     owner = owner_in(tags)
     if owner is not None and is_local(owner):
@@ -195,7 +204,7 @@ class Ownership:
             self.standing, self._successor = "lost", False
         if run.info.status != "RUNNING":
             return self._successor and is_alive(self._meta.owner)
-        return self._watch.look(run) == "gone"
+        return self._watch.look(run) == "gone" and not self._never_had_owner(run)
 
     def look_at_end(self, run: Any, *, ended_ms: int) -> Literal["ours", "claim", "wait", "theirs"]:
         """What to do with the status, once this attempt has ended and everything is delivered.
@@ -212,7 +221,11 @@ class Ownership:
             outlived = self._successor and not was_held and (run.info.end_time or 0) <= ended_ms
             return "claim" if outlived else "theirs"
         unsure = self.saw_alive and self._watch.look(run) == "unsure"
-        return "wait" if unsure else "theirs"
+        return "wait" if unsure and not self._never_had_owner(run) else "theirs"
+
+    def _never_had_owner(self, run: Any) -> bool:
+        """Whether another program has made ``run``, one that does not use trackside, and will end it."""
+        return self._meta.target.adopted == "joined" and JOURNAL_TAG not in run.data.tags
 
 
 def new_heartbeat() -> str:

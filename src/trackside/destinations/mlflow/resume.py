@@ -71,17 +71,22 @@ class RunResumer:
         run = self._existing(run_id)
         if run is None or not (self._target.required_run or self._is_the_one_meant(run)):
             return None
-        if may_claim(run, self._meta):
+        if self._target.adopted != "joined" and may_claim(run, self._meta):
             self._claim.take(run)
             return Resumed(run, claimed=True)
         self._join(run)
         return Resumed(run, claimed=False)
 
+    def existing(self) -> Any:
+        """The run that the target names by its id. Raises :class:`RejectedError` where it is not."""
+        return self._existing(self._target.run_id or "")
+
     def _join(self, run: Any) -> None:
         """Write beside the owner: only tags that the run does not have."""
         known = run.data.tags
         new = {key: value for key, value in self._target.tags.items() if key not in known}
-        self._connection.log_tags(run.info.run_id, new)
+        if new:
+            self._connection.log_tags(run.info.run_id, new)
         if self._target.checkpoint_dir is not None:
             self._notice(
                 f"another training ({describe_owner(known)}) is logging to run {run.info.run_id}, which "

@@ -1,0 +1,36 @@
+"""Factories for MLflow's entry points: the stores for ``journal+http``, ``journal+sqlite`` and the like.
+
+The groups ``mlflow.tracking_store`` and ``mlflow.model_registry_store``, a name for each spelling of the
+scheme (``pyproject.toml``). The model registry gets MLflow's own store for the inner address.
+
+``import mlflow`` loads this module and calls nothing in it. So the functions import what is expensive.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def tracking_store(store_uri: str, artifact_uri: str | None = None) -> Any:
+    """Return the store for ``store_uri``. With ``TRACKSIDE_MODE=disabled`` that is MLflow's own."""
+    from trackside.journal_store import artifacts, stock
+    from trackside.journal_store.address import checked_inner
+    from trackside.journal_store.store import journal_store
+    from trackside.settings import read_environment
+
+    inner = checked_inner(store_uri)
+    mode = read_environment().mode
+    artifacts.know_journal_addresses()
+    store = stock.make_tracking_store(inner, artifact_uri)
+    return store if mode == "disabled" else journal_store(store, inner)
+
+
+def model_registry_store(store_uri: str, tracking_uri: str | None = None) -> Any:
+    """MLflow's own store for the model registry at the inner address."""
+    from trackside.journal_store import artifacts, stock
+    from trackside.journal_store.address import checked_inner
+    from trackside.system.journal_address import inner_address
+
+    artifacts.know_journal_addresses()
+    inner = None if tracking_uri is None else inner_address(tracking_uri)
+    return stock.make_registry_store(checked_inner(store_uri), inner)

@@ -1,0 +1,46 @@
+"""Reads wait until what the program logged before them is delivered, so that it reads what it wrote.
+
+The wait is bounded. While the server fails, it is short: then the read fails as it does with MLflow alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trackside.lifecycle.in_flight import interpreter_is_leaving
+from trackside.system.clock import steady
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from trackside.journal_store.runs import Recording, Runs
+
+PATIENCE = 60.0
+"""Seconds that a read waits while delivery makes progress, or MLflow is silent."""
+
+FAILING_PATIENCE = 5.0
+"""Seconds that it waits while the server fails."""
+
+_SLICE = 1.0
+
+
+def catch_up(runs: Runs, recordings: Iterable[Recording]) -> None:
+    """Wait until what was logged into ``recordings`` is delivered."""
+    if interpreter_is_leaving():  # the exit waits by itself
+        return
+    began = steady()
+    for recording in recordings:
+        run = recording.run
+        while not run.flush(_SLICE):
+            delivery, waited = run.delivery, steady() - began
+            if delivery.phase in {"offline", "failed", "delivered"}:
+                break
+            if waited > PATIENCE or (delivery.reason is not None and waited > FAILING_PATIENCE):
+                runs.warn_once(
+                    "late",
+                    "a read of run %s does not have everything that was logged before it: %s. It is kept, "
+                    "and is delivered later (logged once)",
+                    run.run_id,
+                    delivery,
+                )
+                return

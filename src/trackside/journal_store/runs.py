@@ -1,0 +1,254 @@
+"""Which runs this process logs into through the journal store, and when each of them ends.
+
+Invariants:
+
+* A run has one recording in a process at a time. One that ``trackside.start()`` records already is that one.
+* Only the process that made a run, or has set it to RUNNING again, decides its end. Others add to it.
+* What the program says of a run's end is a wish. MLflow's own "finished", said as the interpreter leaves, is
+  not even that: it comes whatever happened.
+* A forked child has none of its parent's recordings.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from trackside.destinations.mlflow.owner import new_heartbeat, owner_in, owner_text
+from trackside.errors import ConfigurationError, JournalError
+from trackside.journal.owner import is_alive, is_local, this_process
+from trackside.lifecycle.in_flight import interpreter_is_leaving
+from trackside.session.adoption import AdoptedRun, adopt, end_adopted
+from trackside.session.plan import new_journal_id
+from trackside.session.recording import recording_runs
+from trackside.system.once import Once
+from trackside.tag_names import HEARTBEAT_TAG, JOURNAL_TAG, OWNER_TAG
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from trackside.events import FinalStatus
+    from trackside.journal.meta import Adopted
+    from trackside.session.recording import RecordingRun
+
+logger = logging.getLogger("trackside.journal_store")
+
+_tables: weakref.WeakSet[Runs] = weakref.WeakSet()
+
+
+@dataclass
+class Recording:
+    """A run that this process logs into."""
+
+    run: RecordingRun
+    how: Adopted
+    """Empty for a run of ``trackside.start()``, which ends it."""
+    has_owner: bool = True
+    """Whether the run's end is another process's to decide, when this one only adds to it."""
+
+
+class Claim:
+    """What the page of a run says from its first moment, so that no other process takes it for its own."""
+
+    def __init__(self) -> None:
+        self.journal_id = new_journal_id()
+
+    def tags(self) -> dict[str, str]:
+        """The tags."""
+        return {
+            JOURNAL_TAG: self.journal_id,
+            OWNER_TAG: owner_text(this_process()),
+            HEARTBEAT_TAG: new_heartbeat(),
+        }
+
+
+class Runs:
+    """The runs of one store, whose address is ``uri``. ``inner`` is MLflow's own store for it."""
+
+    def __init__(self, inner: Any, uri: str) -> None:
+        self._inner = inner
+        self._uri = uri
+        self._recordings: dict[str, Recording] = {}
+        self._inherited: dict[str, Recording] = {}
+        self._seen: dict[str, Any] = {}
+        self._entered: set[str] = set()
+        self._without: set[str] = set()
+        self._over: set[str] = set()
+        self._opening = threading.RLock()
+        self._warned = Once()
+        _tables.add(self)
+
+    # What the program logs
+
+    def recording(self, run_id: str) -> Recording | None:
+        """Where what is logged into ``run_id`` goes. None if MLflow's own store has to deal with it.
+
+        Raises what MLflow raises for a run that does not exist.
+        """
+        found = self._recordings.get(run_id)
+        if found is not None and found.run.is_recording:
+            return found
+        return None if run_id in self._without else self._open(run_id)
+
+    def live(self) -> list[Recording]:
+        """The recordings that this process has now."""
+        return [one for one in list(self._recordings.values()) if one.run.is_recording]
+
+    def known(self, run_id: str) -> Recording | None:
+        """The recording that ``run_id`` has or had in this process."""
+        return self._recordings.get(run_id)
+
+    def saw(self, run: Any) -> None:
+        """Keep what MLflow said of ``run``."""
+        self._seen[run.info.run_id] = run
+
+    def info(self, run_id: str) -> Any:
+        """What MLflow last said of a run."""
+        return self._look_up(run_id).info
+
+    # How runs begin
+
+    def made(self, run: Any, claim: Claim) -> None:
+        """The program has just created ``run``, with the claim on its page."""
+        self.saw(run)
+        with self._opening:
+            self._forget_delivered()
+            self._adopt(run, "made", claim.journal_id)
+
+    def entered(self, run_id: str) -> None:
+        """The program has set the run to RUNNING: it resumes it, or joins the process that owns it."""
+        self._entered.add(run_id)
+        self.recording(run_id)
+
+    def _forget_delivered(self) -> None:
+        """Let go of the recordings that are over and delivered: a sweep has hundreds."""
+        for run_id, one in list(self._recordings.items()):
+            if not one.run.is_recording and one.run.delivery.phase == "delivered":
+                del self._recordings[run_id]
+                self._seen.pop(run_id, None)
+                self._over.add(run_id)
+
+    def _open(self, run_id: str) -> Recording | None:
+        with self._opening:
+            found = self._recordings.get(run_id)
+            if found is not None and found.run.is_recording:
+                return found
+            found = self._started(run_id) or self._continued(run_id)
+            if found is not None:
+                self._recordings[run_id] = found
+                return found
+            run = self._look_up(run_id)
+            if run.info.lifecycle_stage == "deleted":
+                return None  # MLflow refuses it
+            how: Adopted = "resumed" if run_id in self._entered else "joined"
+            return self._adopt(run, how, None)
+
+    def _started(self, run_id: str) -> Recording | None:
+        """The run that ``trackside.start()`` records in this process under that id."""
+        for run in list(recording_runs.values()):
+            info = run.known_info() if run.is_recording else None
+            if info is not None and info.run_id == run_id:
+                return Recording(run, "")
+        return None
+
+    def _continued(self, run_id: str) -> Recording | None:
+        """The parent's recording, if this forked child is the daemon that the program became."""
+        inherited = self._inherited.get(run_id)
+        if inherited is not None and inherited.how != "joined" and inherited.run.bus.continue_inherited():
+            return inherited
+        return None
+
+    def _adopt(self, run: Any, how: Adopted, journal_id: str | None) -> Recording | None:
+        run_id = run.info.run_id
+        name = run.info.run_name or None
+        adopted = AdoptedRun(run_id, run.info.experiment_id, self._uri, how, name, journal_id)
+        try:
+            recording = Recording(adopt(adopted), how, has_owner=_has_owner(run))
+        except (JournalError, ConfigurationError) as error:
+            self._without.add(run_id)
+            logger.warning(
+                "%s. Run %s is logged without trackside, as MLflow does by itself: each call waits for the "
+                "server",
+                error,
+                run_id,
+            )
+            return None
+        self._recordings[run_id] = recording
+        return recording
+
+    def _look_up(self, run_id: str) -> Any:
+        found = self._seen.get(run_id)
+        if found is None:
+            found = self._inner.get_run(run_id)
+            self.saw(found)
+        return found
+
+    # How runs end
+
+    def end(self, run_id: str, status: FinalStatus) -> bool:
+        """The program says that the run ended as ``status``. False if MLflow's own store has to be told."""
+        self._entered.discard(run_id)
+        if status == "FINISHED" and interpreter_is_leaving() and self._is_ours(run_id):
+            return True
+        recording = self._recordings.get(run_id) or self._started(run_id)
+        if recording is None:
+            return run_id in self._inherited
+        if not recording.how:
+            return True
+        if not recording.run.is_recording:
+            return False
+        end_adopted(recording.run, _meant(status))
+        return recording.how != "joined" or recording.has_owner
+
+    def _is_ours(self, run_id: str) -> bool:
+        """Whether this process has, or had, a journal for the run."""
+        return run_id in self._recordings or run_id in self._over
+
+    def abandon(self) -> None:
+        """In a forked child: the parent's recordings stay the parent's."""
+        self._inherited = {**self._inherited, **self._recordings}
+        self._recordings, self._entered = {}, set()
+        self._opening = threading.RLock()
+
+    # Reads
+
+    def warn_once(self, what: str, text: str, *details: object) -> None:
+        """Log a warning, the first time that ``what`` happens."""
+        if self._warned.is_first(what):
+            logger.warning(text, *details)
+
+
+def claim_on(tags: Iterable[Any], claim: Claim, tag: type[Any]) -> list[Any]:
+    """``tags`` of a new run, and the claim."""
+    return [*tags, *(tag(key, value) for key, value in claim.tags().items())]
+
+
+def _has_owner(run: Any) -> bool:
+    """Whether another process that uses trackside may still decide the end of ``run``."""
+    tags = run.data.tags
+    owner = owner_in(tags)
+    if owner is None:
+        return False
+    return is_alive(owner) if is_local(owner) else True
+
+
+def _meant(status: FinalStatus) -> FinalStatus:
+    """What ``status`` means where ``sys.exit()`` leaves the block of a run, which MLflow calls a failure.
+
+    The exit code decides that.
+    """
+    return "FINISHED" if status == "FAILED" and isinstance(sys.exc_info()[1], SystemExit) else status
+
+
+def _abandon_all() -> None:
+    for runs in list(_tables):
+        runs.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_all)

@@ -1,0 +1,204 @@
+"""The methods of the tracking store that are ours. The others pass through (:mod:`.passing`).
+
+Invariant: after a run is open, nothing that is logged into it waits for the server.
+"""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from mlflow.entities import RunInfo, RunStatus, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.utils.async_logging.run_operations import RunOperations
+
+from trackside.events import as_final
+from trackside.journal_store.passing import class_beside
+from trackside.journal_store.points import is_linked, samples_of
+from trackside.journal_store.reads import catch_up
+from trackside.journal_store.runs import Claim, Runs, claim_on
+from trackside.journal_store.stock import wants_addresses_only
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mlflow.entities import Metric, Param
+
+logger = logging.getLogger("trackside.journal_store")
+
+
+def journal_store(inner: Any, uri: str) -> Any:
+    """The store that keeps in journals what is logged to ``inner``, MLflow's own store for ``uri``."""
+    made = class_beside(JournalTracking, type(inner))
+    store = object.__new__(made)
+    JournalTracking.__init__(store, inner, uri)
+    return store
+
+
+class JournalTracking:
+    """A tracking store whose metrics go into a journal."""
+
+    def __init__(self, inner: Any, uri: str) -> None:
+        self.inner = inner
+        self._runs = Runs(inner, uri)
+
+    # Logging
+
+    def log_batch(
+        self, run_id: str, metrics: Sequence[Metric], params: Sequence[Param], tags: Sequence[RunTag]
+    ) -> None:
+        """Keep the metrics. Params and tags are MLflow's to take."""
+        recording = self._runs.recording(run_id)
+        linked = [metric for metric in metrics if is_linked(metric)]
+        plain = [metric for metric in metrics if not is_linked(metric)] if linked else metrics
+        samples = None if recording is None else samples_of(plain)
+        if recording is None or samples is None:
+            self.inner.log_batch(run_id, metrics, params, tags)
+            return
+        if params or tags or linked:
+            self.inner.log_batch(run_id, linked, params, tags)
+        for sample in samples:
+            recording.run.emit(sample)
+
+    def log_metric(self, run_id: str, metric: Metric) -> None:
+        """Keep one metric."""
+        self.log_batch(run_id, [metric], [], [])
+
+    def log_batch_async(
+        self, run_id: str, metrics: Sequence[Metric], params: Sequence[Param], tags: Sequence[RunTag]
+    ) -> Any:
+        """Keep them now: that waits for nothing. An error is raised by the operation's ``wait()``."""
+        return _done(self.log_batch, run_id, metrics, params, tags)
+
+    def log_metric_async(self, run_id: str, metric: Metric) -> Any:
+        """Keep one metric now."""
+        return _done(self.log_batch, run_id, [metric], [], [])
+
+    def log_param_async(self, run_id: str, param: Param) -> Any:
+        """Log one param now."""
+        return _done(self.inner.log_param, run_id, param)
+
+    def set_tag_async(self, run_id: str, tag: RunTag) -> Any:
+        """Set one tag now."""
+        return _done(self.inner.set_tag, run_id, tag)
+
+    def flush_async_logging(self) -> None:
+        """Wait until everything logged so far is delivered."""
+        self._catch_up()
+
+    def end_async_logging(self) -> None:
+        """Nothing: no thread of ours logs."""
+
+    def shut_down_async_logging(self) -> None:
+        """Nothing: no thread of ours logs."""
+
+    # Runs
+
+    def create_run(
+        self,
+        experiment_id: Any,
+        user_id: Any,
+        start_time: Any,
+        tags: Any,
+        run_name: Any,
+        *rest: Any,
+        **options: Any,
+    ) -> Any:
+        """Create the run at once, because the program wants its id, and keep a journal for it."""
+        claim = Claim()
+        claimed = claim_on(tags or (), claim, RunTag)
+        try:
+            run = self.inner.create_run(
+                experiment_id, user_id, start_time, claimed, run_name, *rest, **options
+            )
+        except Exception:
+            logger.warning(
+                "MLflow could not create the run. Under journal+ a server is needed for that, too: only what "
+                "you log after it waits in a journal while the server is away"
+            )
+            raise
+        self._runs.made(run, claim)
+        return run
+
+    def update_run_info(
+        self, run_id: str, run_status: Any, end_time: Any, run_name: Any, *rest: Any, **options: Any
+    ) -> Any:
+        """Keep a final status as the program's wish: the shipper sets the one that is true."""
+        status = None if run_status is None else as_final(RunStatus.to_string(run_status))
+        if status is None:
+            info = self.inner.update_run_info(run_id, run_status, end_time, run_name, *rest, **options)
+            if run_status == RunStatus.RUNNING:
+                self._runs.entered(run_id)
+            return info
+        if not self._runs.end(run_id, status):
+            self._catch_up(run_id)
+            return self.inner.update_run_info(run_id, run_status, end_time, run_name, *rest, **options)
+        if run_name:
+            self.inner.update_run_info(run_id, None, None, run_name, *rest, **options)
+        return _ended(self._runs.info(run_id), status, end_time)
+
+    def delete_run(self, run_id: str) -> None:
+        """Deliver what was logged, and delete the run."""
+        if self._runs.known(run_id) is not None:
+            self._runs.end(run_id, "FINISHED")
+        self.inner.delete_run(run_id)
+
+    # Reads
+
+    def get_run(self, run_id: str, *rest: Any, **options: Any) -> Any:
+        """The run, with everything that this process has logged into it."""
+        if not wants_addresses_only():
+            self._catch_up(run_id)
+        run = self.inner.get_run(run_id, *rest, **options)
+        self._runs.saw(run)
+        return run
+
+    def _catch_up(self, run_id: str | None = None) -> None:
+        if run_id is None:
+            catch_up(self._runs, self._runs.live())
+            return
+        recording = self._runs.known(run_id)
+        if recording is not None:
+            catch_up(self._runs, [recording])
+
+
+def _reading(name: str) -> Callable[..., Any]:
+    def read(self: JournalTracking, *arguments: Any, **options: Any) -> Any:
+        self._catch_up()
+        return getattr(self.inner, name)(*arguments, **options)
+
+    read.__name__ = name
+    read.__doc__ = f"``{name}`` of MLflow's store, with everything that this process has logged."
+    return read
+
+
+for _name in (
+    "get_metric_history",
+    "get_metric_history_bulk",
+    "get_metric_history_bulk_interval",
+    "get_metric_history_bulk_interval_from_steps",
+    "search_runs",
+    "_search_runs",
+    "search_logged_models",
+    "get_logged_model",
+):
+    setattr(JournalTracking, _name, _reading(_name))
+
+
+def _done(call: Callable[..., object], *arguments: Any) -> Any:
+    """``call``, made at once, as an operation that is over."""
+    future: Future[None] = Future()
+    try:
+        call(*arguments)
+    except MlflowException as error:
+        future.set_exception(error)
+    else:
+        future.set_result(None)
+    operations: Any = RunOperations
+    return operations([future])
+
+
+def _ended(info: Any, status: str, end_time: Any) -> Any:
+    make: Any = RunInfo
+    return make(**{**dict(info), "status": status, "end_time": end_time})

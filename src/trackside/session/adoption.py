@@ -1,0 +1,95 @@
+"""A run that MLflow's own API has made, recorded as one of ``start()``: with a journal, a shipper, hooks.
+
+The journal store (:mod:`trackside.journal_store`) is the caller. Such a program did not ask for trackside,
+so it hears warnings and errors only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import TYPE_CHECKING, NamedTuple
+
+from trackside.errors import RunActiveError
+from trackside.event_bus.bus import Bus, default_bus
+from trackside.journal.meta import Target
+from trackside.journal.supply import DEFAULT_CAP
+from trackside.lifecycle.call_site import CallSite
+from trackside.rank import get_rank
+from trackside.session.current import noop_runs, reserved
+from trackside.session.destinations import plan_destinations
+from trackside.session.plan import RunPlan
+from trackside.session.recording import RecordingRun, recording_runs
+from trackside.session.sinks import plan_sinks
+from trackside.settings import DEFAULT_TERMINATE_SIGNALS, absolute_tracking_uri, read_environment
+from trackside.shipper.spawn import leave_if_meant_to_ship
+
+if TYPE_CHECKING:
+    from trackside.events import FinalStatus
+    from trackside.journal.meta import Adopted
+
+logger = logging.getLogger("trackside.session")
+
+
+class AdoptedRun(NamedTuple):
+    """A run of MLflow's own API, as the caller knows it. ``tracking_uri`` has its credentials."""
+
+    run_id: str
+    experiment_id: str
+    tracking_uri: str
+    how: Adopted
+    name: str | None = None
+    journal_id: str | None = None
+    """The id by which the run's page claims it already."""
+
+
+def adopt(run: AdoptedRun) -> RecordingRun:
+    """Record ``run`` from now on. Its events go over the default bus or, if that is taken, one of its own.
+
+    Raises :class:`~trackside.errors.ConfigurationError` for a variable that is malformed, and
+    :class:`~trackside.errors.JournalError` if ``TRACKSIDE_DIR`` cannot be written.
+    """
+    leave_if_meant_to_ship()
+    try:
+        with reserved(default_bus):
+            if id(default_bus) not in recording_runs and id(default_bus) not in noop_runs:
+                return _begin(run, default_bus)
+    except RunActiveError:  # another thread is starting a run there
+        pass
+    return _begin(run, Bus())
+
+
+def end_adopted(run: RecordingRun, status: FinalStatus) -> None:
+    """End ``run`` as ``finish()`` does, without waiting for its delivery."""
+    run._end(status, wait=False)  # noqa: SLF001 - of this package
+
+
+def _begin(run: AdoptedRun, bus: Bus) -> RecordingRun:
+    settings, rank = dataclasses.replace(read_environment(), quiet=True), get_rank()
+    target = Target(
+        tracking_uri=absolute_tracking_uri(run.tracking_uri),
+        experiment_id=run.experiment_id,
+        run_name=run.name,
+        run_id=run.run_id,
+        required_run=True,
+        adopted=run.how,
+    )
+    plan = RunPlan(
+        bus,
+        settings,
+        target,
+        terminate_signals=DEFAULT_TERMINATE_SIGNALS,
+        cap=DEFAULT_CAP,
+        rank=rank,
+        # MLflow is told of a run wherever the program has made it, on any rank.
+        destinations=plan_destinations((), rank)._replace(mlflow=True),
+        journal_id=run.journal_id,
+    )
+    chosen = plan_sinks((), rank)
+    try:
+        recording = RecordingRun(plan, CallSite())
+        recording.begin(chosen.sinks, None)
+    except BaseException:
+        chosen.close_made()
+        raise
+    return recording
