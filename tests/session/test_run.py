@@ -576,6 +576,7 @@ def test_a_run_names_its_source_and_its_job(bus: Bus, stub: StubShipper, place: 
         "checkpoint_dir": str(place / "checkpoints"),
         "resume": False,
         "resume_finished": False,
+        "adopted": "",
     }
 
 

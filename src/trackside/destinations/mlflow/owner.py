@@ -82,16 +82,17 @@ def may_claim(run: Any, meta: Meta, *, now: Callable[[], float] = time.time) -> 
 
     A run that has ended is resumed, except by an attempt that is delivered late: what was decided after its
     start stands. The program that has replaced the owner (``exec``) is never late. A run that shows RUNNING
-    is claimed when its owner is dead. A run that trackside did not make is claimed, too, as
-    ``mlflow.start_run(run_id=...)`` would: its maker may never end it.
+    is claimed when its owner is dead, or had ended it before another program set it to RUNNING again. A run
+    that trackside did not make is claimed, too, as ``mlflow.start_run(run_id=...)`` would: its maker may
+    never end it.
     """
     if run.info.status != "RUNNING":
         in_time = is_alive(meta.owner) or (run.info.end_time or 0) <= meta.started_ms
         return in_time or _was_handed_over(run.data.tags, meta)
-    if holds(run, meta):
-        return True
     tags = run.data.tags
-    if tags.get(JOURNAL_TAG) in meta.beside:
+    if holds(run, meta) or not {OWNER_TAG, HEARTBEAT_TAG} & {*tags}:  # both go with the owner's last word
+        return True
+    if tags[JOURNAL_TAG] in meta.beside:
         return False
     owner = owner_in(tags)
     if owner is not None and is_local(owner):
@@ -204,7 +205,7 @@ class Ownership:
             self.standing, self._successor = "lost", False
         if run.info.status != "RUNNING":
             return self._successor and is_alive(self._meta.owner)
-        return self._watch.look(run) == "gone" and not self._never_had_owner(run)
+        return self._watch.look(run) == "gone" and not self._has_no_owner(run)
 
     def look_at_end(self, run: Any, *, ended_ms: int) -> Literal["ours", "claim", "wait", "theirs"]:
         """What to do with the status, once this attempt has ended and everything is delivered.
@@ -221,11 +222,15 @@ class Ownership:
             outlived = self._successor and not was_held and (run.info.end_time or 0) <= ended_ms
             return "claim" if outlived else "theirs"
         unsure = self.saw_alive and self._watch.look(run) == "unsure"
-        return "wait" if unsure and not self._never_had_owner(run) else "theirs"
+        return "wait" if unsure and not self._has_no_owner(run) else "theirs"
 
-    def _never_had_owner(self, run: Any) -> bool:
-        """Whether another program has made ``run``, one that does not use trackside, and will end it."""
-        return self._meta.target.adopted == "joined" and JOURNAL_TAG not in run.data.tags
+    def _has_no_owner(self, run: Any) -> bool:
+        """Whether the end of ``run`` is a matter of programs that do not use trackside.
+
+        They have made it, or have set it to RUNNING again after its owner's last word. Then there is nobody
+        to wait for, and an attempt that only adds to a run does not take it over.
+        """
+        return self._meta.target.adopted == "joined" and not {OWNER_TAG, HEARTBEAT_TAG} & {*run.data.tags}
 
 
 def new_heartbeat() -> str:
