@@ -12,6 +12,7 @@ plugin.py     what MLflow's entry points name
 store.py      the store's own methods
 passing.py    everything that passes through to MLflow's own store
 points.py     MLflow's metrics as samples
+texts.py      params and tags
 runs.py       which runs this process logs into, and when each of them ends
 reads.py      reads that wait until what was logged before them is delivered
 artifacts.py  files, which MLflow's own repositories take

@@ -16,7 +16,7 @@ import os
 import sys
 import threading
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from trackside.destinations.mlflow.owner import new_heartbeat, owner_in, owner_text
@@ -50,6 +50,8 @@ class Recording:
     """Empty for a run of ``trackside.start()``, which ends it."""
     has_owner: bool = True
     """Whether the run's end is another process's to decide, when this one only adds to it."""
+    params: dict[str, str] = field(default_factory=dict)
+    """What the run is known to have."""
 
 
 class Claim:
@@ -168,7 +170,9 @@ class Runs:
         name = run.info.run_name or None
         adopted = AdoptedRun(run_id, run.info.experiment_id, self._uri, how, name, journal_id)
         try:
-            recording = Recording(adopt(adopted), how, has_owner=_has_owner(run))
+            recording = Recording(
+                adopt(adopted), how, has_owner=_has_owner(run), params=dict(run.data.params)
+            )
         except (JournalError, ConfigurationError) as error:
             self._without.add(run_id)
             logger.warning(

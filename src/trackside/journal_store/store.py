@@ -13,17 +13,20 @@ from mlflow.entities import RunInfo, RunStatus, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.async_logging.run_operations import RunOperations
 
-from trackside.events import as_final
+from trackside.events import ParamsEvent, as_final
 from trackside.journal_store.passing import class_beside
-from trackside.journal_store.points import is_linked, samples_of
+from trackside.journal_store.points import samples_of
 from trackside.journal_store.reads import catch_up
 from trackside.journal_store.runs import Claim, Runs, claim_on
 from trackside.journal_store.stock import wants_addresses_only
+from trackside.journal_store.texts import plain_texts, refuse_changes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mlflow.entities import Metric, Param
+
+    from trackside.journal_store.runs import Recording
 
 logger = logging.getLogger("trackside.journal_store")
 
@@ -37,7 +40,7 @@ def journal_store(inner: Any, uri: str) -> Any:
 
 
 class JournalTracking:
-    """A tracking store whose metrics go into a journal."""
+    """A tracking store: what is logged through it goes into a journal."""
 
     def __init__(self, inner: Any, uri: str) -> None:
         self.inner = inner
@@ -48,22 +51,59 @@ class JournalTracking:
     def log_batch(
         self, run_id: str, metrics: Sequence[Metric], params: Sequence[Param], tags: Sequence[RunTag]
     ) -> None:
-        """Keep the metrics. Params and tags are MLflow's to take."""
+        """Keep all of it, in MLflow's order: params, metrics, tags."""
         recording = self._runs.recording(run_id)
-        linked = [metric for metric in metrics if is_linked(metric)]
-        plain = [metric for metric in metrics if not is_linked(metric)] if linked else metrics
-        samples = None if recording is None else samples_of(plain)
-        if recording is None or samples is None:
+        if recording is None:
             self.inner.log_batch(run_id, metrics, params, tags)
             return
-        if params or tags or linked:
-            self.inner.log_batch(run_id, linked, params, tags)
-        for sample in samples:
-            recording.run.emit(sample)
+        if params:
+            self._log_params(recording, run_id, params)
+        samples = samples_of(metrics)
+        if samples is None:
+            self.inner.log_batch(run_id, metrics, [], [])
+        else:
+            for sample in samples:
+                recording.run.emit(sample)
+        if tags:
+            self._set_tags(recording, run_id, tags)
+
+    def _log_params(self, recording: Recording, run_id: str, params: Sequence[Param]) -> None:
+        texts = plain_texts(params, "param")
+        if texts is None:
+            self._catch_up(run_id)  # so that MLflow sees which ones were logged before
+            self.inner.log_batch(run_id, [], params, [])
+            recording.params.update((param.key, param.value) for param in params)
+            return
+        refuse_changes(recording.params, texts, run_id)
+        new = {key: value for key, value in texts.items() if key not in recording.params}
+        recording.params.update(new)
+        if new:
+            recording.run.emit(ParamsEvent(new))
+
+    def _set_tags(self, recording: Recording, run_id: str, tags: Sequence[RunTag]) -> None:
+        texts = plain_texts(tags, "tag")
+        if texts is None:
+            self._catch_up(run_id)  # an earlier value must not come later
+            self.inner.log_batch(run_id, [], [], tags)
+        else:
+            recording.run.keep_tags(texts)
 
     def log_metric(self, run_id: str, metric: Metric) -> None:
         """Keep one metric."""
         self.log_batch(run_id, [metric], [], [])
+
+    def log_param(self, run_id: str, param: Param) -> None:
+        """Keep one param."""
+        self.log_batch(run_id, [], [param], [])
+
+    def set_tag(self, run_id: str, tag: RunTag) -> None:
+        """Keep one tag."""
+        self.log_batch(run_id, [], [], [tag])
+
+    def delete_tag(self, run_id: str, key: str) -> None:
+        """Deliver what was logged, the tag among it, and delete the tag."""
+        self._catch_up(run_id)
+        self.inner.delete_tag(run_id, key)
 
     def log_batch_async(
         self, run_id: str, metrics: Sequence[Metric], params: Sequence[Param], tags: Sequence[RunTag]
@@ -76,12 +116,12 @@ class JournalTracking:
         return _done(self.log_batch, run_id, [metric], [], [])
 
     def log_param_async(self, run_id: str, param: Param) -> Any:
-        """Log one param now."""
-        return _done(self.inner.log_param, run_id, param)
+        """Keep one param now."""
+        return _done(self.log_batch, run_id, [], [param], [])
 
     def set_tag_async(self, run_id: str, tag: RunTag) -> Any:
-        """Set one tag now."""
-        return _done(self.inner.set_tag, run_id, tag)
+        """Keep one tag now."""
+        return _done(self.log_batch, run_id, [], [], [tag])
 
     def flush_async_logging(self) -> None:
         """Wait until everything logged so far is delivered."""

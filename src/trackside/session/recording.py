@@ -25,7 +25,7 @@ from trackside.session.run import Counts, Run, status_with
 from trackside.system.clock import steady
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from trackside.events import ConfigEvent, FinalStatus, RunStatus
     from trackside.journal.directory import JournalDirectory
@@ -88,6 +88,10 @@ class RecordingRun(Run):
         with contextlib.suppress(TrackingError):  # then there is no page but the front page
             info = self._named()
         return self._assembly.announcer.page(info)
+
+    def keep_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags on the run, through the journal."""
+        self._assembly.sink.keep_tags(tags)
 
     def known_info(self) -> RunInfo | None:
         """The run in MLflow, as far as it is known now. Waits for nothing."""
