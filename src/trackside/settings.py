@@ -24,8 +24,6 @@ DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
 DEFAULT_DIRECTORY = ".trackside"
 DEFAULT_TERMINATE_SIGNALS = (int(signal.SIGTERM),)
 DEFAULT_REQUESTS_IN_FLIGHT = 3
-JOURNAL_PREFIX = "journal+"
-"""What an address begins with for programs that call MLflow. ``start()`` uses the address behind it."""
 
 PYTHON_VARIABLE = "TRACKSIDE_PYTHON"
 RUN_NAME_VARIABLE = "TRACKSIDE_RUN_NAME"

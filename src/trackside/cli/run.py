@@ -82,15 +82,16 @@ def run(
 def _choose_store(environment: MutableMapping[str, str], given: str | None) -> None:
     """Set MLflow's address. Raises for a malformed one, before anything starts."""
     from trackside.destinations.mlflow.address import checked_address
-    from trackside.settings import DEFAULT_TRACKING_URI, JOURNAL_PREFIX, absolute_tracking_uri
+    from trackside.settings import DEFAULT_TRACKING_URI, absolute_tracking_uri
+    from trackside.system.journal_address import PREFIX, inner_address
 
     variable = environment.get("MLFLOW_TRACKING_URI", "").strip()
     what = "MLFLOW_TRACKING_URI" if given is None else "--tracking-uri"
     address = variable or DEFAULT_TRACKING_URI if given is None else given.strip()
-    chosen = absolute_tracking_uri(checked_address(address.removeprefix(JOURNAL_PREFIX), what))
+    chosen = absolute_tracking_uri(checked_address(inner_address(address), what))
     if chosen.startswith(os.sep):
         chosen = f"file://{chosen}"
-    environment["MLFLOW_TRACKING_URI"] = JOURNAL_PREFIX + chosen
+    environment["MLFLOW_TRACKING_URI"] = PREFIX + chosen
 
 
 def _name_runs(environment: MutableMapping[str, str], experiment: str | None, name: str | None) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mlflow.entities import RunInfo, RunStatus, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.async_logging.run_operations import RunOperations
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from trackside.events import ParamsEvent, as_final
 from trackside.journal_store.passing import class_beside
@@ -20,9 +21,10 @@ from trackside.journal_store.reads import catch_up
 from trackside.journal_store.runs import Claim, Runs, claim_on
 from trackside.journal_store.stock import wants_addresses_only
 from trackside.journal_store.texts import plain_texts, refuse_changes
+from trackside.settings import read_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from mlflow.entities import Metric, Param
 
@@ -146,7 +148,7 @@ class JournalTracking:
         **options: Any,
     ) -> Any:
         """Create the run at once, because the program wants its id, and keep a journal for it."""
-        claim = Claim()
+        claim, run_name = Claim(), run_name or _name_for(tags or ())
         claimed = claim_on(tags or (), claim, RunTag)
         try:
             run = self.inner.create_run(
@@ -224,6 +226,12 @@ for _name in (
     "get_logged_model",
 ):
     setattr(JournalTracking, _name, _reading(_name))
+
+
+def _name_for(tags: Iterable[Any]) -> str | None:
+    """A name for a run that the program leaves unnamed. MLflow makes one up without."""
+    known = {tag.key for tag in tags}
+    return None if known & {MLFLOW_RUN_NAME, MLFLOW_PARENT_RUN_ID} else read_environment().run_name
 
 
 def _done(call: Callable[..., object], *arguments: Any) -> Any:

@@ -18,6 +18,7 @@ from trackside.lifecycle.call_site import CallSite
 from trackside.rank import get_rank
 from trackside.session.current import noop_runs, reserved
 from trackside.session.destinations import plan_destinations
+from trackside.session.from_environment import destinations_beside, sinks_beside
 from trackside.session.plan import RunPlan
 from trackside.session.recording import RecordingRun, recording_runs
 from trackside.session.sinks import plan_sinks
@@ -82,10 +83,10 @@ def _begin(run: AdoptedRun, bus: Bus) -> RecordingRun:
         cap=DEFAULT_CAP,
         rank=rank,
         # MLflow is told of a run wherever the program has made it, on any rank.
-        destinations=plan_destinations((), rank)._replace(mlflow=True),
+        destinations=plan_destinations((), rank, destinations_beside(settings))._replace(mlflow=True),
         journal_id=run.journal_id,
     )
-    chosen = plan_sinks((), rank)
+    chosen = plan_sinks((), rank, sinks_beside(settings, bus))
     try:
         recording = RecordingRun(plan, CallSite())
         recording.begin(chosen.sinks, None)
