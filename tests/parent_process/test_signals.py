@@ -80,6 +80,14 @@ def test_a_signal_to_the_command_alone(family: Family) -> None:
     assert heard(process, signal.SIGTERM) == [signal.SIGTERM]
 
 
+def test_a_command_with_a_group_of_its_own(family: Family) -> None:
+    """A signal to the parent's group does not reach it, so it is passed on."""
+    process = family.python("import os; os.setpgid(0, 0)\n" + LISTEN)
+    child_of(process)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert heard(process, signal.SIGTERM) == [signal.SIGTERM]
+
+
 def test_without_a_witness(family: Family) -> None:
     """If somebody kills it, a signal is passed on rather than lost."""
     process = family.python(LISTEN)

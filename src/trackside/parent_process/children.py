@@ -97,6 +97,12 @@ class Children:
             while (info := os.waitid(os.P_PID, self.command, flags)) is not None:
                 self.stopped_by = None if info.si_code == os.CLD_CONTINUED else info.si_status
 
+    def is_in_group(self) -> bool:
+        """Whether the command is in this process's group, as it was when it started."""
+        with contextlib.suppress(OSError):  # it has ended
+            return os.getpgid(self.command) == os.getpgrp()
+        return True
+
     def signal_command(self, number: int) -> None:
         """Send a signal to the command, unless it has ended."""
         if self.status is None:

@@ -133,7 +133,8 @@ class Parent:
             self._interrupts.append(time.monotonic())
             del self._interrupts[:-2]
         self._job.take(number)
-        if not self._witness.has_got(number):
+        # A command that has made a group of its own (setsid, an interactive shell) is not in ours any more.
+        if not self.children.is_in_group() or not self._witness.has_got(number):
             self.children.signal_command(number)
 
     def _is_impatient(self) -> bool:

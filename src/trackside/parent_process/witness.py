@@ -12,6 +12,7 @@ nothing but receive. A signal that reaches both was meant for all.
 Invariants:
 
 * The witness ends when this process ends, however it ends, and holds none of its descriptors.
+* What the witness says is asked only while the command is in the group.
 * Without a witness (no process could be made, somebody killed it), a signal that a terminal sends counts as
   sent to all while the group is in the foreground. Every other signal is passed on.
 """
