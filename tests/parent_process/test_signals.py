@@ -67,7 +67,7 @@ def test_a_signal_to_every_process_by_number(family: Family) -> None:
     child = child_of(process)
     others = [p.pid for p in psutil.Process(process.pid).children() if p.pid != child]
     for number in NUMBERS:
-        for pid in (process.pid, *others, child):
+        for pid in (*others, process.pid, child):
             os.kill(pid, number)
         assert heard(process, number) == [number], signal_name(number)
 

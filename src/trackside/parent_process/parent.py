@@ -30,6 +30,9 @@ TELL_AFTER = 2.0
 IMPATIENT = 10.0
 """Seconds before the command's end within which a second Ctrl-C means: do not wait."""
 
+ONE_SIGNAL = 0.1
+"""Seconds within which two requests to stop are one. ``timeout`` signals this process, then the group."""
+
 ECHO = 1.0
 """Seconds after the command's end within which a signal may still be the one that ended it."""
 
@@ -83,6 +86,7 @@ class Parent:
         self._witness = witness
         self._job = JobControl()
         self._interrupts: list[float] = []
+        self._requests: dict[int, float] = {}
         self._ended = 0.0
 
     def let_go_of_descriptors(self) -> None:
@@ -129,6 +133,8 @@ class Parent:
         _tell_of_rest(deliveries)
 
     def _pass_on(self, number: int) -> None:
+        if self._is_repeated(number):
+            return
         if number == signal.SIGINT:
             self._interrupts.append(time.monotonic())
             del self._interrupts[:-2]
@@ -136,6 +142,12 @@ class Parent:
         # A command that has made a group of its own (setsid, an interactive shell) is not in ours any more.
         if not self.children.is_in_group() or not self._witness.has_got(number):
             self.children.signal_command(number)
+        self._requests[number] = time.monotonic()
+
+    def _is_repeated(self, number: int) -> bool:
+        """Whether the signal is a second copy of a request to stop."""
+        since = time.monotonic() - self._requests.get(number, -ONE_SIGNAL)
+        return number in {signal.SIGINT, *_LEAVE} and since < ONE_SIGNAL
 
     def _is_impatient(self) -> bool:
         """Whether the user has pressed Ctrl-C twice while the command ended."""

@@ -1,0 +1,66 @@
+"""What the parent makes of the signals that reach it."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import pytest
+
+from trackside.parent_process import parent as parent_
+from trackside.parent_process.parent import Parent
+
+
+class Command:
+    """Stands in for the command and its process group."""
+
+    def __init__(self) -> None:
+        self.got: list[int] = []
+
+    def is_in_group(self) -> bool:
+        return True
+
+    def signal_command(self, number: int) -> None:
+        self.got.append(number)
+
+
+class Alone:
+    """A witness that gets nothing."""
+
+    def has_got(self, _number: int) -> bool:
+        return False
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time, in seconds."""
+    now = [100.0]
+
+    class Clock:
+        @staticmethod
+        def monotonic() -> float:
+            return now[0]
+
+    monkeypatch.setattr(parent_, "time", Clock)
+    return now
+
+
+@pytest.mark.parametrize(
+    ("number", "pause", "times"),
+    [
+        (signal.SIGTERM, 0.01, 1),
+        (signal.SIGTERM, 0.5, 2),
+        (signal.SIGINT, 0.01, 1),
+        (signal.SIGUSR1, 0.01, 2),
+    ],
+)
+def test_two_copies_of_a_request_to_stop(clock: list[float], number: int, pause: float, times: int) -> None:
+    """``timeout`` signals the parent, then its group. Many programs take a second request for "at once"."""
+    command: Any = Command()
+    inbox: Any = None
+    witness: Any = Alone()
+    parent = Parent(command, inbox, witness)
+    parent._pass_on(number)
+    clock[0] += pause
+    parent._pass_on(number)
+    assert command.got == [number] * times
