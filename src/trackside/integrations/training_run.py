@@ -74,9 +74,24 @@ class TrainingRun:
             atexit.register(self._at_exit, os.getpid())  # runs before the session's own, which came first
             return self.run
         self.run = found
-        if options.get("config") is not None:
-            found.emit(ConfigEvent(options["config"], options.get("flatten_depth", 1)))
+        self._add_config(options)
         return found
+
+    def begin_again(self, **options: Unpack[StartOptions]) -> Run:
+        """Like :meth:`begin`, but a run of this training that is still open is the one that continues.
+
+        For a framework that begins one training twice: because it evaluates first, or tries a smaller batch.
+        """
+        if not self.is_open or self.run is None:
+            return self.begin(**options)
+        self._completed = False
+        self._add_config(options)
+        return self.run
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether the training has begun, and has not reached its end so far."""
+        return self.is_open and not self._completed
 
     @property
     def is_open(self) -> bool:
@@ -118,10 +133,22 @@ class TrainingRun:
         if not run.called_exit:
             self.finish("FAILED", reason=CUT_SHORT)
 
+    def _add_config(self, options: StartOptions) -> None:
+        if self.run is not None and options.get("config") is not None:
+            self.run.emit(ConfigEvent(options["config"], options.get("flatten_depth", 1)))
+
     def _forget(self) -> None:
         if _open.get(id(self._bus)) is self:
             del _open[id(self._bus)]
         atexit.unregister(self._at_exit)
+
+
+def run_of_program(bus: Bus | None = None) -> Run | None:
+    """The run that the program itself has started on ``bus``. None if there is none, or an integration's."""
+    chosen = checked_bus(bus)
+    ours = _open.get(id(chosen))
+    found = current_run(chosen)
+    return None if ours is not None and ours.run is found else found
 
 
 def _forget_in_child() -> None:
