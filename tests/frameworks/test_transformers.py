@@ -291,11 +291,11 @@ def test_other_ranks_log_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run_of(callback).journal is None
 
 
-def test_a_process_that_is_not_the_first_but_looks_like_it() -> None:
+def test_a_process_that_is_not_the_first_but_looks_like_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """No launcher's variable says so. Only the Trainer knows, and no second run is started."""
     callback = TracksideCallback()
     done = trainer(callbacks=[callback])
-    done.is_world_process_zero = lambda: False  # type: ignore[method-assign]
+    monkeypatch.setattr(done, "is_world_process_zero", lambda: False)
     done.train()
     assert callback.run is None
 
