@@ -8,6 +8,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _LAST_MS = 253_402_300_799_000
 """The end of the year 9999."""
 
+_INT64 = 2**63
+
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 
@@ -33,15 +35,17 @@ def one_line(text: str) -> str:
 
 
 def plain_value(text: str) -> bool | int | float | str:
-    """The whole number, float or truth value whose text this is, exactly, or ``text`` itself."""
+    """The truth value, float or whole number of 64 bits whose text this is, exactly, or ``text`` itself."""
+    if text in ("True", "False"):
+        return text == "True"
     for kind in (int, float):
         try:
             value = kind(text)
         except ValueError:  # int() also raises it for too many digits
             continue
-        if str(value) == text:
-            return value
-    return {"True": True, "False": False}.get(text, text)
+        if -_INT64 <= value < _INT64 or kind is float:
+            return value if str(value) == text else text
+    return text
 
 
 def _spelt(character: str) -> str:

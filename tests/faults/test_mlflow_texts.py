@@ -14,6 +14,7 @@ from mlflow.tracking import MlflowClient
 from tests.faults.delivery import Delivery, delivery
 from tests.faults.fake import rejected, until
 from tests.faults.proxy import FaultProxy, Reply
+from trackside.destinations.mlflow.mirror import MLflowMirror
 from trackside.destinations.mlflow.texts import is_same, requests_of
 from trackside.events import MetricLink
 from trackside.journal.format import LinkedMetricsRecord, MetricsRecord, ParamsRecord, TagsRecord
@@ -109,6 +110,16 @@ def test_metrics_of_a_model(store: Any) -> None:
         assert kept.pop(("val/acc", 2)) == ("digits", "0a1b", rig.run_id)
         assert set(kept) == {("val/nan", 2), ("loss", 3), ("epoch", 3)}
         assert client.get_run(rig.run_id).data.metrics["val/acc"] == 0.5
+
+
+def test_a_second_server_gets_plain_metrics(database: str, journals: Path) -> None:
+    """The model is on the first one. The points are on both."""
+    with delivery(journals, database) as rig:
+        rig.destination._metrics._keeps_links = MLflowMirror.keeps_links
+        put(rig, LinkedMetricsRecord(0, 1, 1, None, None, {"acc": 0.5}, MetricLink("m-elsewhere")))
+        rig.deliver()
+        assert MlflowClient(tracking_uri=database).get_run(rig.run_id).data.metrics == {"acc": 0.5}
+        assert rig.worker.cursor.rejected == 0
 
 
 def test_a_changed_param_stays_and_is_told(store: Any) -> None:

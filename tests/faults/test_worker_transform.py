@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 from tests.faults.fake import FakeDestination, Point, Rig, raise_if, until
 from tests.journal.tools import small_segments
 from trackside.errors import RejectedError
+from trackside.events import MetricLink
 from trackside.journal.cursor import Cursor, load_cursor, save_cursor
+from trackside.journal.format import LinkedMetricsRecord, MetricsRecord
 from trackside.journal.reader import Position
 from trackside.shipper.retry import Policy
 from trackside.transform import Transform
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -48,6 +51,27 @@ def test_an_open_window_survives_a_restart(rig: Rig) -> None:
     rig.deliver()
     assert rig.destination.points == {("loss", 9, sum(step / 2 for step in range(10)) / 10)}
     assert rig.worker.counts()["emitted"] == 10
+
+
+def test_linked_metrics_keep_their_link_unless_a_window_takes_them(rig: Rig) -> None:
+    """Renamed metrics still belong to their model. A mean over ten steps belongs to none."""
+    seen: list[MetricsRecord] = []
+
+    class Linked(FakeDestination):
+        def write_metrics(self, batch: Sequence[MetricsRecord]) -> None:
+            seen.extend(batch)
+            super().write_metrics(batch)
+
+    rig.make_destination(Linked())
+    rig.worker = rig.new_worker(transform=Transform(rename={"loss": "error"}, exclude=("drop",)))
+    metrics = {"loss": 0.5, "drop": 1.0}
+    rig.writer.append(LinkedMetricsRecord(0, 1, 1, None, None, metrics, MetricLink("m-1")))
+    rig.writer.append(MetricsRecord(0, 1, 2, None, None, metrics))
+    rig.deliver()
+    assert seen == [
+        LinkedMetricsRecord(1, 1, 1, None, None, {"error": 0.5}, MetricLink("m-1")),
+        MetricsRecord(2, 1, 2, None, None, {"error": 0.5}),
+    ]
 
 
 def test_a_shaped_batch_is_sent_again_as_it_was(rig: Rig) -> None:

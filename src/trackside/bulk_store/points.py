@@ -31,6 +31,8 @@ Row: TypeAlias = "tuple[str, int, int, float, bool, str]"
 
 COLUMNS = ("key", "step", "timestamp", "value", "is_nan", "run_uuid")
 
+_PLAIN = 4
+
 MAX_TEXT = 5000
 """Characters of a tag's value, below the limit of every version."""
 
@@ -39,6 +41,11 @@ _MAX_EXACT_INT = 2**53
 _MAX_DOUBLE = 1.7976931348623157e308
 _RUN_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,255}")
 _KEY = re.compile(r"[/\w.\- ]+" if sys.platform == "win32" else r"[/\w.\- :]+")
+
+
+def is_linked(point: Point) -> bool:
+    """Whether ``point`` belongs to a logged model or a dataset."""
+    return len(point) > _PLAIN
 
 
 def rows_of(run_id: str, points: Iterable[Point]) -> list[Row] | None:

@@ -17,7 +17,14 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.utils.validation import MAX_ENTITIES_PER_BATCH, MAX_METRICS_PER_BATCH, MAX_PARAMS_TAGS_PER_BATCH
 
-from trackside.bulk_store.points import Point, Row, is_plain_run_id, is_plain_tag, rows_of
+from trackside.bulk_store.points import (
+    Point,
+    Row,
+    is_linked,
+    is_plain_run_id,
+    is_plain_tag,
+    rows_of,
+)
 from trackside.bulk_store.stock import why_not, writing_session
 from trackside.bulk_store.tables import WRITERS, is_active
 from trackside.bulk_store.uri import plain_uri
@@ -70,12 +77,19 @@ class BulkStore(SqlAlchemyStore):
     def log_points(self, run_id: str, points: Sequence[Point]) -> None:
         """Store metrics as :meth:`log_batch` does, any number of them in one transaction.
 
+        Those that belong to a logged model or a dataset are stored behind the others, by MLflow's own method.
         Raises what ``log_batch`` raises; of points of which one is refused, up to 1000 at a time may have
         been stored.
         """
+        linked = [point for point in points if is_linked(point)]
+        if linked:
+            points = [point for point in points if not is_linked(point)]
         rows = rows_of(run_id, points) if self.is_bulk and is_plain_run_id(run_id) else None
-        if rows is not None and (not rows or self._write(run_id, rows)):
-            return
+        if rows is None or (rows and not self._write(run_id, rows)):
+            self._log_points_as_stock(run_id, points)
+        self._log_points_as_stock(run_id, linked)
+
+    def _log_points_as_stock(self, run_id: str, points: Sequence[Point]) -> None:
         for start in range(0, len(points), MAX_METRICS_PER_BATCH):
             chunk = points[start : start + MAX_METRICS_PER_BATCH]
             self._log_batch_as_stock(run_id, [Metric(*point) for point in chunk], (), ())

@@ -216,10 +216,10 @@ class MLflowSink:
         """Keep params that are no configuration, masked. Returns whether they are in the journal."""
         try:
             texts = _texts(params)
-            know(secrets_among(texts))
-            return self._keep_texts(
-                "a param", ParamsRecord(0, _milliseconds(timestamp_ms), redact_config(texts))
-            )
+            masked = redact_config(texts)
+            if masked != texts:  # an exception may quote what they hold
+                know(secrets_among(texts))
+            return self._keep_texts("a param", ParamsRecord(0, _milliseconds(timestamp_ms), masked))
         except Exception as error:
             return self._lose_texts("a param", f"{type(error).__name__}: {text_of(error)}")
 

@@ -27,12 +27,19 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from trackside.destinations.context import DestinationContext
 from trackside.errors import RejectedError
-from trackside.events import RunEnd, now_ms
-from trackside.journal.format import ConfigRecord, MetricsRecord
+from trackside.events import MetricLink, RunEnd, now_ms
+from trackside.journal.format import (
+    ConfigRecord,
+    LinkedMetricsRecord,
+    MetricsRecord,
+    ParamsRecord,
+    TagsRecord,
+)
 from trackside.journal.meta import Meta, Target
 from trackside.journal.owner import this_process
 
@@ -178,6 +185,19 @@ class DestinationContract:
         self._end(made)
         self._check(context, samples(range(2)))
 
+    def test_params_and_tags(self, context: DestinationContext) -> None:
+        """They come one by one or many at once, between metrics, and more than once."""
+        made = self._opened(context)
+        made.write_params(ParamsRecord(1, 1_700_000_000_000, {"lr": "0.1", "größe": "", "name": "x" * 9000}))
+        made.write_tags(TagsRecord(1, 1_700_000_000_000, {"stage": "draft"}))
+        made.write_metrics(samples(range(2)))
+        for _ in range(2):
+            made.write_params(ParamsRecord(1, 1_700_000_000_000, {"depth": "3"}))
+            made.write_tags(TagsRecord(1, 1_700_000_000_000, {"stage": "final", "損失": "1"}))
+        made.write_metrics([linked(2)])
+        self._end(made)
+        self._check(context, samples(range(3)))
+
     @pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED"])
     def test_the_end(self, context: DestinationContext, status: Any) -> None:
         """A status may be told before it is final, and a shipper that died then tells it again."""
@@ -265,6 +285,12 @@ def sample(
 ) -> MetricsRecord:
     """A record as the journal has it. The same step and values always make the same record."""
     return MetricsRecord(1, 1_700_000_000_000 + step % 1000, step, epoch, prefix, dict(values))
+
+
+def linked(step: int) -> LinkedMetricsRecord:
+    """The record of :func:`samples` for ``step``, of a logged model."""
+    plain = sample(step, {"loss": step % 1000 / 4})
+    return LinkedMetricsRecord(**msgspec.structs.asdict(plain), link=MetricLink("m-1", "digits", "0a1b"))
 
 
 def config(document: dict[str, Any]) -> ConfigRecord:
