@@ -112,6 +112,20 @@ def test_metrics_of_a_model(store: Any) -> None:
         assert client.get_run(rig.run_id).data.metrics["val/acc"] == 0.5
 
 
+def test_metrics_of_an_unknown_model_are_rejected_alone(database: str, journals: Path) -> None:
+    """As the direct call fails. They are in the dead-letter file with their link, and counted."""
+    with delivery(journals, database) as rig:
+        rig.emit(5)
+        put(rig, LinkedMetricsRecord(0, 1, 1, None, None, {"acc": 0.5}, MetricLink("m-nowhere")))
+        rig.emit(5, start=5)
+        rig.deliver()
+        run = MlflowClient(tracking_uri=database).get_run(rig.run_id)
+        assert run.data.tags["trackside.rejected"] == "1"
+        assert run.data.metrics["loss"] == 4.5
+        (line,) = rejected(rig)
+        assert (line["metrics"], line["model_id"]) == ({"acc": 0.5}, "m-nowhere")
+
+
 def test_a_second_server_gets_plain_metrics(database: str, journals: Path) -> None:
     """The model is on the first one. The points are on both."""
     with delivery(journals, database) as rig:

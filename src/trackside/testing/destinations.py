@@ -288,9 +288,9 @@ def sample(
 
 
 def linked(step: int) -> LinkedMetricsRecord:
-    """The record of :func:`samples` for ``step``, of a logged model."""
+    """The record of :func:`samples` for ``step``, of a dataset."""
     plain = sample(step, {"loss": step % 1000 / 4})
-    return LinkedMetricsRecord(**msgspec.structs.asdict(plain), link=MetricLink("m-1", "digits", "0a1b"))
+    return LinkedMetricsRecord(**msgspec.structs.asdict(plain), link=MetricLink(None, "digits", "0a1b"))
 
 
 def config(document: dict[str, Any]) -> ConfigRecord:
