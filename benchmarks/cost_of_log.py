@@ -16,7 +16,7 @@ import click
 from benchmarks.loggers import BY_HAND, LOGGERS
 from benchmarks.rounds import Case, Rounds, options
 from benchmarks.samples import VALUES
-from benchmarks.step import NO_TORCH, SMALL, has_torch
+from benchmarks.step import NO_TORCH, ON_GPU, SMALL, has_gpu, has_torch
 from benchmarks.store import store_template
 from benchmarks.worker import QUIET, measure
 
@@ -82,7 +82,8 @@ def main(  # noqa: PLR0917 - one argument an option
     if not has_torch():
         played.console.print(f"In a tight loop only: {NO_TORCH}.")
     elif loop_seconds:
-        played.console.print(f"The training step: {SMALL}, torch on one thread.")
+        step = f"{ON_GPU}, on the GPU" if values == "cuda" else SMALL
+        played.console.print(f"The training step: {step}, torch on one thread.")
     budget = (seconds / 4, loop_seconds / 3) if quick else (seconds, loop_seconds)
     with store_template() as store:
 
@@ -100,13 +101,10 @@ def _refuse_what_cannot_be(kind: str) -> None:
     """Raise ``ClickException`` for values that this machine does not have, before anything is measured."""
     if kind in {"torch", "cuda"} and not has_torch():
         raise click.ClickException(f"--values {kind}: torch is not installed")
-    if kind == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise click.ClickException(
-                "--values cuda needs a GPU that torch can use, and torch.cuda.is_available() is False here"
-            )
+    if kind == "cuda" and not has_gpu():
+        raise click.ClickException(
+            "--values cuda needs a GPU that torch can use, and torch.cuda.is_available() is False here"
+        )
 
 
 def _cases(combination: Case, names: list[str]) -> Iterator[Case]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchmarks.loggers import LOGGERS, Log
+from benchmarks.loggers import LOGGERS, Log, taking
 from benchmarks.loggers.by_hand import open_lines
 from benchmarks.samples import VALUES
 from benchmarks.store import place_store
@@ -51,7 +51,7 @@ def main(  # noqa: PLR0917 - one argument an option
     logger = LOGGERS[name]
     make = VALUES[values](metrics)
     with logger.open() as opened:
-        log = _taking(values, opened, logger.numbers)
+        log = taking(values, opened, logger.numbers)
         in_loop = _in_loop(log, make, values, loop_seconds) if loop_seconds else {}
         once = _timed(log, make)
         Budget(seconds / 5, WARM_UP, least=3).repeat(once)
@@ -65,14 +65,7 @@ def _in_loop(log: Log, make: Callable[[int], Metrics], values: str, seconds: flo
     from benchmarks.in_loop import measure_in_loop
 
     with open_lines(Path("beside.jsonl")) as line:
-        return measure_in_loop(log, _taking(values, line, ("floats",)), make, values, seconds)
-
-
-def _taking(values: str, log: Log, numbers: tuple[str, ...]) -> Log:
-    """``log``, or what its user has to write where it does not take such values."""
-    if values in numbers:
-        return log
-    return lambda metrics, step: log({name: value.item() for name, value in metrics.items()}, step)
+        return measure_in_loop(log, taking(values, line, ("floats",)), make, values, seconds)
 
 
 def _timed(log: Log, make: Callable[[int], Metrics]) -> Callable[[], int]:

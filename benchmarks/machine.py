@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
+import subprocess
 from importlib import metadata
 from pathlib import Path
 
@@ -18,6 +20,7 @@ def describe_machine() -> dict[str, str]:
     gib = psutil.virtual_memory().total / 2**30
     return {
         "processor": f"{_processor()}, {os.cpu_count()} CPUs, {gib:.0f} GiB",
+        **({"GPU": gpu} if (gpu := _gpu()) else {}),
         "system": system,
         "Python": platform.python_version(),
         **{name: version for name in LIBRARIES if (version := _version(name))},
@@ -37,6 +40,16 @@ def _processor() -> str:
         return platform.processor()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()
+
+
+def _gpu() -> str:
+    """The name of NVIDIA's card, and its driver. Empty without one."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ""
+    query = [program, "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    found = subprocess.run(query, capture_output=True, text=True, check=False).stdout.splitlines()
+    return f"{found[0].replace(', ', ' (driver ')})" if found else ""
 
 
 def _version(name: str) -> str | None:

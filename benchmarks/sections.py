@@ -82,9 +82,9 @@ def _training_step(results: Results) -> Iterator[Table]:
             *(Column(f"step: {figure}", figure, ",.0f") for figure in ("median", "mean", "p99")),
             Column("mean: times a process without logging", "mean", ".2f", base),
         ]
-        made = figures_table(
-            f"A step of {SHAPES[shape]} that logs {metrics} metrics, in µs", "logger", rows, columns
-        )
+        on_gpu = any(rounds[0].get("device") == "cuda" for rounds in rows.values())
+        logged = f"{metrics} {SPELLED['cuda']}s" if on_gpu else f"{metrics} metrics"
+        made = figures_table(f"A step of {SHAPES[shape]} that logs {logged}, in µs", "logger", rows, columns)
         cells = [[*row, step_verdict(rounds)] for row, rounds in zip(made.rows, rows.values(), strict=True)]
         yield made._replace(head=[*made.head, f"≤ {MOST_OF_A_STEP}?"], rows=cells)
 

@@ -42,12 +42,21 @@ LARGE = Shape(1024, 160)
 ON_GPU = Shape(2048, 1024)
 """About 1 ms of a large GPU."""
 
-SHAPES = {"small": SMALL, "large": LARGE}
+SHAPES = {"small": SMALL, "large": LARGE, "gpu": ON_GPU}
+ON_DEVICE = {"cpu": ("small", "large"), "cuda": ("small", "gpu")}
+"""The shapes that are measured there."""
 
 
 def has_torch() -> bool:
     """Whether there can be a step."""
     return find_spec("torch") is not None
+
+
+def has_gpu() -> bool:
+    """Whether torch can use a GPU."""
+    import torch
+
+    return bool(torch.cuda.is_available())
 
 
 def training_step(shape: Shape, device: str = "cpu") -> Callable[[], Any]:

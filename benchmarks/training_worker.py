@@ -2,6 +2,7 @@
 
 Blocks of steps that log take turns with blocks that do not. A pair of neighbouring blocks meets the same
 machine, and the median of many pairs' ratios has bounds that need no quiet one (:func:`spread.interval`).
+On a GPU a block is timed as a whole, because its steps overlap.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchmarks.loggers import LOGGERS, NOTHING, Log
-from benchmarks.samples import names
+from benchmarks.loggers import LOGGERS, NOTHING, Log, taking
+from benchmarks.samples import VALUES, names
 from benchmarks.spread import interval
-from benchmarks.step import BLOCK, LARGE, SHAPES, Shape, training_step
+from benchmarks.step import BLOCK, LARGE, ON_DEVICE, SHAPES, Shape, training_step
 from benchmarks.store import place_store
 from benchmarks.timing import Spent, leave, summary
 from benchmarks.worker import own_stdout
@@ -32,19 +33,28 @@ PAIRS = 1_000
 LEAST_PAIRS = 8
 """Fewer than six have no bounds."""
 
+BLOCK_ON_GPU = 4 * BLOCK
+"""Steps that are timed together: filling and emptying the GPU's queue must not weigh."""
+
 
 @click.command()
 @click.argument("name", type=click.Choice([NOTHING, *LOGGERS]))
 @click.option("--shape", default="small", type=click.Choice(list(SHAPES)))
 @click.option("--metrics", default=10)
+@click.option("--device", default="cpu", type=click.Choice(list(ON_DEVICE)))
 @click.option("--seconds", default=8.0, help="To be spent on steps, about.")
-def main(name: str, shape: str, metrics: int, seconds: float) -> None:
+def main(name: str, shape: str, metrics: int, device: str, seconds: float) -> None:
     """Train, logging with NAME in every second block, and print the figures, in microseconds."""
     out = own_stdout()
     place_store()
     os.environ.setdefault("TRACKSIDE_START_TIMEOUT", "60")  # all of it is under way before the first step
     with _open(name) as log:
-        leave(_measure(Training(SHAPES[shape], log, metrics), seconds, _block(SHAPES[shape])), out)
+        if device == "cuda":
+            numbers = LOGGERS[name].numbers if name in LOGGERS else ("cuda",)
+            on_gpu = TrainingOnGpu(SHAPES[shape], taking("cuda", log, numbers), metrics)
+            leave(_measure(on_gpu, seconds, BLOCK_ON_GPU), out)
+        else:
+            leave(_measure(Training(SHAPES[shape], log, metrics), seconds, _block(SHAPES[shape])), out)
 
 
 def _block(shape: Shape) -> int:
@@ -60,7 +70,7 @@ def _nothing(_metrics: dict[str, float], _step: int) -> None:
     """Log nothing: what the loop does in every second block."""
 
 
-def _measure(training: Training, seconds: float, block: int) -> Figures:
+def _measure(training: Training | TrainingOnGpu, seconds: float, block: int) -> Figures:
     training.block(block, logging=True)
     training.block(block, logging=False)
     with_log: list[int] = []
@@ -96,6 +106,27 @@ class Training:
             moments.append(clock())
         self._number += steps
         return [after - before for before, after in itertools.pairwise(moments)]
+
+
+class TrainingOnGpu:
+    """A loop that logs scalars on the GPU, fresh out of a kernel, or makes them and logs nothing."""
+
+    def __init__(self, shape: Shape, log: Log, metrics: int) -> None:
+        self._train, self._log, self._number = training_step(shape, "cuda"), log, 0
+        self._make = VALUES["cuda"](metrics)
+
+    def block(self, steps: int, *, logging: bool) -> list[int]:
+        """Train so many steps, and wait for the GPU. The mean time of a step, as the only one of a list."""
+        import torch
+
+        log, make, train = self._log if logging else _nothing, self._make, self._train
+        before = time.perf_counter_ns()
+        for number in range(self._number, self._number + steps):
+            train()
+            log(make(number), number)
+        torch.cuda.synchronize()
+        self._number += steps
+        return [(time.perf_counter_ns() - before) // steps]
 
 
 if __name__ == "__main__":

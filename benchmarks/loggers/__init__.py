@@ -13,14 +13,14 @@ from benchmarks.loggers import (
     trackside,
     wandb,
 )
-from benchmarks.loggers.base import Kept, Log, Logger
+from benchmarks.loggers.base import Kept, Log, Logger, taking
 
 NOTHING = "no logging"
 """What the libraries are compared with, where that makes sense."""
 
 BY_HAND = "a JSON line by hand"
 
-__all__ = ["BY_HAND", "LOGGERS", "NOTHING", "Kept", "Log", "Logger"]
+__all__ = ["BY_HAND", "LOGGERS", "NOTHING", "Kept", "Log", "Logger", "taking"]
 
 LOGGERS: dict[str, Logger] = {
     "trackside": trackside.ALONE,

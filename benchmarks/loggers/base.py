@@ -10,6 +10,13 @@ Log = Callable[[dict[str, Any], int], object]
 """Logs metrics at a step: the call that is measured."""
 
 
+def taking(values: str, log: Log, numbers: tuple[str, ...]) -> Log:
+    """``log``, or what its user has to write where it does not take such values."""
+    if values in numbers:
+        return log
+    return lambda metrics, step: log({name: value.item() for name, value in metrics.items()}, step)
+
+
 class Kept(NamedTuple):
     """What a library has on disk, read with its own reader where it has one."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import threading
+import weakref
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,8 @@ import pytest
 from tests.sinks.kept import Kept
 from trackside.events import LifecycleEvent, MetricsSample
 from trackside.sinks import mlflow as sink_
-from trackside.sinks.accelerator import SLOTS, DeviceQueue, TorchDevices, stacked
+from trackside.sinks.accelerator import DeviceQueue
+from trackside.sinks.torch_devices import PLACES, TorchDevices, stacked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,10 +39,15 @@ class FakeCopy:
         self.numbers = numbers
         self.arrived = False
         self.error: Exception | None = None
+        """What the device answers, once it has failed."""
 
     def passed(self) -> bool:
         if self.error is not None:
             raise self.error
+        return self.arrived
+
+    def arrived_before_failure(self) -> bool:
+        assert self.error is not None
         return self.arrived
 
     def read(self) -> list[float]:
@@ -60,6 +67,8 @@ class FakeDevices:
         return isinstance(value, OnDevice)
 
     def capturing(self) -> bool:
+        if self.error is not None:
+            raise self.error
         return self.in_capture
 
     def start(self, values: Sequence[Any]) -> FakeCopy:
@@ -152,6 +161,20 @@ def test_failing_device_costs_the_samples_it_fails() -> None:
         "the accelerator failed: RuntimeError: CUDA error: device-side assert",
         [3],
     ]
+    assert queue.points[-1] == 0
+
+
+def test_what_arrived_before_a_failure_is_kept() -> None:
+    """The device answers nothing but its error then, also about copies that it had made."""
+    queue = Queue()
+    for number in range(3):
+        queue.put(number)
+    queue.device.error = RuntimeError("CUDA error: device-side assert triggered")
+    for copy, arrived in zip(queue.device.copies, (True, True, False), strict=True):
+        copy.arrived, copy.error = arrived, queue.device.error
+    assert queue.drain(0.0)
+    lost = "the accelerator failed: RuntimeError: CUDA error: device-side assert triggered"
+    assert queue.log == [[0], [1], lost]
     assert queue.points[-1] == 0
 
 
@@ -329,7 +352,8 @@ def test_numbers_are_stacked_as_float64() -> None:
         torch.tensor([1, 2, 4]),
         torch.tensor(math.nan),
     ]
-    got = stacked(torch, values, torch.float64)
+    with torch.no_grad():
+        got = stacked(torch, values, torch.float64)
     assert got.dtype == torch.float64
     assert not got.requires_grad
     expected = [0.1, 1.5, 2.5, 0.5, 2**53 - 1, 0.5, 7 / 3, math.nan]
@@ -340,16 +364,14 @@ def test_numbers_are_stacked_as_float64() -> None:
 class Event:
     """Stands in for ``torch.cuda.Event``."""
 
-    made = 0
-
-    def __init__(self) -> None:
-        Event.made += 1
-        self.recorded = 0
+    error: Exception | None = None
 
     def record(self, _stream: object) -> None:
-        self.recorded += 1
+        """The copy has been made: there is nothing to wait for."""
 
     def query(self) -> bool:
+        if self.error is not None:
+            raise self.error
         return True
 
 
@@ -358,7 +380,8 @@ class CpuAsAccelerator:
 
     def __init__(self, torch: Any) -> None:
         self._torch = torch
-        self.buffers = 0
+        self.pinned: list[int] = []
+        """The sizes of all allocations."""
         self.cpu = SimpleNamespace(Event=Event, current_stream=lambda _device: None)
 
     def __getattr__(self, name: str) -> Any:
@@ -366,78 +389,74 @@ class CpuAsAccelerator:
 
     def empty(self, size: int, *, pin_memory: bool, **options: Any) -> Any:
         assert pin_memory
-        self.buffers += 1
+        self.pinned.append(size)
         return self._torch.empty(size, **options)
 
 
-def test_buffers_and_events_are_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> CpuAsAccelerator:
+    """torch, for :class:`TorchDevices`."""
+    made = CpuAsAccelerator(pytest.importorskip("torch"))
+    monkeypatch.setitem(sys.modules, "torch", made)
+    return made
+
+
+def test_buffers_are_used_again(stand_in: CpuAsAccelerator) -> None:
     """Only after they were read. A larger sample gets a larger buffer. Inference mode spoils none."""
-    torch = pytest.importorskip("torch")
-    stand_in = CpuAsAccelerator(torch)
-    monkeypatch.setitem(sys.modules, "torch", stand_in)
-    monkeypatch.setattr(Event, "made", 0)
     devices = TorchDevices()
-    with torch.inference_mode():
-        first = devices.start([torch.tensor(1.0), torch.tensor(2)])
-    second = devices.start([torch.tensor(3.0)])
-    assert (Event.made, stand_in.buffers) == (2, 2)
+    with stand_in.inference_mode():
+        first = devices.start([stand_in.tensor(1.0), stand_in.tensor(2)])
+    second = devices.start([stand_in.tensor(3.0)])
     assert first.passed()
     assert first.read() == [1.0, 2.0]
-    third = devices.start([torch.tensor(4.0)])
-    assert (Event.made, stand_in.buffers) == (2, 2)
+    third = devices.start([stand_in.tensor(4.0)])
     assert (second.read(), third.read()) == ([3.0], [4.0])
-    assert devices.start([torch.tensor(1.0)] * 17).read() == [1.0] * 17
-    assert (Event.made, stand_in.buffers) == (2, 3)
+    for number in range(3 * PLACES):
+        with stand_in.inference_mode():
+            assert devices.start([stand_in.tensor(number)]).read() == [number]
+    assert stand_in.pinned == [PLACES * 16]
+    assert devices.start([stand_in.tensor(1.0)] * 17).read() == [1.0] * 17
+    assert stand_in.pinned == [PLACES * 16, PLACES * 32]
 
 
-# An accelerator
+def test_pinned_memory_is_allocated_for_many_samples(stand_in: CpuAsAccelerator) -> None:
+    """Allocating it may wait for the device. A sample of very many numbers gets a buffer for itself."""
+    devices = TorchDevices()
+    waiting = [devices.start([stand_in.tensor(number)]) for number in range(2 * PLACES)]
+    assert [copy.read() for copy in waiting] == [[number] for number in range(2 * PLACES)]
+    assert stand_in.pinned == [PLACES * 16] * 2
+    many = [stand_in.tensor(1.0)] * 200_000
+    assert sum(devices.start(many).read()) == 200_000
+    assert stand_in.pinned[2:] == [1 << 18]
 
 
-@pytest.fixture
-def cuda() -> Any:
-    """torch, where there is a GPU."""
-    torch = pytest.importorskip("torch")
-    if not torch.cuda.is_available():
-        pytest.skip("no GPU")
-    return torch
+def test_buffer_tells_whether_the_device_has_written_to_it(
+    stand_in: CpuAsAccelerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the number, NaN also, and whatever the sample before in the same buffer was."""
+    devices = TorchDevices()
+    assert devices.start([stand_in.tensor(7.0)] * 16).read() == [7.0] * 16
+    monkeypatch.setattr(Event, "error", RuntimeError("CUDA error"))
+    written = devices.start([stand_in.tensor(number) for number in (0.0, math.nan, -1.0)])
+    with monkeypatch.context() as patch:
+        patch.setattr(stand_in._torch.Tensor, "copy_", lambda *_, **__: None)
+        unwritten = devices.start([stand_in.tensor(1.0)])
+    with pytest.raises(RuntimeError, match="CUDA error"):
+        written.passed()
+    assert written.arrived_before_failure()
+    assert written.read() == pytest.approx([0.0, math.nan, -1.0], nan_ok=True)
+    assert not unwritten.arrived_before_failure()
 
 
-@pytest.fixture
-def on_gpu(cuda: Any, tmp_path: Path) -> Iterator[Kept]:
-    """With the real accelerator."""
-    made = Kept(tmp_path)
-    yield made
-    made.close()
+def test_no_value_is_kept(kept: OnAccelerator) -> None:
+    """A loss holds the graph behind it, and the activations of its step. A GPU may be many steps behind."""
 
+    class Loss(OnDevice):
+        """Something that can be referred to weakly."""
 
-@pytest.mark.gpu
-def test_gpu_values_arrive_without_a_wait(cuda: Any, on_gpu: Kept) -> None:
-    """Emits while the queue of the GPU is full take no time of it. Buffers are used again."""
-    values = [cuda.tensor(float(number), device="cuda") for number in range(10)]
-    for step in range(SLOTS // 2):
-        cuda.cuda._sleep(100_000)
-        metrics = {f"m{index}": value + step for index, value in enumerate(values)}
-        on_gpu.bus.emit(MetricsSample(step, metrics=metrics))
-    assert on_gpu.sink.drain(30.0)
-    records = on_gpu.records()
-    assert [record.step for record in records] == list(range(SLOTS // 2))
-    assert records[-1].metrics == {f"m{index}": index + SLOTS // 2 - 1.0 for index in range(10)}
-
-
-@pytest.mark.gpu
-def test_gpu_capture_is_not_spoiled(cuda: Any, on_gpu: Kept) -> None:
-    """A graph captured around emits replays, and the emits are counted as dropped."""
-    value = cuda.zeros((), device="cuda")
-    on_gpu.bus.emit(MetricsSample(0, metrics={"before": value}))
-    graph = cuda.cuda.CUDAGraph()
-    with cuda.cuda.graph(graph):
-        value += 1
-        on_gpu.bus.emit(MetricsSample(1, metrics={"within": value}))
-    graph.replay()
-    on_gpu.bus.emit(MetricsSample(2, metrics={"after": value}))
-    assert on_gpu.sink.drain(30.0)
-    assert [(record.step, record.metrics) for record in on_gpu.records()] == [
-        (0, {"before": 0.0}),
-        (2, {"after": 1.0}),
-    ]
-    assert on_gpu.dropped == 1
+    loss = Loss(1.0)
+    gone = weakref.ref(loss)
+    kept.emit(1, metrics={"loss": loss, "lr": 0.1})
+    del loss
+    assert gone() is None
+    assert kept.on_device == 2

@@ -12,22 +12,20 @@ Invariants:
 * At most ``slots`` samples wait. Further ones are refused, and the sink counts them. An unbounded queue would
   hide that the accelerator is stuck, and waiting would stall the loop.
 * Nothing is queued while a CUDA graph is captured. It would become part of the graph, and run at each replay.
+* No tensor of the program is kept beyond its emit, because it may hold the activations of a whole step.
+* A device that has failed costs only the samples whose numbers had not arrived before.
 
-No GPU has run this module yet. A simulated device tests the order, the reuse of slots, overflow and failures.
-The calls in :class:`TorchDevices` are tested with CPU tensors only. torch is never imported here, because a
-tensor can only arrive once the program has imported it.
+:mod:`trackside.sinks.torch_devices` has the calls to torch. The tests of this module use a simulated device.
 """
 
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from trackside.coerce.large_means import tensor_mean
 from trackside.system.clock import steady
 
 if TYPE_CHECKING:
@@ -48,6 +46,9 @@ class Copy(Protocol):
 
     def read(self) -> list[float]:
         """Return the numbers in the order they were given. Called once, after they have arrived."""
+
+    def arrived_before_failure(self) -> bool:
+        """Whether the numbers are here, although the device has failed and can no longer say so."""
 
 
 class Devices(Protocol):
@@ -97,7 +98,7 @@ class DeviceQueue:
         lose: Callable[[str], None],
     ) -> None:
         """Begin to fetch ``values``. Call ``deliver`` or ``lose``, now or at a later :meth:`collect`."""
-        if self._devices.capturing():
+        if self._capturing():
             lose("it was emitted while a CUDA graph was captured")
             return
         self.collect()
@@ -120,7 +121,7 @@ class DeviceQueue:
         if not self._waiting or self._collecting or not self._lock.acquire(blocking=False):
             return
         try:
-            if self._collecting or self._devices.capturing():
+            if self._collecting or self._capturing():
                 return
             self._collecting = True
             try:
@@ -148,10 +149,17 @@ class DeviceQueue:
                 self._count(-waiting.points)
                 waiting.lose(reason)
 
+    def _capturing(self) -> bool:
+        # A device that has failed answers no question. The next call to it says why.
+        try:
+            return self._devices.capturing()
+        except Exception:
+            return False
+
     def _deliver_first(self, first: Waiting) -> bool:
         """Deliver or lose the first sample. Return False if it has to wait longer."""
         try:
-            if not first.copy.passed():
+            if not _arrived(first.copy):
                 return False
             numbers = first.copy.read()
         except Exception as error:  # an error of the device: this one, or any kernel before it
@@ -168,108 +176,16 @@ class DeviceQueue:
         self._note_points(self._points)
 
 
+def _arrived(copy: Copy) -> bool:
+    """Whether the numbers are here. Raises what the device raises, if it failed before they came."""
+    try:
+        return copy.passed()
+    except Exception:
+        # A failed device answers every question with its error, also about work it had done before.
+        if copy.arrived_before_failure():
+            return True
+        raise
+
+
 def _brief(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".partition("\n")[0][:160]
-
-
-class TorchDevices:
-    """CUDA, ROCm, XPU and MPS through torch, which is found in ``sys.modules`` and never imported."""
-
-    def __init__(self) -> None:
-        self._free: dict[Any, list[tuple[Any, Any]]] = {}
-
-    def takes(self, value: Any) -> bool:
-        """Dense, real tensors on an accelerator with known events. Others are read with ``.item()``."""
-        torch = sys.modules.get("torch")
-        if torch is None or not isinstance(value, torch.Tensor):
-            return False
-        if value.device.type not in {"cuda", "xpu", "mps"} or hasattr(value, "device_mesh"):
-            return False
-        plain = value.layout is torch.strided and not (value.is_nested or value.is_quantized)
-        return plain and not value.dtype.is_complex and value.numel() > 0
-
-    def capturing(self) -> bool:
-        """As the protocol says. Only CUDA has graphs. The query does not initialise CUDA."""
-        torch = sys.modules.get("torch")
-        return torch is not None and torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
-
-    def start(self, values: Sequence[Any]) -> Copy:
-        """One stack and one copy a device."""
-        groups: dict[Any, list[int]] = {}
-        for index, value in enumerate(values):
-            groups.setdefault(value.device, []).append(index)
-        parts = [
-            (indices, self._start_on(device, [values[index] for index in indices]))
-            for device, indices in groups.items()
-        ]
-        return _Parts(parts)
-
-    def _start_on(self, device: Any, values: list[Any]) -> _Slot:
-        torch = sys.modules["torch"]
-        # MPS has no float64, and no pinned memory that helps.
-        wide = torch.float32 if device.type == "mps" else torch.float64
-        module = getattr(torch, device.type)
-        # Not in inference mode, whose tensors cannot be written to later, because buffers are used again.
-        with torch.inference_mode(False), torch.no_grad():
-            numbers = stacked(torch, values, wide)
-            if device.type == "mps":
-                event = module.Event()
-                event.record()
-                return _Slot(event, numbers, len(values), lambda: None)
-            free = self._free.setdefault(device, [])
-            event, buffer = free.pop() if free else (module.Event(), None)
-            if buffer is None or len(buffer) < len(values):
-                buffer = torch.empty(_room(len(values)), dtype=wide, device="cpu", pin_memory=True)
-            buffer[: len(values)].copy_(numbers, non_blocking=True)
-            event.record(module.current_stream(device))
-        return _Slot(event, buffer, len(values), lambda: free.append((event, buffer)))
-
-
-def stacked(torch: Any, values: Sequence[Any], wide: Any) -> Any:
-    """One number of each tensor, on their device, as ``wide``. int64 beyond 2**53 is rounded."""
-    scalars = [
-        (tensor_mean(torch, value.detach(), wide) if value.numel() > 1 else value.detach().reshape(()))
-        for value in values
-    ]
-    if len({scalar.dtype for scalar in scalars}) > 1:
-        scalars = [scalar.to(wide) for scalar in scalars]
-    return torch.stack(scalars).to(wide)
-
-
-def _room(count: int) -> int:
-    """Return the size of a new buffer. Pinning memory is slow, so it has room for later samples."""
-    return max(16, 1 << (count - 1).bit_length())
-
-
-class _Slot:
-    """A copy from one device: the event behind it, and the buffer it goes to."""
-
-    def __init__(self, event: Any, buffer: Any, count: int, give_back: Callable[[], None]) -> None:
-        self._event = event
-        self._buffer = buffer
-        self._count = count
-        self._give_back = give_back
-
-    def passed(self) -> bool:
-        return bool(self._event.query())
-
-    def read(self) -> list[float]:
-        numbers = self._buffer[: self._count].tolist()
-        self._give_back()
-        return [float(number) for number in numbers]
-
-
-class _Parts:
-    """The copies from each device a sample has numbers on."""
-
-    def __init__(self, parts: list[tuple[list[int], _Slot]]) -> None:
-        self._parts = parts
-
-    def passed(self) -> bool:
-        return all(slot.passed() for _, slot in self._parts)
-
-    def read(self) -> list[float]:
-        numbers: dict[int, float] = {}
-        for indices, slot in self._parts:
-            numbers.update(zip(indices, slot.read(), strict=True))
-        return [numbers[index] for index in range(len(numbers))]

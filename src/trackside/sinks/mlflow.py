@@ -41,7 +41,8 @@ from trackside.lifecycle.crash import text_of
 from trackside.params import flatten_params, to_plain
 from trackside.redaction.known_values import know
 from trackside.redaction.redact import redact, redact_config, redact_mapping, secrets_among
-from trackside.sinks.accelerator import DeviceQueue, TorchDevices
+from trackside.sinks.accelerator import DeviceQueue
+from trackside.sinks.torch_devices import TorchDevices
 from trackside.system.clock import steady
 from trackside.system.once import Once
 from trackside.text import encodable
@@ -255,6 +256,7 @@ class MLflowSink:
         metrics = dict(flat_metrics(dict(sample.metrics.items()), self._drop))
         takes = self._devices.takes
         later = {key: value for key, value in metrics.items() if type(key) is str and takes(value)}
+        names = [*later]  # all that is kept: a tensor may hold its graph, and the activations of its step
         for key, value in later.items():
             if element_count(value) > 1:
                 note_mean(key, value)
@@ -267,7 +269,7 @@ class MLflowSink:
             return
 
         def deliver(numbers: list[float]) -> None:
-            values.update(zip(later, numbers, strict=True))
+            values.update(zip(names, numbers, strict=True))
             try:
                 self._keep(record)
             except Exception as error:
