@@ -42,8 +42,11 @@ LARGE = Shape(1024, 160)
 ON_GPU = Shape(2048, 1024)
 """About 1 ms of a large GPU."""
 
-SHAPES = {"small": SMALL, "large": LARGE, "gpu": ON_GPU}
-ON_DEVICE = {"cpu": ("small", "large"), "cuda": ("small", "gpu")}
+LARGE_ON_GPU = Shape(4096, 1024)
+"""About 4 ms of a large GPU: longer than launching its kernels takes, so that the GPU has a queue."""
+
+SHAPES = {"small": SMALL, "large": LARGE, "gpu": ON_GPU, "large-gpu": LARGE_ON_GPU}
+ON_DEVICE = {"cpu": ("small", "large"), "cuda": ("gpu", "large-gpu")}
 """The shapes that are measured there."""
 
 

@@ -14,6 +14,8 @@ To measure on your machine, run `make bench`. It leaves these pages alone, and w
 results into `build/benchmarks`. `make bench ARGS=--renew-docs` measures everything and renews this page, its
 plots, its [results](benchmarks/results) and the table in the README. Do not edit them.
 
+[Performance](performance.md#tensors-on-an-accelerator) has what a log of values on a GPU costs.
+
 Every measurement runs in its own process, in an empty directory. Rounds are interleaved: each round
 measures every candidate before the next begins, so a machine whose speed drifts treats all of them
 alike. You see the median over the rounds, with the lowest and the highest behind it. A ratio is taken

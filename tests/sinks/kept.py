@@ -36,7 +36,9 @@ class Kept:
 
     def records(self) -> list[Any]:
         """What has come since the last look. Nothing may be unreadable."""
-        found = [entry.record for entry in self._reader.read()]
+        found = []
+        while batch := self._reader.read():
+            found += [entry.record for entry in batch]
         assert self._reader.damaged + self._reader.missing + self._reader.torn == 0
         return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import threading
@@ -65,6 +66,12 @@ class FakeDevices:
 
     def takes(self, value: object) -> bool:
         return isinstance(value, OnDevice)
+
+    def takes_quickly(self, values: Sequence[Any]) -> bool:
+        return all(map(self.takes, values))
+
+    def undisturbing(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def capturing(self) -> bool:
         if self.error is not None:
@@ -319,6 +326,34 @@ def test_end_waits_for_the_device_with_a_bound(
     assert (kept.on_device, kept.dropped) == (0, 2)
 
 
+def test_samples_with_the_same_names_are_all_kept(kept: OnAccelerator) -> None:
+    """Whatever changes from one to the next: a value's place or type, the prefix, the epoch or the step."""
+    kept.emit(0, metrics={"loss": OnDevice(0), "lr": 0.5})
+    kept.emit(1, metrics={"loss": OnDevice(1), "lr": 0.25})
+    kept.emit(2, metrics={"loss": OnDevice(2), "lr": 3})
+    kept.emit(3, metrics={"loss": 7.0, "lr": OnDevice(3)})
+    kept.emit(4, metrics={"loss": OnDevice(4), "lr": "text"})
+    kept.emit(5.0, metrics={"loss": OnDevice(5), "lr": OnDevice(6)})
+    kept.emit(6, 1.5, {"loss": OnDevice(6), "lr": OnDevice(6)}, "eval")
+    kept.emit(7, metrics={"loss": OnDevice(7), "lr": OnDevice(8)})
+    kept.emit(None, metrics={"loss": OnDevice(8), "lr": OnDevice(9)})
+    for copy in kept.device.copies:
+        copy.arrived = True
+    assert kept.sink.drain(1.0)
+    assert [(r.step, r.epoch, r.prefix, r.metrics) for r in kept.records()] == [
+        (0, None, None, {"loss": 0.0, "lr": 0.5}),
+        (1, None, None, {"loss": 1.0, "lr": 0.25}),
+        (2, None, None, {"loss": 2.0, "lr": 3.0}),
+        (3, None, None, {"loss": 7.0, "lr": 3.0}),
+        (4, None, None, {"loss": 4.0}),
+        (5, None, None, {"loss": 5.0, "lr": 6.0}),
+        (6, 1.5, "eval", {"loss": 6.0, "lr": 6.0}),
+        (7, None, None, {"loss": 7.0, "lr": 8.0}),
+        (8, None, None, {"loss": 8.0, "lr": 9.0}),
+    ]
+    assert (kept.dropped, kept.on_device) == (1, 0)
+
+
 def test_samples_without_device_values_start_no_queue(kept: OnAccelerator) -> None:
     """And what is unknown to the accelerator goes the usual way."""
     kept.bus.emit(MetricsSample(1, metrics={"a": 1.0, "b": 2, "c": "text"}))
@@ -352,8 +387,7 @@ def test_numbers_are_stacked_as_float64() -> None:
         torch.tensor([1, 2, 4]),
         torch.tensor(math.nan),
     ]
-    with torch.no_grad():
-        got = stacked(torch, values, torch.float64)
+    got = stacked(torch, values, torch.float64)
     assert got.dtype == torch.float64
     assert not got.requires_grad
     expected = [0.1, 1.5, 2.5, 0.5, 2**53 - 1, 0.5, 7 / 3, math.nan]
@@ -441,11 +475,13 @@ def test_buffer_tells_whether_the_device_has_written_to_it(
     with monkeypatch.context() as patch:
         patch.setattr(stand_in._torch.Tensor, "copy_", lambda *_, **__: None)
         unwritten = devices.start([stand_in.tensor(1.0)])
+        unwritten_wide = devices.start([stand_in.tensor(1)])
     with pytest.raises(RuntimeError, match="CUDA error"):
         written.passed()
     assert written.arrived_before_failure()
     assert written.read() == pytest.approx([0.0, math.nan, -1.0], nan_ok=True)
     assert not unwritten.arrived_before_failure()
+    assert not unwritten_wide.arrived_before_failure()
 
 
 def test_no_value_is_kept(kept: OnAccelerator) -> None:
@@ -459,4 +495,9 @@ def test_no_value_is_kept(kept: OnAccelerator) -> None:
     kept.emit(1, metrics={"loss": loss, "lr": 0.1})
     del loss
     assert gone() is None
-    assert kept.on_device == 2
+    other = Loss(2.0)
+    gone = weakref.ref(other)
+    kept.emit(2, metrics={"loss": other, "lr": 0.1})
+    del other
+    assert gone() is None
+    assert kept.on_device == 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,7 @@ from trackside.sinks.mlflow import MLflowSink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 FLAT = {"loss": 0.5, "lr": 1e-3}
@@ -33,6 +35,12 @@ class Devices:
 
     def takes(self, value: object) -> bool:
         return isinstance(value, Elsewhere)
+
+    def takes_quickly(self, values: Sequence[Any]) -> bool:
+        return False
+
+    def undisturbing(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def capturing(self) -> bool:
         return False

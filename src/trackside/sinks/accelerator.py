@@ -30,6 +30,7 @@ from trackside.system.clock import steady
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
 SLOTS = 256
 """Samples that may wait. If more steps than that are queued ahead, the device is stuck."""
@@ -56,6 +57,12 @@ class Devices(Protocol):
 
     def takes(self, value: Any) -> bool:
         """Whether ``value`` is a number on an accelerator that can be fetched without waiting."""
+
+    def takes_quickly(self, values: Sequence[Any]) -> bool:
+        """Whether ``values`` are all taken. False also if that is not seen quickly."""
+
+    def undisturbing(self) -> AbstractContextManager[object]:
+        """Within it, queries and copies disturb no other thread's capture of a graph."""
 
     def capturing(self) -> bool:
         """Whether work queued now would become part of a graph, and a query would spoil it."""
@@ -101,8 +108,8 @@ class DeviceQueue:
         if self._capturing():
             lose("it was emitted while a CUDA graph was captured")
             return
-        self.collect()
-        with self._lock:  # the order of the copies is the order of the samples
+        with self._devices.undisturbing(), self._lock:  # the order of the copies is that of the samples
+            self._collect()
             full = len(self._waiting) >= self._slots
             if not full:
                 try:
@@ -121,16 +128,21 @@ class DeviceQueue:
         if not self._waiting or self._collecting or not self._lock.acquire(blocking=False):
             return
         try:
-            if self._collecting or self._capturing():
-                return
-            self._collecting = True
-            try:
-                while self._waiting and self._deliver_first(self._waiting[0]):
-                    pass
-            finally:
-                self._collecting = False
+            if not self._capturing():
+                with self._devices.undisturbing():
+                    self._collect()
         finally:
             self._lock.release()
+
+    def _collect(self) -> None:
+        if self._collecting:
+            return
+        self._collecting = True
+        try:
+            while self._waiting and self._deliver_first(self._waiting[0]):
+                pass
+        finally:
+            self._collecting = False
 
     def drain(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds until no sample waits. Return whether that happened."""

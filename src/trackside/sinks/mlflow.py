@@ -18,7 +18,7 @@ import contextlib
 import logging
 import math
 from time import monotonic, time_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -75,6 +75,14 @@ _MAX_REPR = 60
 _MAX_TEXT = 200
 
 
+class _Fetched(NamedTuple):
+    """The names of a sample with values on an accelerator, of those, and of the others."""
+
+    names: list[str]
+    later: list[str]
+    here: list[str]
+
+
 class MLflowSink:
     """Coerces and journals. ``watch`` is called every few seconds, on whichever thread emits then.
 
@@ -99,6 +107,7 @@ class MLflowSink:
         self._on_drop = self._drop
         self._fetched_later = self._devices.takes
         self._on_device: DeviceQueue | None = None
+        self._last_fetched: _Fetched | None = None
         self._samples = Samples(journal)
         self._quiet_until = self._samples.quiet_until
         self._watch = watch
@@ -124,7 +133,9 @@ class MLflowSink:
     def on_metrics(self, sample: MetricsSample) -> None:
         """Keep one sample."""
         stamp, fetched = sample.timestamp_ms, False
-        if (
+        if self._last_fetched is not None and self._fetch_quickly(sample):
+            fetched = True
+        elif (
             type(stamp) is not int
             or not -_STAMP_LIMIT < stamp < _STAMP_LIMIT
             or not self._samples.log(
@@ -268,10 +279,36 @@ class MLflowSink:
             self._keep(record)
             return
 
+        self._last_fetched = _Fetched([*metrics], names, [*here]) if [*metrics] == [*values] else None
+        self._fetch_into(record, [*later.values()], names)
+
+    def _fetch_quickly(self, sample: MetricsSample) -> bool:
+        """Keep a sample with the names of the last one that was fetched. Returns False if it is another."""
+        step, epoch, last = sample.step, sample.epoch, self._last_fetched
+        if type(sample.metrics) is not dict or type(step) is not int or last is None:
+            return False
+        metrics: dict[str, Any] = sample.metrics.copy()  # another thread may be filling it
+        if [*metrics] != last.names or not (epoch is None or type(epoch) is float):
+            return False
+        values = [metrics[name] for name in last.later]
+        if not _STEP_MIN <= step < _STEP_LIMIT or not self._devices.takes_quickly(values):
+            return False
+        for name in last.here:
+            if type(metrics[name]) is not float:
+                return False
+        self._samples.last_step = step
+        record = MetricsRecord(0, sample.timestamp_ms, step, epoch, sample.prefix, metrics)
+        metrics.update(dict.fromkeys(last.later, 0.0))  # no tensor is kept
+        self._fetch_into(record, values, last.later)
+        return True
+
+    def _fetch_into(self, record: MetricsRecord, values: list[Any], names: list[str]) -> None:
+        """Keep ``record`` once ``values`` have arrived, which are those of ``names``."""
+
         def deliver(numbers: list[float]) -> None:
-            values.update(zip(names, numbers, strict=True))
+            record.metrics.update(zip(names, numbers, strict=True))
             try:
-                self._keep(record)
+                self._keep_quickly(record)
             except Exception as error:
                 self._lose(record, error)
 
@@ -282,7 +319,19 @@ class MLflowSink:
         self._samples.quiet_until = 0  # further logs look for what has arrived
         if self._on_device is None:
             self._on_device = DeviceQueue(self._devices, note_points=self._journal.scoreboard.note_on_device)
-        self._on_device.add([*later.values()], record.points, deliver, lose)
+        self._on_device.add(values, record.points, deliver, lose)
+
+    def _keep_quickly(self, record: MetricsRecord) -> None:
+        """Append ``record``, under a layout if its names came before."""
+        stamp, samples = record.timestamp_ms, self._samples
+        if type(stamp) is int and -_STAMP_LIMIT < stamp < _STAMP_LIMIT:
+            last_step = samples.last_step  # of a later sample
+            kept = samples.log(record.metrics, record.step, record.epoch, record.prefix, stamp * MILLISECOND)
+            samples.last_step = last_step
+            if kept:
+                return
+        if self._keep(record):
+            samples.learn(record)
 
     def _keep(self, record: MetricsRecord) -> bool:
         """Append ``record``. Returns whether it was kept as it is."""
