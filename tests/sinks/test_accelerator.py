@@ -357,7 +357,7 @@ def test_samples_with_the_same_names_are_all_kept(kept: OnAccelerator) -> None:
 def test_samples_without_device_values_start_no_queue(kept: OnAccelerator) -> None:
     """And what is unknown to the accelerator goes the usual way."""
     kept.bus.emit(MetricsSample(1, metrics={"a": 1.0, "b": 2, "c": "text"}))
-    assert kept.sink._on_device is None
+    assert kept.sink._fetcher.queue is None
     assert kept.sink.drain(0.0)
 
 

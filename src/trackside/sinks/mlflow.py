@@ -18,12 +18,11 @@ import contextlib
 import logging
 import math
 from time import monotonic, time_ns
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from trackside.coerce.floats import OnDeviceError, to_float
-from trackside.coerce.means import element_count, note_mean
 from trackside.coerce.metrics import flat_metrics, to_float_metrics
 from trackside.coerce.steps import is_whole, read_step
 from trackside.errors import CoercionError
@@ -41,7 +40,7 @@ from trackside.lifecycle.crash import text_of
 from trackside.params import flatten_params, to_plain
 from trackside.redaction.known_values import know
 from trackside.redaction.redact import redact, redact_config, redact_mapping, secrets_among
-from trackside.sinks.accelerator import DeviceQueue
+from trackside.sinks.fetching import Fetcher
 from trackside.sinks.torch_devices import TorchDevices
 from trackside.system.clock import steady
 from trackside.system.once import Once
@@ -75,14 +74,6 @@ _MAX_REPR = 60
 _MAX_TEXT = 200
 
 
-class _Fetched(NamedTuple):
-    """The names of a sample with values on an accelerator, of those, and of the others."""
-
-    names: list[str]
-    later: list[str]
-    here: list[str]
-
-
 class MLflowSink:
     """Coerces and journals. ``watch`` is called every few seconds, on whichever thread emits then.
 
@@ -102,13 +93,17 @@ class MLflowSink:
         devices: Devices | None = None,
     ) -> None:
         self._journal = journal
-        self._devices = devices or TorchDevices()
         # Kept, because making a bound method for each sample costs 2 % of it.
         self._on_drop = self._drop
-        self._fetched_later = self._devices.takes
-        self._on_device: DeviceQueue | None = None
-        self._last_fetched: _Fetched | None = None
         self._samples = Samples(journal)
+        self._fetcher = Fetcher(
+            devices or TorchDevices(),
+            self._samples,
+            journal.scoreboard,
+            keep=self._keep,
+            lose=self._lose,
+            warn=self._warn,
+        )
         self._quiet_until = self._samples.quiet_until
         self._watch = watch
         self._next_watch = math.inf
@@ -132,27 +127,28 @@ class MLflowSink:
 
     def on_metrics(self, sample: MetricsSample) -> None:
         """Keep one sample."""
-        stamp, fetched = sample.timestamp_ms, False
-        if self._last_fetched is not None and self._fetch_quickly(sample):
-            fetched = True
-        elif (
-            type(stamp) is not int
-            or not -_STAMP_LIMIT < stamp < _STAMP_LIMIT
-            or not self._samples.log(
-                sample.metrics, sample.step, sample.epoch, sample.prefix, stamp * MILLISECOND
-            )
-        ):
-            try:
+        stamp, fetcher = sample.timestamp_ms, self._fetcher
+        fetched = False
+        try:
+            if fetcher.queue is not None and fetcher.fetch_again(sample):
+                fetched = True
+            elif (
+                type(stamp) is not int
+                or not -_STAMP_LIMIT < stamp < _STAMP_LIMIT
+                or not self._samples.log(
+                    sample.metrics, sample.step, sample.epoch, sample.prefix, stamp * MILLISECOND
+                )
+            ):
                 fetched = self._coerce(sample)
-            except Exception as error:  # out of memory, or an odd type's own error
-                self._lose(sample, error)
-                return
+        except Exception as error:  # out of memory, or an odd type's own error
+            self._lose(sample, error)
+            return
         # Half the cost of steady(), which decides: a test library may have frozen this clock.
         if monotonic() >= self._next_watch:
             self._watch_if_due()
-        if self._on_device is not None and not fetched:
-            self._on_device.collect()
-            self._samples.quiet_until = 0 if self._on_device else self._quiet_until
+        if fetcher.queue is not None and not fetched:
+            fetcher.queue.collect()
+            self._samples.quiet_until = 0 if fetcher.queue else self._quiet_until
 
     def _coerce(self, sample: MetricsSample) -> bool:
         """Keep a sample of any kind. Returns whether it has values on an accelerator, which come later."""
@@ -164,7 +160,7 @@ class MLflowSink:
         if epoch is not None and type(epoch) is not float:
             epoch = self._epoch(epoch)
         try:
-            values = to_float_metrics(sample.metrics, self._on_drop, self._fetched_later)
+            values = to_float_metrics(sample.metrics, self._on_drop, self._fetcher.takes)
         except OnDeviceError:
             self._fetch(sample, step, epoch)
             return True
@@ -194,7 +190,7 @@ class MLflowSink:
 
         Report how many samples had a bad step.
         """
-        queue = self._on_device
+        queue = self._fetcher.queue
         if queue is not None and event.kind in _ENDS and not queue.drain(DEVICE_TIMEOUT):
             queue.give_up(f"the accelerator has not delivered it within {DEVICE_TIMEOUT:g} s of the end")
         if self._bad_steps > 1 and event.kind in _ENDS:
@@ -203,7 +199,8 @@ class MLflowSink:
 
     def drain(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds until nothing is left on an accelerator."""
-        return self._on_device is None or self._on_device.drain(timeout)
+        queue = self._fetcher.queue
+        return queue is None or queue.drain(timeout)
 
     def on_config(self, event: ConfigEvent) -> None:
         """Keep a configuration, masked, as plain data and flat."""
@@ -265,73 +262,15 @@ class MLflowSink:
     def _fetch(self, sample: MetricsSample, step: int, epoch: float | None) -> None:
         """Keep a sample with values on an accelerator, once they have arrived."""
         metrics = dict(flat_metrics(dict(sample.metrics.items()), self._drop))
-        takes = self._devices.takes
-        later = {key: value for key, value in metrics.items() if type(key) is str and takes(value)}
-        names = [*later]  # all that is kept: a tensor may hold its graph, and the activations of its step
-        for key, value in later.items():
-            if element_count(value) > 1:
-                note_mean(key, value)
+        later = self._fetcher.among(metrics)
         here = {key: value for key, value in metrics.items() if key not in later}
         read = to_float_metrics(here, self._drop)
         values = {key: read.get(key, 0.0) for key in metrics if key in later or key in read} | read
         record = _record_of(sample, step, epoch, values)
-        if not later:  # names that are not text are read the slow way
+        if later:
+            self._fetcher.fetch(record, later, here)
+        else:
             self._keep(record)
-            return
-
-        self._last_fetched = _Fetched([*metrics], names, [*here]) if [*metrics] == [*values] else None
-        self._fetch_into(record, [*later.values()], names)
-
-    def _fetch_quickly(self, sample: MetricsSample) -> bool:
-        """Keep a sample with the names of the last one that was fetched. Returns False if it is another."""
-        step, epoch, last = sample.step, sample.epoch, self._last_fetched
-        if type(sample.metrics) is not dict or type(step) is not int or last is None:
-            return False
-        metrics: dict[str, Any] = sample.metrics.copy()  # another thread may be filling it
-        if [*metrics] != last.names or not (epoch is None or type(epoch) is float):
-            return False
-        values = [metrics[name] for name in last.later]
-        if not _STEP_MIN <= step < _STEP_LIMIT or not self._devices.takes_quickly(values):
-            return False
-        for name in last.here:
-            if type(metrics[name]) is not float:
-                return False
-        self._samples.last_step = step
-        record = MetricsRecord(0, sample.timestamp_ms, step, epoch, sample.prefix, metrics)
-        metrics.update(dict.fromkeys(last.later, 0.0))  # no tensor is kept
-        self._fetch_into(record, values, last.later)
-        return True
-
-    def _fetch_into(self, record: MetricsRecord, values: list[Any], names: list[str]) -> None:
-        """Keep ``record`` once ``values`` have arrived, which are those of ``names``."""
-
-        def deliver(numbers: list[float]) -> None:
-            record.metrics.update(zip(names, numbers, strict=True))
-            try:
-                self._keep_quickly(record)
-            except Exception as error:
-                self._lose(record, error)
-
-        def lose(reason: str) -> None:
-            self._journal.scoreboard.note_dropped(record.points)
-            self._warn(f"a sample with values on an accelerator is dropped: {reason};", "such are counted")
-
-        self._samples.quiet_until = 0  # further logs look for what has arrived
-        if self._on_device is None:
-            self._on_device = DeviceQueue(self._devices, note_points=self._journal.scoreboard.note_on_device)
-        self._on_device.add(values, record.points, deliver, lose)
-
-    def _keep_quickly(self, record: MetricsRecord) -> None:
-        """Append ``record``, under a layout if its names came before."""
-        stamp, samples = record.timestamp_ms, self._samples
-        if type(stamp) is int and -_STAMP_LIMIT < stamp < _STAMP_LIMIT:
-            last_step = samples.last_step  # of a later sample
-            kept = samples.log(record.metrics, record.step, record.epoch, record.prefix, stamp * MILLISECOND)
-            samples.last_step = last_step
-            if kept:
-                return
-        if self._keep(record):
-            samples.learn(record)
 
     def _keep(self, record: MetricsRecord) -> bool:
         """Append ``record``. Returns whether it was kept as it is."""
