@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import click
 
 from benchmarks.worker import own_stdout, say
-from trackside.destinations.mlflow.connection import preload
+from trackside.destinations.mlflow.preload import preload
 from trackside.events import now_ms
 from trackside.journal.directory import create_directory
 from trackside.journal.files import write_atomically

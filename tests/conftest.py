@@ -104,6 +104,15 @@ def _unit_tests_stay_inside(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _first_shipper_of_each_test() -> Iterator[None]:
+    """The first run of a test has a shipper that is started from scratch, as the first of a process."""
+    yield
+    module = sys.modules.get("trackside.session.further_shippers")
+    if module is not None:
+        module.further_shippers.close()
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the tests out whose programs import torch."""
     if not _HAS_TORCH:

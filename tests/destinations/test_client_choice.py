@@ -98,7 +98,8 @@ def test_a_shipper_beside_a_server_loads_nothing_heavy() -> None:
     """After a call to a server, neither MLflow nor what comes with it is there."""
     script = (
         "import trackside.shipper.__main__, contextlib\n"
-        "from trackside.destinations.mlflow.connection import connect, preload\n"
+        "from trackside.destinations.mlflow.connection import connect\n"
+        "from trackside.destinations.mlflow.preload import preload\n"
         "preload('http://127.0.0.1:1')\n"
         "with contextlib.suppress(OSError):\n"
         "    connect('http://127.0.0.1:1').get_run('0')\n"

@@ -32,7 +32,7 @@ from trackside.shipper import grants
 from trackside.shipper import sync as sync_
 from trackside.shipper.inventory import report
 from trackside.shipper.leftovers import leftovers_of
-from trackside.shipper.service import EXIT_UNFINISHED
+from trackside.shipper.protocol import EXIT_UNFINISHED
 from trackside.shipper.sync import sync_journal
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ from trackside.shipper.dead_letters import RejectedFile
 from trackside.shipper.earlier import EarlierAttempts
 from trackside.shipper.inventory import living_runs, report
 from trackside.shipper.leftovers import leftovers_of
-from trackside.shipper.service import EXIT_REFUSED
+from trackside.shipper.protocol import EXIT_REFUSED
 from trackside.shipper.sync import sync_all
 
 if TYPE_CHECKING:

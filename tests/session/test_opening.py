@@ -57,6 +57,7 @@ def opener(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Opener:
     monkeypatch.chdir(tmp_path)
     made = Opener()
     monkeypatch.setattr(process_, "spawn", made)
+    monkeypatch.setattr(process_.further_shippers, "start", made)
     monkeypatch.setattr(assembly, "begin_check", lambda _: Finding)
     return made
 

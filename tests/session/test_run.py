@@ -80,6 +80,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> StubShipper:
     """A shipper that has delivered everything at once. No waiting for what does not come."""
     made = StubShipper()
     monkeypatch.setattr(process_, "spawn", made)
+    monkeypatch.setattr(process_.further_shippers, "start", made)
     monkeypatch.setattr(assembly, "begin_check", lambda _: Finding)  # nobody is asked
     for name in ("START", "EXIT", "TERMINATE"):
         monkeypatch.setenv(f"TRACKSIDE_{name}_TIMEOUT", "0")

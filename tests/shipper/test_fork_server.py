@@ -14,10 +14,10 @@ from mlflow.tracking import MlflowClient
 from tests.ends.harness import new_database
 from tests.support.journals import make
 from trackside.journal.directory import JournalDirectory, create_directory
-from trackside.shipper import fork_server
-from trackside.shipper.fork_server import LOST, ForkedShipper, ForkServer
+from trackside.shipper import fork_server, forked
+from trackside.shipper.forked import LOST, ForkedShipper, ForkServer
 from trackside.shipper.inventory import journals_in
-from trackside.shipper.service import EXIT_LOCKED
+from trackside.shipper.protocol import EXIT_LOCKED
 from trackside.shipper.spawn import command_for
 from trackside.shipper.sync import sync_all
 
@@ -74,14 +74,14 @@ def test_one_process_delivers_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     subprocess.run([sys.executable, "-c", OFFLINE], check=True, timeout=60, cwd=tmp_path)
     found = sorted(journals_in(tmp_path / "journals"), key=lambda journal: journal.name.split("-")[1])
     servers: list[int] = []
-    start_server = fork_server._start_server
+    begin = ForkServer._begin
 
-    def counted() -> subprocess.Popen[bytes]:
+    def counted(server: ForkServer) -> None:
         servers.append(1)
-        return start_server()
+        begin(server)
 
-    monkeypatch.setattr(fork_server, "_start_server", counted)
-    monkeypatch.setattr(fork_server, "spawn", None)  # nothing is started from scratch
+    monkeypatch.setattr(ForkServer, "_begin", counted)
+    monkeypatch.setattr(forked, "spawn", None)  # nothing is started from scratch
     seen: list[tuple[str, int, int]] = []
     results = list(
         sync_all(
@@ -104,21 +104,29 @@ def test_one_process_delivers_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len((tmp_path / "elsewhere" / "metrics.jsonl").read_text().splitlines()) >= 20
 
 
-def test_a_server_that_dies_is_done_without(tmp_path: Path) -> None:
-    """The shipper under way is lost to sight. The next ones are started from scratch."""
+def test_a_server_that_dies_takes_no_shipper_with_it(tmp_path: Path) -> None:
+    """The shipper under way goes on, and is watched. Another server starts the next, a few times."""
+    journal = make(tmp_path, points=2, tracking_uri="http://127.0.0.1:9")  # a server that never answers
     empty = create_directory(tmp_path, "empty")  # has no meta.json: a shipper leaves at once
     with ForkServer() as server:
-        first = start(server, empty)
+        first = start(server, journal)
         assert isinstance(first, ForkedShipper)
-        assert os.getsid(0) != first.pid
-        assert wait(first) == EXIT_LOCKED
-        assert server._server is not None
-        server._server.kill()
-        server._server.wait(timeout=30)
-        assert start(server, empty).poll() is None
-        second = start(server, empty)
-        assert isinstance(second, subprocess.Popen)
-        assert wait(second) == EXIT_LOCKED
+        assert first.pid is not None
+        deadline = time.monotonic() + 60
+        while os.getsid(first.pid) != first.pid:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        for _ in range(forked.MAX_DEATHS):
+            assert wait(start(server, empty)) == EXIT_LOCKED
+            assert server._server is not None
+            server._server.kill()
+            server._server.wait(timeout=30)
+        assert first.poll() is None
+        from_scratch = start(server, empty)
+        assert isinstance(from_scratch, subprocess.Popen)
+        assert wait(from_scratch) == EXIT_LOCKED
+        os.kill(first.pid, signal.SIGKILL)
+        assert wait(first) == LOST
     assert "another shipper has, or has delivered" in empty.log.read_text()
 
 
@@ -129,6 +137,7 @@ def test_terminate_reaches_the_shipper_alone(tmp_path: Path) -> None:
     with ForkServer() as server:
         first = start(server, journal)
         assert isinstance(first, ForkedShipper)
+        assert first.pid is not None
         os.kill(first.pid, signal.SIGKILL)
         assert wait(first) == -signal.SIGKILL
         first.terminate()  # of one that has left: nothing
@@ -138,9 +147,53 @@ def test_terminate_reaches_the_shipper_alone(tmp_path: Path) -> None:
     assert server_process.wait(timeout=30) == 0, "it leaves with its client"
 
 
-def test_a_shipper_whose_server_is_gone_is_given_up() -> None:
-    """Rather than waited for without end."""
-    read, write = os.pipe()
-    os.close(write)
-    assert ForkedShipper(1, read).poll() == LOST
-    os.close(read)
+def test_what_was_not_started_is_lost_with_its_server(tmp_path: Path) -> None:
+    """Rather than waited for without end. Who asked for it starts another."""
+    server = ForkServer(waits=False)
+    empty = create_directory(tmp_path, "empty")
+    shipper = start(server, empty)
+    assert server._server is not None
+    server._server.kill()  # it still imports
+    server._server.wait(timeout=30)
+    assert wait(shipper) in {LOST, EXIT_LOCKED}
+    assert wait(start(server, empty)) == EXIT_LOCKED
+    server.close()
+
+
+def test_shippers_wait_for_their_turn_and_none_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of runs that are over. What goes on gets a shipper, though all places are taken."""
+    monkeypatch.setenv("TRACKSIDE_DIR", str(tmp_path))
+    silent = [make(tmp_path, points=2, tracking_uri="http://127.0.0.1:9") for _ in range(fork_server.AT_ONCE)]
+    empty = create_directory(tmp_path, "empty")
+    server = ForkServer(waits=False)
+    shippers = [start(server, journal) for journal in silent]
+    late, goes_on = start(server, empty), start(server, empty)
+    assert isinstance(late, ForkedShipper)
+    late.leave(hung_up=True)
+    assert wait(goes_on) == EXIT_LOCKED
+    assert late.poll() is None
+    assert late.pid is None
+    for shipper in shippers:
+        assert isinstance(shipper, ForkedShipper)
+        assert shipper.pid is not None
+        os.kill(shipper.pid, signal.SIGKILL)
+    assert wait(late) == EXIT_LOCKED
+    server.close()
+
+
+def test_who_was_asked_for_is_started_after_the_client_has_gone(tmp_path: Path) -> None:
+    """A training that is killed leaves a queue, and the server works it off."""
+    empties = [create_directory(tmp_path, f"empty-{number}") for number in range(3)]
+    server = ForkServer(waits=False)
+    for empty in empties:
+        start(server, empty)
+    process = server._server
+    assert process is not None
+    server._let_go()
+    assert process.wait(timeout=60) == 0
+    deadline = time.monotonic() + 60
+    while not all(empty.log.exists() and empty.log.read_text() for empty in empties):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

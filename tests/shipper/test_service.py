@@ -31,9 +31,17 @@ from trackside.lifecycle.crash_notes import notes_directory
 from trackside.lifecycle.evidence import ExitStatus
 from trackside.shipper import sending, trouble
 from trackside.shipper import service as loop
-from trackside.shipper.protocol import LINGER, NUDGE, SEEN
+from trackside.shipper.protocol import (
+    EXIT_DONE,
+    EXIT_LOCKED,
+    EXIT_REFUSED,
+    EXIT_UNFINISHED,
+    LINGER,
+    NUDGE,
+    SEEN,
+)
 from trackside.shipper.segment_keeper import SegmentKeeper
-from trackside.shipper.service import EXIT_DONE, EXIT_LOCKED, EXIT_REFUSED, EXIT_UNFINISHED, Shipper
+from trackside.shipper.service import Shipper
 from trackside.shipper.worker import DeliveryWorker
 
 if TYPE_CHECKING:

@@ -14,8 +14,7 @@ from tests.support.bench import Bench
 from trackside.errors import DestinationFailedError, RetryableError
 from trackside.journal.meta import DestinationSpec
 from trackside.shipper import segment_keeper
-from trackside.shipper.protocol import SEEN
-from trackside.shipper.service import EXIT_DONE, EXIT_REFUSED
+from trackside.shipper.protocol import EXIT_DONE, EXIT_REFUSED, SEEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,8 +18,8 @@ from trackside.journal.lock import JournalLock
 from trackside.journal.meta import Meta, Target
 from trackside.journal.reader import Position
 from trackside.shipper import sync as sync_
-from trackside.shipper.fork_server import ForkServer
-from trackside.shipper.service import EXIT_DONE, EXIT_LOCKED, EXIT_REFUSED, EXIT_UNFINISHED
+from trackside.shipper.forked import ForkServer
+from trackside.shipper.protocol import EXIT_DONE, EXIT_LOCKED, EXIT_REFUSED, EXIT_UNFINISHED
 from trackside.shipper.sync import address_of, sync_journal
 
 if TYPE_CHECKING:

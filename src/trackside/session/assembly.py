@@ -178,8 +178,7 @@ class Assembly:
 
     def leave_shipper(self) -> None:
         """The run is over and not delivered yet: let the shipper go on without us, but hear its last word."""
-        self.shipper.dismiss()
-        self.shipper.let_go_of_exit()
+        self.shipper.leave(hang_up=undelivered_runs.are_many)
         self.hooks.signals.when_wakeup_is_free(self.shipper.pipe.close)
 
     def hold_exit(self) -> None:

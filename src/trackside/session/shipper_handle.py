@@ -28,8 +28,20 @@ from trackside.journal.meta import State
 from trackside.journal.opening import read_tail
 from trackside.redaction.redact import redact
 from trackside.session.conversation import Conversation
+from trackside.session.further_shippers import further_shippers
 from trackside.settings import PYTHON_VARIABLE
-from trackside.shipper.protocol import DONE, LOCKED, NUDGE, PROVE, READY, SEEN, WakeupPipe
+from trackside.shipper.forked import ForkedShipper
+from trackside.shipper.protocol import (
+    DONE,
+    EXIT_DONE,
+    EXIT_LOCKED,
+    LOCKED,
+    NUDGE,
+    PROVE,
+    READY,
+    SEEN,
+    WakeupPipe,
+)
 from trackside.shipper.spawn import EXIT_NOT_PYTHON, command_for, spawn
 from trackside.system.clock import steady
 from trackside.system.once import Once
@@ -90,7 +102,9 @@ class ShipperProcess:
         self._conversation = Conversation(tracking_uri)
         self._secrets = secrets
         self._working_directory = working_directory
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | ForkedShipper | None = None
+        self._start: Callable[..., subprocess.Popen[bytes] | ForkedShipper] | None = None
+        self._left = self._hung_up = False
         self._watching = threading.Lock()
         self._logged = Once()
         self._in_vain = self._tries = 0
@@ -113,7 +127,9 @@ class ShipperProcess:
         try:
             self.pipe.reopen_if_lost()
             channel = self._conversation.begin()
-            self._process = spawn(
+            if self._start is None:
+                self._start = spawn if further_shippers.is_first() else further_shippers.start
+            self._process = self._start(
                 command_for(
                     self._journal,
                     *("--pipe", self.pipe.read_end, "--channel", channel.shipper_end),
@@ -130,6 +146,8 @@ class ShipperProcess:
             if self._process is None or self._tries >= MAX_TRIES - 1:
                 self._give_up(f"the shipper could not be started ({error})")
             return False
+        if self._left:
+            self.leave(hang_up=self._hung_up)
         return True
 
     def _tell_parent(self) -> None:
@@ -156,8 +174,14 @@ class ShipperProcess:
     def is_done(self) -> bool:
         """Whether the shipper has said that everything is delivered."""
         if not self._done:
-            self._done = self._conversation.has_said(DONE) or self._is_in({"done"})
+            self._done = (
+                self._conversation.has_said(DONE) or self._is_in({"done"}) or self._left_with(EXIT_DONE)
+            )
         return self._done
+
+    def _left_with(self, code: int) -> bool:
+        """Whether it has left with ``code``, as the fork server says: no program can hide that from it."""
+        return isinstance(self._process, ForkedShipper) and self._process.poll() == code
 
     def is_removed(self) -> bool:
         """Whether the journal was removed before it was delivered."""
@@ -180,7 +204,7 @@ class ShipperProcess:
             return
         if not self._journal.meta.exists():
             self._give_up(f"the journal {self._journal.path} was removed, and its shipper has ended")
-        elif self._conversation.has_said(LOCKED):
+        elif self._conversation.has_said(LOCKED) or self._left_with(EXIT_LOCKED):
             if steady() - self._started_at > LOCKED_PAUSE:
                 self.start()
         elif not self._conversation.has_said(READY):
@@ -198,10 +222,11 @@ class ShipperProcess:
     def _end_if_silent(self) -> None:
         """End a process that lives but never said that it is a shipper."""
         overdue = steady() - self._started_at > SILENT
-        if self._process is None or not overdue or self.is_ready or not self.is_running():
+        pid = self.pid  # None while it waits for its turn
+        if pid is None or not overdue or self.is_ready or self._hung_up or not self.is_running():
             return
         with contextlib.suppress(OSError):  # it leads its own session, and so its own process group
-            os.killpg(self._process.pid, signal.SIGKILL)
+            os.killpg(pid, signal.SIGKILL)
 
     def _try_again(self) -> None:
         """Replace a shipper that ended before it was ready, a few times."""
@@ -344,6 +369,16 @@ class ShipperProcess:
                 self.pid,
             )
         return True
+
+    def leave(self, *, hang_up: bool) -> None:
+        """The run is over, and the shipper goes on without us. ``hang_up``: do not wait for its last word."""
+        self._left, self._hung_up = True, hang_up and isinstance(self._process, ForkedShipper)
+        self.dismiss()
+        self.let_go_of_exit()
+        if self._hung_up:
+            self.hang_up()
+        if isinstance(self._process, ForkedShipper):
+            self._process.leave(hung_up=self._hung_up)
 
     def abandon(self) -> None:
         """In a forked child: forget the shipper, which is the parent's."""

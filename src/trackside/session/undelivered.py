@@ -48,6 +48,9 @@ MOST_PAUSE = 0.1
 TIDY_EVERY = 1.0
 """Seconds between two looks at the runs that are not waited for."""
 
+MANY = 32
+"""Runs that wait and keep a channel to their shipper: two descriptors each."""
+
 FAILS_BEFORE_DEATH = 0.5
 """Seconds a dying process in a container waits for a server that fails."""
 
@@ -103,6 +106,11 @@ class UndeliveredRuns:
         self._next_look = 0.0
         self._watched_process = 0
         self._exit_ends: float | None = None
+
+    @property
+    def are_many(self) -> bool:
+        """Whether so many wait that a further one may keep no descriptors."""
+        return len(self._runs) >= MANY
 
     def add(self, key: int, run: EndedRun) -> None:
         """Wait for ``run`` at the exit of the process, in place of what had the same ``key``.

@@ -38,9 +38,9 @@ from trackside.shipper import grants
 from trackside.shipper.earlier import EarlierAttempts
 from trackside.shipper.log_redaction import mask_output
 from trackside.shipper.priority import give_way
-from trackside.shipper.protocol import LINGER, LOCKED, READY, Line
+from trackside.shipper.protocol import EXIT_LOCKED, EXIT_REFUSED, EXIT_UNFINISHED, LINGER, LOCKED, READY, Line
 from trackside.shipper.sending import describe
-from trackside.shipper.service import EXIT_LOCKED, EXIT_REFUSED, EXIT_UNFINISHED, Shipper
+from trackside.shipper.service import Shipper
 from trackside.shipper.signals import ignore_foreign_signals
 from trackside.shipper.spawn import SECRETS, TRACKING_URI
 from trackside.shipper.trainer import DeathWatch

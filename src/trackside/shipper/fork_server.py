@@ -1,189 +1,277 @@
-"""Start shippers one after the other: a process that imports MLflow once and forks for each journal.
-
-Importing MLflow takes a shipper two to four seconds, far longer than delivering a short run. ``trackside
-sync`` starts one of these servers and asks it for a shipper per journal.
+"""The process that imports MLflow once, and forks a shipper for each journal that it is asked to ship.
 
 Invariants. The server only imports: it opens no store, no connection and no journal, and starts no thread, so
-that a fork is what a fresh process would be after its imports. Each shipper still has a process, a session, a
-working directory, an environment and a log of its own, and one that crashes takes nothing with it. Whatever
-goes wrong with the server, :meth:`ForkServer.start` falls back to a process from scratch.
+that a fork is what a fresh process would be after its imports. Each shipper has a process, a session, a
+working directory, an environment and a log of its own, and one that crashes takes nothing with it.
 
-One JSON object a line: the request on stdin, then the process number and at last the exit code on stdout. The
-server serves one shipper at a time, and leaves when its stdin is closed.
+* At most :data:`AT_ONCE` shippers run at once. The others wait for their turn, and their points in the
+  journals. A run that is not over after :data:`PATIENCE` seconds of waiting gets a shipper all the same, up
+  to :data:`MOST` of them: it may go on for days.
+* The server starts whatever it was asked for, also if its client has died since. Then it leaves. It also
+  leaves after :data:`IDLE` seconds without a request and a shipper.
+
+It talks with its client (:mod:`trackside.shipper.forked`) over a socket of packets, one message in each.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
+import importlib
+import logging
 import os
 import select
-import signal
-import subprocess
+import socket
 import sys
+import threading
+import time
 import warnings
+from collections import deque
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import msgspec
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from trackside.journal import lossless_json
 from trackside.journal.opening import open_own
 from trackside.journal.trust import vouch_for
-from trackside.shipper import signals
 from trackside.shipper.grants import TRUST
-from trackside.shipper.spawn import (
-    SECRETS,
-    TRACKING_URI,
-    Child,
-    environment_for,
-    python_command,
-    spawn,
-    working_folder,
+from trackside.shipper.protocol import (
+    DESCRIPTORS,
+    LARGEST,
+    Ended,
+    Leaving,
+    Over,
+    Question,
+    ShipperRequest,
+    Started,
 )
+from trackside.shipper.spawn import IMPORT_PATH, TRACKING_URI, working_folder
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from collections.abc import Iterator
 
-LOST = -int(signal.SIGKILL)
-"""The exit code of a shipper whose server died before it could tell."""
+    from trackside.shipper.protocol import Answer
+
+AT_ONCE = 8
+"""Shippers of short runs that work at the same time."""
+
+MOST = 64
+"""Shippers that run at the same time, if as many runs last for long."""
+
+PATIENCE = 2.0
+"""Seconds that a run which goes on waits for its turn."""
+
+IDLE = 60.0
+
+TICK_MS = 50
+
+LOST = -9
 
 
-LEAVE_TIMEOUT = 3.0
-"""Seconds a server has to leave once its client does."""
+@dataclass
+class Waiting:
+    """A shipper that is to be started. ``descriptors``: by the options that name them."""
+
+    request: ShipperRequest
+    descriptors: dict[str, int]
+    since: float = field(default_factory=time.monotonic)
+    over: bool = False
+
+    def close(self, options: tuple[str, ...] = DESCRIPTORS) -> None:
+        """Close these descriptors."""
+        for option in options:
+            number = self.descriptors.pop(option, None)
+            if number is not None:
+                os.close(number)
 
 
-class Request(msgspec.Struct, frozen=True):
-    """A shipper to start."""
+class Server:
+    """Everything but the fork."""
 
-    arguments: list[str]
-    log: str
-    working_directory: str
-    environment: dict[str, str]
+    def __init__(self, line: socket.socket) -> None:
+        line.setblocking(False)
+        self.line = line
+        self.waiting: deque[Waiting] = deque()
+        self.running: dict[int, int] = {}
+        self._answers: deque[bytes] = deque()
+        self._client_lives = True
+        self._last_busy = time.monotonic()
+        self._poller = select.poll()
+        self._poller.register(line.fileno(), select.POLLIN)
 
+    def is_needed(self) -> bool:
+        """Whether there is something to do, now or soon."""
+        now = time.monotonic()
+        if self.waiting or (self.running and self._client_lives):
+            self._last_busy = now
+        return bool(self.waiting) or (self._client_lives and now - self._last_busy < IDLE)
 
-class ForkServer:
-    """The client's side: starts the server on first use, and ends it on leaving the ``with`` block."""
+    def turn(self) -> None:
+        """Hear what the client says, and tell it who has left."""
+        busy = bool(self.waiting or self.running or self._answers)
+        if not self._client_lives:
+            time.sleep(TICK_MS / 1000)
+        elif self._poller.poll(TICK_MS if busy else 1000):
+            while self._client_lives and self._hear():
+                pass
+        self._reap()
+        self._say_what_waits()
 
-    def __init__(self) -> None:
-        self._server: subprocess.Popen[bytes] | None = None
-        self._broken = sys.platform == "darwin"  # where system libraries crash in a fork without an exec
+    def _hear(self) -> bool:
+        """Whether there was a message."""
+        try:
+            data, numbers, flags, _ = socket.recv_fds(self.line, LARGEST, len(DESCRIPTORS))
+        except BlockingIOError:
+            return False
+        except OSError:
+            data, numbers, flags = b"", [], 0
+        if not data:
+            self._client_lives = False
+            self._poller.unregister(self.line.fileno())
+            return False
+        question: Question = lossless_json.decode(data, cast("Any", Question))
+        if isinstance(question, Over):
+            self._note_end(question)
+        elif flags & socket.MSG_CTRUNC or len(numbers) != len(question.descriptors):  # no descriptor was free
+            for number in numbers:
+                os.close(number)
+            self.say(Ended(question.number, LOST))
+        else:
+            passed = dict(zip(question.descriptors, numbers, strict=True))
+            self.waiting.append(Waiting(question, passed))
+        return True
 
-    def __enter__(self) -> Self:
-        return self
+    def _note_end(self, over: Over) -> None:
+        for waiting in self.waiting:
+            if waiting.request.number == over.number:
+                waiting.over = True
+                waiting.close(over.closed)
 
-    def __exit__(self, *_: object) -> None:
-        server, self._server = self._server, None
-        if server is None:
-            return
-        for pipe in (server.stdin, server.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):  # it waits for a shipper that was interrupted
-            server.wait(LEAVE_TIMEOUT)
+    def due(self) -> Iterator[Waiting]:
+        """Those whose turn it is."""
+        while self.waiting and len(self.running) < AT_ONCE:
+            yield self.waiting.popleft()
+        now = time.monotonic()
+        for waiting in [w for w in self.waiting if not w.over and now - w.since >= PATIENCE]:
+            if len(self.running) >= MOST:
+                return
+            self.waiting.remove(waiting)
+            yield waiting
 
-    def start(
-        self, command: list[str], *, log: Path, tracking_uri: str, working_directory: str
-    ) -> subprocess.Popen[bytes] | ForkedShipper:
-        """Start ``command`` (of :func:`command_for`), as :func:`spawn` would. Raises ``OSError``."""
-        if not self._broken:
-            environment = {TRACKING_URI: tracking_uri, SECRETS: "{}"}
-            request = Request(command[3:], str(log), working_directory, environment)
+    def note_start(self, waiting: Waiting, pid: int) -> None:
+        """A shipper has started: its descriptors are its own."""
+        waiting.close()
+        self.running[pid] = waiting.request.number
+        self.say(Started(waiting.request.number, pid))
+
+    def _reap(self) -> None:
+        while self.running:
             try:
-                return self._ask(request)
-            except (OSError, ValueError):
-                self._broken = True
-        return spawn(command, log=log, tracking_uri=tracking_uri, working_directory=working_directory)
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            number = self.running.pop(pid, None)
+            if number is not None:
+                self.say(Ended(number, os.waitstatus_to_exitcode(status)))
 
-    def _ask(self, request: Request) -> ForkedShipper:
-        if self._server is None:
-            self._server = _start_server()
-        server = self._server
-        assert server.stdin is not None  # noqa: S101 - Popen was given pipes
-        assert server.stdout is not None  # noqa: S101
-        server.stdin.write(lossless_json.encode(request) + b"\n")
-        server.stdin.flush()
-        return ForkedShipper(int(server.stdout.readline()), server.stdout.fileno())
+    def say(self, answer: Answer) -> None:
+        """Tell the client, now or later."""
+        self._answers.append(lossless_json.encode(answer))
+        self._say_what_waits()
 
+    def _say_what_waits(self) -> None:
+        while self._answers:
+            if self._client_lives:
+                try:
+                    self.line.send(self._answers[0])
+                except BlockingIOError:
+                    return
+                except OSError:
+                    pass  # it is gone, as the next turn will see
+            self._answers.popleft()
 
-class ForkedShipper:
-    """What :class:`subprocess.Popen` is for a process started from scratch."""
-
-    def __init__(self, pid: int, answers: int) -> None:
-        self.pid = pid
-        self.returncode: int | None = None
-        self._answers = answers
-
-    def poll(self) -> int | None:
-        """The exit code, once the process has left: negative for a signal."""
-        if self.returncode is None and select.select([self._answers], [], [], 0)[0]:
-            answer = os.read(self._answers, 32)  # a whole line: far below what a pipe keeps together
-            self.returncode = int(answer) if answer else LOST
-        return self.returncode
-
-    def terminate(self) -> None:
-        """Ask it to leave."""
-        if self.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGTERM)
-
-
-def _start_server() -> subprocess.Popen[bytes]:
-    with signals.all_blocked():  # as spawn() does it, for the shippers: the server leaves with its client
-        return Child(
-            python_command("trackside.shipper.fork_server", "serve"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # a shipper that can't be forked is started from scratch, and says why
-            start_new_session=True,  # Ctrl-C is for the client, which passes it on
-            env=environment_for(),
-        )
+    def close(self) -> None:
+        """In a fork: nothing of the server is left open."""
+        self.line.close()
+        for waiting in self.waiting:
+            waiting.close()
 
 
 def serve() -> int:
-    """Fork a shipper per request. Return the exit code of the server, or in a fork, of the shipper."""
-    from trackside.shipper.__main__ import main
-    from trackside.shipper.service import EXIT_LOCKED
-
-    for line in iter(lambda: _read_line(0), b""):
-        request = lossless_json.decode(line, Request)
-        _preload(request.environment[TRACKING_URI])
-        gc.freeze()  # a collection in the fork would copy every page that the import has filled
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # from Python 3.12: NumPy's idle threads, which mind themselves
-            pid = os.fork()
-        if pid == 0:
-            try:
-                _become_shipper(request)
-            except FileNotFoundError:
-                return EXIT_LOCKED  # another shipper has delivered the journal, and removed it
-            return main(request.arguments)
-        os.write(1, b"%d\n" % pid)
-        _, status = os.waitpid(pid, 0)
-        os.write(1, b"%d\n" % os.waitstatus_to_exitcode(status))
+    """Fork a shipper per request. Return the exit code of the server."""
+    _allow_many_descriptors()
+    server = Server(socket.socket(fileno=int(sys.argv[-1])))
+    server.line.set_inheritable(False)
+    while server.is_needed():
+        server.turn()
+        for waiting in server.due():
+            _preload(str(waiting.request.environment[TRACKING_URI]))
+            pid = _fork()
+            if pid == 0:
+                server.close()
+                _leave(_ship(waiting))
+            server.note_start(waiting, pid)
+    server.say(Leaving())
     return 0
 
 
-def _read_line(descriptor: int) -> bytes:
-    """A line, byte by byte: a buffer would be inherited by the forks. Empty at the end."""
-    line = b""
-    while not line.endswith(b"\n"):
-        byte = os.read(descriptor, 1)
-        if not byte:
-            return b""
-        line += byte
-    return line
+def _fork() -> int:
+    gc.freeze()  # a collection in the fork would copy every page that the import has filled
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # from Python 3.12: NumPy's idle threads, which mind themselves
+        return os.fork()
+
+
+def _ship(waiting: Waiting) -> int:
+    from trackside.shipper.__main__ import main
+    from trackside.shipper.protocol import EXIT_LOCKED
+
+    try:
+        _become_shipper(waiting.request)
+    except FileNotFoundError:
+        return EXIT_LOCKED  # another shipper has delivered the journal, and removed it
+    words = [str(word) for option in waiting.descriptors.items() for word in option]
+    return main([*waiting.request.arguments, *words])
+
+
+def _leave(code: int) -> NoReturn:
+    """End the fork, as :mod:`multiprocessing` ends its own.
+
+    The interpreter would take apart all that the server has imported, and so copy each page of it.
+    """
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+    with contextlib.suppress(Exception):
+        atexit._run_exitfuncs()  # noqa: SLF001 - multiprocessing does, in its forks
+    with contextlib.suppress(Exception):
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def _preload(tracking_uri: str) -> None:
-    from trackside.destinations.mlflow.connection import preload
+    import trackside.shipper.__main__  # noqa: F401
+    from trackside.destinations.mlflow.preload import preload
 
     with contextlib.suppress(Exception):  # the shipper meets it again, and reports it where it belongs
         preload(tracking_uri)
 
 
-def _become_shipper(request: Request) -> None:
+def _allow_many_descriptors() -> None:
+    """Each shipper that waits has up to three."""
+    import resource
+
+    with contextlib.suppress(OSError, ValueError):
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _become_shipper(request: ShipperRequest) -> None:
     """In the fork: be as a process that was started from scratch."""
     os.setsid()
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -194,8 +282,20 @@ def _become_shipper(request: Request) -> None:
         os.dup2(descriptor, number)
     os.close(nothing)
     os.close(output)
-    os.environ.update(request.environment)
-    os.chdir(working_folder(request.working_directory, request.environment[TRACKING_URI]))
+    for name, value in request.environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    _import_from(os.environ.pop(IMPORT_PATH, ""))
+    os.chdir(working_folder(request.working_directory, os.environ[TRACKING_URI]))
+
+
+def _import_from(path: str) -> None:
+    """Import from what the client's path has gained since the server was started, too."""
+    _, *entries = path.split("\n")
+    sys.path += [entry for entry in entries if entry not in sys.path]
+    importlib.invalidate_caches()
 
 
 if __name__ == "__main__":

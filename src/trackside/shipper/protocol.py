@@ -19,6 +19,9 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from typing import TypeAlias
+
+import msgspec
 
 from trackside.system.descriptors import OwnDescriptor
 
@@ -41,7 +44,57 @@ SEEN = 201
 PROVE = 202
 """Everything is acknowledged, and the trainer waits until the destinations are seen to have it."""
 
+EXIT_DONE, EXIT_REFUSED, EXIT_UNFINISHED, EXIT_LOCKED = 0, 3, 4, 5
+"""What a shipper leaves with."""
+
 _SIGNAL_LIMIT = 65
+
+DESCRIPTORS = ("--pipe", "--hold", "--channel")
+"""The options of a shipper that name descriptors."""
+
+
+class ShipperRequest(msgspec.Struct, frozen=True, tag=True):
+    """Asks the fork server for a shipper.
+
+    ``descriptors`` are the options that name the descriptors which come with the message, in that order.
+    ``environment`` is what differs from the environment that the server was started with.
+    """
+
+    number: int
+    arguments: list[str]
+    descriptors: tuple[str, ...]
+    log: str
+    working_directory: str
+    environment: dict[str, str | None]
+
+
+class Over(msgspec.Struct, frozen=True, tag=True):
+    """Tells the fork server that a run is over. ``closed``: descriptors that its shipper needs no more."""
+
+    number: int
+    closed: tuple[str, ...]
+
+
+class Started(msgspec.Struct, frozen=True, tag=True):
+    """The fork server says that a shipper runs."""
+
+    number: int
+    pid: int
+
+
+class Ended(msgspec.Struct, frozen=True, tag=True):
+    """The fork server says that a shipper has left. ``code`` is negative for a signal."""
+
+    number: int
+    code: int
+
+
+class Leaving(msgspec.Struct, frozen=True, tag=True):
+    """The fork server says that it leaves, because it was not needed for long."""
+
+
+Question: TypeAlias = ShipperRequest | Over
+Answer: TypeAlias = Started | Ended | Leaving
 
 
 class Channel:

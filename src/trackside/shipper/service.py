@@ -33,7 +33,18 @@ from trackside.shipper.environment import Renewal
 from trackside.shipper.inventory import has_refused, waiting_names
 from trackside.shipper.judge import Judge
 from trackside.shipper.log_redaction import hide
-from trackside.shipper.protocol import DONE, LINGER, NUDGE, PROVE, SEEN, read_bytes, signals_in
+from trackside.shipper.protocol import (
+    DONE,
+    EXIT_DONE,
+    EXIT_REFUSED,
+    EXIT_UNFINISHED,
+    LINGER,
+    NUDGE,
+    PROVE,
+    SEEN,
+    read_bytes,
+    signals_in,
+)
 from trackside.shipper.removal import Presence, say_lost
 from trackside.shipper.segment_keeper import SegmentKeeper
 from trackside.shipper.signals import on_request_to_leave
@@ -69,8 +80,6 @@ LEAVE_PATIENCE = 10.0
 """Seconds that a call may take once the shipper is asked to leave."""
 
 LEAVE_TRIES, LEAVE_PAUSE = 5, 1.0
-
-EXIT_DONE, EXIT_REFUSED, EXIT_UNFINISHED, EXIT_LOCKED = 0, 3, 4, 5
 
 
 class Shipper:
@@ -109,7 +118,8 @@ class Shipper:
         self._passed_on = (False, False)
         self._linger = linger
         self._asked_to_leave = False
-        self._seen = self._gave_way = False
+        self._seen = pipe is None  # nobody will say so
+        self._gave_way = False
         self._selector = selectors.DefaultSelector()
         self._transforms = transforms_of(meta)
         self.workers = [self._make_worker(destination) for destination in destinations]

@@ -30,7 +30,7 @@ from trackside.journal.provenance import may_read, why_untrusted
 from trackside.journal.trust import is_vouched_for
 from trackside.redaction.redact import with_credentials
 from trackside.settings import environment_address
-from trackside.shipper.fork_server import ForkedShipper, ForkServer
+from trackside.shipper.forked import ForkedShipper, ForkServer
 from trackside.shipper.grants import (
     CREDENTIALS,
     TRUST,
@@ -38,7 +38,7 @@ from trackside.shipper.grants import (
     imports,
 )
 from trackside.shipper.inventory import NEWER, has_refused, not_regular, owner_has_ended, report
-from trackside.shipper.service import EXIT_DONE, EXIT_LOCKED
+from trackside.shipper.protocol import EXIT_DONE, EXIT_LOCKED
 from trackside.shipper.spawn import command_for, is_forked, ships, spawn
 
 if TYPE_CHECKING:

@@ -21,7 +21,6 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from trackside.bulk_store.uri import can_be_bulk
 from trackside.destinations.answers import bound_answers, limit_answers
 from trackside.destinations.mlflow.address import database_file, require_server
 from trackside.destinations.mlflow.client_choice import is_proxied, why_mlflow
@@ -49,20 +48,6 @@ if TYPE_CHECKING:
     from trackside.journal.outbox import Outbox
 
 logger = logging.getLogger("trackside.destinations")
-
-
-def preload(tracking_uri: str) -> None:
-    """Import what a connection to ``tracking_uri`` will need. Opens no store and no connection."""
-    if why_mlflow(tracking_uri) is None:
-        import requests  # noqa: F401
-
-        import trackside.destinations.mlflow.rest_client  # noqa: F401 - it imports requests when it is made
-
-        return
-    import mlflow.tracking
-
-    if can_be_bulk(tracking_uri):
-        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
 
 class Connection:

@@ -1,0 +1,248 @@
+"""Many runs in one process: shippers that are forked, take turns, and survive whoever dies.
+
+Each scenario is a process of its own, with real shippers that deliver to files in place of MLflow.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import textwrap
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.ends.harness import wait_until_delivered
+from tests.support import recorder
+from tests.support.program import run_python
+
+if TYPE_CHECKING:
+    import subprocess
+    from pathlib import Path
+
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(sys.platform == "darwin", reason="shippers are not forked there"),
+]
+
+PROGRAM = f"""
+import multiprocessing, os, signal, sys, threading, time
+{recorder.IN_A_SCRIPT}
+import psutil
+import trackside
+from pathlib import Path
+from trackside.event_bus.bus import Bus
+from trackside.session.further_shippers import further_shippers
+from trackside.session.undelivered import flush_ended
+from trackside.shipper.forked import ForkedShipper
+
+hold = Path(os.environ[{recorder.PLACE!r}], {recorder.HOLD!r})
+
+def begin(number, bus=trackside.bus):
+    run = trackside.start("sweep", run_name=str(number), bus=bus)
+    for step in range(10):
+        run.log({{"loss": float(number)}}, step=step)
+    return run
+
+def trial(number, status="FINISHED", bus=trackside.bus):
+    run = begin(number, bus)
+    run._end(status)
+    return run
+
+def shipper_of(run):
+    return run._assembly.shipper
+
+def until(condition):
+    deadline = time.monotonic() + 90
+    while not condition():
+        assert time.monotonic() < deadline, "too late"
+        time.sleep(0.02)
+
+def fork_server():
+    return further_shippers._server._server
+"""
+
+
+def play(folder: Path, script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The outcome of a program that makes runs."""
+    (folder / "records").mkdir()
+    program = folder / "program.py"
+    program.write_text(PROGRAM + textwrap.dedent(script))
+    return run_python(
+        program,
+        cwd=folder,
+        env={
+            **os.environ,
+            **recorder.environment(folder / "records"),
+            "TRACKSIDE_DIR": str(folder / "journals"),
+            "TRACKSIDE_EXIT_TIMEOUT": "100",
+            **environment,
+        },
+    )
+
+
+def ends(folder: Path) -> dict[str, str]:
+    """The status of each run that was delivered, by the run's name. Each one has all of its points."""
+    runs = recorder.read_runs(folder / "records")
+    assert all(len(run.points) == 10 for run in runs), runs
+    return {run.journal.split("-")[1]: run.status for run in runs}
+
+
+def test_a_sweep_has_few_processes(tmp_path: Path) -> None:
+    """The first run's shipper, the fork server, and as many shippers as may run at once."""
+    done = play(
+        tmp_path,
+        """
+        from trackside.shipper.fork_server import AT_ONCE
+        most = 0
+        for number in range(30):
+            run = trial(number)
+            most = max(most, len(psutil.Process().children(recursive=True)))
+        assert isinstance(shipper_of(run)._process, ForkedShipper)
+        descriptors = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
+        assert flush_ended(100)
+        assert most <= AT_ONCE + 2, most
+        assert descriptors < 150, descriptors
+        """,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert ends(tmp_path) == {str(number): "FINISHED" for number in range(30)}
+
+
+def test_runs_in_threads(tmp_path: Path) -> None:
+    """Twelve at the same time, each on a bus of its own, none of which waits for the end of another."""
+    done = play(
+        tmp_path,
+        """
+        both = threading.Barrier(12)
+        failed = []
+
+        def work(number):
+            run = begin(number, Bus())
+            if not run.flush(90):
+                failed.append(number)
+            both.wait(90)
+            run._end("FAILED" if number == 3 else "FINISHED")
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(12)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        assert not failed
+        """,
+    )
+    assert done.returncode == 0, done.stderr
+    wanted = {str(number): "FINISHED" for number in range(12)} | {"3": "FAILED"}
+    assert ends(tmp_path) == wanted
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["nothing delivered yet", "deliveries under way"])
+def test_a_training_that_is_killed(tmp_path: Path, held: bool) -> None:
+    """What had ended stays so, what was alive has failed, and what waited for its turn is delivered."""
+    done = play(
+        tmp_path,
+        f"""
+        {"hold.touch()" if held else ""}
+        for number in range(15):
+            trial(number)
+        alive = begin(15)
+        os.kill(os.getpid(), signal.SIGKILL)
+        """,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    (tmp_path / "records" / recorder.HOLD).unlink(missing_ok=True)
+    wait_until_delivered(tmp_path / "journals")
+    assert ends(tmp_path) == {str(number): "FINISHED" for number in range(15)} | {"15": "FAILED"}
+
+
+def test_a_fork_server_that_is_killed(tmp_path: Path) -> None:
+    """Before it has started anything, and with shippers under way and others in its queue."""
+    done = play(
+        tmp_path,
+        """
+        hold.touch()
+        trial(0), trial(1)
+        fork_server().kill()
+        for number in range(2, 14):
+            run = trial(number)
+        until(lambda: sum(child.name() != "x" for child in psutil.Process().children(recursive=True)) >= 4)
+        fork_server().kill()
+        trial(14)
+        hold.unlink()
+        assert flush_ended(100)
+        """,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "lost" not in done.stderr
+    wait_until_delivered(tmp_path / "journals")
+    assert ends(tmp_path) == {str(number): "FINISHED" for number in range(15)}
+
+
+def test_a_forked_shipper_that_is_killed(tmp_path: Path) -> None:
+    """It is replaced, in a run that lives and in one that is over, and the others do not notice."""
+    done = play(
+        tmp_path,
+        """
+        hold.touch()
+        trial(0)
+        over, alive = trial(1), begin(2)
+        until(lambda: shipper_of(over).pid is not None and shipper_of(alive).pid is not None)
+        until(lambda: shipper_of(alive).is_ready and shipper_of(over).is_ready)
+        for run in (over, alive):
+            os.kill(shipper_of(run).pid, signal.SIGKILL)
+        trial(3, bus=Bus())
+        hold.unlink()
+        assert alive.flush(90)
+        alive._end()
+        assert flush_ended(90)
+        assert shipper_of(alive).restarts == 1 == shipper_of(over).restarts
+        """,
+    )
+    assert done.returncode == 0, done.stderr
+    assert ends(tmp_path) == dict.fromkeys("0123", "FINISHED")
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_child_with_runs_of_its_own(tmp_path: Path, method: str) -> None:
+    """It has a fork server of its own, and leaves the parent's alone."""
+    done = play(
+        tmp_path,
+        f"""
+        def work():
+            for number in (10, 11, 12):
+                trial(number)
+
+        if __name__ == "__main__":
+            trial(0), trial(1)
+            mine = fork_server().pid
+            child = multiprocessing.get_context({method!r}).Process(target=work)
+            child.start()
+            trial(2)
+            child.join()
+            assert child.exitcode == 0, child.exitcode
+            assert fork_server().pid == mine
+        """,
+    )
+    assert done.returncode == 0, done.stderr
+    wait_until_delivered(tmp_path / "journals")
+    assert ends(tmp_path) == {str(number): "FINISHED" for number in (0, 1, 2, 10, 11, 12)}
+
+
+def test_a_program_that_closes_all_descriptors(tmp_path: Path) -> None:
+    """As a daemon does. The next run has a fork server again, and nothing is lost."""
+    done = play(
+        tmp_path,
+        """
+        trial(0), trial(1)
+        assert flush_ended(90)
+        alive = begin(4)
+        os.closerange(3, 4096)
+        alive._end()
+        trial(2), trial(3)
+        assert flush_ended(90)
+        """,
+    )
+    assert done.returncode == 0, done.stderr
+    wait_until_delivered(tmp_path / "journals")
+    assert ends(tmp_path) == dict.fromkeys("01234", "FINISHED")
