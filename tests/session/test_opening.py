@@ -22,6 +22,7 @@ from trackside.journal.meta import RunInfo, State, WorkerState
 from trackside.session import assembly
 from trackside.session import opening as opening_
 from trackside.session import shipper_handle as process_
+from trackside.session.further_shippers import further_shippers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +58,7 @@ def opener(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Opener:
     monkeypatch.chdir(tmp_path)
     made = Opener()
     monkeypatch.setattr(process_, "spawn", made)
-    monkeypatch.setattr(process_.further_shippers, "start", made)
+    monkeypatch.setattr(further_shippers, "start", made)
     monkeypatch.setattr(assembly, "begin_check", lambda _: Finding)
     return made
 

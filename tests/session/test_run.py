@@ -35,6 +35,7 @@ from trackside.journal.reader import JournalReader, Position
 from trackside.session import assembly, fluent, plan
 from trackside.session import shipper_handle as process_
 from trackside.session.current import recording_runs
+from trackside.session.further_shippers import further_shippers
 from trackside.session.noop import NoopRun
 from trackside.session.run import Counts
 from trackside.session.shipper_handle import ShipperProcess
@@ -80,7 +81,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> StubShipper:
     """A shipper that has delivered everything at once. No waiting for what does not come."""
     made = StubShipper()
     monkeypatch.setattr(process_, "spawn", made)
-    monkeypatch.setattr(process_.further_shippers, "start", made)
+    monkeypatch.setattr(further_shippers, "start", made)
     monkeypatch.setattr(assembly, "begin_check", lambda _: Finding)  # nobody is asked
     for name in ("START", "EXIT", "TERMINATE"):
         monkeypatch.setenv(f"TRACKSIDE_{name}_TIMEOUT", "0")
