@@ -111,7 +111,8 @@ class Ending:
         final = self._provisional is None or self._provisional.final
         self._announce(parts.lifecycle.status if final else None)
         self.counts = parts.delivery.counts()
-        parts.dismiss_shipper()
+        if final:
+            parts.dismiss_shipper()
 
     def flush(self, timeout: float) -> bool:
         """Whether everything is delivered of a run that is over. Waits if its end has not."""

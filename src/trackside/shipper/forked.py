@@ -27,7 +27,6 @@ import weakref
 from typing import TYPE_CHECKING, Any, cast
 
 from trackside.journal import lossless_json
-from trackside.journal.owner import start_ticks
 from trackside.lifecycle.fork import abandon_in_children
 from trackside.shipper import environment, signals
 from trackside.shipper.protocol import (
@@ -50,6 +49,7 @@ from trackside.shipper.spawn import (
 )
 from trackside.system.clock import steady
 from trackside.system.descriptors import OwnDescriptor
+from trackside.system.processes import start_ticks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
