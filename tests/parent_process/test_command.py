@@ -88,6 +88,17 @@ def test_input_that_the_command_closes(family: Family) -> None:
         fill()
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="nothing else tells what was given")
+@pytest.mark.parametrize("given", [{}, {"LC_CTYPE": "C.UTF-8"}])
+def test_the_environment_is_the_users(family: Family, given: dict[str, str]) -> None:
+    """Python sets a variable for itself in the C locale. The command does not get it, unless it was given."""
+    bare = {"PATH": os.environ["PATH"], "TRACKSIDE_DIR": str(family.journals), **given}
+    process = family.start("env", before=("env", "-i", *(f"{name}={value}" for name, value in bare.items())))
+    output, errors = process.communicate(timeout=60)
+    added = {"MLFLOW_TRACKING_URI", "TRACKSIDE_PARENT_FOLDER"}
+    assert {line.partition("=")[0] for line in output.splitlines()} == {*bare, *added}, errors
+
+
 def test_the_parent_is_small(family: Family) -> None:
     """It lives as long as a training: no packages, no threads."""
     process = family.python(LISTEN)

@@ -71,7 +71,10 @@ def run(
     wait, and `trackside sync` delivers what is left. The exit code is 127 if the command is not found, and
     126 if it can't be run.
     """
+    from trackside.system.coerced_locale import drop_coerced_locale
+
     environment = dict(os.environ)
+    drop_coerced_locale(environment)
     _choose_store(environment, tracking_uri)
     _name_runs(environment, experiment, name)
     _list(environment, "--destination", destinations)

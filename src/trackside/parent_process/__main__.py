@@ -5,17 +5,22 @@ it: its submodules are found, and its ``__init__`` does not run.
 """
 
 import os
+import signal
 import sys
 import types
 
 
 def _main() -> None:
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C before the command runs: no traceback
     package = types.ModuleType("trackside")
     package.__path__ = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
     sys.path.pop(0)  # this folder, whose modules are imported by their full names
     sys.modules["trackside"] = package
     from trackside.parent_process.parent import run
+    from trackside.system.coerced_locale import drop_coerced_locale
 
+    drop_coerced_locale(os.environ)
     run(sys.argv[2:], grace=float(sys.argv[1]))
 
 
