@@ -22,29 +22,29 @@ def checked_inner(uri: str) -> str:
         raise ConfigurationError(
             f"tracking_uri {mask_address(uri)!r} has {PREFIX} twice. Write {PREFIX}{mask_address(inner)}"
         )
-    if not inner or inner.endswith(("://", ":")):
-        raise ConfigurationError(f"tracking_uri {uri!r} names no store after {PREFIX}. Write {FORMS}")
+    if not is_journal_address(uri.strip()) or inner.rstrip("/") in {"", inner.partition(":")[0] + ":"}:
+        raise ConfigurationError(f"tracking_uri {mask_address(uri)!r} names no store. Write {FORMS}")
     try:
-        return checked_address(inner, f"what follows {PREFIX} in tracking_uri")
+        checked = checked_address(inner, f"what follows {PREFIX} in tracking_uri")
     except ConfigurationError as error:
-        raise ConfigurationError(f"{error}, with {PREFIX} before it, such as {FORMS}") from None
+        raise ConfigurationError(f"{error}, with {PREFIX} before it. Right forms are {FORMS}") from None
+    if "://" not in checked:
+        raise ConfigurationError(
+            f"tracking_uri {mask_address(uri)!r} names a folder. Write {PREFIX}file:///path or {FORMS}"
+        )
+    return checked
 
 
 def why_malformed(uri: str) -> str | None:
-    """What is wrong with an address that is meant for the journal store, or None.
+    """What is wrong with ``uri``, if it is meant for the journal store and MLflow would not ask us. Or None.
 
-    MLflow would take some for a folder, and others for a plug-in that is not installed.
+    MLflow takes an address without a scheme for a folder, and one with an unknown scheme for a plug-in that
+    is not installed. Neither error leads to the right form.
     """
-    text = uri.strip()
-    if not text.lower().startswith("journal"):
+    if not uri.strip().lower().startswith(PREFIX):
         return None
-    scheme, colon, _ = text.partition(":")
-    if is_journal_address(text):
-        try:
-            checked_inner(text)
-        except ConfigurationError as error:
-            return str(error)
-        return None
-    if colon and scheme.lower() == "journal":
-        return f"tracking_uri {mask_address(text)!r} has no + and no scheme of a store. Write {FORMS}"
+    try:
+        checked_inner(uri)
+    except ConfigurationError as error:
+        return str(error)
     return None

@@ -3,12 +3,15 @@
 The groups ``mlflow.tracking_store`` and ``mlflow.model_registry_store``, a name for each spelling of the
 scheme (``pyproject.toml``). The model registry gets MLflow's own store for the inner address.
 
-``import mlflow`` loads this module and calls nothing in it. So the functions import what is expensive.
+``import mlflow`` loads this module. So the functions import what is expensive.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any
+
+from trackside.system.journal_address import is_journal_address
 
 
 def tracking_store(store_uri: str, artifact_uri: str | None = None) -> Any:
@@ -34,3 +37,19 @@ def model_registry_store(store_uri: str, tracking_uri: str | None = None) -> Any
     artifacts.know_journal_addresses()
     inner = None if tracking_uri is None else inner_address(tracking_uri)
     return stock.make_registry_store(checked_inner(store_uri), inner)
+
+
+def _look_at_variable() -> None:
+    """Say what is wrong with ``MLFLOW_TRACKING_URI``: MLflow does not ask us about every mistake."""
+    given = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
+    if is_journal_address(given):
+        import logging
+
+        from trackside.journal_store.address import why_malformed
+
+        fault = why_malformed(given)
+        if fault is not None:
+            logging.getLogger("trackside.journal_store").error("MLFLOW_TRACKING_URI: %s", fault)
+
+
+_look_at_variable()

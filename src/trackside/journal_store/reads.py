@@ -33,6 +33,8 @@ def catch_up(runs: Runs, recordings: Iterable[Recording]) -> None:
         run = recording.run
         while not run.flush(_SLICE):
             delivery, waited = run.delivery, steady() - began
+            if not run.is_recording and waited < _SLICE / 2:
+                break  # it is just ending, perhaps further up on this very stack
             if delivery.phase in {"offline", "failed", "delivered"}:
                 break
             if waited > PATIENCE or (delivery.reason is not None and waited > FAILING_PATIENCE):

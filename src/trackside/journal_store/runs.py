@@ -204,8 +204,8 @@ class Runs:
             return run_id in self._inherited
         if not recording.how:
             return True
-        if not recording.run.is_recording:
-            return False
+        if not recording.run.is_recording:  # its end is known: MLflow's default adds nothing to it
+            return status == "FINISHED"
         end_adopted(recording.run, _meant(status))
         return recording.how != "joined" or recording.has_owner
 

@@ -10,6 +10,8 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from trackside.errors import ConfigurationError
+from trackside.redaction.forms import mask_address
 from trackside.system.once import Once
 
 if TYPE_CHECKING:
@@ -39,7 +41,13 @@ def make_tracking_store(uri: str, artifact_uri: str | None) -> Any:
     except (ImportError, AttributeError) as error:
         _say("tracking store", error)
         return _made_by_hand(uri, artifact_uri)
-    return build(store_uri=uri, artifact_uri=artifact_uri)
+    try:
+        return build(store_uri=uri, artifact_uri=artifact_uri)
+    except ImportError as error:
+        raise ConfigurationError(
+            f"the store at {mask_address(uri)} needs a package that is not installed ({error}): install it "
+            "beside MLflow, such as psycopg2-binary for postgresql"
+        ) from error
 
 
 def make_registry_store(uri: str, tracking_uri: str | None) -> Any:

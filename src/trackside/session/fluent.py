@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trackside import mlflow_utils
 from trackside.null_store import NULL_URI
+from trackside.settings import absolute_tracking_uri
+from trackside.system.journal_address import inner_address, is_journal_address
 from trackside.tag_names import JOURNAL_TAG
 
 if TYPE_CHECKING:
@@ -38,6 +40,13 @@ class ActiveRun(NamedTuple):
     tracking_uri: str
 
 
+def address_for(uri: str) -> str:
+    """The address by which MLflow's own API finds ``uri`` here: through the journal store, if in use."""
+    given = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
+    same = is_journal_address(given) and absolute_tracking_uri(inner_address(given)) == uri
+    return given if same else uri
+
+
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
 """MLflow's own settings would delay the end of a process by minutes while the server is down."""
 
@@ -48,7 +57,8 @@ def active() -> ActiveRun | None:
     with contextlib.suppress(Exception):  # half imported, or an MLflow that we do not know
         run = None if mlflow is None else mlflow.active_run()
         if mlflow is not None and run is not None:
-            return ActiveRun(run.info.run_id, run.info.experiment_id, str(mlflow.get_tracking_uri()))
+            address = inner_address(str(mlflow.get_tracking_uri()))
+            return ActiveRun(run.info.run_id, run.info.experiment_id, address)
     return None
 
 

@@ -16,13 +16,16 @@ from trackside.lifecycle.call_site import CallSite
 from trackside.lifecycle.own_errors import OwnErrors
 from trackside.lifecycle.provisional import conclude_earlier, conclude_others
 from trackside.redaction.redact import redact
-from trackside.session import current
+from trackside.session import current, fluent
 from trackside.session.assembly import Assembly
 from trackside.session.daemon import is_daemon_of, session, wait_for_run
 from trackside.session.ending import Ending
 from trackside.session.parent import NO_PARENT, Parent
 from trackside.session.run import Counts, Run, status_with
+from trackside.settings import absolute_tracking_uri
 from trackside.system.clock import steady
+from trackside.system.journal_address import inner_address
+from trackside.system.once import Once
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from trackside.events import ConfigEvent, FinalStatus, RunStatus
     from trackside.journal.directory import JournalDirectory
     from trackside.journal.meta import Adopted, RunInfo
+    from trackside.protocols import AnySink
     from trackside.session.plan import RunPlan
 
 logger = logging.getLogger("trackside.session")
@@ -52,6 +56,7 @@ class RecordingRun(Run):
         conclude_earlier(plan.bus)
         conclude_others(plan.bus)
         self._plan = plan
+        self._said = Once()
         self._session = session()
         self._errors = OwnErrors(call_site, plan.expected)
         self._assembly = Assembly(
@@ -222,7 +227,8 @@ class RecordingRun(Run):
             info = self._assembly.delivery.run_info()
             owned = info is None or not info.joined
             journal_id = self._assembly.meta.journal_id if owned else None
-            self._assembly.activation.begin(self._plan.target.tracking_uri, run_id, journal_id=journal_id)
+            address = fluent.address_for(self._plan.target.tracking_uri)
+            self._assembly.activation.begin(address, run_id, journal_id=journal_id)
         except Exception as error:  # the server has gone away since
             return f"MLflow does not answer ({redact(str(error))})"
         return None
@@ -241,6 +247,32 @@ class RecordingRun(Run):
         url = "" if known is None else self._assembly.announcer.page(known)
         link = self.link._replace(tracking_uri=self.tracking_uri)
         return RunHandle, (Names(link, url, str(self.journal.path), self.status),)
+
+    # A run that MLflow's own API has made
+
+    def takes_starts(self, tracking_uri: str | os.PathLike[str] | None) -> bool:
+        """Whether ``start()`` with that address logs into this run, because MLflow's own API has begun it."""
+        target = self._plan.target
+        given = (
+            None if tracking_uri is None else absolute_tracking_uri(inner_address(os.fspath(tracking_uri)))
+        )
+        return bool(target.adopted) and given in {None, target.tracking_uri}
+
+    def take_start(
+        self, sinks: Iterable[AnySink], config: ConfigEvent | None, tags: Mapping[str, str]
+    ) -> None:
+        """Add to this run what ``start()`` was given."""
+        if self._said.is_first("start"):
+            logger.warning(
+                "MLflow's run %s is active here, and trackside records it: trackside.start() logs into that "
+                "run, too. Its experiment, name and destinations are those it has",
+                self._plan.target.run_id,
+            )
+        self._assembly.sinks += [self._bus.attach(sink) for sink in sinks]
+        if tags:
+            self.keep_tags(tags)
+        if config is not None:
+            self.emit(config)
 
     # Runs one after the other
 
