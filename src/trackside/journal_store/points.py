@@ -31,7 +31,7 @@ def samples_of(metrics: Iterable[Any]) -> list[MetricsSample] | None:
     """The samples that ``metrics`` make, or None if one of them is for MLflow's own store to judge."""
     groups: list[_Group] = []
     values: dict[str, float] = {}
-    step = stamp = model = None
+    step = stamp = model = dataset = None
     for metric in metrics:
         key, value = metric.key, metric.value
         if type(value) is not float or (key not in _plain_names and not is_plain_name(key)):
@@ -40,10 +40,12 @@ def samples_of(metrics: Iterable[Any]) -> list[MetricsSample] | None:
             metric.step != step
             or metric.timestamp != stamp
             or metric.model_id != model
-            or metric.dataset_name is not None
+            or metric.dataset_name != dataset
+            or dataset is not None
             or key in values
         ):
-            step, stamp, model = metric.step, metric.timestamp, metric.model_id
+            step, stamp = metric.step, metric.timestamp
+            model, dataset = metric.model_id, metric.dataset_name
             if type(step) is not int or type(stamp) is not int:
                 return None
             if not (-_LATEST < step < _LATEST and 0 <= stamp < _LATEST):
