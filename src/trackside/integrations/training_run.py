@@ -51,6 +51,7 @@ class TrainingRun:
     def __init__(self, bus: Bus | None = None) -> None:
         self._bus = checked_bus(bus)
         self._completed = False
+        self._process = 0
         self.run: Run | None = None
         """The run. None before :meth:`begin`."""
         self.is_ours = False
@@ -71,7 +72,8 @@ class TrainingRun:
             options["bus"] = self._bus
             self.run = start(**options)
             _open[id(self._bus)] = self
-            atexit.register(self._at_exit, os.getpid())  # runs before the session's own, which came first
+            self._process = os.getpid()
+            atexit.register(self._at_exit)  # runs before the session's own, which came first
             return self.run
         self.run = found
         self._add_config(options)
@@ -125,10 +127,10 @@ class TrainingRun:
         else:
             self.finish("FAILED", reason=CUT_SHORT)
 
-    def _at_exit(self, process: int) -> None:
+    def _at_exit(self) -> None:
         """The program leaves: say so if the training was cut short. The session judges everything else."""
         run = self.run
-        if os.getpid() != process or self._completed or run is None or not self.is_open:
+        if os.getpid() != self._process or self._completed or run is None or not self.is_open:
             return
         if not run.called_exit:
             self.finish("FAILED", reason=CUT_SHORT)
