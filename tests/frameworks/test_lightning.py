@@ -71,7 +71,7 @@ ENDS = [
         "KILLED",
         "Ctrl-C (KeyboardInterrupt)",
     ),
-    ("lambda _: os.kill(os.getpid(), signal.SIGTERM)", 1, "KILLED", "SIGTERM"),
+    ("lambda _: os.kill(os.getpid(), signal.SIGTERM)", 0, "KILLED", "SIGTERM"),
     ("lambda _: os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL, "FAILED", "died without a word"),
     ("lambda _: sys.exit(3)", 3, "FAILED", "exit code 3"),
     ("lambda _: sys.exit(0)", 0, "FINISHED", "exit code 0"),

@@ -203,7 +203,7 @@ class TracksideLogger(Logger):
 
     def state_dict(self) -> dict[str, str]:
         """What a checkpoint keeps of the run: pass the logger to ``fabric.save``, as part of the state."""
-        return state_of(self._run.current)
+        return state_of(self._run.current, self._identity.folder)
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], checkpoint: str | os.PathLike[str] | None = None

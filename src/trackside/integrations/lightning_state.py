@@ -1,7 +1,8 @@
 """What a checkpoint keeps of its run: plain texts, so that ``torch.load(weights_only=True)`` reads them.
 
-A checkpoint may be saved before MLflow has opened the run. Then it keeps the path of the journal, and a file
-beside the checkpoint gets the run's id as soon as that is known.
+A checkpoint may be saved before MLflow has opened the run. Then it keeps the paths of the journal and of the
+logger's folder. The shipper writes the run's id into both, also after the training was killed. A file beside
+the checkpoint gets it, too, as soon as it is known.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 
 
 class RunState(NamedTuple):
-    """A run's id, and where its journal lies, if MLflow had not opened the run by then."""
+    """A run's id. Without it, where the journal and the logger's folder are."""
 
     run_id: str | None = None
     journal: str | None = None
+    folder: str | None = None
 
     @classmethod
     def read(cls, kept: Mapping[str, Any]) -> RunState:
@@ -35,22 +37,23 @@ class RunState(NamedTuple):
     def found(self, checkpoint: str | os.PathLike[str] | None) -> RunState:
         """The same with the run's id, if ``checkpoint`` is from before that was known.
 
-        The journal knows it, or else the file beside the checkpoint.
+        The journal knows it, or the logger's folder, or else the file beside the checkpoint.
         """
         if self.run_id is not None or self.journal is None:
             return self
         handle = RunHandle(Names(Parent(journal=self.journal), "", self.journal, "RUNNING"))
-        return self._replace(run_id=handle.run_id or _id_beside(checkpoint))
+        kept = None if self.folder is None else read_run_id_file(self.folder)
+        return self._replace(run_id=handle.run_id or kept or _id_beside(checkpoint))
 
 
-def state_of(run: Run | None) -> dict[str, str]:
-    """What a checkpoint keeps of ``run``. Waits for nothing."""
+def state_of(run: Run | None, folder: str) -> dict[str, str]:
+    """What a checkpoint keeps of ``run`` and of its logger's ``folder``. Waits for nothing."""
     link = None if run is None else run.link
     if link is None:
         return {}
     if link.run_id is not None:
         return {"run_id": link.run_id}
-    return {} if link.journal is None else {"journal": link.journal}
+    return {} if link.journal is None else {"journal": link.journal, "folder": os.path.abspath(folder)}
 
 
 def note_beside(folder: str, run_id: str) -> None:
