@@ -177,7 +177,7 @@ class LoggerRun:
                 "starting a new run. To resume the other one, set MLFLOW_RUN_ID to its id",
                 self._from.journal,
             )
-        return {"checkpoint_dir": folder, "run_id": self._from.run_id, "resume": self._resume}
+        return {"checkpoint_dir": folder, "run_id": self._from.run_id, "resume": "always"}
 
     def _free_bus(self) -> Bus | None:
         """The default bus, unless another logger's run has it."""
