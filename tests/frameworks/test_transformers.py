@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import pickle
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,12 +15,11 @@ from transformers import Trainer, TrainerCallback
 
 import trackside
 from tests.frameworks.hf import arguments, data, model, trainer
-from tests.parts import records_of
+from tests.frameworks.offline import params, place, steps  # noqa: F401 - a fixture
 from trackside.event_bus.bus import Bus
 from trackside.integrations.transformers import TracksideCallback, apart
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from trackside.session.run import Run
@@ -31,33 +29,6 @@ pytestmark = [
     pytest.mark.outside,
     pytest.mark.filterwarnings("default"),  # theirs
 ]
-
-
-@pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Runs are kept in a folder of the test, without a shipper."""
-    monkeypatch.setenv("TRACKSIDE_DIR", str(tmp_path / "journals"))
-    monkeypatch.setenv("TRACKSIDE_MODE", "offline")
-    monkeypatch.chdir(tmp_path)
-    yield
-    trackside.finish()
-
-
-def points(run: Run) -> Counter[tuple[str, int]]:
-    """How often each name and step is in the run."""
-    samples = [record for record in records_of(run) if hasattr(record, "named_values")]
-    return Counter((name, one.step) for one in samples for name in one.named_values())
-
-
-def params(run: Run) -> dict[str, str]:
-    """The run's params."""
-    configs = [record.params for record in records_of(run) if hasattr(record, "params")]
-    return {key: value for one in configs for key, value in dict(one).items()}
-
-
-def steps(run: Run, name: str) -> list[int]:
-    """The steps of one metric, each as often as it is there."""
-    return sorted(step for (key, step), count in points(run).items() if key == name for _ in range(count))
 
 
 def run_of(callback: TracksideCallback) -> Run:
