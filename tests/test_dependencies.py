@@ -15,8 +15,8 @@ import trackside
 
 SOURCE = Path(trackside.__file__).parent
 FOR_DEVELOPERS = {"all", "bench", "dev", "lint", "test"}
-UNNAMED = {"sklearn": "scikit-learn"}
-"""Packages whose distribution Python 3.10 does not find."""
+UNNAMED = {"ignite": "pytorch-ignite", "sklearn": "scikit-learn"}
+"""Packages whose distribution is not installed here, or is not found by Python 3.10."""
 
 
 def project() -> dict[str, Any]:
