@@ -1,0 +1,1 @@
+"""Integrations with the real frameworks, in an environment of their own (`make frameworks`)."""

@@ -1,0 +1,72 @@
+"""NeMo Automodel: the samples of its real ``MetricLogger``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from trackside.testing import capture
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytest.importorskip("torch")
+metric_logger: Any = pytest.importorskip("nemo_automodel.components.loggers.metric_logger")
+pytestmark = pytest.mark.frameworks
+
+
+@pytest.fixture
+def forwarding() -> Iterator[None]:
+    """Samples go on the bus for the test."""
+    from trackside.integrations.nemo import forward_samples
+
+    forward_samples()
+    end = forward_samples()  # a notebook cell that runs twice
+    yield
+    end()
+
+
+def test_samples_go_on_the_bus(tmp_path: Path, forwarding: None) -> None:
+    """With their tensors, once each. Validation sets are told apart, and the files are as before."""
+    import torch
+
+    def sample(value: float) -> Any:
+        return metric_logger.MetricsSample(step=3, epoch=1, metrics={"loss": torch.tensor(value), "lr": 0.1})
+
+    with capture() as sink:
+        for name, value in (("training", 1.0), ("validation_squad", 2.0), ("validation", 3.0)):
+            with metric_logger.MetricLogger(str(tmp_path / f"{name}.jsonl")) as logger:
+                logger.log(sample(value))
+    assert sink.metrics("loss") == [(3, 1.0)]
+    assert sink.metrics("validation_squad/loss") == [(3, 2.0)]
+    assert sink.metrics("validation/lr") == [(3, 0.1)]
+    assert sink.metrics("epoch")[0] == (3, 1.0)
+    written = json.loads((tmp_path / "training.jsonl").read_text())
+    assert (written["step"], written["loss"]) == (3, 1.0)
+
+
+def test_it_ends(tmp_path: Path) -> None:
+    """And the logger is as it was."""
+    from trackside.integrations.nemo import forward_samples
+
+    before = metric_logger.MetricLogger.log
+    forward_samples()()
+    assert metric_logger.MetricLogger.log is before
+
+
+def test_an_odd_sample_does_not_stop_the_logger(tmp_path: Path, forwarding: None) -> None:
+    """What cannot be emitted is still for the file."""
+
+    class Odd:
+        step, epoch, metrics = 1, 0, None
+
+        def to_dict(self) -> dict[str, int]:
+            return {"step": 1}
+
+    logger = metric_logger.MetricLogger(str(tmp_path / "training.jsonl"))
+    logger.log(Odd())
+    assert len(logger.buffer) == 1
+    logger.close()
