@@ -15,7 +15,7 @@ import trackside
 
 SOURCE = Path(trackside.__file__).parent
 FOR_DEVELOPERS = {"all", "bench", "dev", "lint", "test"}
-UNNAMED = {"ignite": "pytorch-ignite", "sklearn": "scikit-learn"}
+UNNAMED = {"hydra": "hydra-core", "ignite": "pytorch-ignite", "sklearn": "scikit-learn"}
 """Packages whose distribution is not installed here, or is not found by Python 3.10."""
 
 

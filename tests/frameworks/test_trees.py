@@ -108,6 +108,7 @@ def test_estimators_copy_their_callbacks(sink: MemorySink) -> None:
     assert len(sink.values("validation_0/logloss")) == 6
 
 
+@pytest.mark.filterwarnings("ignore:The argument 'eval_set' is deprecated")
 def test_lightgbm_logs_each_round(sink: MemorySink) -> None:
     """Also those before an early stop, and with scikit-learn's interface."""
     lightgbm = pytest.importorskip("lightgbm")

@@ -50,7 +50,7 @@ _sweeps: dict[str, Run] = {}
 """The sweeps of this process, by their folder."""
 
 
-class TracksideCallback(Callback):  # type: ignore[misc]
+class TracksideCallback(Callback):
     """Logs each job.
 
     ``options``: those of ``trackside.start()``. The experiment is named after the job (``hydra.job.name``),
@@ -95,7 +95,7 @@ class TracksideCallback(Callback):  # type: ignore[misc]
         self._training = TrainingRun()
         self._training.begin(**options, **parent, config=_task_config(config))
 
-    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:  # noqa: ARG002
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         """End the run of a job, as the job has ended."""
         training, self._training = self._training, None
         if training is None or training.run is None or not training.is_ours:

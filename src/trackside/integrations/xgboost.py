@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from trackside.session.options import StartOptions
 
 
-class TracksideCallback(TrainingCallback):  # type: ignore[misc]
+class TracksideCallback(TrainingCallback):
     """Logs ``<data>/<metric>`` for each round, and ``best_iteration`` and ``best_score`` at the end.
 
     ``every_n_rounds``: how often. The last round is always logged.
@@ -56,7 +56,7 @@ class TracksideCallback(TrainingCallback):  # type: ignore[misc]
             self._first = _rounds_of(model)  # a training that continues an earlier one
         return model
 
-    def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ARG002
+    def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
         """Log the latest value of each metric. Never stops the training."""
         training = self._training
         if training is None or training.run is None:
