@@ -16,6 +16,7 @@ from transformers import Trainer, TrainerCallback
 import trackside
 from tests.frameworks.hf import arguments, data, model, trainer
 from tests.frameworks.offline import params, place, steps  # noqa: F401 - a fixture
+from tests.parts import records_of
 from trackside.event_bus.bus import Bus
 from trackside.integrations.transformers import TracksideCallback, apart
 
@@ -239,6 +240,24 @@ def test_trials_of_a_search_are_runs_of_their_own() -> None:
     assert len({id(run.bus) for run in (study, *seen)}) == 2
     assert [steps(run, "train/loss") for run in seen] == [[1, 2, 3, 4]] * 2
     seen[-1].finish()
+
+
+def test_a_pruned_trial_is_told_from_others() -> None:
+    """It is FINISHED, and its reason says so, as with Optuna's exception."""
+    optuna = pytest.importorskip("optuna")
+    callback = TracksideCallback()
+    args = arguments(eval_strategy="steps", eval_steps=2)
+    search = trainer(args, model_init=model, callbacks=[callback])
+    with pytest.raises(ValueError, match="No trials are completed"):
+        search.hyperparameter_search(
+            hp_space=lambda trial: {"learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-2)},
+            backend="optuna",
+            n_trials=1,
+            pruner=optuna.pruners.ThresholdPruner(upper=0.0),
+        )
+    run = run_of(callback)
+    assert run.status == "FINISHED"
+    assert records_of(run)[-1].message == "pruned: at step 2 of 4"
 
 
 def test_a_bus_of_its_own() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -152,6 +154,16 @@ def test_the_error_names_the_extra() -> None:
     with told as info, needs_extra("keras"):
         import no_such_framework  # type: ignore[import-not-found]  # noqa: F401
     assert info.value.name == "no_such_framework"
+
+
+@pytest.mark.parametrize("framework", ["accelerate", "ignite", "keras", "transformers"])
+def test_a_framework_that_is_not_installed(framework: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing its file says what to install."""
+    module = f"trackside.integrations.{framework}"
+    monkeypatch.setitem(sys.modules, framework, None)  # as if it were not there
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    with pytest.raises(ImportError, match=rf"{module} needs .* pip install 'trackside\[{framework}\]'"):
+        importlib.import_module(module)
 
 
 EXITS = {

@@ -98,7 +98,10 @@ class TracksideCallback(TrainerCallback, ExportableState):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """The training is complete. The run stays open for evaluations."""
+        """The training is complete. The run stays open for evaluations, but not that of a pruned trial."""
+        early = state.global_step < state.max_steps and not control.should_training_stop
+        if state.is_hyper_param_search and early and not self._is_retired:
+            self._training.finish(reason=f"pruned: at step {state.global_step} of {state.max_steps}")
         self._training.complete()
 
     def on_log(
