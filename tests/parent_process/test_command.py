@@ -73,6 +73,28 @@ def test_descriptors_are_passed_on_and_let_go(family: Family) -> None:
         assert pipe.read() == b"here"
 
 
+def test_descriptors_that_are_closed(family: Family) -> None:
+    """A daemon may have neither input nor output. The command has none either, and signals work."""
+    look = """
+import os, time
+def is_open(number):
+    try:
+        return bool(os.fstat(number))
+    except OSError:
+        return False
+found = str([number for number in range(3) if is_open(number)])
+with open("found", "w") as file:
+    file.write(found)
+os.kill(os.getppid(), 15)
+time.sleep(600)
+"""
+    closed = ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh")
+    process = family.python(look, before=closed)
+    process.communicate(timeout=120)
+    assert (family.place / "found").read_text() == "[]"
+    assert process.returncode == -15
+
+
 def test_input_that_the_command_closes(family: Family) -> None:
     """Whoever writes to a pipe learns that nobody reads it, while the command works on."""
     process = family.start("sh", "-c", "exec <&-; echo closed; sleep 60")

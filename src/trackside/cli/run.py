@@ -156,8 +156,9 @@ def _become_parent(command: tuple[str, ...], environment: MutableMapping[str, st
     from trackside import parent_process
 
     (folder,) = parent_process.__path__
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # closed, as a daemon may have it
+            stream.flush()
     # Without site and the user's PYTHON* variables, which are for the command.
     arguments = [sys.executable, "-I", "-S", folder, f"{grace:g}", *command]
     os.execve(sys.executable, arguments, dict(environment))  # noqa: S606 - no shell is wanted

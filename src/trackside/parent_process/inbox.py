@@ -9,6 +9,7 @@ Invariants:
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import signal
@@ -17,6 +18,8 @@ from typing import Any
 _FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS}
 _OWN = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, *_FAULTS}
 """What no process can receive, what is about this process alone, and what tells of a fault of its own."""
+
+_FIRST_OF_OURS = 3
 
 PASSED_ON = frozenset(map(int, signal.valid_signals())) - frozenset(map(int, _OWN))
 """The signals that are passed on, real-time signals among them."""
@@ -40,12 +43,15 @@ def receive_into(descriptor: int, numbers: frozenset[int]) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
 
-def make_pipe() -> tuple[int, int]:
-    """A pipe whose ends do not block and are not inherited by programs."""
-    ends = os.pipe()
-    for end in ends:
-        os.set_blocking(end, False)
-    return ends
+def make_pipe(*, blocks: bool = False) -> tuple[int, int]:
+    """A pipe that programs do not inherit. Its ends are never 0, 1 or 2, which may have been closed."""
+    low = os.pipe()
+    read, write = (fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, _FIRST_OF_OURS) for end in low)
+    for end in low:
+        os.close(end)
+    for end in (read, write):
+        os.set_blocking(end, blocks)
+    return read, write
 
 
 def read_numbers(descriptor: int) -> bytes | None:

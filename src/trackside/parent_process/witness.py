@@ -47,7 +47,7 @@ class Witness:
         """Start it. All signals must be blocked."""
         self._reports: list[tuple[int, float]] = []
         self._read, their_end = make_pipe()
-        alive, self._alive = os.pipe()
+        alive, self._alive = make_pipe(blocks=True)
         self.pid: int | None = None
         with contextlib.suppress(OSError):  # no more processes
             self.pid = os.fork()
