@@ -90,34 +90,6 @@ def test_the_wait_holds_no_pipe_open(held: Family) -> None:
     release(held)
 
 
-def test_ctrl_c_twice(held: Family) -> None:
-    """The training no longer waits after the second, and neither does the parent."""
-    process = held.python(
-        TRAIN
-        + """
-def stop(number, frame):
-    global stops
-    stops += 1
-    print("stop", flush=True)
-    if stops == 2:
-        os.kill(os.getpid(), 9)
-stops = 0
-signal.signal(signal.SIGINT, stop)
-while True:
-    time.sleep(0.1)
-""",
-        options=("--grace", "10m"),
-    )
-    assert line_of(process) == "ready"
-    for _ in range(2):
-        os.killpg(process.pid, signal.SIGINT)
-        assert line_of(process) == "stop"
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == -9
-    assert "not delivered yet" in errors
-    release(held)
-
-
 def test_a_shipper_that_is_gone_is_not_waited_for(held: Family) -> None:
     """If it was killed, what it has left is told at once."""
     process = waiting(held)

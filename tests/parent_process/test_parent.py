@@ -64,3 +64,24 @@ def test_two_copies_of_a_request_to_stop(clock: list[float], number: int, pause:
     clock[0] += pause
     parent._pass_on(number)
     assert command.got == [number] * times
+
+
+@pytest.mark.parametrize(
+    ("presses", "ended", "waits"),
+    [((0.0, 0.5), 1.0, False), ((0.0,), 1.0, True), ((0.0, 0.01), 1.0, True), ((0.0, 0.5), 60.0, True)],
+)
+def test_ctrl_c_twice(clock: list[float], presses: tuple[float, ...], ended: float, waits: bool) -> None:
+    """Whoever presses it twice while the command ends does not wait for delivery either.
+
+    Not so if the command went on for long, such as a prompt of Python, or if the two are copies of one.
+    """
+    began = clock[0]
+    command: Any = Command()
+    inbox: Any = None
+    witness: Any = Alone()
+    parent = Parent(command, inbox, witness)
+    for at in presses:
+        clock[0] = began + at
+        parent._pass_on(signal.SIGINT)
+    parent._ended = began + ended
+    assert parent._is_impatient() != waits

@@ -17,6 +17,7 @@ from trackside.journal.files import DIRECTORY_MODE, make_private_directory
 from trackside.journal.trust import mark_checked, vouch_for, why_not_yours
 from trackside.journal.version import why_newer_file
 from trackside.settings import DEFAULT_DIRECTORY
+from trackside.system.parent_folder import END_NOTE
 
 logger = logging.getLogger("trackside.journal")
 
@@ -34,6 +35,7 @@ class JournalDirectory:
         self.state: Path = self.path / "state.json"
         self.scoreboard: Path = self.path / "scoreboard"
         self.exit_code: Path = self.path / "exit_code"
+        self.wait_status: Path = self.path / END_NOTE
         self.lock: Path = self.path / "shipper.lock"
         self.log: Path = self.path / "shipper.log"
         self.rejected: Path = self.path / "rejected.jsonl"
@@ -86,7 +88,8 @@ class JournalDirectory:
     def unfit_files(self) -> list[str]:
         """Names of this journal's files that are not regular files. trackside makes no others."""
         segments = [self.segment(number) for number in self.segment_numbers()]
-        files = [self.meta, self.state, self.scoreboard, self.exit_code, self.lock, self.log, self.rejected]
+        files = [self.meta, self.state, self.scoreboard, self.exit_code, self.wait_status]
+        files += [self.lock, self.log, self.rejected]
         return [path.name for path in [*files, *self.cursors(), *segments] if _is_unfit(path)]
 
     def remove(self) -> None:

@@ -31,6 +31,8 @@ from trackside.lifecycle.exit_code import read_exit_code
 from trackside.shipper.told_by_parent import told_by_parent, will_be_told
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from trackside.journal.directory import JournalDirectory
     from trackside.journal.owner import Owner
 
@@ -63,8 +65,10 @@ class DeathWatch:
     The start time identifies the process once. From then on the descriptor does, where the system has one.
     """
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: Owner, note: Path | None = None) -> None:
+        """``note``: the file in which a ``trackside run`` says how the process ended."""
         self._owner = owner
+        self._note = note
         self._pidfd = _open_pidfd(owner.pid)
         self._dead = not is_alive(owner)  # asked after opening: the descriptor can't be a successor's
         if self._dead and self._pidfd is not None:  # of a process that got the number since
@@ -96,7 +100,7 @@ class DeathWatch:
         while True:
             is_to_come = will_be_told(self._owner)  # asked first: then it is there once it is not to come
             found = self._ask_kernel()
-            found = told_by_parent(self._owner) if found == UNKNOWN else found
+            found = told_by_parent(self._note, self._owner) if found == UNKNOWN else found
             waited = time.monotonic() - began
             if found != UNKNOWN or waited >= (PARENT_TIMEOUT if is_to_come and patience else patience):
                 return found
@@ -159,7 +163,7 @@ class Trainer:
     def __init__(self, journal: JournalDirectory, meta: Meta) -> None:
         self._journal = journal
         self._meta = meta
-        self._watch = DeathWatch(meta.owner)
+        self._watch = DeathWatch(meta.owner, journal.wait_status)
         self._alive_ms = 0 if self._watch.is_dead() else now_ms()
         self._oom_before = oom_kills()
         self._next_successor = 0.0

@@ -1,8 +1,8 @@
 """The folder of a ``trackside run``: what its processes tell each other in small files.
 
 A trainer registers its journal before it starts its shipper, so the parent process knows which deliveries to
-wait for. When the parent collects a dead trainer, it notes what the kernel says of the end. The shipper reads
-that note.
+wait for. When the parent collects a dead trainer, it notes in the journal what the kernel says of the end.
+The shipper reads that note, also if it begins after the parent has ended.
 
 Invariants:
 
@@ -27,7 +27,9 @@ VARIABLE = "TRACKSIDE_PARENT_FOLDER"
 
 _FOLDER = "trackside-run-"
 _JOURNAL = "journal-"
-_END = "end-"
+
+END_NOTE = "wait_status"
+"""The file in a journal that says how its writer ended."""
 
 
 class RegisteredJournal(NamedTuple):
@@ -80,17 +82,13 @@ def registered_journals(folder: str, pid: int | None = None) -> list[RegisteredJ
 
 
 def note_end(folder: str, pid: int, *, exit_code: int | None, killed_by: int | None) -> None:
-    """Note how ``pid`` ended, which is dead and not waited for yet. Raises ``OSError``."""
+    """Note in its journals how ``pid`` ended, which is dead and not waited for yet. Raises ``OSError``."""
     started = start_ticks(pid)
     words = (started, exit_code, killed_by)
     text = " ".join("-" if word is None else str(word) for word in words)
-    for place in {one.folder for one in registered_journals(folder, pid)}:
-        _write(os.path.join(place, f"{_END}{pid}"), text)
-
-
-def end_note(folder: str, pid: int) -> str:
-    """Where the note of the end of ``pid`` is."""
-    return os.path.join(folder, f"{_END}{pid}")
+    for one in registered_journals(folder, pid):
+        with contextlib.suppress(FileNotFoundError):  # delivered
+            _write(os.path.join(one.journal, END_NOTE), text)
 
 
 def parse_end(text: str, started: int | None) -> tuple[int | None, int | None]:
