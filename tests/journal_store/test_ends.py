@@ -19,15 +19,14 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.process
 
-PROGRAM = Path(__file__).parent / "programs" / "ends.py"
-POINTS = 40
+PROGRAMS = Path(__file__).parent / "programs"
 
 
-def play(server: MlflowServer, folder: Path, kind: str) -> tuple[int, Run]:
+def play(server: MlflowServer, folder: Path, kind: str, program: str = "ends") -> tuple[int, Run]:
     """Play one end. Returns the exit code and the run, once everything is delivered."""
     experiment = f"end: {kind}"
     done = run_python(
-        PROGRAM,
+        PROGRAMS / f"{program}.py",
         kind,
         experiment,
         cwd=folder,
@@ -80,3 +79,21 @@ def test_a_forked_child_adds_points_and_decides_nothing(shared_server: MlflowSer
     returned, run = play(shared_server, tmp_path, "forked")
     assert (returned, run.info.status) == (0, "FINISHED")
     assert {"loss", "acc", "child", "after"} == set(run.data.metrics)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "metrics"),
+    [
+        ("left alone", "RUNNING", set()),
+        ("logged into", "FINISHED", {"loss"}),
+        ("for a worker", "FINISHED", {"loss"}),
+        ("beside an owner", "FINISHED", {"loss", "mine"}),
+    ],
+)
+def test_a_run_that_is_created_for_anybody_is_its_that_logs_into_it_first(
+    shared_server: MlflowServer, tmp_path: Path, kind: str, status: str, metrics: set[str]
+) -> None:
+    """Its maker may only hand the id on. While an owner lives, others add points and decide nothing."""
+    returned, run = play(shared_server, tmp_path, kind, "created")
+    assert (returned, run.info.status) == (0, status)
+    assert set(run.data.metrics) == metrics

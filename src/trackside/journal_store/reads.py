@@ -40,9 +40,9 @@ def catch_up(runs: Runs, recordings: Iterable[Recording]) -> None:
             if waited > PATIENCE or (delivery.reason is not None and waited > FAILING_PATIENCE):
                 runs.warn_once(
                     "late",
-                    "a read of run %s does not have everything that was logged before it: %s. It is kept, "
-                    "and is delivered later (logged once)",
-                    run.run_id,
+                    "what was logged into %s is not all delivered yet (%s), and the program reads the run: "
+                    "it may miss the last points. They are kept, and are delivered later (logged once)",
+                    run.journal.name,
                     delivery,
                 )
                 return

@@ -3,7 +3,8 @@
 Invariants:
 
 * A run has one recording in a process at a time. One that ``trackside.start()`` records already is that one.
-* Only the process that made a run, or has set it to RUNNING again, decides its end. Others add to it.
+* Only the process that made a run, or has set it to RUNNING again, decides its end. Others add to it. A run
+  that was created for anybody (``MlflowClient().create_run()``) is its that logs into it first.
 * What the program says of a run's end is a wish. MLflow's own "finished", said as the interpreter leaves, is
   not even that: it comes whatever happened.
 * A forked child has none of its parent's recordings.
@@ -115,9 +116,15 @@ class Runs:
 
     # How runs begin
 
-    def made(self, run: Any, claim: Claim) -> None:
-        """The program has just created ``run``, with the claim on its page."""
+    def made(self, run: Any, claim: Claim | None) -> None:
+        """The program has just created ``run``, with the claim on its page.
+
+        Without one, the first log claims it.
+        """
         self.saw(run)
+        if claim is None:
+            self._entered.add(run.info.run_id)
+            return
         with self._opening:
             self._forget_delivered()
             self._adopt(run, "made", claim.journal_id)

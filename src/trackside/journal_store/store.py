@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mlflow.entities import RunInfo, RunStatus, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.async_logging.run_operations import RunOperations
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_SOURCE_NAME
 
 from trackside.events import ParamsEvent, as_final
 from trackside.journal_store.passing import class_beside
@@ -147,9 +147,14 @@ class JournalTracking:
         *rest: Any,
         **options: Any,
     ) -> Any:
-        """Create the run at once, because the program wants its id, and keep a journal for it."""
-        claim, run_name = Claim(), run_name or _name_for(tags or ())
-        claimed = claim_on(tags or (), claim, RunTag)
+        """Create the run at once, because the program wants its id, and keep a journal for it.
+
+        A run that does not name this program as its source may be for another process, which gets the id. It
+        has a journal from the first time that something is logged into it here.
+        """
+        tags, run_name = list(tags or ()), run_name or _name_for(tags or ())
+        claim = Claim() if any(tag.key == MLFLOW_SOURCE_NAME for tag in tags) else None
+        claimed = tags if claim is None else claim_on(tags, claim, RunTag)
         try:
             run = self.inner.create_run(
                 experiment_id, user_id, start_time, claimed, run_name, *rest, **options
