@@ -110,6 +110,11 @@ class Runs:
         """Keep what MLflow said of ``run``."""
         self._seen[run.info.run_id] = run
 
+    def forget(self, run_id: str) -> None:
+        """The run was deleted: what is known of it no longer holds."""
+        self._seen.pop(run_id, None)
+        self._entered.discard(run_id)
+
     def info(self, run_id: str) -> Any:
         """What MLflow last said of a run."""
         return self._look_up(run_id).info

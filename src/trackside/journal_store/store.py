@@ -189,7 +189,9 @@ class JournalTracking:
         """Deliver what was logged, and delete the run."""
         if self._runs.known(run_id) is not None:
             self._runs.end(run_id, "FINISHED")
+            self._catch_up(run_id)
         self.inner.delete_run(run_id)
+        self._runs.forget(run_id)
 
     # Reads
 

@@ -77,6 +77,15 @@ with mlflow.start_run(run_name="twice") as run:
 with mlflow.start_run(run_id=run.info.run_id):
     mlflow.log_metric("loss", 2.0, step=1)
 
+with mlflow.start_run(run_name="deleted") as run:
+    mlflow.log_metric("loss", 1.0)
+mlflow.delete_run(run.info.run_id)
+for run_id in (run.info.run_id, "0" * 32):
+    try:
+        client.log_metric(run_id, "late", 1.0)
+    except MlflowException as error:
+        print(error.error_code)
+
 
 def trial(number: int) -> None:
     """Log a run in a thread."""
