@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.frameworks.stored import Program
 from trackside.testing import capture
 
 if TYPE_CHECKING:
@@ -69,3 +70,44 @@ def test_an_odd_sample_does_not_stop_the_logger(tmp_path: Path, forwarding: None
     assert len(logger.buffer) == 1
     logger.buffer.clear()
     logger.close()
+
+
+RECIPE = """
+import sys
+import mlflow
+import torch
+import torch.distributed as dist
+from nemo_automodel.components.loggers.loggers import MLflowConfig
+from nemo_automodel.components.loggers.mlflow_utils import to_float_metrics
+
+dist.init_process_group("gloo", init_method=f"file://{sys.argv[1]}", rank=0, world_size=1)
+about = {"run_name": "recipe", "tags": {"team": "a"}, "description": "words"}
+settings = MLflowConfig(experiment_name=sys.argv[2], **about)
+settings.build(checkpoint_dir="checkpoints", run_config={"model": {"size": 1}})
+for step in range(5):
+    mlflow.log_metrics(to_float_metrics({"loss": torch.tensor(0.5**step)}), step=step)
+if sys.argv[2] == "nemo-raises":
+    raise RuntimeError("boom")
+if sys.argv[2] == "nemo-killed":
+    import os, signal
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.outside
+@pytest.mark.parametrize(
+    ("experiment", "status"),
+    [("nemo-returns", "FINISHED"), ("nemo-raises", "FAILED"), ("nemo-killed", "FAILED")],
+)
+def test_the_recipes_mlflow_with_the_variable_alone(
+    tmp_path: Path, mlflow_url: str, experiment: str, status: str
+) -> None:
+    """``MLflowConfig.build`` and ``mlflow.log_metrics`` as Automodel's recipes call them."""
+    program = Program(tmp_path, mlflow_url, RECIPE, MLFLOW_TRACKING_URI=f"journal+{mlflow_url}")
+    _, _, errors = program.run(str(tmp_path / "rendezvous"), experiment)
+    (run,) = program.runs(experiment).values()
+    assert run.info.status == status, errors
+    assert program.points(run, "loss") == [(step, 0.5**step) for step in range(5)]
+    assert (run.data.params["model.size"], run.data.tags["team"]) == ("1", "a")
+    assert run.data.tags["mlflow.note.content"] == "words"
+    assert (tmp_path / "checkpoints" / "mlflow_run_id").read_text().strip() == run.info.run_id

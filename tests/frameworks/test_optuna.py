@@ -203,3 +203,54 @@ with trackside.start("mine", run_name="mine") as run:
     assert (runs["0"].info.status, runs["0"].data.tags["state"]) == ("FINISHED", "PRUNED")
     assert program.points(runs["0"], "intermediate_value") == [(3, 0.5)]
     assert runs["1"].data.params["kind"] in {"a", "b"}
+
+
+def test_odd_trials(tmp_path: Path, mlflow_url: str) -> None:
+    """Long and odd names and values, numpy's numbers, more arguments, ask and tell, and Ctrl-C."""
+    program = Program(
+        tmp_path,
+        mlflow_url,
+        SETUP
+        + """
+import functools
+import numpy as np
+tracker = TracksideCallback(experiment_name="odd")
+
+@tracker.track_in_trackside()
+def objective(offset, trial, *, scale):
+    trial.suggest_float("lr (log), 10^x", 1e-5, 1, log=True)
+    trial.suggest_categorical("layers", [(1, 2), None, "x" * 9000])
+    trial.set_user_attr("long", "y" * 20000)
+    trial.set_user_attr("none", None)
+    trial.report(np.float32(1.5), np.int64(3))
+    run = tracker.run
+    run.log({"mine": 1}, step=0)
+    return np.float32(offset * scale)
+
+study = optuna.create_study(study_name="odd", sampler=sampler)
+study.optimize(functools.partial(objective, 2, scale=3), n_trials=1, callbacks=[tracker])
+asked = study.ask()
+asked.suggest_int("n", 1, 3)
+tracker(study, study.tell(asked, float("inf")))
+
+@tracker.track_in_trackside()
+def interrupted(trial):
+    raise KeyboardInterrupt
+
+try:
+    study.optimize(interrupted, n_trials=1)
+except KeyboardInterrupt:
+    pass
+tracker.finish()
+""",
+    )
+    code, _, errors = program.run()
+    assert code == 0, errors
+    runs = program.runs("odd")
+    assert (own_metrics(runs["0"])["value"], own_metrics(runs["0"])["mine"]) == (6.0, 1.0)
+    assert program.points(runs["0"], "intermediate_value") == [(3, 1.5)]
+    assert len(runs["0"].data.params) == 2
+    assert runs["0"].data.tags["long"].startswith("yyyy")
+    assert runs["1"].data.params["n"] in {"1", "2", "3"}
+    assert runs["2"].info.status == "KILLED"
+    assert runs["odd"].info.status == "FINISHED"

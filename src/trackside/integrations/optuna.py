@@ -112,13 +112,14 @@ class TracksideCallback:
 
         def decorate(objective: Callable[..., Any]) -> Callable[..., Any]:
             @functools.wraps(objective)
-            def tracked(trial: optuna.Trial, *args: Any, **kwargs: Any) -> Any:
-                run = self._begin(trial)
-                if run is None:
-                    return objective(trial, *args, **kwargs)
+            def tracked(*args: Any, **kwargs: Any) -> Any:
+                trial = _trial_among(*args, *kwargs.values())
+                run = None if trial is None else self._begin(trial)
+                if trial is None or run is None:
+                    return objective(*args, **kwargs)
                 token, error, result = _objective_run.set(run), None, None
                 try:
-                    result = objective(trial, *args, **kwargs)
+                    result = objective(*args, **kwargs)
                 except BaseException as raised:
                     error = raised
                 finally:
@@ -345,6 +346,15 @@ class _Router:
         if current_run() is None:
             run = _objective_run.get()
             (self._study_bus if run is None else run.bus).emit(event)
+
+
+def _trial_among(*arguments: Any) -> optuna.Trial | None:
+    """The trial. A method has its object before it, and a partial function other arguments."""
+    found = (one for one in arguments if isinstance(one, optuna.trial.BaseTrial) and hasattr(one, "study"))
+    trial = next(found, None)
+    if trial is None:
+        warn_once("the objective was called without a trial of a study, so it has no run of its own")
+    return trial
 
 
 def _report_into(run: Run, trial: Any, name: str) -> None:

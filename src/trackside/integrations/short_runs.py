@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from trackside.event_bus.bus import Bus
 from trackside.events import ParamsEvent
+from trackside.names import valid_name
 from trackside.params import flatten_params
 from trackside.session.start import start
 from trackside.system.once import Once
@@ -71,7 +72,7 @@ def end_short_run(
 
 def set_tags(run: Run, tags: Mapping[str, Any]) -> None:
     """Set tags of a run that has begun. Where nothing is logged, do nothing."""
-    texts = {key: str(value) for key, value in tags.items() if value is not None}
+    texts = {valid_name(str(key)): str(value) for key, value in tags.items() if value is not None}
     for sink in run.bus.sinks:
         keep = getattr(sink, "keep_tags", None)
         if keep is not None:
@@ -81,7 +82,8 @@ def set_tags(run: Run, tags: Mapping[str, Any]) -> None:
 def log_params(run: Run, params: Mapping[str, Any]) -> None:
     """Log params of a run that has begun, without a config.yaml."""
     if params:
-        run.emit(ParamsEvent(flatten_params(dict(params), max_depth=None)))
+        flat = flatten_params(dict(params), max_depth=None)
+        run.emit(ParamsEvent({valid_name(name): value for name, value in flat.items()}))
 
 
 def warn_once(text: str) -> None:
