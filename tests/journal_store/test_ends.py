@@ -97,3 +97,12 @@ def test_a_run_that_is_created_for_anybody_is_its_that_logs_into_it_first(
     returned, run = play(shared_server, tmp_path, kind, "created")
     assert (returned, run.info.status) == (0, status)
     assert set(run.data.metrics) == metrics
+
+
+@pytest.mark.parametrize("kind", ["activated", "mlflow first", "by its id"])
+def test_two_layers_of_ours_are_one_run(shared_server: MlflowServer, tmp_path: Path, kind: str) -> None:
+    """``start()`` under the variable and MLflow's own API log into one run, which ends once."""
+    returned, run = play(shared_server, tmp_path, kind, "both")
+    assert (returned, run.info.status) == (0, "FINISHED")
+    assert run.data.metrics == {"ours": 1.0, "theirs": 1.0}
+    assert run.data.params == {"lr": "0.1", "p": "1"}
