@@ -19,8 +19,8 @@ FUZZ_SEED ?=
 
 BIN := .venv/bin
 PYTEST = -m pytest -n $(N) --dist worksteal
-FAST = -m "not process and not slow and not gpu and not soak"
-PROCESS = -m "process and not slow and not gpu and not soak"
+FAST = -m "not process and not slow and not gpu and not soak and not frameworks"
+PROCESS = -m "process and not slow and not gpu and not soak and not frameworks"
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -54,6 +54,13 @@ endef
 	@.ci/torch 1 .venv-bench .ci/constraints-bench.txt
 	$(call install,.venv-bench,.ci/constraints-bench.txt,bench,--no-compile )
 
+# --no-deps: NeMo Automodel asks for CUDA's packages, and the module that is tested here needs only torch.
+.venv-frameworks/frameworks.stamp: pyproject.toml .ci/constraints-frameworks.txt
+	test -x .venv-frameworks/bin/pip || $(PYTHON) -m venv .venv-frameworks
+	@.ci/torch 1 .venv-frameworks .ci/constraints-frameworks.txt
+	.venv-frameworks/bin/pip install --no-deps "$$(grep ^nemo-automodel== .ci/constraints-frameworks.txt)"
+	$(call install,.venv-frameworks,.ci/constraints-frameworks.txt,frameworks,--no-compile )
+
 # $(call torch,VENV,CONSTRAINTS): what only tests need, and only some of them
 define torch
 	@.ci/torch $(TORCH) $(1) $(2)
@@ -81,7 +88,7 @@ test-processes: .venv/test.stamp ## the tests marked process: servers and proces
 
 test-slow: .venv/test.stamp ## the tests marked slow
 	$(call torch,.venv,.ci/constraints.txt)
-	$(BIN)/python $(PYTEST) -m "slow and not gpu" --timeout 600 $(PYTEST_ARGS)
+	$(BIN)/python $(PYTEST) -m "slow and not gpu and not frameworks" --timeout 600 $(PYTEST_ARGS)
 
 soak: .venv/test.stamp ## minutes of emission while shipper and server are killed at random
 	$(call torch,.venv,.ci/constraints.txt)
@@ -90,9 +97,12 @@ soak: .venv/test.stamp ## minutes of emission while shipper and server are kille
 fuzz: .venv/test.stamp ## minutes of odd bytes in the place of a journal's files
 	FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$(FUZZ_SEED) $(BIN)/python -m pytest -s $(PYTEST_ARGS) tests/hostile/test_fuzz.py
 
+frameworks: .venv-frameworks/frameworks.stamp ## the integrations, tested with the real frameworks: no models or data to download
+	.venv-frameworks/bin/python $(PYTEST) -m "frameworks and not gpu" --timeout 600 $(PYTEST_ARGS) tests/frameworks
+
 test-oldest: .venv-oldest/test.stamp ## `test` and `test-processes`, with the oldest mlflow that is tested
 	$(call torch,.venv-oldest,.ci/constraints-oldest.txt)
-	.venv-oldest/bin/python $(PYTEST) -m "not slow and not gpu and not soak" $(PYTEST_ARGS)
+	.venv-oldest/bin/python $(PYTEST) -m "not slow and not gpu and not soak and not frameworks" $(PYTEST_ARGS)
 
 test-pythons: ## the same as `test`, on each version in PYTHONS that is on PATH or in pyenv
 	@.ci/pythons "$(PYTHONS)" $(TORCH) -n $(N) --dist worksteal $(FAST) $(PYTEST_ARGS)
@@ -132,7 +142,7 @@ lock: ## renew .ci/constraints*.txt (minutes)
 	PYTHON=$(PYTHON) .ci/lock
 
 clean: ## remove everything that this file makes
-	rm -rf .venv .venv-oldest .venv-bench .venv-newer-mlflow .venv-3.* dist build .*_cache .hypothesis
+	rm -rf .venv .venv-oldest .venv-bench .venv-frameworks .venv-newer-mlflow .venv-3.* dist build .*_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo unit test test-processes test-slow soak fuzz test-oldest test-pythons lint types bench matrix newer-mlflow fan-out docs build lock clean
+.PHONY: help demo unit test test-processes test-slow soak fuzz frameworks test-oldest test-pythons lint types bench matrix newer-mlflow fan-out docs build lock clean
