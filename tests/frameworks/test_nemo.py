@@ -109,5 +109,5 @@ def test_the_recipes_mlflow_with_the_variable_alone(
     assert run.info.status == status, errors
     assert program.points(run, "loss") == [(step, 0.5**step) for step in range(5)]
     assert (run.data.params["model.size"], run.data.tags["team"]) == ("1", "a")
-    assert run.data.tags["mlflow.note.content"] == "words"
+    assert run.data.tags["mlflow.note.content"].startswith("words")
     assert (tmp_path / "checkpoints" / "mlflow_run_id").read_text().strip() == run.info.run_id
