@@ -196,7 +196,7 @@ def test_workers_that_are_spawned_log_into_one_run(programs, before):
 
 def test_ranks_of_torchrun_log_into_one_run(programs):
     """Under ``torchrun`` rank 0 logs, and each point is there once."""
-    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0")
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
     programs.run(HEAD + RANKS, before=torchrun, EXPERIMENT="torchrun", STRATEGY="ddp")
     run = programs.only_run("torchrun")
     assert run.info.status == "FINISHED"
@@ -205,7 +205,7 @@ def test_ranks_of_torchrun_log_into_one_run(programs):
 
 def test_a_crash_on_another_rank_is_the_runs_end(programs):
     """Rank 1 fails, and ``torchrun`` stops rank 0: the run is FAILED, with the exception of rank 1."""
-    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0")
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
     programs.run(HEAD + RANKS, before=torchrun, code=None, EXPERIMENT="crash", STRATEGY="ddp", CRASH="1")
     status, reason = programs.end("crash")
     assert (status, "ZeroDivisionError" in reason) == ("FAILED", True), reason
