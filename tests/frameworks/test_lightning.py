@@ -283,13 +283,14 @@ trainer:
   enable_progress_bar: false
   logger:
     class_path: trackside.integrations.lightning.TracksideLogger
-    init_args: {experiment_name: cli, tags: {team: vision}, resume: always, flatten_depth: 2}
+    init_args: {experiment_name: cli, tags: {team: vision}, resume: always, flatten_depth: 2, save_dir: out}
 model: {lr: 0.2}
 """
     )
     programs.run(HEAD + cli)
     run = programs.only_run("cli")
     assert (run.data.params["lr"], run.data.tags["team"], run.info.status) == ("0.2", "vision", "FINISHED")
+    assert (programs.directory / "out" / "config.yaml").exists()
 
 
 def test_a_server_that_is_away_delays_nothing(programs):
