@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+import pytest
 from mlflow.tracking import MlflowClient
 
 from tests.ends.harness import new_database
@@ -17,14 +20,12 @@ from trackside.journal.directory import JournalDirectory, create_directory
 from trackside.shipper import fork_server, forked
 from trackside.shipper.forked import LOST, ForkedShipper, ForkServer
 from trackside.shipper.inventory import journals_in
-from trackside.shipper.protocol import EXIT_LOCKED
+from trackside.shipper.protocol import EXIT_LOCKED, ShipperRequest
 from trackside.shipper.spawn import command_for
 from trackside.shipper.sync import sync_all
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 # Four runs of one program, offline: the first has a destination that kills whoever loads it, the third was
 # made in a folder of its own and writes to a file beside it.
@@ -163,7 +164,7 @@ def test_what_was_not_started_is_lost_with_its_server(tmp_path: Path) -> None:
 def test_shippers_wait_for_their_turn_and_none_is_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those of runs that are over. What goes on gets a shipper, though all places are taken."""
+    """What goes on gets a shipper though all places are taken, and so does the rest while none leaves."""
     monkeypatch.setenv("TRACKSIDE_DIR", str(tmp_path))
     silent = [make(tmp_path, points=2, tracking_uri="http://127.0.0.1:9") for _ in range(fork_server.AT_ONCE)]
     empty = create_directory(tmp_path, "empty")
@@ -173,14 +174,41 @@ def test_shippers_wait_for_their_turn_and_none_is_forgotten(
     assert isinstance(late, ForkedShipper)
     late.leave(hung_up=True)
     assert wait(goes_on) == EXIT_LOCKED
-    assert late.poll() is None
-    assert late.pid is None
+    assert wait(late) == EXIT_LOCKED
     for shipper in shippers:
         assert isinstance(shipper, ForkedShipper)
         assert shipper.pid is not None
         os.kill(shipper.pid, signal.SIGKILL)
-    assert wait(late) == EXIT_LOCKED
     server.close()
+
+
+@pytest.mark.parametrize(("over", "after"), [(False, fork_server.PATIENCE), (True, fork_server.STUCK)])
+def test_how_long_a_shipper_waits_while_none_leaves(
+    monkeypatch: pytest.MonkeyPatch,
+    over: bool,
+    after: float,
+) -> None:
+    """A run that is over waits longer. Then one of them starts, and the next one waits again."""
+    now = 1000.0
+    monkeypatch.setattr("trackside.shipper.fork_server.time", SimpleNamespace(monotonic=lambda: now))
+    waiting = [
+        fork_server.Waiting(ShipperRequest(number, [], (), "log", "/", {}), {}, over=over)
+        for number in range(2)
+    ]
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        server = fork_server.Server(ours)
+        server.running = dict.fromkeys(range(fork_server.AT_ONCE), 0)
+        for one in waiting:
+            one.since = now
+        server.waiting.extend(waiting)
+        now += after - 0.1
+        assert list(server.due()) == []
+        now += 0.2
+        first = next(iter(server.due()))
+        assert first is waiting[0]
+        server.note_start(first, 99)
+        assert list(server.due()) == ([] if over else waiting[1:])
 
 
 def test_who_was_asked_for_is_started_after_the_client_has_gone(tmp_path: Path) -> None:

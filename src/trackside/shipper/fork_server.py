@@ -6,7 +6,9 @@ working directory, an environment and a log of its own, and one that crashes tak
 
 * At most :data:`AT_ONCE` shippers run at once. The others wait for their turn, and their points in the
   journals. A run that is not over after :data:`PATIENCE` seconds of waiting gets a shipper all the same, up
-  to :data:`MOST` of them: it may go on for days.
+  to :data:`MOST` of them: it may go on for days. Of those that are over, the next one does if no shipper has
+  come or gone for :data:`STUCK` seconds: those at work may wait for a store that is away, and this one has
+  another.
 * The server starts whatever it was asked for, also if its client has died since. Then it leaves. It also
   leaves after :data:`IDLE` seconds without a request and a shipper.
 
@@ -62,6 +64,9 @@ MOST = 64
 PATIENCE = 2.0
 """Seconds that a run which goes on waits for its turn."""
 
+STUCK = 5.0
+"""Seconds without a change, after which the shippers at work do not count."""
+
 IDLE = 60.0
 
 TICK_MS = 50
@@ -96,7 +101,7 @@ class Server:
         self.running: dict[int, int] = {}
         self._answers: deque[bytes] = deque()
         self._client_lives = True
-        self._last_busy = time.monotonic()
+        self._last_busy = self._last_change = time.monotonic()
         self._poller = select.poll()
         self._poller.register(line.fileno(), select.POLLIN)
 
@@ -150,9 +155,11 @@ class Server:
 
     def due(self) -> Iterator[Waiting]:
         """Those whose turn it is."""
+        now = time.monotonic()
+        if self.waiting and len(self.running) < MOST and now - self._last_change >= STUCK:
+            yield self.waiting.popleft()
         while self.waiting and len(self.running) < AT_ONCE:
             yield self.waiting.popleft()
-        now = time.monotonic()
         for waiting in [w for w in self.waiting if not w.over and now - w.since >= PATIENCE]:
             if len(self.running) >= MOST:
                 return
@@ -162,6 +169,7 @@ class Server:
     def note_start(self, waiting: Waiting, pid: int) -> None:
         """A shipper has started: its descriptors are its own."""
         waiting.close()
+        self._last_change = time.monotonic()
         self.running[pid] = waiting.request.number
         self.say(Started(waiting.request.number, pid))
 
@@ -173,6 +181,7 @@ class Server:
                 return
             if pid == 0:
                 return
+            self._last_change = time.monotonic()
             number = self.running.pop(pid, None)
             if number is not None:
                 self.say(Ended(number, os.waitstatus_to_exitcode(status)))
