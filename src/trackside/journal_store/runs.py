@@ -98,9 +98,10 @@ class Runs:
             return found
         return None if run_id in self._without else self._open(run_id)
 
-    def live(self) -> list[Recording]:
-        """The recordings that this process has now."""
-        return [one for one in list(self._recordings.values()) if one.run.is_recording]
+    def undelivered(self) -> list[Recording]:
+        """The recordings of this process that something may be missing of: those that are over, too."""
+        self._forget_delivered()
+        return list(self._recordings.values())
 
     def known(self, run_id: str) -> Recording | None:
         """The recording that ``run_id`` has or had in this process."""
@@ -143,7 +144,7 @@ class Runs:
         """Let go of the recordings that are over and delivered: a sweep has hundreds."""
         for run_id, one in list(self._recordings.items()):
             if not one.run.is_recording and one.run.delivery.phase == "delivered":
-                del self._recordings[run_id]
+                self._recordings.pop(run_id, None)
                 self._seen.pop(run_id, None)
                 self._over.add(run_id)
 

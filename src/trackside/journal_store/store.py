@@ -205,16 +205,17 @@ class JournalTracking:
 
     def _catch_up(self, run_id: str | None = None) -> None:
         if run_id is None:
-            catch_up(self._runs, self._runs.live())
+            catch_up(self._runs, self._runs.undelivered())
             return
         recording = self._runs.known(run_id)
         if recording is not None:
             catch_up(self._runs, [recording])
 
 
-def _reading(name: str) -> Callable[..., Any]:
+def _reading(name: str, *, of_run: bool = False) -> Callable[..., Any]:
     def read(self: JournalTracking, *arguments: Any, **options: Any) -> Any:
-        self._catch_up()
+        run_id = options.get("run_id", arguments[0] if arguments else None) if of_run else None
+        self._catch_up(run_id)
         return getattr(self.inner, name)(*arguments, **options)
 
     read.__name__ = name
@@ -222,8 +223,8 @@ def _reading(name: str) -> Callable[..., Any]:
     return read
 
 
+JournalTracking.get_metric_history = _reading("get_metric_history", of_run=True)  # type: ignore[attr-defined]
 for _name in (
-    "get_metric_history",
     "get_metric_history_bulk",
     "get_metric_history_bulk_interval",
     "get_metric_history_bulk_interval_from_steps",

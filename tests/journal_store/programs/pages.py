@@ -76,6 +76,13 @@ with mlflow.start_run(run_name="twice") as run:
     mlflow.log_metric("loss", 1.0, step=0)
 with mlflow.start_run(run_id=run.info.run_id):
     mlflow.log_metric("loss", 2.0, step=1)
+print("history of an ended run", len(client.get_metric_history(run.info.run_id, "loss")))
+
+for name in ("found", "listed"):
+    with mlflow.start_run(run_name=name):
+        mlflow.log_metric(name, 1.0)
+    ended = mlflow.search_runs(filter_string=f"metrics.{name} = 1", output_format="list")
+    print("found after its end", [(one.info.run_name, one.info.status) for one in ended])
 
 with mlflow.start_run(run_name="deleted") as run:
     mlflow.log_metric("loss", 1.0)
