@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from mlflow.tracking import MlflowClient
 
@@ -57,4 +59,7 @@ class TestMirror(MLflowContract):
     """The destination ``mlflow`` beside it."""
 
     def destination(self, context: DestinationContext) -> MLflowMirror:
+        # The id that the experiment has on the run's own server means nothing on the second one.
+        target = msgspec.structs.replace(context.meta.target, experiment_id="77")
+        context = replace(context, meta=msgspec.structs.replace(context.meta, target=target))
         return MLflowMirror(context, tracking_uri=f"sqlite:///{context.path('mlflow.db')}")

@@ -31,6 +31,7 @@ class Played:
     uri: str
     said: str
     runs: dict[str, Run]
+    folder: Path
 
 
 def play(server: MlflowServer, folder: Path, prefix: str) -> Played:
@@ -44,6 +45,7 @@ def play(server: MlflowServer, folder: Path, prefix: str) -> Played:
         MLFLOW_TRACKING_URI=f"{prefix}{server.url}",
         MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT="true",
         TRACKSIDE_DIR=str(folder / "journals"),
+        TRACKSIDE_DESTINATIONS="jsonl:path=lines/{experiment_name}/{run_name}.jsonl",
         TRACKSIDE_EXIT_TIMEOUT="120",
         timeout=280,
     )
@@ -54,7 +56,7 @@ def play(server: MlflowServer, folder: Path, prefix: str) -> Played:
     experiment = client.get_experiment_by_name(name)
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], run_view_type=ViewType.ALL)
-    return Played(server.url, done.stdout, {str(run.info.run_name): run for run in runs})
+    return Played(server.url, done.stdout, {str(run.info.run_name): run for run in runs}, folder)
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +111,14 @@ def test_the_program_reads_and_is_refused_the_same(stock: Played, ours: Played) 
     """What it wrote is there when it reads, and what MLflow does not allow raises."""
     assert ours.said == stock.said
     assert "history 30" in ours.said
+    assert "found after its end [('found', 'FINISHED')]" in ours.said
+
+
+def test_destinations_know_the_experiment_by_its_name(ours: Played) -> None:
+    """Its folders and files are called by the name that people gave it, as with ``trackside.start()``."""
+    (folder,) = (ours.folder / "lines").iterdir()
+    assert folder.name.startswith("pages")
+    assert {"fluent.jsonl", "one.jsonl"} <= {file.name for file in folder.iterdir()}
 
 
 def test_the_addresses_that_it_reads_are_the_real_ones(ours: Played) -> None:

@@ -8,10 +8,13 @@ import pytest
 
 import trackside
 from trackside.errors import ConfigurationError
+from trackside.journal.meta import read_meta
+from trackside.session.adoption import AdoptedRun, adopt, end_adopted
 from trackside.session.destinations import plan_destinations
 from trackside.session.from_environment import as_text, listed, sinks_beside
 from trackside.session.sinks import plan_sinks
 from trackside.settings import Settings, read_environment
+from trackside.system.once import Once
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,8 +93,6 @@ def test_the_variables_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("TRACKSIDE_RUN_NAME", "baseline")
     monkeypatch.setenv("TRACKSIDE_SINKS", "memory")
     monkeypatch.setenv("TRACKSIDE_DESTINATIONS", f"jsonl:path={tmp_path}/a.jsonl")
-    from trackside.journal.meta import read_meta
-
     made: list[object] = []
     monkeypatch.setattr("trackside.sinks.memory.MemorySink.on_config", lambda sink, _: made.append(sink))
     with trackside.start("digits", config={"lr": 0.1}) as run:
@@ -101,3 +102,27 @@ def test_the_variables_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(made) == 1
     assert (meta.target.run_name, [spec.kind for spec in meta.destinations]) == ("baseline", ["jsonl"])
     assert meta.target.tracking_uri == f"sqlite:///{tmp_path}/mlflow.db"
+
+
+def test_a_program_that_calls_mlflow_is_recorded_without_what_cannot_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A typo in a variable costs the program what the variable names, and not its journal."""
+    monkeypatch.setenv("TRACKSIDE_DIR", str(tmp_path / "journals"))
+    monkeypatch.setenv("TRACKSIDE_MODE", "offline")
+    monkeypatch.setenv("TRACKSIDE_SINKS", "consul")
+    monkeypatch.setenv("TRACKSIDE_DESTINATIONS", "tensorbord")
+    monkeypatch.setattr("trackside.session.adoption._said", Once())
+    for number in "ab":
+        run = adopt(
+            AdoptedRun(number * 32, "7", f"sqlite:///{tmp_path}/a.db", "made", experiment_name="digits")
+        )
+        meta = read_meta(run.journal)
+        end_adopted(run, "FINISHED")
+        assert meta is not None
+        assert (meta.target.experiment_name, meta.destinations) == ("digits", ())
+    said = [record.getMessage() for record in caplog.records if "is ignored" in record.getMessage()]
+    assert [("TRACKSIDE_SINKS" in text, "TRACKSIDE_DESTINATIONS" in text) for text in said] == [
+        (False, True),
+        (True, False),
+    ]

@@ -24,6 +24,7 @@ from trackside.destinations.mlflow.owner import new_heartbeat, owner_in, owner_t
 from trackside.errors import ConfigurationError, JournalError
 from trackside.journal.owner import is_alive, is_local, this_process
 from trackside.lifecycle.in_flight import interpreter_is_leaving
+from trackside.redaction.redact import redact
 from trackside.session.adoption import AdoptedRun, adopt, end_adopted
 from trackside.session.plan import new_journal_id
 from trackside.session.recording import recording_runs
@@ -82,6 +83,7 @@ class Runs:
         self._entered: set[str] = set()
         self._without: set[str] = set()
         self._over: set[str] = set()
+        self._experiment_names: dict[str, str | None] = {}
         self._opening = threading.RLock()
         self._warned = Once()
         _tables.add(self)
@@ -181,7 +183,10 @@ class Runs:
     def _adopt(self, run: Any, how: Adopted, journal_id: str | None) -> Recording | None:
         run_id = run.info.run_id
         name = run.info.run_name or None
-        adopted = AdoptedRun(run_id, run.info.experiment_id, self._uri, how, name, journal_id)
+        experiment_id = run.info.experiment_id
+        adopted = AdoptedRun(
+            run_id, experiment_id, self._uri, how, name, journal_id, self._experiment_name(experiment_id)
+        )
         try:
             recording = Recording(
                 adopt(adopted), how, has_owner=_has_owner(run), params=dict(run.data.params)
@@ -204,6 +209,17 @@ class Runs:
             found = self._inner.get_run(run_id)
             self.saw(found)
         return found
+
+    def _experiment_name(self, experiment_id: str) -> str | None:
+        """Its name, by which destinations call their folders. MLflow is asked once for each experiment."""
+        if experiment_id not in self._experiment_names:
+            try:
+                name = self._inner.get_experiment(experiment_id).name
+            except Exception as error:  # whatever a store raises: the run does not need the name
+                logger.debug("The name of experiment %s is not known: %s", experiment_id, redact(str(error)))
+                name = None
+            self._experiment_names[experiment_id] = name
+        return self._experiment_names[experiment_id]
 
     # How runs end
 

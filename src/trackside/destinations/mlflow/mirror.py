@@ -55,7 +55,8 @@ class MLflowMirror(MLflowDestination):
             own,
             tracking_uri=mask_address(uri),
             experiment_name=experiment_name or own.experiment_name,
-            experiment_id=None if experiment_name else own.experiment_id,
+            # An id is the other server's own.
+            experiment_id=None if experiment_name or own.experiment_name else own.experiment_id,
             run_name=redact(run_name or own.run_name or "") or None,
             run_id=run_id,
             adopted="",
