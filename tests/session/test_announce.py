@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.ends.harness import new_database
+from tests.faults.delivery import new_meta
 from tests.support.program import run_python
+from trackside.journal.meta import RunInfo
+from trackside.session.announce import Announcer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -145,3 +148,17 @@ def test_an_exit_code_that_is_not_known_yet_is_not_announced_as_success(tmp_path
     assert failed.value.returncode == 3
     assert "trackside: logged run left. To view it" in failed.value.stderr
     assert "FINISHED" not in failed.value.stderr
+
+
+def test_where_to_look_is_said_once_for_a_run_and_its_children(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A sweep of a hundred runs says a hundred lines, and not the same command a hundred times."""
+    monkeypatch.setattr("trackside.session.announce.has_handlers", lambda name: False)
+    info = RunInfo("a" * 32, "1", "mlruns", None, name="trial 3")
+    for parent in ({"parent_run_id": "b" * 32}, {"parent_journal": "c" * 32}, {}):
+        Announcer(new_meta("sqlite:///mlflow.db", **parent), quiet=False).tell("run {} is FINISHED", info)
+    first, second, third, *rest = capsys.readouterr().err.splitlines()
+    assert first == second == "trackside: run trial 3 is FINISHED"
+    assert third == f"{first}. To view it, run this command and open the address:"
+    assert len(rest) == 2

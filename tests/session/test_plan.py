@@ -143,7 +143,7 @@ def test_empty_text(tmp_path: Path) -> None:
     """An experiment and a folder have to be named. A run's name is then made up by MLflow."""
     assert target(run_name=" ").run_name is None
     assert target(artifact_location="").artifact_location is None
-    with pytest.raises(ConfigurationError, match=r"experiment_name is empty. Pass a name, or None"):
+    with pytest.raises(ConfigurationError, match=r"experiment_name is empty. Give a name, or leave it out"):
         target(experiment_name="")
     with pytest.raises(ConfigurationError, match=r"checkpoint_dir is empty. Pass a folder, or None"):
         target(checkpoint_dir="")

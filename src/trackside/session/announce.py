@@ -42,6 +42,7 @@ class Announcer:
     def __init__(self, meta: Meta, *, quiet: bool) -> None:
         self._address = meta.target.tracking_uri
         self._quiet = quiet or not meta.mlflow
+        self._nested = bool(meta.target.parent_run_id or meta.target.parent_journal)
 
     def page(self, info: RunInfo | None) -> str:
         """The run's page in MLflow's UI, or the UI's front page while the run has no id."""
@@ -50,10 +51,13 @@ class Announcer:
         return info.url or run_page(self._address, info.experiment_id, info.run_id)
 
     def tell(self, what: str, info: RunInfo | None) -> None:
-        """Tell the user ``what`` of the run, whose name replaces ``{}``. Nothing while it has no id."""
+        """Tell the user ``what`` of the run, whose name replaces ``{}``. Nothing while it has no id.
+
+        Where to look is said for the parent. A sweep would say it hundreds of times.
+        """
         if info is not None and not self._quiet:
-            look = how_to_look(self._address, self.page(info))
-            announce(what.format(info.name or info.run_id) + f". {look}")
+            look = "" if self._nested else f". {how_to_look(self._address, self.page(info))}"
+            announce(what.format(info.name or info.run_id) + look)
 
     def tell_end(self, info: RunInfo | None, status: RunStatus | None, told: FinalStatus | None) -> None:
         """Tell the user that the run ended as ``status``, if that is certain and MLflow was ``told``.

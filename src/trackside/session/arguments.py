@@ -170,7 +170,7 @@ def checked_name(name: str, value: Any) -> str | None:
     """``value`` as text. Raises for empty text, too."""
     text = checked_text(name, value)
     if text is not None and not text.strip():
-        raise ConfigurationError(f"{name} is empty. Pass a name, or None for the default")
+        raise ConfigurationError(f"{name} is empty. Give a name, or leave it out")
     return text
 
 

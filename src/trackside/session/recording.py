@@ -265,7 +265,7 @@ class RecordingRun(Run):
         if self._said.is_first("start"):
             logger.warning(
                 "MLflow's run %s is active here, and trackside records it: trackside.start() logs into that "
-                "run, too. Its experiment, name and destinations are those it has",
+                "run, too. It keeps its experiment, name and destinations, whatever start() names",
                 self._plan.target.run_id,
             )
         self._assembly.sinks += [self._bus.attach(sink) for sink in sinks]
