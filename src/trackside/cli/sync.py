@@ -78,8 +78,12 @@ def sync(
         raise click.UsageError("name the JOURNALS that you trust, because --trust is not for all of them")
     from trackside.journal.directory import JournalDirectory
     from trackside.journal.family import parents_first
+    from trackside.shipper.unread import remove_unread
 
-    found = [JournalDirectory(path) for path in journals] or journals_lying_in(existing_directory(directory))
+    where = None if journals else existing_directory(directory)
+    if where is not None:
+        remove_unread(where)
+    found = [JournalDirectory(path) for path in journals] or journals_lying_in(where)
     if not found:
         click.echo("nothing to deliver")
         return

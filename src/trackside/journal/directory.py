@@ -32,6 +32,8 @@ class JournalDirectory:
         self.path: Path = Path(path).absolute()
         self.name: str = self.path.name
         self.meta: Path = self.path / "meta.json"
+        self.delivered: Path = self.path / "delivered.json"
+        """What ``meta.json`` becomes once everything is delivered, until the trainer has read the state."""
         self.state: Path = self.path / "state.json"
         self.scoreboard: Path = self.path / "scoreboard"
         self.exit_code: Path = self.path / "exit_code"
@@ -91,6 +93,26 @@ class JournalDirectory:
         files = [self.meta, self.state, self.scoreboard, self.exit_code, self.wait_status]
         files += [self.lock, self.log, self.rejected]
         return [path.name for path in [*files, *self.cursors(), *segments] if _is_unfit(path)]
+
+    def mark_delivered(self) -> None:
+        """Keep of a delivered journal what its trainer has yet to read: the state and the cursors.
+
+        Without ``meta.json`` it is no journal any more, as if it were gone. Raises ``OSError``.
+        """
+        self.meta.rename(self.delivered)
+        kept = {self.delivered, self.state, *self.cursors()}
+        for path in [path for path in self.path.iterdir() if path not in kept]:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+    def clear_delivered(self) -> bool:
+        """Delete what :meth:`mark_delivered` has kept. Returns whether nothing of the journal is left."""
+        if self.delivered.exists():
+            self.remove()
+        return not self.path.exists()
 
     def remove(self) -> None:
         """Delete the journal: everything in it has been delivered.

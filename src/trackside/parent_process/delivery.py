@@ -3,8 +3,9 @@
 Invariants:
 
 * Only the journal of a dead trainer is waited for: the shipper of a live one works as long as it trains.
-* A journal is delivered once its ``meta.json`` is gone, and done once its folder is. One whose shipper has
-  ended, and left it behind, is not waited for.
+* A journal is delivered once its ``meta.json`` is gone, and done once its folder is, or only what its trainer
+  has not read is left of it. One whose shipper has ended, and left it behind, is not waited for.
+* A shipper that waits for its turn is waited for as long as the process lives that is to start it.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import fcntl
 import os
 import time
 
-from trackside.system.parent_folder import RegisteredJournal, registered_journals
-from trackside.system.processes import parent_of_zombie, start_ticks
+from trackside.system.parent_folder import RegisteredJournal, has_fork_server, registered_journals
+from trackside.system.processes import is_at_work
 
 BOOT_PATIENCE = 20.0
 """Seconds a shipper has from the command's end until it must have locked its journal."""
@@ -41,7 +42,7 @@ class Deliveries:
 
     def _of_the_dead(self) -> list[RegisteredJournal]:
         found = registered_journals(self._folder)
-        return [one for one in found if os.path.isdir(one.journal) and not _is_alive(one)]
+        return [one for one in found if os.path.isdir(one.journal) and not is_at_work(one.pid, one.started)]
 
     def is_shipping(self, one: RegisteredJournal) -> bool:
         """Whether a shipper delivers the journal, or is about to begin."""
@@ -50,10 +51,11 @@ class Deliveries:
         if held:
             self._free_since.pop(one.journal, None)
             return True
-        since = self._free_since.setdefault(one.journal, now)
-        return now - (self._began if held is None else since) < (
-            BOOT_PATIENCE if held is None else ENDED_AFTER
-        )
+        if held is None:
+            if os.path.exists(os.path.join(one.journal, "delivered.json")):
+                return False
+            return has_fork_server(self._folder, one.pid) or now - self._began < BOOT_PATIENCE
+        return now - self._free_since.setdefault(one.journal, now) < ENDED_AFTER
 
 
 def _is_locked(journal: str) -> bool | None:
@@ -74,15 +76,3 @@ def _is_locked(journal: str) -> bool | None:
     finally:
         os.close(descriptor)
     return False
-
-
-def _is_alive(one: RegisteredJournal) -> bool:
-    try:
-        os.kill(one.pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass
-    if parent_of_zombie(one.pid) is not None:
-        return False
-    return one.started is None or start_ticks(one.pid) == one.started

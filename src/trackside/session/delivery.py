@@ -6,6 +6,7 @@ The shipper delivers without any of this, so a trainer that never asks loses not
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,9 +17,10 @@ from trackside.journal.lock import is_locked
 from trackside.journal.outbox import Outbox
 from trackside.lifecycle.exit_hold import in_container
 from trackside.session.announce import announce
-from trackside.session.last_words import AtWork, describe_delivery, describe_offline, describe_rest
+from trackside.session.last_words import HELD_UP, AtWork, describe_delivery, describe_offline, describe_rest
 from trackside.session.run import Counts
 from trackside.system.clock import steady
+from trackside.system.once import Once
 
 if TYPE_CHECKING:
     from trackside.events import FinalStatus
@@ -37,6 +39,9 @@ CONCLUDE_TIMEOUT = 5.0
 
 NO_PROGRESS = 5.0
 """Seconds the end of the program waits for a failing server while no point gets through."""
+
+_told = Once()
+"""What this process was told, whatever the run."""
 
 
 class Delivery:
@@ -78,7 +83,8 @@ class Delivery:
             return DeliveryStatus("failed", self._shipper.gave_up)
         state = self._shipper.state()
         self.opening.look(state)
-        return status_in(state, mlflow=self._meta.mlflow)
+        found = status_in(state, mlflow=self._meta.mlflow)
+        return found._replace(reason=HELD_UP) if self._shipper.is_held_up else found
 
     def run_info(self) -> RunInfo | None:
         """The run, as far as it is known now."""
@@ -98,6 +104,7 @@ class Delivery:
             self._shipper.pass_on_environment()
             state = self._shipper.state()
             self._shipper.log_notices(state)
+            self._warn_if_held_up()
             if self._shipper.warn_if_removed() and self._shipper.gave_up is not None:
                 self._writer.give_up()
             return self.opening.look_in_time(state)
@@ -113,6 +120,7 @@ class Delivery:
         self._shipper.nudge()
         state = self._shipper.wait_for(lambda state: self._acknowledged(wanted, state), timeout)
         self._shipper.log_notices(self._shipper.state())
+        self._warn_if_held_up()
         return state is not None and not _refuses(state)
 
     def _acknowledged(self, seq: int, state: State) -> bool:
@@ -128,6 +136,15 @@ class Delivery:
         if all(cursor.acknowledges(seq) for cursor in cursors):
             self._shipper.ask_for_proof(seq)
         return False
+
+    def _warn_if_held_up(self) -> None:
+        if self._shipper.is_held_up and _told.is_first(f"held up in {os.getpid()}"):
+            self._warn(
+                "%s: what you log is kept, and delivered later. Until then its flush() returns False, and "
+                "its run_id is None. The first such run is kept in %s",
+                HELD_UP,
+                self._journal.path,
+            )
 
     # Ending
 
@@ -275,6 +292,8 @@ class Delivery:
     def _at_work(self) -> AtWork:
         """Which shipper works on the journal now."""
         if self._shipper.is_running():
+            if self._shipper.pid is None:
+                return "queued"
             return "ours" if self._shipper.is_ready else "starting"
         return "another" if is_locked(self._journal.lock) else "none"
 

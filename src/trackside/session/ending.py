@@ -95,6 +95,7 @@ class Ending:
         self.counts = parts.delivery.counts()  # the journal goes once the shipper is dismissed
         if self._provisional is None:
             parts.dismiss_shipper()
+        undelivered_runs.note_read(parts.journal)
 
     def _leave_delivery_to_the_shipper(self) -> None:
         parts = self._parts
@@ -103,6 +104,7 @@ class Ending:
         if self._provisional is None:
             parts.leave_shipper()
         undelivered_runs.add(id(self), self._later)
+        undelivered_runs.limit_processes(parts.plan.settings.exit_timeout)
 
     def _learn_outcome(self, delivered: bool) -> None:
         """Called once the delivery that :meth:`finish` has not waited for is over, or the process is."""
@@ -214,7 +216,8 @@ class Ending:
         self._bus.detach(parts.lifecycle)
         parts.lifecycle.on_lifecycle(LifecycleEvent("finished", status="FINISHED", message=self._how))
         parts.shipper.nudge()
-        parts.shipper.dismiss()
+        if self._later is None:
+            parts.shipper.dismiss()
 
     def _tidy_up(self) -> None:
         self._disconnect()

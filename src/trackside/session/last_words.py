@@ -13,15 +13,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from trackside.shipper.protocol import LINGER
+from trackside.shipper.protocol import LINGER, MOST
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from trackside.journal.meta import State
 
-AtWork: TypeAlias = Literal["ours", "starting", "another", "none"]
-"""Which shipper works on the journal: this run's, one that is not ready yet, another, or none."""
+AtWork: TypeAlias = Literal["ours", "starting", "queued", "another", "none"]
+"""Which shipper works on the journal: this run's, one that is not ready yet or waits for its turn, another,
+or none."""
+
+HELD_UP = f"{MOST} shippers of this process are at work, and the next run's waits until one of them has left"
+"""Why a run that goes on has no shipper."""
+
+
+_WITHOUT_WORD: dict[AtWork, str] = {
+    "none": "no shipper is at work",
+    "queued": "its shipper waits for its turn",
+}
 
 
 def describe_rest(
@@ -40,7 +50,7 @@ def describe_rest(
     error = next((workers[name].error for name in behind if name in workers and workers[name].error), None)
     error = error or next(iter(refusals.values()), None) or (None if state is None else state.error)
     if error is None:
-        error = "no shipper is at work" if at_work == "none" else f"it takes longer than {waited:.0f} s"
+        error = _WITHOUT_WORD.get(at_work) or f"it takes longer than {waited:.0f} s"
     what = "everything" if lacking or state is None or state.status is None else "the last of it"
     have = "has" if len(behind) == 1 else "have"
     return f"{_join([names[name] for name in behind])} {have} not taken {what} yet ({error})"
@@ -58,6 +68,8 @@ def describe_delivery(
         return f"The shipper (process {pid}) keeps trying {until}. After that, run `trackside sync`."
     if at_work == "starting":
         return f"A shipper (process {pid}) is starting. What it does not deliver, `trackside sync` does."
+    if at_work == "queued":
+        return "Its shipper waits for its turn. What it does not deliver, `trackside sync` does."
     if at_work == "another":
         return "Another shipper is at work on it. What it does not deliver, `trackside sync` does."
     return "No shipper is at work on it. To deliver it, run `trackside sync`."

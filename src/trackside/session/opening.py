@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from trackside.errors import TrackingError
 from trackside.journal.delivery_status import why_refused
 from trackside.session.announce import announce
+from trackside.session.last_words import HELD_UP
 from trackside.system.clock import steady
 from trackside.system.once import Once
 from trackside.text import printable
@@ -159,7 +160,8 @@ class Opening:
         if self._shipper.gave_up is not None or not self._said.is_first("silence"):
             return  # already logged, with the cause
         silence = "no answer in" if self._shipper.is_ready else "no shipper at work after"
-        reason = (state and state.error) or f"{silence} {self._settings.start_timeout:g} s"
+        reason = HELD_UP if self._shipper.is_held_up else f"{silence} {self._settings.start_timeout:g} s"
+        reason = (state and state.error) or reason
         self._warn(
             "MLflow at %s has not opened the run yet (%s). Your training continues. Its metrics are kept in "
             "%s and are delivered when MLflow answers (log: %s)",

@@ -2,8 +2,9 @@
 
 Invariants:
 
-* Only the shipper's own word proves delivery: :data:`~trackside.shipper.protocol.DONE`, or the phase
-  ``done`` in its state. An exit code proves nothing, because other code may have collected it.
+* Only the shipper's own word proves delivery: :data:`~trackside.shipper.protocol.DONE`, the phase ``done`` in
+  its state, or ``delivered.json`` in the journal's folder, which stay there until this process has read them.
+  An exit code proves nothing, because other code may have collected it.
 * A shipper that ends before it is ready counts as one that cannot be started. After ``MAX_TRIES`` of
   them in a row, one warning names the cause, and no more are started.
 * A journal that was removed gets no new shipper.
@@ -25,16 +26,16 @@ from typing import TYPE_CHECKING, Any
 from trackside.journal.cursor import load_cursor
 from trackside.journal.files import read_json
 from trackside.journal.meta import State
-from trackside.journal.opening import read_tail
-from trackside.redaction.redact import redact
 from trackside.session.conversation import Conversation
 from trackside.session.further_shippers import further_shippers
+from trackside.session.shipper_log import ShipperLog, describe_exit
 from trackside.settings import PYTHON_VARIABLE
 from trackside.shipper.forked import ForkedShipper
 from trackside.shipper.protocol import (
     DONE,
     EXIT_DONE,
     EXIT_LOCKED,
+    LEFT,
     LOCKED,
     NUDGE,
     PROVE,
@@ -79,9 +80,6 @@ PASS_ON_EVERY = 1.0
 PROVE_EVERY = 1.0
 """Seconds between two requests for a proof, while the trainer waits for one."""
 
-_CAUSE = 300
-_LAST_LINES = 4096
-
 
 class ShipperProcess:
     """The trainer's handle on its shipper. All but :meth:`start` may be called by any thread."""
@@ -109,7 +107,8 @@ class ShipperProcess:
         self._logged = Once()
         self._in_vain = self._tries = 0
         self._started_at = 0.0
-        self._delivered_before = self._log_before = 0
+        self._delivered_before = 0
+        self._log = ShipperLog(journal.log)
         self._proof_asked, self._next_proof = 0, 0.0
         self._done = False
         self.gave_up: str | None = None
@@ -121,7 +120,7 @@ class ShipperProcess:
         """Start the shipper. If no process can be started, warn once and return False: the journal waits."""
         self._tell_parent()
         self._started_at, self._delivered_before = steady(), self._delivered()
-        self._log_before = _size(self._journal)
+        self._log.mark()
         end = -1 if self._hold is None else self._hold.shipper_end
         hold = () if end < 0 else (end,)
         try:
@@ -163,6 +162,21 @@ class ShipperProcess:
         return None if self._process is None else self._process.pid
 
     @property
+    def is_from_scratch(self) -> bool:
+        """Whether it is a process of its own kind, and no fork."""
+        return isinstance(self._process, subprocess.Popen)
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether it waits until the shipper of another run has left, because too many are at work."""
+        return isinstance(self._process, ForkedShipper) and self._process.is_held_up
+
+    @property
+    def is_left(self) -> bool:
+        """Whether the run is over, and its shipper goes on without us."""
+        return self._left
+
+    @property
     def is_ready(self) -> bool:
         """Whether the shipper has said that it is at work."""
         return self._conversation.has_said(READY)
@@ -175,7 +189,10 @@ class ShipperProcess:
         """Whether the shipper has said that everything is delivered."""
         if not self._done:
             self._done = (
-                self._conversation.has_said(DONE) or self._is_in({"done"}) or self._left_with(EXIT_DONE)
+                self._conversation.has_said(DONE)
+                or self._is_in({"done"})
+                or self._journal.delivered.exists()
+                or self._left_with(EXIT_DONE)
             )
         return self._done
 
@@ -185,7 +202,9 @@ class ShipperProcess:
 
     def is_removed(self) -> bool:
         """Whether the journal was removed before it was delivered."""
-        return self._process is not None and not self._journal.meta.exists() and not self.is_done()
+        if self._process is None or self._journal.meta.exists():
+            return False
+        return not self.is_done()
 
     def ensure_running(self) -> None:
         """Replace a shipper that died before its work was done, unless another thread does so already."""
@@ -203,7 +222,8 @@ class ShipperProcess:
         if self.is_done() or self._is_refused():
             return
         if not self._journal.meta.exists():
-            self._give_up(f"the journal {self._journal.path} was removed, and its shipper has ended")
+            if not self.is_done():  # another shipper of ours may have delivered it just now
+                self._give_up(f"the journal {self._journal.path} was removed, and its shipper has ended")
         elif self._conversation.has_said(LOCKED) or self._left_with(EXIT_LOCKED):
             if steady() - self._started_at > LOCKED_PAUSE:
                 self.start()
@@ -237,7 +257,7 @@ class ShipperProcess:
             self.start()
             return
         times = "once" if self._tries == 1 else f"{self._tries} times"
-        cause = self._last_words() or _describe_exit(code)
+        cause = self._log.last_words() or describe_exit(code)
         advice = f". Set {PYTHON_VARIABLE} to a Python interpreter" if code == EXIT_NOT_PYTHON else ""
         self._give_up(f"the shipper was started {times} and ended before it was ready ({cause}){advice}")
 
@@ -246,7 +266,7 @@ class ShipperProcess:
         if self._was_of_use():  # in weeks of training some die, each for its own reason
             self._in_vain = 0
         if self._in_vain >= MAX_RESTARTS:
-            cause = self._last_words() or _describe_exit(self._exit_code())
+            cause = self._log.last_words() or describe_exit(self._exit_code())
             self._give_up(f"{MAX_RESTARTS} shippers in a row died and delivered nothing ({cause})")
             return
         self._in_vain += 1
@@ -271,15 +291,6 @@ class ShipperProcess:
 
     def _exit_code(self) -> int | None:
         return None if self._process is None else self._process.returncode
-
-    def _last_words(self) -> str:
-        """The last line that the latest shipper left in its log."""
-        with contextlib.suppress(OSError):
-            own = max(0, _size(self._journal) - self._log_before)
-            written = read_tail(self._journal.log, min(own, _LAST_LINES))
-            lines = [line.strip() for line in written.decode(errors="replace").splitlines()]
-            return redact(next((line for line in reversed(lines) if line), ""))[:_CAUSE]
-        return ""
 
     def _was_of_use(self) -> bool:
         return steady() - self._started_at > YOUNG or self._delivered() > self._delivered_before
@@ -344,7 +355,7 @@ class ShipperProcess:
             self.pipe.send(PROVE)
 
     def dismiss(self) -> None:
-        """Tell the shipper that its final state was read."""
+        """Tell the shipper that its final state was read, and that nothing of the journal is needed."""
         self.pipe.send(SEEN)
 
     def hang_up(self) -> None:
@@ -373,7 +384,7 @@ class ShipperProcess:
     def leave(self, *, hang_up: bool) -> None:
         """The run is over, and the shipper goes on without us. ``hang_up``: do not wait for its last word."""
         self._left, self._hung_up = True, hang_up and isinstance(self._process, ForkedShipper)
-        self.dismiss()
+        self.pipe.send(LEFT)
         self.let_go_of_exit()
         if self._hung_up:
             self.hang_up()
@@ -398,16 +409,3 @@ class ShipperProcess:
         if self._hold is not None:
             self._hold.close()
             self._hold = None
-
-
-def _describe_exit(code: int | None) -> str:
-    if code is None:
-        return "its exit code is not known"
-    return f"signal {-code}" if code < 0 else f"exit code {code}"
-
-
-def _size(journal: JournalDirectory) -> int:
-    try:
-        return journal.log.stat().st_size
-    except OSError:
-        return 0

@@ -9,7 +9,8 @@ Invariants:
 * One limit for all: however many runs are left, the exit of the process waits ``TRACKSIDE_EXIT_TIMEOUT`` at
   most, and :data:`~trackside.session.delivery.NO_PROGRESS` seconds while whatever can be delivered fails.
 * One warning for all: a server that is down costs a line, and not a line for each run.
-* A run that is delivered is forgotten within seconds, with its descriptors, while runs start, end or log.
+* A run that is delivered is forgotten within seconds, with its descriptors and with what its shipper has left
+  for this process to read, while runs start, end or log.
 * No lock is waited for. A thread that finds another one at work leaves the work to it, and a signal handler
   may interrupt any of them. A forked child forgets everything here.
 """
@@ -51,6 +52,9 @@ TIDY_EVERY = 1.0
 MANY = 32
 """Runs that wait and keep a channel to their shipper: two descriptors each."""
 
+FROM_SCRATCH = 8
+"""Shippers of ended runs that were started from scratch and work at the same time."""
+
 FAILS_BEFORE_DEATH = 0.5
 """Seconds a dying process in a container waits for a server that fails."""
 
@@ -82,10 +86,16 @@ class EndedRun:
             if state.run is not None:
                 self.delivery.opening.look(state)
             if self.delivery.is_over(state):
-                return True
+                return not (running and self._is_about_to_go(state))
         if not running:
             self.shipper.ensure_running()
         return self.shipper.is_over()
+
+    def _is_about_to_go(self, state: State) -> bool:
+        """Whether a shipper that we have left has only the journal to remove, which then is gone for good."""
+        if not self.shipper.is_left or state.phase in {"refused", "artifacts"}:
+            return False
+        return self.journal.meta.exists() and not self.delivery.waiting_files()
 
     def is_delivered(self) -> bool:
         """Whether everything is delivered, files too. Of one that is over."""
@@ -102,6 +112,7 @@ class UndeliveredRuns:
 
     def __init__(self) -> None:
         self._runs: dict[int, EndedRun] = {}
+        self._read: dict[str, JournalDirectory] = {}
         self._tidying = threading.Lock()
         self._next_look = 0.0
         self._watched_process = 0
@@ -123,16 +134,34 @@ class UndeliveredRuns:
         else:
             self.wait_at_exit()
 
+    def limit_processes(self, timeout: float) -> None:
+        """Where shippers can't be forked, each has imported MLflow: wait until few of them are left."""
+        costly = [run for run in list(self._runs.values()) if run.shipper.is_from_scratch]
+        costly = [run for run in costly if run.shipper.is_running()]
+        self.wait_for(costly[:-FROM_SCRATCH], timeout, while_they_fail=NO_PROGRESS)
+
     def tidy(self) -> None:
         """Forget what is delivered by now, and see that the rest has shippers. Waits for nothing."""
-        if not self._runs or steady() < self._next_look or not self._tidying.acquire(blocking=False):
+        if not (self._runs or self._read) or steady() < self._next_look:
+            return
+        if not self._tidying.acquire(blocking=False):
             return
         try:
             self._next_look = steady() + TIDY_EVERY
             for run in list(self._runs.values()):
                 self._is_settled(run)
+            self._clear_read()
         finally:
             self._tidying.release()
+
+    def note_read(self, journal: JournalDirectory) -> None:
+        """This process knows what became of ``journal``: leave nothing of it behind once it is delivered."""
+        self._read[str(journal.path)] = journal
+
+    def _clear_read(self) -> None:
+        for path, journal in list(self._read.items()):
+            if journal.clear_delivered() or journal.rejected.exists():
+                self._read.pop(path, None)
 
     def flush(self, timeout: float) -> bool:
         """Wait until all of them are delivered. False if one of them is not, or not in time."""
@@ -163,6 +192,7 @@ class UndeliveredRuns:
             for key in [key for key, other in list(self._runs.items()) if other is run]:
                 self._runs.pop(key, None)
             run.tell(delivered=True)
+            run.journal.clear_delivered()
         return True
 
     def watch_exit(self) -> None:
@@ -189,6 +219,7 @@ class UndeliveredRuns:
             _warn_of(rest)
         for run in rest:
             run.tell(delivered=False)
+        self._clear_read()
 
     def wait_before_death(self, timeout: float) -> None:
         """A terminate signal is about to end this process. In a container the shippers end with it."""
@@ -200,6 +231,7 @@ class UndeliveredRuns:
         for run in self._runs.values():
             run.shipper.abandon()
         self._runs.clear()
+        self._read.clear()
         self._tidying, self._exit_ends = threading.Lock(), None
 
 
@@ -213,9 +245,10 @@ def flush_ended(timeout: float) -> bool:
 
 
 def _progress(runs: Sequence[EndedRun]) -> tuple[object, bool]:
-    """How far they are, and whether all of them fail that have a shipper at work."""
+    """How far they are, and whether all fail that have a shipper at work, or can't have one for now."""
     found = [run.delivery.progress(run.state) for run in runs if run.state is not None]
-    return tuple(mark for mark, _ in found), bool(found) and all(failing for _, failing in found)
+    held_up = any(run.shipper.is_held_up for run in runs)
+    return tuple(mark for mark, _ in found), bool(found or held_up) and all(failing for _, failing in found)
 
 
 def _warn_of(runs: Sequence[EndedRun]) -> None:

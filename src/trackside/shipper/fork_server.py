@@ -6,9 +6,9 @@ working directory, an environment and a log of its own, and one that crashes tak
 
 * At most :data:`AT_ONCE` shippers run at once. The others wait for their turn, and their points in the
   journals. A run that is not over after :data:`PATIENCE` seconds of waiting gets a shipper all the same, up
-  to :data:`MOST` of them: it may go on for days. Of those that are over, the next one does if no shipper has
-  come or gone for :data:`STUCK` seconds: those at work may wait for a store that is away, and this one has
-  another.
+  to :data:`~trackside.shipper.protocol.MOST` of them: it may go on for days. The client hears of the others.
+  Of those that are over, the next one does if no shipper has come or gone for :data:`STUCK` seconds: those at
+  work may wait for a store that is away, and this one has another.
 * The server starts whatever it was asked for, also if its client has died since. Then it leaves. It also
   leaves after :data:`IDLE` seconds without a request and a shipper.
 
@@ -41,7 +41,9 @@ from trackside.shipper.grants import TRUST
 from trackside.shipper.protocol import (
     DESCRIPTORS,
     LARGEST,
+    MOST,
     Ended,
+    HeldUp,
     Leaving,
     Over,
     Question,
@@ -57,9 +59,6 @@ if TYPE_CHECKING:
 
 AT_ONCE = 8
 """Shippers of short runs that work at the same time."""
-
-MOST = 64
-"""Shippers that run at the same time, if as many runs last for long."""
 
 PATIENCE = 2.0
 """Seconds that a run which goes on waits for its turn."""
@@ -82,6 +81,7 @@ class Waiting:
     descriptors: dict[str, int]
     since: float = field(default_factory=time.monotonic)
     over: bool = False
+    held_up: bool = False
 
     def close(self, options: tuple[str, ...] = DESCRIPTORS) -> None:
         """Close these descriptors."""
@@ -161,10 +161,12 @@ class Server:
         while self.waiting and len(self.running) < AT_ONCE:
             yield self.waiting.popleft()
         for waiting in [w for w in self.waiting if not w.over and now - w.since >= PATIENCE]:
-            if len(self.running) >= MOST:
-                return
-            self.waiting.remove(waiting)
-            yield waiting
+            if len(self.running) < MOST:
+                self.waiting.remove(waiting)
+                yield waiting
+            elif not waiting.held_up:
+                waiting.held_up = True
+                self.say(HeldUp(waiting.request.number))
 
     def note_start(self, waiting: Waiting, pid: int) -> None:
         """A shipper has started: its descriptors are its own."""

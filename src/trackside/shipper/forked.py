@@ -34,6 +34,7 @@ from trackside.shipper.protocol import (
     LARGEST,
     Answer,
     Ended,
+    HeldUp,
     Leaving,
     Over,
     ShipperRequest,
@@ -49,6 +50,8 @@ from trackside.shipper.spawn import (
 )
 from trackside.system.clock import steady
 from trackside.system.descriptors import OwnDescriptor
+from trackside.system.parent_folder import VARIABLE as PARENT_FOLDER
+from trackside.system.parent_folder import register_fork_server
 from trackside.system.processes import start_ticks
 
 if TYPE_CHECKING:
@@ -83,6 +86,12 @@ class ForkedShipper:
         self._started: int | None = None
         self.returncode: int | None = None
         self._orphan = False
+        self._held_up = False
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether it waits because as many others run as may."""
+        return self._held_up and self.pid is None and self.returncode is None
 
     @property
     def pid(self) -> int | None:
@@ -107,6 +116,10 @@ class ForkedShipper:
         """Its run is over: it may wait until others have left. ``hung_up``: no channel is left."""
         if self._pid is None and self.returncode is None:
             self._server.say(Over(self.number, DESCRIPTORS if hung_up else DESCRIPTORS[:2]))
+
+    def note_held_up(self) -> None:
+        """As many others run as may."""
+        self._held_up = True
 
     def note_start(self, pid: int) -> None:
         """The server has started it."""
@@ -229,6 +242,7 @@ class ForkServer:
                 line.close()
                 raise
         self._line = line
+        _tell_parent(self._server.pid)
         abandon_in_children(self)
 
     def say(self, message: Over) -> None:
@@ -288,6 +302,8 @@ class ForkServer:
                 shipper.note_start(answer.pid)
             elif shipper is not None and isinstance(answer, Ended):
                 shipper.returncode = answer.code
+            elif shipper is not None and isinstance(answer, HeldUp):
+                shipper.note_held_up()
 
     def _count_death(self) -> None:
         self._deaths += 1
@@ -307,6 +323,14 @@ class ForkServer:
         """In a forked child: the server is the parent's."""
         self._asking, self._hearing = threading.Lock(), threading.Lock()
         self._let_go()
+
+
+def _tell_parent(server: int) -> None:
+    """Let the ``trackside run`` that this program runs under know who starts shippers later."""
+    folder = os.environ.get(PARENT_FOLDER)
+    if folder:
+        with contextlib.suppress(OSError, ValueError):  # it has ended, or is another user's
+            register_fork_server(folder, server)
 
 
 def _without_descriptors(arguments: list[str]) -> tuple[list[str], dict[str, int]]:

@@ -39,13 +39,19 @@ NUDGE = 200
 """Look at the journal now, because the trainer waits for it."""
 
 SEEN = 201
-"""The trainer has read the final state. The journal may go."""
+"""The trainer knows what became of the run. The journal may go."""
 
 PROVE = 202
 """Everything is acknowledged, and the trainer waits until the destinations are seen to have it."""
 
+LEFT = 203
+"""The trainer goes on without waiting, and learns later what became of the run."""
+
 EXIT_DONE, EXIT_REFUSED, EXIT_UNFINISHED, EXIT_LOCKED = 0, 3, 4, 5
 """What a shipper leaves with."""
+
+MOST = 64
+"""Forked shippers of a training that run at the same time, if as many of its runs last for long."""
 
 _SIGNAL_LIMIT = 65
 
@@ -89,12 +95,18 @@ class Ended(msgspec.Struct, frozen=True, tag=True):
     code: int
 
 
+class HeldUp(msgspec.Struct, frozen=True, tag=True):
+    """The fork server says that a run goes on without a shipper, because :data:`MOST` others have theirs."""
+
+    number: int
+
+
 class Leaving(msgspec.Struct, frozen=True, tag=True):
     """The fork server says that it leaves, because it was not needed for long."""
 
 
 Question: TypeAlias = ShipperRequest | Over
-Answer: TypeAlias = Started | Ended | Leaving
+Answer: TypeAlias = Started | Ended | HeldUp | Leaving
 
 
 class Channel:

@@ -1,6 +1,7 @@
-"""Notice that the journal was removed under its shipper, and report it, although the log is gone, too.
+"""The end of a journal: removed once it is delivered, or removed by others under its shipper.
 
-A folder of the same name is another one: a test's temporary folder may be removed and made again.
+The latter is reported, although the log is gone, too. A folder of the same name is another one: a test's
+temporary folder may be removed and made again.
 """
 
 from __future__ import annotations
@@ -12,8 +13,13 @@ import os
 import syslog
 from typing import TYPE_CHECKING
 
+from trackside.shipper.unread import remove_unread
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from trackside.journal.directory import JournalDirectory
 
 logger = logging.getLogger("trackside.shipper")
 
@@ -35,6 +41,19 @@ class Presence:
             return self._first is not None and _identity(self._path) != self._first
         except OSError:
             return False
+
+
+def remove_delivered(journal: JournalDirectory, is_read: Callable[[], bool]) -> None:
+    """Remove ``journal``, but keep the proof of delivery unless the trainer has read it, or never will.
+
+    ``is_read()`` is asked again once the proof is there: a trainer that reads it later also removes it.
+    """
+    if not is_read():
+        with contextlib.suppress(OSError):
+            journal.mark_delivered()
+    if is_read() or not journal.delivered.exists():
+        journal.remove()
+    remove_unread(journal.path.parent)
 
 
 def say_lost(journal: Path, reason: str) -> None:

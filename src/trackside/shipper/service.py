@@ -38,6 +38,7 @@ from trackside.shipper.protocol import (
     EXIT_DONE,
     EXIT_REFUSED,
     EXIT_UNFINISHED,
+    LEFT,
     LINGER,
     NUDGE,
     PROVE,
@@ -45,7 +46,7 @@ from trackside.shipper.protocol import (
     read_bytes,
     signals_in,
 )
-from trackside.shipper.removal import Presence, say_lost
+from trackside.shipper.removal import Presence, remove_delivered, say_lost
 from trackside.shipper.segment_keeper import SegmentKeeper
 from trackside.shipper.signals import on_request_to_leave
 from trackside.shipper.survival import Survival
@@ -118,7 +119,8 @@ class Shipper:
         self._passed_on = (False, False)
         self._linger = linger
         self._asked_to_leave = False
-        self._seen = pipe is None  # nobody will say so
+        self._seen = False
+        self._is_left = pipe is None  # nobody will say that it was seen
         self._gave_way = False
         self._selector = selectors.DefaultSelector()
         self._transforms = transforms_of(meta)
@@ -244,6 +246,7 @@ class Shipper:
 
     def _take(self, data: bytes) -> None:
         self._seen = self._seen or SEEN in data
+        self._is_left = self._is_left or LEFT in data
         asked_to_stop = self._judge.keep_signals(signals_in(data))
         if PROVE in data:
             for worker in self.workers:
@@ -370,9 +373,15 @@ class Shipper:
         return EXIT_UNFINISHED
 
     def _wait_until_seen(self) -> None:
-        deadline = time.monotonic() + (0.0 if self._trainer.replaced else SEEN_TIMEOUT)
-        while not self._seen and not self._trainer.is_gone() and time.monotonic() < deadline:
+        deadline = time.monotonic() + SEEN_TIMEOUT
+        while not (self._is_left or self._is_read()) and time.monotonic() < deadline:
             self._wait()
+
+    def _is_read(self) -> bool:
+        """Whether the trainer knows what became of the run, or never will."""
+        if self._pipe is not None:
+            self._take(read_bytes(self._pipe))
+        return self._seen or self._trainer.is_gone() or self._trainer.replaced
 
     def _clean_up(self) -> None:
         """Remove the journal. What was rejected stays behind, to be looked at."""
@@ -381,7 +390,7 @@ class Shipper:
             run = self._progress.state.run
             if run is not None:
                 tell_children(self._journal, run.run_id)
-            self._journal.remove()
+            remove_delivered(self._journal, self._is_read)
             return
         self._segments.remove_all()
 

@@ -64,8 +64,9 @@ class WorkerReport:
 
     def _tell_of_troubles(self) -> None:
         for worker, trouble in zip(self._workers, self._troubles, strict=True):
+            failing = None if worker.calls.waits else worker.failing  # its turn has not come yet
             # start() has told of the first that does not open.
-            trouble.note(worker.failing, quietly=worker is self._workers[0] and not worker.opened)
+            trouble.note(failing, quietly=worker is self._workers[0] and not worker.opened)
             name = worker.destination.name
             if worker.cursor.rejected and self._rejections.is_first(name):
                 where = f"kept in {self._journal.rejected}, with the reason"

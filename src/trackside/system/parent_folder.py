@@ -1,8 +1,9 @@
 """The folder of a ``trackside run``: what its processes tell each other in small files.
 
 A trainer registers its journal before it starts its shipper, so the parent process knows which deliveries to
-wait for. When the parent collects a dead trainer, it notes in the journal what the kernel says of the end.
-The shipper reads that note, also if it begins after the parent has ended.
+wait for. It also registers its fork server, which may start that shipper much later. When the parent collects
+a dead trainer, it notes in the journal what the kernel says of the end. The shipper reads that note, also if
+it begins after the parent has ended.
 
 Invariants:
 
@@ -17,7 +18,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from trackside.system.processes import start_ticks
+from trackside.system.processes import is_at_work, start_ticks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +28,7 @@ VARIABLE = "TRACKSIDE_PARENT_FOLDER"
 
 _FOLDER = "trackside-run-"
 _JOURNAL = "journal-"
+_SERVER = "server-"
 
 END_NOTE = "wait_status"
 """The file in a journal that says how its writer ended."""
@@ -79,6 +81,26 @@ def register_journal(folder: str, journal: str) -> None:
 def registered_journals(folder: str, pid: int | None = None) -> list[RegisteredJournal]:
     """The journals that were registered in ``folder`` and below. ``pid``: only those of that process."""
     return [found for path in _named(folder, _JOURNAL, pid) if (found := _registered(path)) is not None]
+
+
+def register_fork_server(folder: str, server: int) -> None:
+    """Tell the parent that process ``server`` starts shippers for this one. Raises ``OSError``."""
+    _write(os.path.join(folder, f"{_SERVER}{os.getpid()}-{server}"), str(start_ticks(server) or ""))
+
+
+def has_fork_server(folder: str, pid: int) -> bool:
+    """Whether a process that starts shippers for ``pid`` lives."""
+    return any(_is_served_by(path) for path in _named(folder, _SERVER, pid))
+
+
+def _is_served_by(path: str) -> bool:
+    try:
+        with open(path, encoding="ascii") as file:
+            started = file.read()
+        server = int(os.path.basename(path).rpartition("-")[2])
+    except (OSError, ValueError):  # gone, or being written
+        return False
+    return is_at_work(server, int(started) if started.isdecimal() else None)
 
 
 def note_end(folder: str, pid: int, *, exit_code: int | None, killed_by: int | None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 _START = 19
 _PARENT = 1
 _STATE = 0
@@ -17,6 +19,19 @@ def parent_of_zombie(pid: int) -> int | None:
     """The process that has to wait for ``pid``, which is dead. None if it is not, or can't be read."""
     parent = _field(pid, _PARENT)
     return int(parent) if parent is not None and _field(pid, _STATE) == "Z" else None
+
+
+def is_at_work(pid: int, started: int | None) -> bool:
+    """Whether the process ``pid`` lives, started at ``started`` (ticks, if known), and is no zombie."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    if parent_of_zombie(pid) is not None:
+        return False
+    return started is None or start_ticks(pid) == started
 
 
 def _field(pid: int, number: int) -> str | None:
