@@ -35,6 +35,13 @@ REFUSED = WorkerState(refused="no such project")
             "MLflow has not taken everything yet (no shipper is at work)",
         ),
         (
+            {},
+            None,
+            ["mlflow"],
+            "queued",
+            "MLflow has not taken everything yet (its shipper waits for its turn)",
+        ),
+        (
             {"mlflow": WorkerState("FINISHED", finished=True), "second": DOWN},
             "FINISHED",
             ["second"],
@@ -76,7 +83,7 @@ def test_how_it_goes_out() -> None:
     """No shipper is promised that is not there, nor for longer than it can live."""
     assert "(process 7) keeps trying for up to 60 minutes after" in describe_delivery("ours", 7)
     assert "keeps trying until the container ends" in describe_delivery("ours", 7, in_container=True)
-    for at_work in ("starting", "another", "none"):
+    for at_work in ("starting", "queued", "another", "none"):
         told = describe_delivery(at_work, 7)
         assert "keeps trying" not in told
         assert "`trackside sync`" in told

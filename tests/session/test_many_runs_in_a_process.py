@@ -244,5 +244,71 @@ def test_a_program_that_closes_all_descriptors(tmp_path: Path) -> None:
         """,
     )
     assert done.returncode == 0, done.stderr
+    assert "lost" not in done.stderr
     wait_until_delivered(tmp_path / "journals")
     assert ends(tmp_path) == dict.fromkeys("01234", "FINISHED")
+
+
+def test_descriptors_that_are_closed_after_the_ends(tmp_path: Path) -> None:
+    """The process has no way left to hear of its shippers. What they leave on disk proves the delivery."""
+    done = play(
+        tmp_path,
+        """
+        hold.touch()
+        runs = [trial(number) for number in range(4)]
+        until(lambda: shipper_of(runs[3]).pid is not None)
+        os.closerange(3, 4096)
+        hold.unlink()
+        until(lambda: not any(run.journal.meta.exists() for run in runs))
+        assert flush_ended(90)
+        assert [run.delivery.phase for run in runs] == ["delivered"] * 4
+        assert [run.counts.shipped for run in runs] == [10] * 4
+        assert not any(run.journal.path.exists() for run in runs)
+        """,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert ends(tmp_path) == dict.fromkeys("0123", "FINISHED")
+    assert not list((tmp_path / "journals").iterdir())
+
+
+def test_a_fork_server_that_is_killed_with_many_ends_to_deliver(tmp_path: Path) -> None:
+    """More than keep a channel to their shipper. Whoever delivers them, nothing is called lost."""
+    done = play(
+        tmp_path,
+        """
+        from trackside.session.undelivered import MANY
+        from trackside.shipper.fork_server import AT_ONCE
+        hold.touch()
+        runs = [trial(number) for number in range(MANY + 10)]
+        until(lambda: sum(shipper_of(run).pid is not None for run in runs) > AT_ONCE)
+        fork_server().kill()
+        hold.unlink()
+        until(lambda: sum(run.journal.meta.exists() for run in runs) < len(runs) - AT_ONCE)
+        assert flush_ended(100)
+        assert all(run.counts.shipped == 10 for run in runs)
+        """,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "lost" not in done.stderr
+    assert len(ends(tmp_path)) == 42
+    wait_until_delivered(tmp_path / "journals")
+
+
+def test_where_no_shipper_can_be_forked_an_end_waits_for_others(tmp_path: Path) -> None:
+    """So that a sweep does not have a process with MLflow for each of its runs."""
+    done = play(
+        tmp_path,
+        """
+        from trackside.session.undelivered import FROM_SCRATCH
+        further_shippers._server._broken = True
+        most = 0
+        for number in range(FROM_SCRATCH + 6):
+            trial(number)
+            most = max(most, len(psutil.Process().children(recursive=True)))
+        assert most <= FROM_SCRATCH + 1, most
+        """,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(ends(tmp_path)) == 14
+    wait_until_delivered(tmp_path / "journals")

@@ -19,10 +19,12 @@ from trackside.errors import ConfigurationError, TrackingError
 from trackside.event_bus.bus import Bus
 from trackside.journal.delivery_status import DeliveryStatus, status_in
 from trackside.journal.meta import RunInfo, State, WorkerState
-from trackside.session import assembly
+from trackside.session import assembly, delivery
 from trackside.session import opening as opening_
 from trackside.session import shipper_handle as process_
 from trackside.session.further_shippers import further_shippers
+from trackside.session.last_words import HELD_UP
+from trackside.system.once import Once
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -214,6 +216,30 @@ def test_silence_is_one_warning_after_the_timeout(
     assert "has not opened the run yet (no answer in 0 s)" in line
     assert opener.started
     run.finish()
+
+
+def test_a_run_that_gets_no_shipper_for_now_says_so(
+    opener: Opener, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many others are at work as may. One warning for the process, and the truth wherever you ask."""
+    monkeypatch.setenv("TRACKSIDE_START_TIMEOUT", "0.1")
+    monkeypatch.setattr(delivery, "_told", Once())
+    first, held_up = trackside.start("x", bus=Bus()), trackside.start("x", bus=Bus())
+    monkeypatch.setattr(type(parts_of(held_up).shipper), "is_held_up", property(lambda _: True))
+    assert held_up.delivery == DeliveryStatus("opening", HELD_UP)
+    said(caplog)
+    for run in (held_up, first, held_up):
+        assert not run.flush(0.05)
+    lines = [line for line in said(caplog) if "is None" in line]
+    assert len(lines) == 1
+    assert HELD_UP in lines[0]
+    assert str(journal_of(held_up).path) in lines[0]
+    assert held_up.run_id is None
+    (line,) = said(caplog)
+    assert f"has not opened the run yet ({HELD_UP})" in line
+    assert opener.started
+    for run in (first, held_up):
+        run.finish()
 
 
 def test_threads_that_ask_for_the_id_wait_together(

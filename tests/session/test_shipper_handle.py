@@ -28,7 +28,7 @@ from trackside.session.shipper_handle import (
     ShipperProcess,
 )
 from trackside.shipper.environment import Renewal
-from trackside.shipper.protocol import DONE, LOCKED, NUDGE, READY, SEEN, Line, read_bytes
+from trackside.shipper.protocol import DONE, LEFT, LOCKED, NUDGE, READY, SEEN, Line, read_bytes
 from trackside.shipper.spawn import EXIT_NOT_PYTHON, spawn
 
 if TYPE_CHECKING:
@@ -318,6 +318,20 @@ def test_its_word_is_proof_of_delivery(
     assert len(started) == 1
 
 
+def test_what_it_leaves_on_disk_is_proof_of_delivery(
+    journal: JournalDirectory, shipper: ShipperProcess, started: list[Started]
+) -> None:
+    """With every way to it closed, and a disk that was too full for its last state."""
+    shipper.start()
+    shipper.hang_up()
+    journal.mark_delivered()
+    started[0].returncode = -9
+    assert shipper.is_done()
+    assert not shipper.is_removed()
+    shipper.ensure_running()
+    assert len(started) == 1
+
+
 def test_a_removed_journal_gets_no_new_shipper(
     journal: JournalDirectory,
     shipper: ShipperProcess,
@@ -467,6 +481,13 @@ def test_nudging_and_dismissing(shipper: ShipperProcess) -> None:
     shipper.nudge()
     shipper.dismiss()
     assert read_bytes(shipper.pipe.read_end) == bytes((NUDGE, SEEN))
+
+
+def test_leaving_is_not_dismissing(shipper: ShipperProcess) -> None:
+    """What becomes of the run is to be read later."""
+    shipper.leave(hang_up=False)
+    assert shipper.is_left
+    assert read_bytes(shipper.pipe.read_end) == bytes((LEFT,))
 
 
 def test_abandoned_it_is_forgotten(shipper: ShipperProcess, started: list[Started]) -> None:

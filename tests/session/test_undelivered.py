@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.ends.harness import wait_until_delivered
+from tests.ends.harness import new_database, only_run, wait_until_delivered
 from tests.support import recorder
 from tests.support.program import run_python
 
@@ -221,3 +221,38 @@ def test_an_end_behind_the_wait_at_the_exit_is_waited_for(tmp_path: Path) -> Non
     assert done.stderr == ""
     wait_until_delivered(tmp_path / "journals")
     assert ends(tmp_path) == {"0": "FINISHED"}
+
+
+@pytest.mark.process
+def test_what_is_read_after_the_journal_has_gone(tmp_path: Path) -> None:
+    """The run's id and its counts are what they were, though nobody looked while it was delivered."""
+    script = """
+    import os, sys, time
+    import trackside
+
+    run = trackside.start("sweep", wait=False)
+    run.log({"loss": 0.5, "lr": 0.1}, step=0)
+    run._end("FAILED")
+    os.closerange(3, 4096)
+    deadline = time.monotonic() + 120
+    while run.journal.meta.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert run.counts.shipped == 2, run.counts
+    assert run.flush(60)
+    assert run.counts.shipped == 2, run.counts
+    assert not run.journal.path.exists()
+    print(run.run_id, run.status)
+    """
+    address = new_database(tmp_path)
+    done = run_python(
+        "-c",
+        textwrap.dedent(script),
+        cwd=tmp_path,
+        env={**os.environ, "TRACKSIDE_DIR": str(tmp_path / "journals"), "MLFLOW_TRACKING_URI": address},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    found = only_run(address)
+    assert found is not None
+    assert done.stdout.split() == [found.info.run_id, found.info.status] == [found.info.run_id, "FAILED"]

@@ -16,13 +16,15 @@ from mlflow.tracking import MlflowClient
 
 from tests.ends.harness import new_database
 from tests.support.journals import make
+from trackside.journal import lossless_json
 from trackside.journal.directory import JournalDirectory, create_directory
 from trackside.shipper import fork_server, forked
 from trackside.shipper.forked import LOST, ForkedShipper, ForkServer
 from trackside.shipper.inventory import journals_in
-from trackside.shipper.protocol import EXIT_LOCKED, ShipperRequest
+from trackside.shipper.protocol import EXIT_LOCKED, MOST, ShipperRequest
 from trackside.shipper.spawn import command_for
 from trackside.shipper.sync import sync_all
+from trackside.system.descriptors import OwnDescriptor
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -225,3 +227,36 @@ def test_who_was_asked_for_is_started_after_the_client_has_gone(tmp_path: Path) 
     while not all(empty.log.exists() and empty.log.read_text() for empty in empties):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def request(number: int) -> bytes:
+    """For a shipper without descriptors."""
+    return lossless_json.encode(ShipperRequest(number, ["/nowhere"], (), "/nowhere/log", "/", {}))
+
+
+def test_the_client_hears_of_a_run_that_gets_no_shipper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Because as many as may run at once do so for long. One that is over waits without a word."""
+    monkeypatch.setattr(fork_server, "PATIENCE", 0.0)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    server = fork_server.Server(theirs)
+    server.running = {-number: number for number in range(1, MOST + 1)}
+    monkeypatch.setattr(server, "_reap", lambda: None)
+    client = ForkServer(waits=False)
+    client._line = OwnDescriptor(ours.detach())
+    shippers = [ForkedShipper(client, number) for number in (MOST + 1, MOST + 2)]
+    for shipper in shippers:
+        client._shippers[shipper.number] = shipper
+        client._send(request(shipper.number), [])
+    shippers[1].leave(hung_up=True)
+    server.turn()
+    for _ in range(3):
+        assert list(server.due()) == []
+    assert [shipper.is_held_up for shipper in shippers] == [True, False]
+    del server.running[-1]
+    (waiting,) = server.due()
+    server.note_start(waiting, os.getpid())
+    assert not shippers[0].is_held_up
+    assert shippers[0].pid == os.getpid()
+    client._let_go()
+    theirs.close()

@@ -31,11 +31,13 @@ from trackside.lifecycle.crash_notes import notes_directory
 from trackside.lifecycle.evidence import ExitStatus
 from trackside.shipper import sending, trouble
 from trackside.shipper import service as loop
+from trackside.shipper.inventory import journals_in
 from trackside.shipper.protocol import (
     EXIT_DONE,
     EXIT_LOCKED,
     EXIT_REFUSED,
     EXIT_UNFINISHED,
+    LEFT,
     LINGER,
     NUDGE,
     SEEN,
@@ -86,6 +88,81 @@ def test_a_finished_run_is_delivered_and_the_journal_goes(bench: Bench) -> None:
     assert (end.status, end.final, points_before) == ("FINISHED", True, 250)
     assert not bench.journal.path.exists()
     assert bench.journal.path.parent.exists(), "a folder that the user chose stays"
+
+
+def test_a_trainer_that_went_on_finds_what_became_of_its_run(bench: Bench) -> None:
+    """The journal is gone for everybody else. Its last state and its cursors stay until they are read."""
+    bench.emit(250)
+    bench.tell("finished", status="FAILED")
+    bench.pipe.send(LEFT)
+    assert bench.shipper().run() == EXIT_DONE
+    journal = bench.journal
+    assert not journal.meta.exists()
+    assert journals_in(journal.path.parent) == []
+    assert bench.state().phase == "done"
+    assert load_cursor(journal.cursor("fake")).shipped == 250
+    assert {path.name for path in journal.path.iterdir()} == {
+        "delivered.json",
+        "state.json",
+        "cursor-fake.json",
+    }
+    assert journal.clear_delivered()
+    assert not journal.path.exists()
+
+
+def test_a_trainer_that_has_closed_all_ways_to_its_shipper(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is alive, and may still want to know."""
+    monkeypatch.setattr(loop, "SEEN_TIMEOUT", 0.1)
+    bench.emit(5)
+    bench.tell("finished", status="FINISHED")
+    reading = os.dup(bench.pipe.read_end)
+    bench.pipe.close()
+    shipper = Shipper(bench.journal, bench.meta, bench.fakes, progress=bench.progress, pipe=reading)
+    assert shipper.run() == EXIT_DONE
+    assert bench.journal.delivered.exists()
+    os.close(reading)
+
+
+def test_what_is_read_while_the_journal_goes_leaves_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trainer looks just before the proof is there, and does not look again."""
+    bench.emit(5)
+    bench.tell("finished", status="FINISHED")
+    bench.pipe.send(LEFT)
+    mark = bench.journal.mark_delivered
+
+    def mark_late() -> None:
+        bench.pipe.send(SEEN)
+        mark()
+
+    monkeypatch.setattr(bench.journal, "mark_delivered", mark_late)
+    assert bench.shipper().run() == EXIT_DONE
+    assert not bench.journal.path.exists()
+
+
+def test_a_destination_that_waits_for_its_turn_has_no_trouble(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A child waits until its parent has a run id. Nothing failed, so nothing works again."""
+    monkeypatch.setattr(trouble, "TELL_AFTER", 0.0)
+    monkeypatch.setattr(sending, "DEADLINE", 60.0)
+    calls: list[str] = []
+
+    def wait_a_little(call: str, _points: object) -> None:
+        calls.append(call)
+        if len(calls) < 4:
+            raise RetryableError("waiting until the parent has a run id", waits=True, retry_after=0.05)
+
+    bench.destination.refuse = wait_a_little
+    bench.emit(5)
+    bench.tell("finished", status="FINISHED")
+    bench.pipe.send(LEFT)
+    assert bench.shipper().run() == EXIT_DONE
+    assert len(calls) > 4
+    assert bench.state().notices == []
 
 
 def test_a_dead_trainers_run_has_failed(dead: Bench) -> None:

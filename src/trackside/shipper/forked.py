@@ -91,7 +91,7 @@ class ForkedShipper:
     @property
     def is_held_up(self) -> bool:
         """Whether it waits because as many others run as may."""
-        return self._held_up and self.pid is None and self.returncode is None
+        return self.poll() is None and self._held_up and self._pid is None
 
     @property
     def pid(self) -> int | None:
