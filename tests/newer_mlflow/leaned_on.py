@@ -26,6 +26,8 @@ POINTS = "src/trackside/bulk_store/points.py"
 PLUGIN = "src/trackside/bulk_store/plugin.py"
 CONNECTION = "src/trackside/destinations/mlflow/connection.py"
 NULL_STORE = "src/trackside/null_store/tracking.py"
+JOURNAL_STORE = "src/trackside/journal_store/store.py"
+INNER_STORES = "src/trackside/journal_store/stock.py"
 
 LEANED_ON = (
     Leaning(f"{STORE}:SqlAlchemyStore.log_batch", BULK, how="followed"),
@@ -76,4 +78,17 @@ LEANED_ON = (
     Leaning("mlflow.store.model_registry.abstract_store:AbstractStore", NULL_STORE, how="abstract"),
     Leaning("mlflow.store.artifact.artifact_repo:ArtifactRepository", NULL_STORE, how="abstract"),
     Leaning("mlflow.store.entities.paged_list:PagedList", NULL_STORE),
+    Leaning("mlflow.utils.async_logging.run_operations:RunOperations", JOURNAL_STORE),
+    Leaning("mlflow.utils.mlflow_tags:MLFLOW_PARENT_RUN_ID", JOURNAL_STORE),
+    Leaning("mlflow.utils.mlflow_tags:MLFLOW_RUN_NAME", JOURNAL_STORE),
+    Leaning("mlflow.utils.mlflow_tags:MLFLOW_SOURCE_NAME", JOURNAL_STORE),
+    Leaning("mlflow.protos.databricks_pb2:INVALID_PARAMETER_VALUE", "src/trackside/journal_store/texts.py"),
+    Leaning("mlflow.tracking._tracking_service.utils:_tracking_store_registry", INNER_STORES),
+    Leaning("mlflow.tracking._model_registry.utils:_get_store_registry", INNER_STORES),
+    Leaning("mlflow.store.model_registry.rest_store:RestStore.__init__", INNER_STORES),
+    Leaning("mlflow.utils.credentials:get_default_host_creds", INNER_STORES),
+    Leaning(
+        "mlflow.store.artifact.artifact_repository_registry:get_registered_artifact_repositories",
+        "src/trackside/journal_store/artifacts.py",
+    ),
 )
