@@ -95,7 +95,8 @@ class Ending:
         self.counts = parts.delivery.counts()  # the journal goes once the shipper is dismissed
         if self._provisional is None:
             parts.dismiss_shipper()
-        undelivered_runs.note_read(parts.journal)
+        if parts.delivery.online:
+            undelivered_runs.note_read(parts.journal)
 
     def _leave_delivery_to_the_shipper(self) -> None:
         parts = self._parts
