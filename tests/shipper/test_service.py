@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -294,7 +295,7 @@ def test_what_hangs_or_breaks_for_long_is_told(bench: Bench, monkeypatch: pytest
     bench.pipe.send(SEEN)
     monkeypatch.setattr(bench.journal, "remove", lambda: None)
     assert shipper.run() == EXIT_DONE
-    told = "\n".join(bench.state().notices)
+    told = re.sub(r"\b\d+ s\b", "0 s", "\n".join(bench.state().notices))  # a busy machine takes longer
     assert "destination fake has taken nothing for 0 s" in told
     assert "no answer for more than 0 s (in write_metrics)" in told
     assert "the shipper (broken) has met an unexpected error again and again for 0 s" in told
