@@ -19,7 +19,7 @@ BEGIN, END = "<!-- renewed by `python -m benchmarks.report` -->", "<!-- to here 
 
 CHOSEN = {"metrics": 10, "values": "floats", "busy": False, "threads": 1}
 
-PACKAGES = {"mlflow async": "mlflow"}
+PACKAGES = {"mlflow async": "mlflow", "mlflow, journal+": "mlflow"}
 """Whose version it is, where that is not the name of the row."""
 
 

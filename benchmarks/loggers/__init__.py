@@ -29,6 +29,7 @@ LOGGERS: dict[str, Logger] = {
     f"{BY_HAND}, flushed": by_hand.FLUSHED,
     "mlflow": mlflow.SYNCHRONOUS,
     "mlflow async": mlflow.ASYNCHRONOUS,
+    "mlflow, journal+": mlflow.JOURNALED,
     "lightning": lightning.LOGGER,
     "wandb": wandb.LOGGER,
     "neptune-scale": neptune.LOGGER,

@@ -1,4 +1,5 @@
-"""``mlflow.log_metrics`` into a sqlite store, waiting as most training code does, and without waiting."""
+"""``mlflow.log_metrics`` into a sqlite store: waiting as most training code does, without waiting, and with
+``journal+`` before the address."""
 
 from __future__ import annotations
 
@@ -14,10 +15,10 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def _open(*, synchronous: bool = True) -> Iterator[Log]:
+def _open(*, synchronous: bool = True, prefix: str = "") -> Iterator[Log]:
     import mlflow
 
-    mlflow.set_tracking_uri(URI)
+    mlflow.set_tracking_uri(f"{prefix}{URI}")
     with mlflow.start_run():
         yield lambda metrics, step: mlflow.log_metrics(metrics, step=step, synchronous=synchronous)
 
@@ -43,4 +44,11 @@ ASYNCHRONOUS = Logger(
     lambda: _open(synchronous=False),
     kept,
     "synchronous=False: a queue in memory, threads of the training process deliver; waits at exit",
+)
+JOURNALED = Logger(
+    "mlflow",
+    lambda: _open(prefix="journal+"),
+    kept,
+    "the same program, with journal+ before MLflow's address: returns when it is in trackside's journal",
+    fast=False,
 )

@@ -23,11 +23,22 @@ START_TIMEOUT = 90.0
 
 
 class MlflowServer:
-    """``mlflow server`` with sqlite and an artifact folder in ``directory``. One worker by default."""
+    """``mlflow server`` with sqlite and an artifact folder in ``directory``. One worker by default.
 
-    def __init__(self, directory: Path, *, backend_store_uri: str | None = None, workers: int = 1) -> None:
+    ``takes_files``: whether files are sent to the server, or written into its folder by the program itself.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        backend_store_uri: str | None = None,
+        workers: int = 1,
+        takes_files: bool = True,
+    ) -> None:
         self.directory = directory
         self.workers = workers
+        self.takes_files = takes_files
         self.database = backend_store_uri or f"sqlite:///{directory / 'mlflow.db'}"
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -54,7 +65,9 @@ class MlflowServer:
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
         command += ["--port", str(self.port), "--workers", str(self.workers)]
         command += ["--backend-store-uri", self.database]
-        command += ["--artifacts-destination", str(self.directory / "artifacts")]
+        folder = str(self.directory / "artifacts")
+        command += ["--artifacts-destination", folder]
+        command += [] if self.takes_files else ["--no-serve-artifacts", "--default-artifact-root", folder]
         environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         environment.pop("PYTEST_CURRENT_TEST", None)  # MLflow's stores behave otherwise under it
         with open(self.directory / "server.log", "ab") as log:

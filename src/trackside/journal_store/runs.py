@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from trackside.destinations.mlflow.owner import new_heartbeat, owner_in, owner_text
 from trackside.errors import ConfigurationError, JournalError
 from trackside.journal.owner import is_alive, is_local, this_process
+from trackside.journal_store.reads import catch_up
 from trackside.lifecycle.in_flight import interpreter_is_leaving
 from trackside.redaction.redact import redact
 from trackside.session.adoption import AdoptedRun, adopt, end_adopted
@@ -140,6 +141,9 @@ class Runs:
     def entered(self, run_id: str) -> None:
         """The program has set the run to RUNNING: it resumes it, or joins the process that owns it."""
         self._entered.add(run_id)
+        found = self._recordings.get(run_id)
+        if found is not None and found.how == "joined" and not found.has_owner and found.run.is_recording:
+            end_adopted(found.run, "FINISHED")  # what comes now is of a process that decides the run's end
         self.recording(run_id)
 
     def _forget_delivered(self) -> None:
@@ -159,9 +163,13 @@ class Runs:
             if found is not None:
                 self._recordings[run_id] = found
                 return found
+            earlier = self._recordings.get(run_id)
+            if earlier is not None and earlier.how == "resumed":  # its shipper may not have claimed it yet
+                catch_up(self, [earlier])
             run = self._look_up(run_id)
-            if run.info.lifecycle_stage == "deleted":
-                return None  # MLflow refuses it
+            if run.info.lifecycle_stage == "deleted":  # MLflow refuses it, until it is restored
+                self._seen.pop(run_id, None)
+                return None
             how: Adopted = "resumed" if run_id in self._entered else "joined"
             return self._adopt(run, how, None)
 
@@ -265,7 +273,7 @@ def _has_owner(run: Any) -> bool:
     """Whether another process that uses trackside may still decide the end of ``run``."""
     tags = run.data.tags
     owner = owner_in(tags)
-    if owner is None:
+    if owner is None or owner == this_process():
         return False
     return is_alive(owner) if is_local(owner) else True
 

@@ -5,6 +5,7 @@ If one of these names is gone, the store is made another way, or waits where it 
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
 from functools import partial
@@ -60,7 +61,9 @@ def make_registry_store(uri: str, tracking_uri: str | None) -> Any:
     except (ImportError, AttributeError) as error:
         _say("model registry", error)
         return _registry_by_hand(uri)
-    return build(store_uri=uri, tracking_uri=tracking_uri)
+    known = inspect.signature(build).parameters  # MLflow asks, too: a database's has no tracking_uri
+    takes_both = "tracking_uri" in known or any(one.kind is one.VAR_KEYWORD for one in known.values())
+    return build(store_uri=uri, tracking_uri=tracking_uri) if takes_both else build(store_uri=uri)
 
 
 def wants_addresses_only() -> bool:

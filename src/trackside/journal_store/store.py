@@ -6,6 +6,8 @@ Invariant: after a run is open, nothing that is logged into it waits for the ser
 from __future__ import annotations
 
 import logging
+import sys
+import time
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ from trackside.journal_store.reads import catch_up
 from trackside.journal_store.runs import Claim, Runs, claim_on
 from trackside.journal_store.stock import wants_addresses_only
 from trackside.journal_store.texts import plain_texts, refuse_changes
+from trackside.lifecycle.in_flight import interpreter_is_leaving
 from trackside.settings import read_environment
 
 if TYPE_CHECKING:
@@ -31,6 +34,9 @@ if TYPE_CHECKING:
     from trackside.journal_store.runs import Recording
 
 logger = logging.getLogger("trackside.journal_store")
+
+_NOW = 60_000
+"""Milliseconds around now in which MLflow's client may have taken the time of an end itself."""
 
 
 def journal_store(inner: Any, uri: str) -> Any:
@@ -174,6 +180,8 @@ class JournalTracking:
         """Keep a final status as the program's wish: the shipper sets the one that is true."""
         status = None if run_status is None else as_final(RunStatus.to_string(run_status))
         if status is None:
+            if run_status is not None:
+                self._catch_up(run_id)  # an end that was said before must not come later
             info = self.inner.update_run_info(run_id, run_status, end_time, run_name, *rest, **options)
             if run_status == RunStatus.RUNNING:
                 self._runs.entered(run_id)
@@ -183,6 +191,9 @@ class JournalTracking:
             return self.inner.update_run_info(run_id, run_status, end_time, run_name, *rest, **options)
         if run_name:
             self.inner.update_run_info(run_id, None, None, run_name, *rest, **options)
+        if _is_other_time(end_time):
+            self._catch_up(run_id)
+            return self.inner.update_run_info(run_id, None, end_time, None, *rest, **options)
         return _ended(self._runs.info(run_id), status, end_time)
 
     def delete_run(self, run_id: str) -> None:
@@ -253,6 +264,13 @@ def _done(call: Callable[..., object], *arguments: Any) -> Any:
         future.set_result(None)
     operations: Any = RunOperations
     return operations([future])
+
+
+def _is_other_time(end_time: Any) -> bool:
+    """Whether the program names a time of its own for the end, as one that imports old runs does."""
+    if end_time is None or interpreter_is_leaving() or sys.exc_info()[1] is not None:
+        return False
+    return bool(abs(end_time - time.time() * 1000) > _NOW)
 
 
 def _ended(info: Any, status: str, end_time: Any) -> Any:

@@ -1,0 +1,41 @@
+"""Programs as their users write them leave the same pages in MLflow with ``journal+`` as without."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.servers import MlflowServer
+from tests.unchanged.play import Played, assert_alike, assert_same, play
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(900)]
+
+
+@pytest.mark.parametrize(
+    "program", ["fluent", "client_only", "threads_and_processes", "sklearn_autolog", "two_stores"]
+)
+def test_the_pages_in_a_database_are_the_same(program: str, tmp_path: Path) -> None:
+    """And what the program says it has read, and its exit code."""
+    ours = assert_same(program, tmp_path)
+    assert ours.pages["experiments"]
+
+
+@pytest.mark.parametrize("takes_files", [True, False], ids=["proxied files", "direct files"])
+def test_the_pages_of_a_server_are_the_same(takes_files: bool, tmp_path: Path) -> None:
+    """Whether its files go through the server or not."""
+
+    def on_server(prefix: str) -> Played:
+        folder = tmp_path / f"server {prefix}"
+        folder.mkdir()
+        server = MlflowServer(folder, takes_files=takes_files)
+        server.start()
+        try:
+            return play("fluent", tmp_path / f"program {prefix}", prefix, server.url)
+        finally:
+            server.kill()
+
+    assert_alike(on_server(""), on_server("journal+"))
