@@ -16,6 +16,8 @@ SOAK_SECONDS ?= 600
 SOAK_SEED ?=
 FUZZ_SECONDS ?= 600
 FUZZ_SEED ?=
+SUITE ?=
+FROM ?=
 
 BIN := .venv/bin
 PYTEST = -m pytest -n $(N) --dist worksteal
@@ -100,6 +102,9 @@ fuzz: .venv/test.stamp ## minutes of odd bytes in the place of a journal's files
 frameworks: .venv-frameworks/frameworks.stamp ## the integrations, tested with the real frameworks: no models or data to download
 	.venv-frameworks/bin/python $(PYTEST) -m "frameworks and not gpu" --timeout 600 $(PYTEST_ARGS) tests/frameworks
 
+their-tests: .venv-frameworks/frameworks.stamp ## a framework's own tests against ours: SUITE=mlflow, accelerate or lightning, FROM=its repository
+	@.ci/their-tests "$(SUITE)" "$(FROM)" $(PYTEST_ARGS)
+
 test-oldest: .venv-oldest/test.stamp ## `test` and `test-processes`, with the oldest mlflow that is tested
 	$(call torch,.venv-oldest,.ci/constraints-oldest.txt)
 	.venv-oldest/bin/python $(PYTEST) -m "not slow and not gpu and not soak and not frameworks" $(PYTEST_ARGS)
@@ -145,4 +150,4 @@ clean: ## remove everything that this file makes
 	rm -rf .venv .venv-oldest .venv-bench .venv-frameworks .venv-newer-mlflow .venv-3.* dist build .*_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo unit test test-processes test-slow soak fuzz frameworks test-oldest test-pythons lint types bench matrix newer-mlflow fan-out docs build lock clean
+.PHONY: help demo unit test test-processes test-slow soak fuzz frameworks their-tests test-oldest test-pythons lint types bench matrix newer-mlflow fan-out docs build lock clean

@@ -64,49 +64,56 @@ class JournalTracking:
         if recording is None:
             self.inner.log_batch(run_id, metrics, params, tags)
             return
-        if params:
-            self._log_params(recording, run_id, params)
-        samples = samples_of(metrics)
-        if samples is None:
+        if params and not self._keep_params(recording, run_id, params):
+            self.inner.log_batch(run_id, [], params, [])
+            _note_params(recording, params)
+        if not _keep_metrics(recording, metrics):
             self.inner.log_batch(run_id, metrics, [], [])
-        else:
-            for sample in samples:
-                recording.run.emit(sample)
-        if tags:
-            self._set_tags(recording, run_id, tags)
+        if tags and not self._keep_tags(recording, run_id, tags):
+            self.inner.log_batch(run_id, [], [], tags)
 
-    def _log_params(self, recording: Recording, run_id: str, params: Sequence[Param]) -> None:
+    def log_metric(self, run_id: str, metric: Metric) -> None:
+        """Keep one metric."""
+        recording = self._runs.recording(run_id)
+        if recording is None or not _keep_metrics(recording, [metric]):
+            self.inner.log_metric(run_id, metric)
+
+    def log_param(self, run_id: str, param: Param) -> None:
+        """Keep one param."""
+        recording = self._runs.recording(run_id)
+        if recording is None:
+            self.inner.log_param(run_id, param)
+        elif not self._keep_params(recording, run_id, [param]):
+            self.inner.log_param(run_id, param)
+            _note_params(recording, [param])
+
+    def set_tag(self, run_id: str, tag: RunTag) -> None:
+        """Keep one tag."""
+        recording = self._runs.recording(run_id)
+        if recording is None or not self._keep_tags(recording, run_id, [tag]):
+            self.inner.set_tag(run_id, tag)
+
+    # These return False for what MLflow has to judge itself, by the same call: its errors name the argument.
+
+    def _keep_params(self, recording: Recording, run_id: str, params: Sequence[Param]) -> bool:
         texts = plain_texts(params, "param")
         if texts is None:
             self._catch_up(run_id)  # so that MLflow sees which ones were logged before
-            self.inner.log_batch(run_id, [], params, [])
-            recording.params.update((param.key, param.value) for param in params)
-            return
+            return False
         refuse_changes(recording.params, texts, run_id)
         new = {key: value for key, value in texts.items() if key not in recording.params}
         recording.params.update(new)
         if new:
             recording.run.emit(ParamsEvent(new))
+        return True
 
-    def _set_tags(self, recording: Recording, run_id: str, tags: Sequence[RunTag]) -> None:
+    def _keep_tags(self, recording: Recording, run_id: str, tags: Sequence[RunTag]) -> bool:
         texts = plain_texts(tags, "tag")
         if texts is None:
             self._catch_up(run_id)  # an earlier value must not come later
-            self.inner.log_batch(run_id, [], [], tags)
-        else:
-            recording.run.keep_tags(texts)
-
-    def log_metric(self, run_id: str, metric: Metric) -> None:
-        """Keep one metric."""
-        self.log_batch(run_id, [metric], [], [])
-
-    def log_param(self, run_id: str, param: Param) -> None:
-        """Keep one param."""
-        self.log_batch(run_id, [], [param], [])
-
-    def set_tag(self, run_id: str, tag: RunTag) -> None:
-        """Keep one tag."""
-        self.log_batch(run_id, [], [], [tag])
+            return False
+        recording.run.keep_tags(texts)
+        return True
 
     def delete_tag(self, run_id: str, key: str) -> None:
         """Deliver what was logged, the tag among it, and delete the tag."""
@@ -245,6 +252,19 @@ for _name in (
     "get_logged_model",
 ):
     setattr(JournalTracking, _name, _reading(_name))
+
+
+def _keep_metrics(recording: Recording, metrics: Sequence[Metric]) -> bool:
+    samples = samples_of(metrics)
+    if samples is None:
+        return False
+    for sample in samples:
+        recording.run.emit(sample)
+    return True
+
+
+def _note_params(recording: Recording, params: Iterable[Param]) -> None:
+    recording.params.update((param.key, param.value) for param in params)
 
 
 def _name_for(tags: Iterable[Any]) -> str | None:

@@ -61,6 +61,16 @@ client.log_batch(
     [Param("a", "b")],
     [RunTag("t", "u")],
 )
+for odd in (
+    lambda: client.log_metric(by_client, "m", "apple"),
+    lambda: client.log_param(by_client, "k" * 300, "1"),
+    lambda: client.set_tag(by_client, "k" * 300, "1"),
+    lambda: client.log_batch(by_client, params=[Param("k" * 300, "1")]),
+):
+    try:
+        odd()
+    except Exception as error:
+        print(str(error).split("supplied")[0])
 client.set_terminated(by_client, "FAILED")
 client.log_metric(by_client, "late", 1.0)
 client.update_run(by_client, name="renamed")
