@@ -230,7 +230,7 @@ class JournalTracking:
             catch_up(self._runs, [recording])
 
 
-def _reading(name: str, *, of_run: bool = False) -> Callable[..., Any]:
+def _after_delivery(name: str, *, of_run: bool = False) -> Callable[..., Any]:
     def read(self: JournalTracking, *arguments: Any, **options: Any) -> Any:
         run_id = options.get("run_id", arguments[0] if arguments else None) if of_run else None
         self._catch_up(run_id)
@@ -241,7 +241,7 @@ def _reading(name: str, *, of_run: bool = False) -> Callable[..., Any]:
     return read
 
 
-JournalTracking.get_metric_history = _reading("get_metric_history", of_run=True)  # type: ignore[attr-defined]
+JournalTracking.get_metric_history = _after_delivery("get_metric_history", of_run=True)  # type: ignore[attr-defined]
 for _name in (
     "get_metric_history_bulk",
     "get_metric_history_bulk_interval",
@@ -250,8 +250,10 @@ for _name in (
     "_search_runs",
     "search_logged_models",
     "get_logged_model",
+    "delete_experiment",  # its runs take nothing more
+    "delete_logged_model",
 ):
-    setattr(JournalTracking, _name, _reading(_name))
+    setattr(JournalTracking, _name, _after_delivery(_name))
 
 
 def _keep_metrics(recording: Recording, metrics: Sequence[Metric]) -> bool:

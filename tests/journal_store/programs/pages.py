@@ -103,6 +103,12 @@ for run_id in (run.info.run_id, "0" * 32):
     except MlflowException as error:
         print(error.error_code)
 
+gone = client.create_experiment(f"{EXPERIMENT}, deleted")
+with mlflow.start_run(experiment_id=gone) as run:
+    mlflow.log_metric("loss", 3.0)
+client.delete_experiment(gone)
+print("in a deleted experiment", client.get_run(run.info.run_id).data.metrics)
+
 
 def trial(number: int) -> None:
     """Log a run in a thread."""
