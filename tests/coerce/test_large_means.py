@@ -24,7 +24,7 @@ import json, resource
 import numpy
 import torch
 from trackside.coerce.floats import to_float
-from trackside.sinks.accelerator import stacked
+from trackside.sinks.torch_devices import stacked
 
 torch.set_num_threads(1)
 ROOM = 64 << 20
