@@ -47,4 +47,5 @@ def _delivered_in(root: Path) -> list[JournalDirectory]:
     except OSError:
         return []
     found = [JournalDirectory(root / name) for name in names]
-    return [journal for journal in found if journal.delivered.exists()]
+    # Not Path.exists(), which raises where the folder may not be searched.
+    return [journal for journal in found if os.path.exists(journal.delivered)]
