@@ -13,6 +13,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import mlflow
+import pytest
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import ViewType
 from mlflow.tracking import MlflowClient
@@ -47,8 +48,16 @@ VARYING = re.compile(
 
 def pages_of(uri: str, scratch: Path) -> dict[str, Any]:
     """Experiments, their runs, models and traces, and the models that are registered."""
-    client = MlflowClient(uri)
-    mlflow.set_tracking_uri(uri)
+    with pytest.MonkeyPatch.context() as patch:  # MLflow sets it, too, for the process and what it starts
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
+        mlflow.set_tracking_uri(uri)
+        try:
+            return _pages(MlflowClient(uri), scratch)
+        finally:
+            mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+
+
+def _pages(client: MlflowClient, scratch: Path) -> dict[str, Any]:
     found = client.search_experiments(ViewType.ALL)
     return {
         "experiments": {

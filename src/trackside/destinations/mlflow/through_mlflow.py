@@ -129,7 +129,7 @@ class ThroughMLflow:
 
         with _uploading:
             self._name_the_server()
-            repository: Any = get_artifact_repository(run.info.artifact_uri)
+            repository: Any = get_artifact_repository(run.info.artifact_uri, self._uri)
             repository.delete_artifacts(name)
 
     def _name_the_server(self) -> None:
