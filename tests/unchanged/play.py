@@ -78,5 +78,6 @@ def assert_alike(stock: Played, ours: Played) -> None:
     """Both ended well, said the same, and left the same pages."""
     assert stock.code == 0, stock.errors
     assert ours.code == 0, ours.errors
+    assert ours.said.splitlines() == stock.said.splitlines()
     assert ours.said == stock.said, ours.errors
     assert ours.pages == stock.pages, ours.errors
