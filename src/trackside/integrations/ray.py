@@ -56,7 +56,6 @@ class TracksideLoggerCallback(LoggerCallback):
         self._options = options
         self._parent: TrainingRun | None = None
         self._runs: dict[str, Run] = {}
-        self._failed = self._told = False
 
     def log_trial_start(self, trial: Any) -> None:
         """Begin the trial's run. A trial that was paused continues with the run it had."""
@@ -89,7 +88,6 @@ class TracksideLoggerCallback(LoggerCallback):
         if run is None:
             return
         if failed:
-            self._failed = True
             run.finish("FAILED", error=_error_of(trial), reason="the trial has failed")
         else:
             ended = (trial.last_result or {}).get("done")
@@ -143,8 +141,8 @@ class TracksideTrainCallback(UserCallback):
         self._writer: Run | None = None
         training = TrainingRun()
         self.run: Run = training.begin(**options)
-        self._journals = None if self.run.journal is None else os.path.dirname(str(self.run.journal.path))
         """The driver's run. In the controller it is a handle."""
+        self._journals = None if self.run.journal is None else os.path.dirname(str(self.run.journal.path))
         training.complete()  # fit() raises in the driver if the training fails, and that ends the run
 
     def after_report(
