@@ -15,8 +15,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trackside.integrations.missing import needs_extra
-from trackside.integrations.short_runs import warn_once
 from trackside.integrations.training_run import TrainingRun
+from trackside.integrations.warning import warn_once
 
 with needs_extra("lightgbm"):
     import lightgbm  # noqa: F401 - to say what to install before the training begins

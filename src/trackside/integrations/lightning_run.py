@@ -23,6 +23,7 @@ from trackside.event_bus.bus import Bus, default_bus
 from trackside.integrations.lightning_state import note_beside
 from trackside.integrations.training_run import TrainingRun
 from trackside.lifecycle.in_flight import uncaught_exception
+from trackside.redaction.redact import redact
 
 if TYPE_CHECKING:
     from trackside.events import ConfigEvent, FinalStatus, LifecycleEvent
@@ -86,7 +87,8 @@ class LoggerRun:
             if not self._told:
                 self._told = True
                 _log.warning(
-                    "the run has ended and can't be resumed, so what is logged is not kept: %s", error
+                    "the run has ended and can't be resumed, so what is logged is not kept: %s",
+                    redact(str(error)),
                 )
             return None
 

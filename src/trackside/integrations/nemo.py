@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from trackside.event_bus.bus import Bus, default_bus
 from trackside.events import MetricsSample
 from trackside.integrations.missing import needs_extra
-from trackside.integrations.short_runs import warn_once
+from trackside.integrations.warning import warn_once
 
 with needs_extra("nemo"):
     from nemo_automodel.components.loggers.metric_logger import MetricLogger

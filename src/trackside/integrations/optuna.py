@@ -31,13 +31,8 @@ from typing import TYPE_CHECKING, Any
 
 from trackside.integrations.missing import needs_extra
 from trackside.integrations.optuna_study import RUN_ID, StudyRun, objective_run
-from trackside.integrations.short_runs import (
-    end_short_run,
-    log_params,
-    set_tags,
-    start_short_run,
-    warn_once,
-)
+from trackside.integrations.short_runs import end_short_run, log_params, set_tags, start_short_run
+from trackside.integrations.warning import warn_once
 
 with needs_extra("optuna"):
     import optuna

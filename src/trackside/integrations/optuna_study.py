@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from trackside.event_bus.bus import Bus, default_bus
 from trackside.integrations.missing import needs_extra
-from trackside.integrations.short_runs import log_params, set_tags, warn_once
+from trackside.integrations.short_runs import log_params, set_tags
+from trackside.integrations.warning import warn_once
 from trackside.session.current import current_run
 from trackside.session.start import start
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from trackside.event_bus.bus import Bus
 from trackside.integrations.missing import needs_extra
 from trackside.integrations.training_run import TrainingRun
+from trackside.redaction.redact import redact
 from trackside.session.current import current_run
 from trackside.session.start import start
 
@@ -162,7 +163,7 @@ class TracksideTrainCallback(UserCallback):
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         """Say what has failed. Ray may start the workers again, so the run has not ended."""
         for rank, error in sorted(worker_exceptions.items()):
-            _log.warning("rank %d has failed: %s", rank, error)
+            _log.warning("rank %d has failed: %s", rank, redact(str(error)))
         self._writer_here().flush(FLUSH_TIMEOUT)  # Ray may end this process at once, and its children with it
 
     def _writer_here(self) -> Run:

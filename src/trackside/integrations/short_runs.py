@@ -10,16 +10,15 @@ Invariants:
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from trackside.event_bus.bus import Bus
 from trackside.events import ParamsEvent
+from trackside.integrations.warning import warn_once
 from trackside.names import valid_name
 from trackside.params import flatten_params
 from trackside.session.start import start
-from trackside.system.once import Once
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from trackside.session.options import StartOptions
     from trackside.session.run import Run
 
-logger = logging.getLogger("trackside.integrations")
-
 UNDELIVERED = 16
 """Runs of a sweep that may be in delivery at once."""
 
@@ -39,7 +36,6 @@ PATIENCE = 60.0
 """Seconds to wait for the oldest of them. A server that is away must not stop the sweep."""
 
 _in_delivery: deque[Run] = deque()
-_told = Once()
 
 
 def start_short_run(**options: Unpack[StartOptions]) -> Run | None:
@@ -84,9 +80,3 @@ def log_params(run: Run, params: Mapping[str, Any]) -> None:
     if params:
         flat = flatten_params(dict(params), max_depth=None)
         run.emit(ParamsEvent({valid_name(name): value for name, value in flat.items()}))
-
-
-def warn_once(text: str) -> None:
-    """Log a warning, once in the life of the process."""
-    if _told.is_first(text):
-        logger.warning("%s (logged once)", text)

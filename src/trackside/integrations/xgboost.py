@@ -18,8 +18,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from trackside.integrations.missing import needs_extra
-from trackside.integrations.short_runs import warn_once
 from trackside.integrations.training_run import TrainingRun
+from trackside.integrations.warning import warn_once
 
 with needs_extra("xgboost"):
     import xgboost
