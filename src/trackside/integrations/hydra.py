@@ -86,12 +86,11 @@ class TracksideCallback(Callback):
         """Begin the run of a job, or log into the one that the program has."""
         parent = _parent_of(config)
         self._is_child = bool(parent)
-        name = config.hydra.job.get("override_dirname") if self._is_child else None
-        options = {"experiment_name": config.hydra.job.name, "run_name": name or None, **self._options}
+        options = {"experiment_name": config.hydra.job.name, **self._options}
         options["tags"] = {**(options.get("tags") or {}), **_override_tags(config), **_job_tags(config)}
-        if self._is_child:
-            options.pop("run_name", None)
-            options["run_name"] = name or str(config.hydra.job.get("num", ""))
+        if self._is_child:  # a name of your own would be that of every job
+            job = config.hydra.job
+            options["run_name"] = job.get("override_dirname") or str(job.get("num", ""))
         self._training = TrainingRun()
         self._training.begin(**options, **parent, config=_task_config(config))
 

@@ -128,7 +128,7 @@ class TracksideCallback:
         """End the runs of the studies that were started here, with the best params."""
         with self._lock:
             for study in self._studies.values():
-                study.finish(status, error, self._missed(study))
+                study.finish(status, error, functools.partial(self._log_missed, study))
             self._studies.clear()
 
     def __enter__(self) -> Self:
@@ -209,16 +209,12 @@ class TracksideCallback:
                 found = self._studies[study.study_name] = StudyRun(study, self._options)
             return found
 
-    def _missed(self, its_study: StudyRun) -> Callable[[], None]:
+    def _log_missed(self, its_study: StudyRun) -> None:
         """Log the trials whose exception has ended ``optimize()``: it calls no callback for those."""
-
-        def log() -> None:
-            for trial in its_study.study.get_trials(deepcopy=False, states=(TrialState.FAIL,)):
-                known = (its_study.study.study_name, trial.number) in self._seen
-                if not known and its_study.is_since(trial):
-                    self(its_study.study, trial)
-
-        return log
+        for trial in its_study.study.get_trials(deepcopy=False, states=(TrialState.FAIL,)):
+            known = (its_study.study.study_name, trial.number) in self._seen
+            if not known and its_study.is_since(trial):
+                self(its_study.study, trial)
 
 
 def _trial_among(*arguments: Any) -> optuna.Trial | None:

@@ -177,7 +177,7 @@ class TracksideCallback(TrainerCallback, ExportableState):
             options.setdefault("checkpoint_dir", args.output_dir)
         resumed = _saved(state, type(self).__name__) if state.global_step else None
         if resumed is None:
-            options["resume"] = False if "resume" not in self._options else options["resume"]
+            options.setdefault("resume", False)
         else:
             options.setdefault("resume", "always")
             if resumed:
