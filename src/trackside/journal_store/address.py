@@ -41,7 +41,7 @@ def why_malformed(uri: str) -> str | None:
     MLflow takes an address without a scheme for a folder, and one with an unknown scheme for a plug-in that
     is not installed. Neither error leads to the right form.
     """
-    if not uri.strip().lower().startswith(PREFIX):
+    if not is_journal_address(uri.strip()):
         return None
     try:
         checked_inner(uri)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from trackside.system.journal_address import is_journal_address
+from trackside.system.journal_address import inner_address, is_journal_address
 
 
 def tracking_store(store_uri: str, artifact_uri: str | None = None) -> Any:
@@ -32,7 +32,6 @@ def model_registry_store(store_uri: str, tracking_uri: str | None = None) -> Any
     """MLflow's own store for the model registry at the inner address."""
     from trackside.journal_store import artifacts, stock
     from trackside.journal_store.address import checked_inner
-    from trackside.system.journal_address import inner_address
 
     artifacts.know_journal_addresses()
     inner = None if tracking_uri is None else inner_address(tracking_uri)

@@ -33,8 +33,6 @@ from trackside.system.once import Once
 from trackside.tag_names import HEARTBEAT_TAG, JOURNAL_TAG, OWNER_TAG
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from trackside.events import FinalStatus
     from trackside.journal.meta import Adopted
     from trackside.session.recording import RecordingRun
@@ -262,11 +260,6 @@ class Runs:
         """Log a warning, the first time that ``what`` happens."""
         if self._warned.is_first(what):
             logger.warning(text, *details)
-
-
-def claim_on(tags: Iterable[Any], claim: Claim, tag: type[Any]) -> list[Any]:
-    """``tags`` of a new run, and the claim."""
-    return [*tags, *(tag(key, value) for key, value in claim.tags().items())]
 
 
 def _has_owner(run: Any) -> bool:

@@ -11,6 +11,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from trackside.destinations.mlflow.address import is_server
 from trackside.errors import ConfigurationError
 from trackside.redaction.forms import mask_address
 from trackside.system.once import Once
@@ -82,7 +83,7 @@ def wants_addresses_only() -> bool:
 
 
 def _made_by_hand(uri: str, artifact_uri: str | None) -> Any:
-    if uri.lower().startswith(("http:", "https:")):
+    if is_server(uri):
         from mlflow.store.tracking.rest_store import RestStore
         from mlflow.utils.credentials import get_default_host_creds
 
@@ -95,7 +96,7 @@ def _made_by_hand(uri: str, artifact_uri: str | None) -> Any:
 
 
 def _registry_by_hand(uri: str) -> Any:
-    if uri.lower().startswith(("http:", "https:")):
+    if is_server(uri):
         from mlflow.store.model_registry.rest_store import RestStore
         from mlflow.utils.credentials import get_default_host_creds
 

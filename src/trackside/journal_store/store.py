@@ -20,7 +20,7 @@ from trackside.events import ParamsEvent, as_final
 from trackside.journal_store.passing import class_beside
 from trackside.journal_store.points import samples_of
 from trackside.journal_store.reads import catch_up
-from trackside.journal_store.runs import Claim, Runs, claim_on
+from trackside.journal_store.runs import Claim, Runs
 from trackside.journal_store.stock import wants_addresses_only
 from trackside.journal_store.texts import plain_texts, refuse_changes
 from trackside.lifecycle.in_flight import interpreter_is_leaving
@@ -167,7 +167,7 @@ class JournalTracking:
         """
         tags, run_name = list(tags or ()), run_name or _name_for(tags or ())
         claim = Claim() if any(tag.key == MLFLOW_SOURCE_NAME for tag in tags) else None
-        claimed = tags if claim is None else claim_on(tags, claim, RunTag)
+        claimed = [*tags, *(RunTag(key, value) for key, value in (claim.tags() if claim else {}).items())]
         try:
             run = self.inner.create_run(
                 experiment_id, user_id, start_time, claimed, run_name, *rest, **options
