@@ -11,6 +11,7 @@ from mlflow.tracking import MlflowClient
 
 from tests.ends.harness import wait_until_delivered
 from tests.support.program import run_python
+from tests.unchanged.play import environment_of
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -30,10 +31,7 @@ def play(server: MlflowServer, folder: Path, kind: str, program: str = "ends") -
         kind,
         experiment,
         cwd=folder,
-        MLFLOW_TRACKING_URI=f"journal+{server.url}",
-        MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT="true",
-        TRACKSIDE_DIR=str(folder / "journals"),
-        TRACKSIDE_EXIT_TIMEOUT="120",
+        env=environment_of(folder, f"journal+{server.url}"),
         timeout=200,
     )
     wait_until_delivered(folder / "journals")

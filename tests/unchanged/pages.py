@@ -46,19 +46,22 @@ VARYING = re.compile(
 """What differs between two runs of one program."""
 
 
-def pages_of(uri: str, scratch: Path) -> dict[str, Any]:
-    """Experiments, their runs, models and traces, and the models that are registered."""
+def pages_of(uri: str, scratch: Path, only: str | None = None) -> dict[str, Any]:
+    """Experiments, their runs, models and traces, and the models that are registered.
+
+    ``only``: the experiment that is wanted, in a store that others use, too.
+    """
     with pytest.MonkeyPatch.context() as patch:  # MLflow sets it, too, for the process and what it starts
         patch.setenv("MLFLOW_TRACKING_URI", uri)
         mlflow.set_tracking_uri(uri)
         try:
-            return _pages(MlflowClient(uri), scratch)
+            return _pages(MlflowClient(uri), scratch, only)
         finally:
             mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
 
 
-def _pages(client: MlflowClient, scratch: Path) -> dict[str, Any]:
-    found = client.search_experiments(ViewType.ALL)
+def _pages(client: MlflowClient, scratch: Path, only: str | None) -> dict[str, Any]:
+    found = [one for one in client.search_experiments(ViewType.ALL) if only in {None, one.name}]
     return {
         "experiments": {
             one.name: {
