@@ -88,10 +88,10 @@ def test_a_forked_child_adds_points_and_decides_nothing(shared_server: MlflowSer
         ("beside an owner", "FINISHED", {"loss", "mine"}),
     ],
 )
-def test_a_run_that_is_created_for_anybody_is_its_that_logs_into_it_first(
+def test_a_run_of_the_client_belongs_to_the_first_process_that_logs_into_it(
     shared_server: MlflowServer, tmp_path: Path, kind: str, status: str, metrics: set[str]
 ) -> None:
-    """Its maker may only hand the id on. While an owner lives, others add points and decide nothing."""
+    """Its creator may only hand the id on. While an owner lives, others add points and decide nothing."""
     returned, run = play(shared_server, tmp_path, kind, "created")
     assert (returned, run.info.status) == (0, status)
     assert set(run.data.metrics) == metrics

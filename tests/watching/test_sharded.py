@@ -41,7 +41,7 @@ def test_the_norms_of_the_whole_model(tmp_path: Path) -> None:
 
 
 def test_the_norms_of_the_shards(tmp_path: Path) -> None:
-    """Without it, rank 0 measures its own part, says so in the names, and waits for nobody."""
+    """Without it, rank 0 measures its own part, says so in the names, and waits for no other rank."""
     first, second = on_two_ranks(tmp_path, "alone")
     assert set(second["found"]) == {"loss"}
     assert {"grad_norm_shard/total", "param_norm_shard/0"} <= set(first["found"])

@@ -119,7 +119,7 @@ def test_a_second_training_with_the_same_model_counts_anew() -> None:
 
 
 def test_without_any_log_the_steps_are_counted(sink: MemorySink) -> None:
-    """From 0, once it is clear that nobody says otherwise."""
+    """From 0, once it is clear that no log says otherwise."""
     model = Net()
     optimizer = sgd(model)
     trackside.watch(model, 10)
@@ -472,7 +472,7 @@ def test_remove_and_unwatch(sink: MemorySink) -> None:
     assert sink.names == {"loss"}
 
 
-def test_nobody_listens() -> None:
+def test_without_a_listener() -> None:
     """Without a run, nothing is measured, and nothing is warned of."""
     model = Net()
     watching = trackside.watch(model, 1)

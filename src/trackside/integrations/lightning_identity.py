@@ -76,7 +76,7 @@ def _slurm_job() -> str | None:
 
 
 def _private_folder() -> str:
-    """A name that nobody can guess. The folder is made when a run is opened."""
+    """A name that cannot be guessed. The folder is made when a run is opened."""
     return os.path.join(tempfile.gettempdir(), f"trackside-logger-{secrets.token_hex(16)}")
 
 

@@ -4,7 +4,7 @@ Invariants:
 
 * A run has one recording in a process at a time. One that ``trackside.start()`` records already is that one.
 * Only the process that made a run, or has set it to RUNNING again, decides its end. Others add to it. A run
-  that was created for anybody (``MlflowClient().create_run()``) is its that logs into it first.
+  that ``MlflowClient().create_run()`` made for any process belongs to the first one that logs into it.
 * What the program says of a run's end is a wish. MLflow's own "finished", said as the interpreter leaves, is
   not even that: it comes whatever happened.
 * A forked child has none of its parent's recordings.

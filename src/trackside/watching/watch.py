@@ -64,7 +64,7 @@ def watch(
     ``prefix``: goes before the names, for a second model (``"generator"``).
     ``step``: returns the step to log. By default it is found from the steps of your own logs.
     ``all_ranks``: sum up over the ranks, for a sharded model (FSDP, DTensor). Call ``watch`` on every rank
-    then, and step on every rank. Otherwise rank 0 alone measures, and needs nobody.
+    then, and step on every rank. Otherwise rank 0 alone measures, without the others.
     ``bus``: where to log. Default: the bus of :func:`trackside.log`.
 
     Watching a model again replaces the earlier watch. Raises :class:`~trackside.errors.ConfigurationError` if

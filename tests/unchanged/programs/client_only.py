@@ -1,4 +1,4 @@
-"""A service of somebody's that has MlflowClient and no fluent run."""
+"""A service that uses MlflowClient and no fluent run."""
 
 import time
 
