@@ -7,14 +7,13 @@ import signal
 import subprocess
 import sys
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlflow.tracking import MlflowClient
 
 from tests.ends.harness import wait_until_delivered
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from mlflow.entities import Run
@@ -82,8 +81,3 @@ class Program:
 def parent_of(run: Run) -> str | None:
     """The id of the run that it is nested under."""
     return run.data.tags.get("mlflow.parentRunId")
-
-
-def own_metrics(run: Run) -> Mapping[str, Any]:
-    """The latest value of each metric."""
-    return dict(run.data.metrics)

@@ -58,7 +58,7 @@ def test_as_an_object() -> None:
     later.end_training()
 
 
-def test_a_run_of_the_program_is_used_and_not_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_of_the_program_is_used_and_not_ended() -> None:
     """``end_training()`` leaves it alone."""
     with trackside.start("mine") as run:
         accelerator = Accelerator(cpu=True, log_with="trackside")

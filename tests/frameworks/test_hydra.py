@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.frameworks.stored import Program, own_metrics, parent_of
+from tests.frameworks.stored import Program, parent_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,7 +60,7 @@ def test_single_job(program: Program, request: pytest.FixtureRequest) -> None:
     code, _, errors = program.run("lr=7")
     assert code == 0, errors
     (run,) = program.runs(request.node.name).values()
-    assert (run.info.status, own_metrics(run)) == ("FINISHED", {"loss": 14.0})
+    assert (run.info.status, run.data.metrics) == ("FINISHED", {"loss": 14.0})
     assert run.data.params["lr"] == "7"
     assert not [name for name in run.data.params if name.startswith("hydra")]
     assert run.data.params["where"] == run.data.tags["hydra.output_dir"]
@@ -86,7 +86,7 @@ def test_killed_job(program: Program, request: pytest.FixtureRequest) -> None:
     """What it logged is there, and it is FAILED."""
     program.kill_when_it_says("now", "lr=5")
     (run,) = program.runs(request.node.name).values()
-    assert (run.info.status, own_metrics(run)) == ("FAILED", {"loss": 10.0})
+    assert (run.info.status, run.data.metrics) == ("FAILED", {"loss": 10.0})
 
 
 def test_multirun(program: Program, request: pytest.FixtureRequest) -> None:
@@ -98,7 +98,7 @@ def test_multirun(program: Program, request: pytest.FixtureRequest) -> None:
     jobs = [run for run in runs.values() if parent_of(run) is not None]
     assert len(parents) == 1
     assert {parent_of(run) for run in jobs} == {parents[0].info.run_id}
-    assert {run.info.run_name: own_metrics(run) for run in jobs} == {
+    assert {run.info.run_name: run.data.metrics for run in jobs} == {
         "lr=1": {"loss": 2.0},
         "lr=2": {"loss": 4.0},
     }

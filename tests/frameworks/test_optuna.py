@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.frameworks.stored import Program, own_metrics, parent_of
+from tests.frameworks.stored import Program, parent_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,9 +67,9 @@ trackside.log({"after": 1.0}, step=0)
     assert program.points(trials[0], "intermediate_loss") == [(0, 0.0), (1, 0.1), (2, 0.2)]
     assert program.points(trials[1], "intermediate_loss") == [(0, 1.0), (1, 1.1)]
     assert program.points(trials[1], "own") == [(0, 0.0), (1, 2.0)]
-    assert own_metrics(trials[1])["loss"] == pytest.approx(1.1)
-    assert "loss" not in own_metrics(trials[2])
-    assert trials[0].data.params["x"] == str(own_metrics(trials[0])["loss"])
+    assert trials[1].data.metrics["loss"] == pytest.approx(1.1)
+    assert "loss" not in trials[2].data.metrics
+    assert trials[0].data.params["x"] == str(trials[0].data.metrics["loss"])
     assert trials[0].data.tags["note"] == "trial 0"
     assert "FloatDistribution" in trials[0].data.tags["x_distribution"]
     assert trials[0].data.tags["direction"] == "MINIMIZE"
@@ -77,11 +77,11 @@ trackside.log({"after": 1.0}, step=0)
     assert "nan" in json.dumps(trials[3].data.tags)
     assert study.info.status == "FINISHED"
     assert study.data.params["sampler"] == "RandomSampler"
-    best = min(own_metrics(trials[0])["loss"], own_metrics(trials[4])["loss"])
-    assert own_metrics(study)["best_loss"] == best
+    best = min(trials[0].data.metrics["loss"], trials[4].data.metrics["loss"])
+    assert study.data.metrics["best_loss"] == best
     assert study.data.params["best_params.x"] == str(best)
     assert [step for step, _ in program.points(study, "loss")] == [0, 4]
-    assert "own" not in own_metrics(study)
+    assert "own" not in study.data.metrics
 
 
 def test_the_callback_alone_in_threads(tmp_path: Path, mlflow_url: str) -> None:
@@ -113,8 +113,8 @@ except ZeroDivisionError:
     assert set(runs) == {str(number) for number in range(7)}
     for number in range(6):
         run = runs[str(number)]
-        assert own_metrics(run)["value_1"] == number
-        assert str(own_metrics(run)["value_0"]) == run.data.params["x"]
+        assert run.data.metrics["value_1"] == number
+        assert str(run.data.metrics["value_0"]) == run.data.params["x"]
         assert (run.info.status, run.data.tags["state"]) == ("FINISHED", "COMPLETE")
         assert run.data.tags["direction"] == "['MINIMIZE', 'MAXIMIZE']"
     assert (runs["6"].info.status, runs["6"].data.tags["state"]) == ("FAILED", "FAIL")
@@ -198,7 +198,7 @@ with trackside.start("mine", run_name="mine") as run:
     assert code == 0, errors
     runs = program.runs("mine")
     mine = runs.pop("mine")
-    assert own_metrics(mine)["after"] == 1.0
+    assert mine.data.metrics["after"] == 1.0
     assert {parent_of(run) for run in runs.values()} == {mine.info.run_id}
     assert (runs["0"].info.status, runs["0"].data.tags["state"]) == ("FINISHED", "PRUNED")
     assert program.points(runs["0"], "intermediate_value") == [(3, 0.5)]
@@ -247,7 +247,7 @@ tracker.finish()
     code, _, errors = program.run()
     assert code == 0, errors
     runs = program.runs("odd")
-    assert (own_metrics(runs["0"])["value"], own_metrics(runs["0"])["mine"]) == (6.0, 1.0)
+    assert (runs["0"].data.metrics["value"], runs["0"].data.metrics["mine"]) == (6.0, 1.0)
     assert program.points(runs["0"], "intermediate_value") == [(3, 1.5)]
     assert len(runs["0"].data.params) == 2
     assert runs["0"].data.tags["long"].startswith("yyyy")

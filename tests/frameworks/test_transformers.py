@@ -84,7 +84,7 @@ def test_what_comes_before_and_after_the_training_is_in_its_run() -> None:
     assert first.status == "FINISHED"
 
 
-def test_each_training_has_a_run(tmp_path: Path) -> None:
+def test_each_training_has_a_run() -> None:
     """The next training ends the run before. It does not matter which Trainer begins it."""
     callback = TracksideCallback()
     done = trainer(callbacks=[callback])
@@ -123,7 +123,7 @@ class Failing(TrainerCallback):
 
 
 def test_a_training_whose_exception_is_caught_has_failed() -> None:
-    """The program goes on with the next one."""
+    """The program continues with the next one."""
     callback = TracksideCallback()
     with pytest.raises(ValueError, match="a bad batch"):
         trainer(callbacks=[callback, Failing(2, ValueError("a bad batch"))]).train()

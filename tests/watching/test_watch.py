@@ -228,7 +228,7 @@ def test_accumulated_gradients(sink: MemorySink) -> None:
 
 @pytest.mark.parametrize("fused", [False, True])
 def test_a_grad_scaler(sink: MemorySink, fused: bool) -> None:
-    """The gradients are unscaled. A step that the scaler skips is none."""
+    """The gradients are unscaled. A step that the scaler skips does not count."""
     model = Net()
     optimizer = torch.optim.AdamW(model.parameters(), fused=fused)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
@@ -355,7 +355,7 @@ def test_one_model_with_two_optimizers(sink: MemorySink) -> None:
 
 
 def test_a_new_optimizer_for_the_second_phase(sink: MemorySink) -> None:
-    """The watch goes on with it. An optimizer of another model is not its business."""
+    """The watch continues with it, and ignores the optimizer of another model."""
     model, other = Net(), Net()
     trackside.watch(model, 1)
     train(model, sgd(model), steps=3)
