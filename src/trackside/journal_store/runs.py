@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("trackside.journal_store")
 
+MOST_SEEN = 1000
+"""Runs of which it is kept what MLflow said. A dashboard may read every run that there is."""
+
 _tables: weakref.WeakSet[Runs] = weakref.WeakSet()
 
 
@@ -109,8 +112,14 @@ class Runs:
         return self._recordings.get(run_id)
 
     def saw(self, run: Any) -> None:
-        """Keep what MLflow said of ``run``."""
+        """Keep what MLflow said of ``run``. Of runs that are only read, the latest are kept."""
+        self._seen.pop(run.info.run_id, None)
         self._seen[run.info.run_id] = run
+        if len(self._seen) > MOST_SEEN:
+            only_read = (
+                one for one in list(self._seen) if not (one in self._recordings or one in self._entered)
+            )
+            self._seen.pop(next(only_read, ""), None)
 
     def forget(self, run_id: str) -> None:
         """The run was deleted: what is known of it no longer holds."""
