@@ -79,14 +79,16 @@ def test_linked_metrics_keep_their_link(kept: Kept) -> None:
     """Whatever kind of number they are. The same names without a link are plain metrics before and after."""
     for step in range(3):
         kept.bus.log({"loss": 0.5}, step=step)
-    assert kept.sink.keep_linked_metrics({"loss": 1, "nan": math.nan}, 7, LINK, 1_700_000_000_000)
+    metrics = {"loss": 1, "nan": math.nan}
+    kept.bus.emit(LinkedSample(7, metrics=metrics, timestamp_ms=1_700_000_000_000, link=LINK))
     kept.bus.log({"loss": 0.25}, step=8)
     *_, linked, last = kept.records()
     assert repr(linked) == repr(
         LinkedMetricsRecord(4, 1_700_000_000_000, 7, None, None, {"loss": 1.0, "nan": math.nan}, LINK)
     )
     assert type(last) is MetricsRecord
-    assert not kept.sink.keep_linked_metrics({"loss": "high"}, 9, LINK)
+    assert kept.dropped == 0
+    kept.bus.emit(LinkedSample(9, metrics={"loss": "high"}, link=LINK))
     assert kept.dropped == 1
 
 
@@ -103,7 +105,8 @@ def test_the_same_metrics_linked_again_and_again_keep_their_link(kept: Kept) -> 
 def test_odd_links_are_kept_as_text(kept: Kept) -> None:
     """A record of a wrong type could be written, and not be read again."""
     link: Any = MetricLink("m\ud800", 7, None)  # type: ignore[arg-type]
-    assert kept.sink.keep_linked_metrics({"loss": 1.0}, 1, link)
+    kept.bus.emit(LinkedSample(1, metrics={"loss": 1.0}, link=link))
+    assert kept.dropped == 0
     assert kept.record().link == MetricLink("m\\ud800", "7", None)
 
 
@@ -125,16 +128,14 @@ def test_several_threads(kept: Kept) -> None:
         for number in range(200):
             assert kept.sink.keep_params({f"{name}{number}": name})
             assert kept.sink.keep_tags({"thread": name})
-            kept.sink.keep_linked_metrics({name: 1.0}, number, MetricLink(name))
+            kept.bus.emit(LinkedSample(number, metrics={name: 1.0}, link=MetricLink(name)))
 
     threads = [threading.Thread(target=log, args=(name,)) for name in "abcd"]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    found = []
-    while more := kept.records():
-        found += more
+    found = kept.records()
     assert len(found) == 4 * 600
     params = {
         key: value for record in found if type(record) is ParamsRecord for key, value in record.texts.items()

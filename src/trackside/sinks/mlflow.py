@@ -26,31 +26,24 @@ from trackside.coerce.floats import OnDeviceError, to_float
 from trackside.coerce.metrics import flat_metrics, to_float_metrics
 from trackside.coerce.steps import is_whole, read_step
 from trackside.errors import CoercionError
-from trackside.events import ConfigEvent, LinkedSample, MetricsSample, ParamsEvent, now_ms
-from trackside.journal.format import (
-    ConfigRecord,
-    LinkedMetricsRecord,
-    MetricsRecord,
-    ParamsRecord,
-    TagsRecord,
-)
+from trackside.events import LinkedSample, MetricsSample, ParamsEvent
+from trackside.journal.format import LinkedMetricsRecord, MetricsRecord
 from trackside.journal.layouts import MILLISECOND
 from trackside.journal.samples import Samples
 from trackside.lifecycle.crash import text_of
-from trackside.params import flatten_params, to_plain
-from trackside.redaction.known_values import know
-from trackside.redaction.redact import redact, redact_config, redact_mapping, secrets_among
+from trackside.redaction.redact import redact
 from trackside.sinks.fetching import Fetcher
+from trackside.sinks.odd_values import brief, encodable_text, milliseconds
+from trackside.sinks.texts import TextKeeper
 from trackside.sinks.torch_devices import TorchDevices
 from trackside.system.clock import steady
 from trackside.system.once import Once
-from trackside.text import encodable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from trackside.event_bus.bus import QuickLog
-    from trackside.events import LifecycleEvent, MetricLink
+    from trackside.events import ConfigEvent, LifecycleEvent
     from trackside.journal.writer import JournalWriter
     from trackside.sinks.accelerator import Devices
 
@@ -70,7 +63,6 @@ _STEP_LIMIT = 2**63
 _STEP_MIN = -(2**63)
 _STAMP_LIMIT = _STEP_LIMIT // MILLISECOND
 """A later time, in the year 2262, does not fit into 64 bits of nanoseconds."""
-_MAX_REPR = 60
 _MAX_TEXT = 200
 
 
@@ -104,6 +96,7 @@ class MLflowSink:
             lose=self._lose,
             warn=self._warn,
         )
+        self._texts = TextKeeper(journal, warn=self._warn)
         self._quiet_until = self._samples.quiet_until
         self._watch = watch
         self._next_watch = math.inf
@@ -206,58 +199,16 @@ class MLflowSink:
         """Keep a configuration, masked, as plain data and flat."""
         if isinstance(event, ParamsEvent):
             self.keep_params(event.config, event.timestamp_ms)
-            return
-        try:
-            self._keep_config(event)
-        except CoercionError as error:
-            self._warn("a config", f"is not logged: {error}")
-        except Exception as error:
-            self._warn("a config", f"is not logged: {type(error).__name__}: {text_of(error)}")
-
-    def _keep_config(self, event: ConfigEvent) -> None:
-        plain = to_plain(event.config)
-        document = redact_config(plain)
-        know(secrets_among(plain))  # an exception may quote what the configuration holds
-        params = flatten_params(event.config, max_depth=self._depth(event.flatten_depth))
-        self._journal.append(ConfigRecord(0, event.timestamp_ms, params, document))
+        else:
+            self._texts.keep_config(event)
 
     def keep_params(self, params: Mapping[str, str], timestamp_ms: int | None = None) -> bool:
         """Keep params that are no configuration, masked. Returns whether they are in the journal."""
-        try:
-            texts = _texts(params)
-            masked = redact_config(texts)
-            if masked != texts:  # an exception may quote what they hold
-                know(secrets_among(texts))
-            return self._keep_texts("a param", ParamsRecord(0, _milliseconds(timestamp_ms), masked))
-        except Exception as error:
-            return self._lose_texts("a param", f"{type(error).__name__}: {text_of(error)}")
+        return self._texts.keep_params(params, timestamp_ms)
 
     def keep_tags(self, tags: Mapping[str, str], timestamp_ms: int | None = None) -> bool:
         """Keep tags, masked. Returns whether they are in the journal."""
-        try:
-            texts = redact_mapping(_texts(tags))
-            return self._keep_texts("a tag", TagsRecord(0, _milliseconds(timestamp_ms), texts))
-        except Exception as error:
-            return self._lose_texts("a tag", f"{type(error).__name__}: {text_of(error)}")
-
-    def keep_linked_metrics(
-        self, metrics: Mapping[str, Any], step: int, link: MetricLink, timestamp_ms: int | None = None
-    ) -> bool:
-        """Keep metrics of a logged model or a dataset. Returns False if one of them was dropped."""
-        dropped = self._journal.scoreboard.dropped_samples
-        self.on_metrics(
-            LinkedSample(step, metrics=metrics, timestamp_ms=_milliseconds(timestamp_ms), link=link)
-        )
-        return self._journal.scoreboard.dropped_samples == dropped
-
-    def _keep_texts(self, what: str, record: ParamsRecord | TagsRecord) -> bool:
-        if not record.texts or self._journal.append(record):
-            return True
-        return self._lose_texts(what, "the journal does not take it")
-
-    def _lose_texts(self, what: str, reason: str) -> bool:
-        self._warn(what, f"is lost: {reason[:_MAX_TEXT]}", once_for=f"{what}: {reason[:_MAX_REPR]}")
-        return False
+        return self._texts.keep_tags(tags, timestamp_ms)
 
     def _fetch(self, sample: MetricsSample, step: int, epoch: float | None) -> None:
         """Keep a sample with values on an accelerator, once they have arrived."""
@@ -309,14 +260,14 @@ class MLflowSink:
         elif number is None:
             self._bad_steps += 1
             self._warn(
-                f"the step {_brief(step)}",
+                f"the step {brief(step)}",
                 f"is not a 64-bit whole number, so its sample is kept as step {taken}. Pass an int",
                 once_for="not a step",
             )
         elif not is_whole(step):
             self._bad_steps += 1
             self._warn(
-                f"the step {_brief(step)}",
+                f"the step {brief(step)}",
                 f"is not a whole number and is cut to {taken}, so several samples may share a step. "
                 "Pass an int, such as a count of batches, and a fraction of an epoch as epoch=",
                 once_for="steps with a fraction",
@@ -329,14 +280,6 @@ class MLflowSink:
         found = None if find is None else find()
         if found is not None:
             self._samples.last_step = found
-
-    def _depth(self, depth: Any) -> int | None:
-        if depth is None or (isinstance(depth, int) and depth >= 0):
-            return depth
-        self._warn(
-            "a config", f"is flattened by 1 level, not {_brief(depth)}. flatten_depth is an int or None"
-        )
-        return 1
 
     def _epoch(self, epoch: Any) -> float | None:
         try:
@@ -353,9 +296,9 @@ class MLflowSink:
         prefix = record.prefix
         return msgspec.structs.replace(
             record,
-            timestamp_ms=_milliseconds(record.timestamp_ms),
-            prefix=None if prefix is None else _encodable(prefix),
-            metrics={_encodable(name): value for name, value in record.metrics.items()},
+            timestamp_ms=milliseconds(record.timestamp_ms),
+            prefix=None if prefix is None else encodable_text(prefix),
+            metrics={encodable_text(name): value for name, value in record.metrics.items()},
         )
 
 
@@ -364,14 +307,9 @@ def _record_of(
 ) -> MetricsRecord:
     if not isinstance(sample, LinkedSample):
         return MetricsRecord(0, sample.timestamp_ms, step, epoch, sample.prefix, values)
-    ids = {name: _encodable(text) for name, text in msgspec.structs.asdict(sample.link).items() if text}
+    ids = {name: encodable_text(text) for name, text in msgspec.structs.asdict(sample.link).items() if text}
     link = type(sample.link)(**ids)
     return LinkedMetricsRecord(0, sample.timestamp_ms, step, epoch, sample.prefix, values, link)
-
-
-def _texts(texts: Mapping[str, str]) -> dict[str, str]:
-    """A copy that can be encoded, whatever is in ``texts``."""
-    return {_encodable(key): _encodable(value) for key, value in [*texts.items()]}
 
 
 def _points_of(sample: MetricsSample | MetricsRecord) -> int:
@@ -380,25 +318,3 @@ def _points_of(sample: MetricsSample | MetricsRecord) -> int:
         return max(1, len(sample.metrics))
     except Exception:
         return 1
-
-
-def _brief(value: Any) -> str:
-    """``repr(value)``, short, on one line."""
-    try:
-        text = " ".join(repr(value).split())
-    except Exception:
-        text = f"of type {type(value).__name__}"
-    return text if len(text) <= _MAX_REPR else f"{text[: _MAX_REPR - 3]}..."
-
-
-def _milliseconds(stamp: Any) -> int:
-    """``stamp`` as a time MLflow can store, or now."""
-    try:
-        whole = int(stamp)
-    except (TypeError, ValueError, OverflowError):
-        return now_ms()
-    return whole if 0 <= whole < _STEP_LIMIT else now_ms()
-
-
-def _encodable(name: Any) -> str:
-    return encodable(str.__str__(name) if isinstance(name, str) else str(name))
