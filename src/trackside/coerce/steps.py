@@ -9,7 +9,8 @@ from typing import Any
 from trackside.coerce.floats import to_float
 from trackside.errors import CoercionError
 
-_LIMIT = 2**63
+STEP_LIMIT = 2**63
+"""A step is at least ``-STEP_LIMIT``, and less than this."""
 
 
 def read_step(step: Any) -> int | None:
@@ -28,7 +29,7 @@ def read_step(step: Any) -> int | None:
         if not math.isfinite(value):
             return None
         number = int(value)
-    return number if -_LIMIT <= number < _LIMIT else None
+    return number if -STEP_LIMIT <= number < STEP_LIMIT else None
 
 
 def is_whole(step: Any) -> bool:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trackside.coerce.means import element_count, note_mean
+from trackside.coerce.steps import STEP_LIMIT
 from trackside.events import MetricsSample
 from trackside.journal.format import MetricsRecord
 from trackside.journal.layouts import MILLISECOND
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from trackside.journal.scoreboard import Scoreboard
     from trackside.sinks.accelerator import Devices
 
-_STEP_LIMIT = 2**63
-_STAMP_LIMIT = _STEP_LIMIT // MILLISECOND
+STAMP_LIMIT = 2**63 // MILLISECOND
+"""A later time, in the year 2262, does not fit into 64 bits of nanoseconds."""
 
 
 class _Seen(NamedTuple):
@@ -86,7 +87,7 @@ class Fetcher:
         if last is None or type(sample) is not MetricsSample or type(sample.metrics) is not dict:
             return False
         metrics: dict[str, Any] = sample.metrics.copy()  # another thread may be filling it
-        if [*metrics] != last.names or type(step) is not int or not -_STEP_LIMIT <= step < _STEP_LIMIT:
+        if [*metrics] != last.names or type(step) is not int or not -STEP_LIMIT <= step < STEP_LIMIT:
             return False
         values = [metrics[name] for name in last.later]
         numbers = [metrics[name] for name in last.here]
@@ -121,7 +122,7 @@ class Fetcher:
     def _keep_under_layout(self, record: MetricsRecord) -> None:
         """Append ``record``, under a layout if its names came before."""
         plain, stamp, samples = type(record) is MetricsRecord, record.timestamp_ms, self._samples
-        if plain and type(stamp) is int and -_STAMP_LIMIT < stamp < _STAMP_LIMIT:
+        if plain and type(stamp) is int and -STAMP_LIMIT < stamp < STAMP_LIMIT:
             last_step = samples.last_step  # of a later sample
             kept = samples.log(record.metrics, record.step, record.epoch, record.prefix, stamp * MILLISECOND)
             samples.last_step = last_step

@@ -24,7 +24,7 @@ import msgspec
 
 from trackside.coerce.floats import OnDeviceError, to_float
 from trackside.coerce.metrics import flat_metrics, to_float_metrics
-from trackside.coerce.steps import is_whole, read_step
+from trackside.coerce.steps import STEP_LIMIT, is_whole, read_step
 from trackside.errors import CoercionError
 from trackside.events import LinkedSample, MetricsSample, ParamsEvent
 from trackside.journal.format import LinkedMetricsRecord, MetricsRecord
@@ -32,7 +32,7 @@ from trackside.journal.layouts import MILLISECOND
 from trackside.journal.samples import Samples
 from trackside.lifecycle.crash import text_of
 from trackside.redaction.redact import redact
-from trackside.sinks.fetching import Fetcher
+from trackside.sinks.fetching import STAMP_LIMIT, Fetcher
 from trackside.sinks.odd_values import brief, encodable_text, milliseconds
 from trackside.sinks.texts import TextKeeper
 from trackside.sinks.torch_devices import TorchDevices
@@ -59,10 +59,6 @@ DEVICE_TIMEOUT = 5.0
 """Seconds a run's end waits for numbers that are still on an accelerator."""
 
 _ENDS = {"finished", "finishing", "exited", "crashed"}
-_STEP_LIMIT = 2**63
-_STEP_MIN = -(2**63)
-_STAMP_LIMIT = _STEP_LIMIT // MILLISECOND
-"""A later time, in the year 2262, does not fit into 64 bits of nanoseconds."""
 _MAX_TEXT = 200
 
 
@@ -127,7 +123,7 @@ class MLflowSink:
                 fetched = True
             elif (
                 type(stamp) is not int
-                or not -_STAMP_LIMIT < stamp < _STAMP_LIMIT
+                or not -STAMP_LIMIT < stamp < STAMP_LIMIT
                 or not self._samples.log(
                     sample.metrics, sample.step, sample.epoch, sample.prefix, stamp * MILLISECOND
                 )
@@ -146,7 +142,7 @@ class MLflowSink:
     def _coerce(self, sample: MetricsSample) -> bool:
         """Keep a sample of any kind. Returns whether it has values on an accelerator, which come later."""
         step = sample.step
-        if type(step) is not int or not _STEP_MIN <= step < _STEP_LIMIT:
+        if type(step) is not int or not -STEP_LIMIT <= step < STEP_LIMIT:
             step = self._step(step)
         self._samples.last_step = step
         epoch = sample.epoch
