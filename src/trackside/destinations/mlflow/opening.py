@@ -107,10 +107,10 @@ class RunOpener:
             self._creator.delete_twins(self._connection.run_id)
 
     def _open(self, parent: str | None) -> Resumed | None:
-        # A run that was created has a run-id file, too, so look for a created one first.
-        unsure = self._unsure
         if self._meta.target.adopted == "made":
             return self._adopt()
+        # A run that was created has a run-id file, too, so look for a created one first.
+        unsure = self._unsure
         run = self._creator.find_created() if unsure and not self._meta.target.adopted else None
         resumed = self._resumer.resume() if run is None else None
         if resumed is not None:
@@ -125,10 +125,9 @@ class RunOpener:
     def _adopt(self) -> Resumed | None:
         """Open the run that the training has made by MLflow's own API, with this attempt's claim on it."""
         found = self._resumer.existing()
-        if not holds(found, self._meta):  # the server keeps no tags of a new run, or somebody was faster
-            return self._keep(found, self._resumer.resume())
-        self.created = True
-        return self._keep(found, None)
+        # Else the server keeps no tags of a new run, or another attempt was faster.
+        self.created = holds(found, self._meta)
+        return self._keep(found, None if self.created else self._resumer.resume())
 
     def _keep(self, run: Any, resumed: Resumed | None) -> Resumed | None:
         info = self._describe(run, resumed)

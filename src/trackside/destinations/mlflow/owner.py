@@ -71,7 +71,7 @@ def owner_in(tags: Mapping[str, str]) -> Owner | None:
 def holds(run: Any, meta: Meta) -> bool:
     """Whether the attempt of ``meta`` owns ``run``.
 
-    A run without an owner belongs to whoever has it, unless that only adds to it.
+    A run without an owner belongs to the attempt that has it, unless that attempt only adds to it.
     """
     without_owner = None if meta.target.adopted == "joined" else meta.journal_id
     return bool(run.data.tags.get(JOURNAL_TAG, without_owner) == meta.journal_id)
@@ -90,7 +90,7 @@ def may_claim(run: Any, meta: Meta, *, now: Callable[[], float] = time.time) -> 
         in_time = is_alive(meta.owner) or (run.info.end_time or 0) <= meta.started_ms
         return in_time or _was_handed_over(run.data.tags, meta)
     tags = run.data.tags
-    if holds(run, meta) or not {OWNER_TAG, HEARTBEAT_TAG} & {*tags}:  # both go with the owner's last word
+    if holds(run, meta) or not _has_owner(tags):
         return True
     if tags[JOURNAL_TAG] in meta.beside:
         return False
@@ -102,6 +102,11 @@ def may_claim(run: Any, meta: Meta, *, now: Callable[[], float] = time.time) -> 
         return True
     beat = parse_heartbeat(tags.get(HEARTBEAT_TAG, ""))
     return beat is not None and now() - beat[0] > LONG_GONE
+
+
+def _has_owner(tags: Mapping[str, str]) -> bool:
+    """Whether a process that uses trackside is to end the run. Both tags go with its last word."""
+    return OWNER_TAG in tags or HEARTBEAT_TAG in tags
 
 
 def _was_handed_over(tags: Mapping[str, str], meta: Meta) -> bool:
@@ -205,7 +210,7 @@ class Ownership:
             self.standing, self._successor = "lost", False
         if run.info.status != "RUNNING":
             return self._successor and is_alive(self._meta.owner)
-        return self._watch.look(run) == "gone" and not self._has_no_owner(run)
+        return self._watch.look(run) == "gone" and not self._is_left_to_others(run)
 
     def look_at_end(self, run: Any, *, ended_ms: int) -> Literal["ours", "claim", "wait", "theirs"]:
         """What to do with the status, once this attempt has ended and everything is delivered.
@@ -222,15 +227,15 @@ class Ownership:
             outlived = self._successor and not was_held and (run.info.end_time or 0) <= ended_ms
             return "claim" if outlived else "theirs"
         unsure = self.saw_alive and self._watch.look(run) == "unsure"
-        return "wait" if unsure and not self._has_no_owner(run) else "theirs"
+        return "wait" if unsure and not self._is_left_to_others(run) else "theirs"
 
-    def _has_no_owner(self, run: Any) -> bool:
+    def _is_left_to_others(self, run: Any) -> bool:
         """Whether the end of ``run`` is a matter of programs that do not use trackside.
 
-        They have made it, or have set it to RUNNING again after its owner's last word. Then there is nobody
+        They have made it, or have set it to RUNNING again after its owner's last word. Then there is no owner
         to wait for, and an attempt that only adds to a run does not take it over.
         """
-        return self._meta.target.adopted == "joined" and not {OWNER_TAG, HEARTBEAT_TAG} & {*run.data.tags}
+        return self._meta.target.adopted == "joined" and not _has_owner(run.data.tags)
 
 
 def new_heartbeat() -> str:

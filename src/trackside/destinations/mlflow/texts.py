@@ -49,7 +49,7 @@ class TextWriter:
         new = {key: value for key, value in wanted.items() if key not in known}
         for request in requests_of(new):
             self._connection.log_params(request)
-        self._look_up(new, lambda: self._connection.known_params())  # noqa: PLW0108 - a read each time
+        self._look_up(new, self._connection.known_params)
         self._changed.note(
             {key: value for key, value in wanted.items() if not is_same(known.get(key, value), value)}
         )
