@@ -11,7 +11,7 @@ import posixpath
 import re
 import sys
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from trackside.names import MAX_KEY_LENGTH
 
@@ -26,12 +26,13 @@ LinkedPoint: TypeAlias = "tuple[str, float, int, int, str | None, str | None, st
 
 Point: TypeAlias = "PlainPoint | LinkedPoint"
 
+PLAIN: Final = 4
+"""Fields of a plain point. A linked one has more."""
+
 Row: TypeAlias = "tuple[str, int, int, float, bool, str]"
 """Values of :data:`COLUMNS`. Step, timestamp and value, in this order, say which row is the latest."""
 
 COLUMNS = ("key", "step", "timestamp", "value", "is_nan", "run_uuid")
-
-_PLAIN = 4
 
 MAX_TEXT = 5000
 """Characters of a tag's value, below the limit of every version."""
@@ -43,21 +44,15 @@ _RUN_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,255}")
 _KEY = re.compile(r"[/\w.\- ]+" if sys.platform == "win32" else r"[/\w.\- :]+")
 
 
-def is_linked(point: Point) -> bool:
-    """Whether ``point`` belongs to a logged model or a dataset."""
-    return len(point) > _PLAIN
-
-
-def rows_of(run_id: str, points: Iterable[Point]) -> list[Row] | None:
+def rows_of(run_id: str, points: Iterable[PlainPoint]) -> list[Row] | None:
     """Return a row for each point, or None if MLflow's own ``log_batch`` must judge one of them.
 
     NaN and the infinities are what ``SqlAlchemyStore.sanitize_metric_value`` makes of them. Minus zero loses
     its sign, as it does on MLflow's way into sqlite (its file format) and PostgreSQL (psycopg2's literals).
     """
     rows: list[Row] = []
-    for point in points:
-        key, value, timestamp, step, *link = point
-        if link or not _is_plain(key, value, timestamp, step):
+    for key, value, timestamp, step in points:
+        if not _is_plain(key, value, timestamp, step):
             return None
         if -_MAX_DOUBLE <= value <= _MAX_DOUBLE:
             rows.append((key, step, timestamp, value + 0.0, False, run_id))  # -0.0 becomes 0.0

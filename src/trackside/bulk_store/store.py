@@ -17,14 +17,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.utils.validation import MAX_ENTITIES_PER_BATCH, MAX_METRICS_PER_BATCH, MAX_PARAMS_TAGS_PER_BATCH
 
-from trackside.bulk_store.points import (
-    Point,
-    Row,
-    is_linked,
-    is_plain_run_id,
-    is_plain_tag,
-    rows_of,
-)
+from trackside.bulk_store.points import PLAIN, Point, Row, is_plain_run_id, is_plain_tag, rows_of
 from trackside.bulk_store.stock import why_not, writing_session
 from trackside.bulk_store.tables import WRITERS, is_active
 from trackside.bulk_store.uri import plain_uri
@@ -77,17 +70,16 @@ class BulkStore(SqlAlchemyStore):
     def log_points(self, run_id: str, points: Sequence[Point]) -> None:
         """Store metrics as :meth:`log_batch` does, any number of them in one transaction.
 
-        Those that belong to a logged model or a dataset are stored behind the others, by MLflow's own method.
+        Those that belong to a logged model or a dataset are stored after the others, by MLflow's own method.
         Raises what ``log_batch`` raises; of points of which one is refused, up to 1000 at a time may have
         been stored.
         """
-        linked = [point for point in points if is_linked(point)]
-        if linked:
-            points = [point for point in points if not is_linked(point)]
-        rows = rows_of(run_id, points) if self.is_bulk and is_plain_run_id(run_id) else None
+        plain = [point for point in points if len(point) == PLAIN]
+        rows = rows_of(run_id, plain) if self.is_bulk and is_plain_run_id(run_id) else None
         if rows is None or (rows and not self._write(run_id, rows)):
-            self._log_points_as_stock(run_id, points)
-        self._log_points_as_stock(run_id, linked)
+            self._log_points_as_stock(run_id, plain)
+        if len(plain) < len(points):
+            self._log_points_as_stock(run_id, [point for point in points if len(point) != PLAIN])
 
     def _log_points_as_stock(self, run_id: str, points: Sequence[Point]) -> None:
         for start in range(0, len(points), MAX_METRICS_PER_BATCH):
