@@ -39,6 +39,8 @@ class FakeDestination(Destination):
         self.batch_points = batch_points
         self.points: set[Point] = set()
         self.batches: list[list[Point]] = []
+        self.records: list[MetricsRecord] = []
+        """Those that it took, each time it did."""
         self.configs: list[ConfigRecord] = []
         self.ends: list[tuple[RunEnd, int]] = []
         """Each with the number of points that had arrived by then."""
@@ -56,6 +58,7 @@ class FakeDestination(Destination):
         self.batches.append(points)
         self.refuse("metrics", points)
         self.points.update(points)
+        self.records.extend(batch)
 
     def write_config(self, record: ConfigRecord) -> None:
         self.refuse("config", [])

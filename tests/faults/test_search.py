@@ -14,7 +14,7 @@ from trackside.journal.format import ConfigRecord, LinkedMetricsRecord, MetricsR
 from trackside.shipper.search import without
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 STEPS = 200
@@ -281,21 +281,13 @@ def test_a_heartbeat_that_fails_holds_up_no_metric(rig: ServerRig) -> None:
 
 def test_the_links_of_the_good_ones_stay(rig: ServerRig) -> None:
     """A batch that is cut up still says which model each metric is of, and so does the dead-letter file."""
-    seen: list[MetricsRecord] = []
-
-    class Linked(Server):
-        def write_metrics(self, batch: Sequence[MetricsRecord]) -> None:
-            super().write_metrics(batch)
-            seen.extend(batch)
-
-    rig.make_destination(Linked())
     rig.destination.fails = holds("bad")
-    rig.worker = rig.new_worker()
     rig.emit(5)
     link = MetricLink("m-1", "digits", "0a1b")
     rig.writer.append(LinkedMetricsRecord(0, 1, 5, 1.0, None, {"a": 1.0, "bad": 2.0, "b": 3.0}, link))
     rig.deliver()
-    linked = {name: record for record in seen if record.step == 5 for name in record.named_values()}
+    taken = [record for record in rig.destination.records if record.step == 5]
+    linked = {name: record for record in taken for name in record.named_values()}
     assert set(linked) == {"a", "b", "epoch"}
     assert all(isinstance(record, LinkedMetricsRecord) and record.link == link for record in linked.values())
     (line,) = rejected(rig)

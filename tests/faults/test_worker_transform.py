@@ -15,7 +15,6 @@ from trackside.shipper.retry import Policy
 from trackside.transform import Transform
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -55,20 +54,12 @@ def test_an_open_window_survives_a_restart(rig: Rig) -> None:
 
 def test_linked_metrics_keep_their_link_unless_a_window_takes_them(rig: Rig) -> None:
     """Renamed metrics still belong to their model. A mean over ten steps belongs to none."""
-    seen: list[MetricsRecord] = []
-
-    class Linked(FakeDestination):
-        def write_metrics(self, batch: Sequence[MetricsRecord]) -> None:
-            seen.extend(batch)
-            super().write_metrics(batch)
-
-    rig.make_destination(Linked())
     rig.worker = rig.new_worker(transform=Transform(rename={"loss": "error"}, exclude=("drop",)))
     metrics = {"loss": 0.5, "drop": 1.0}
     rig.writer.append(LinkedMetricsRecord(0, 1, 1, None, None, metrics, MetricLink("m-1")))
     rig.writer.append(MetricsRecord(0, 1, 2, None, None, metrics))
     rig.deliver()
-    assert seen == [
+    assert rig.destination.records == [
         LinkedMetricsRecord(1, 1, 1, None, None, {"error": 0.5}, MetricLink("m-1")),
         MetricsRecord(2, 1, 2, None, None, {"error": 0.5}),
     ]
