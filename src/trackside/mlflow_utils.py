@@ -20,7 +20,7 @@ from trackside.coerce.floats import to_float
 from trackside.destinations.mlflow.address import is_server
 from trackside.destinations.mlflow.run_id_file import read_run_id_file, write_run_id_file
 from trackside.errors import CoercionError, RunActiveError, TrackingError
-from trackside.names import MAX_PARAMS_TAGS_PER_BATCH, MAX_REQUEST_BYTES, truncate_params
+from trackside.names import MAX_REQUEST_BYTES, batches, truncate_params
 from trackside.params import to_plain
 from trackside.rank import get_rank
 from trackside.redaction.forms import mask_address
@@ -331,7 +331,8 @@ def _log_config(config: Mapping[str, Any], flatten_depth: int | None, resumed: b
 
 
 def _log_params(mlflow: Any, params: Mapping[str, str]) -> None:
-    for batch in _batches(params):
+    cut, _ = truncate_params(params)  # the artifact has the whole values
+    for batch in batches(cut, _bytes_of, _BATCH_BYTES):
         try:
             mlflow.log_params(batch)
         except mlflow.MlflowException as error:
@@ -347,20 +348,9 @@ def _log_one_by_one(mlflow: Any, params: Mapping[str, str]) -> None:
             mlflow.log_params({key: value})
 
 
-def _batches(params: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """Cut params to MLflow's limits. The artifact has the whole values."""
-    batch: dict[str, str] = {}
-    size = 0
-    for key, value in truncate_params(params)[0].items():
-        # json.dumps, as MLflow's client does it: six bytes for a character that is not ASCII.
-        cost = len(json.dumps([key, value])) + 20
-        if batch and (len(batch) == MAX_PARAMS_TAGS_PER_BATCH or size + cost > _BATCH_BYTES):
-            yield batch
-            batch, size = {}, 0
-        batch[key] = value
-        size += cost
-    if batch:
-        yield batch
+def _bytes_of(key: str, value: str) -> int:
+    """What a param takes in a request. json.dumps, as in MLflow's client: six bytes for what is not ASCII."""
+    return len(json.dumps([key, value])) + 20
 
 
 def _address(run: Any) -> str:

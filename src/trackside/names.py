@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 MAX_KEY_LENGTH = 250
 """Characters in a key: MAX_ENTITY_KEY_LENGTH."""
@@ -44,6 +44,26 @@ def chunks(items: list[_T], size: int) -> Iterator[list[_T]]:
     """Yield ``items`` in order, ``size`` at a time: what a request takes."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
+
+
+def batches(
+    texts: Mapping[str, str], size: Callable[[str, str], int], limit: int
+) -> Iterator[dict[str, str]]:
+    """Yield params or tags in order, as many at a time as a request takes.
+
+    The sizes of a request's texts sum up to ``limit`` at most, unless one of them is larger.
+    """
+    batch: dict[str, str] = {}
+    total = 0
+    for key, value in texts.items():
+        added = size(key, value)
+        if batch and (len(batch) == MAX_PARAMS_TAGS_PER_BATCH or total + added > limit):
+            yield batch
+            batch, total = {}, 0
+        batch[key] = value
+        total += added
+    if batch:
+        yield batch
 
 
 def bare_prefix(prefix: object) -> str:

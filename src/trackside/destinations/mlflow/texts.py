@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from trackside.destinations.mlflow.address import is_server
 from trackside.destinations.mlflow.changed_params import some_of
 from trackside.errors import RetryableError
-from trackside.names import MAX_PARAM_VALUE_LENGTH, MAX_PARAMS_TAGS_PER_BATCH, MAX_REQUEST_BYTES
+from trackside.names import MAX_PARAM_VALUE_LENGTH, MAX_REQUEST_BYTES, batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -72,17 +72,11 @@ class TextWriter:
 
 def requests_of(texts: Mapping[str, str]) -> Iterator[dict[str, str]]:
     """``texts`` in order, as many at a time as a request takes. Pure."""
-    request: dict[str, str] = {}
-    size = 0
-    for key, value in texts.items():
-        bytes_of = len(key.encode()) + len(value.encode())
-        if request and (len(request) == MAX_PARAMS_TAGS_PER_BATCH or size + bytes_of > _MOST_BYTES):
-            yield request
-            request, size = {}, 0
-        request[key] = value
-        size += bytes_of
-    if request:
-        yield request
+    return batches(texts, _bytes_of, _MOST_BYTES)
+
+
+def _bytes_of(key: str, value: str) -> int:
+    return len(key.encode()) + len(value.encode())
 
 
 def is_same(stored: str, sent: str) -> bool:
