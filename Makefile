@@ -21,8 +21,9 @@ FROM ?=
 
 BIN := .venv/bin
 PYTEST = -m pytest -n $(N) --dist worksteal
-FAST = -m "not process and not slow and not gpu and not soak and not frameworks"
-PROCESS = -m "process and not slow and not gpu and not soak and not frameworks"
+PLAIN := not slow and not gpu and not soak and not frameworks
+FAST = -m "not process and $(PLAIN)"
+PROCESS = -m "process and $(PLAIN)"
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -80,7 +81,7 @@ demo: .venv/demo.stamp ## train a small model and look at its run; with torch if
 unit: .venv/test.stamp ## the tests that start no process and do not import MLflow: seconds
 	$(BIN)/python $(PYTEST) -m "unit and not slow" $(PYTEST_ARGS)
 
-test: .venv/test.stamp ## the tests, but for those marked process, slow, gpu or soak
+test: .venv/test.stamp ## the tests, but for those marked process, slow, gpu, soak or frameworks
 	$(call torch,.venv,.ci/constraints.txt)
 	$(BIN)/python $(PYTEST) $(FAST) $(PYTEST_ARGS)
 
@@ -107,7 +108,7 @@ their-tests: .venv-frameworks/frameworks.stamp ## a framework's own tests agains
 
 test-oldest: .venv-oldest/test.stamp ## `test` and `test-processes`, with the oldest mlflow that is tested
 	$(call torch,.venv-oldest,.ci/constraints-oldest.txt)
-	.venv-oldest/bin/python $(PYTEST) -m "not slow and not gpu and not soak and not frameworks" $(PYTEST_ARGS)
+	.venv-oldest/bin/python $(PYTEST) -m "$(PLAIN)" $(PYTEST_ARGS)
 
 test-pythons: ## the same as `test`, on each version in PYTHONS that is on PATH or in pyenv
 	@.ci/pythons "$(PYTHONS)" $(TORCH) -n $(N) --dist worksteal $(FAST) $(PYTEST_ARGS)
