@@ -101,7 +101,7 @@ class Sight:
 
 
 class PageReader(threading.Thread):
-    """Reads the pages of a few runs over MLflow's API, all the time, as somebody with a browser does.
+    """Reads the pages of a few runs over MLflow's API, all the time, as an open browser tab does.
 
     A point is visible once an answer shows its step, or a later one. Its age then is how long it took.
     """
@@ -148,7 +148,7 @@ class PageReader(threading.Thread):
 
     def _ages(self, run_id: str, step: int, logged: float, now: float) -> list[float]:
         """Of each step that is shown for the first time. A run logs one each second."""
-        before = self._shown.get(run_id, step)  # at the first look, nobody knows since when they are shown
+        before = self._shown.get(run_id, step)  # at the first look, it is unknown since when they are shown
         self._shown[run_id] = max(step, before)
         return [now - logged + behind for behind in range(max(step - before, 0))]
 

@@ -78,7 +78,7 @@ class Samples:
             yield dict.fromkeys(groups[number % len(groups)], number / 3), number // len(groups)
 
     def batches(self, size: int) -> Iterator[list[Point]]:
-        """The same points in batches, as somebody who calls ``log_batch`` himself would collect them."""
+        """The same points in batches, as a program that calls ``log_batch`` itself would collect them."""
         batch: list[Point] = []
         for metrics, step in self:
             batch.extend((name, value, START_MS + step, step) for name, value in metrics.items())

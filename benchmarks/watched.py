@@ -80,7 +80,7 @@ class Watched:
 
 
 def _runs(process: psutil.Process) -> bool:
-    """Nobody may be there to wait for an orphan: a zombie has ended too."""
+    """Whether it still runs. An orphan may have no process that waits for it, so a zombie has ended, too."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

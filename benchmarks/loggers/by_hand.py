@@ -1,4 +1,4 @@
-"""What somebody writes who needs no library: a line of JSON for each step, in a file that is open."""
+"""What you write without a library: a line of JSON for each step, in a file that stays open."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def test_a_run_name_cannot_lead_elsewhere(tmp_path: Path, name: str):
 
 
 def test_an_unknown_placeholder_names_the_nearest(tmp_path: Path):
-    """In the training process while there is somebody to tell, and in the shipper at the latest."""
+    """In the training process while it can still tell the user, and in the shipper at the latest."""
     with pytest.raises(
         ConfigurationError, match=r"'x/\{runname\}': 'runname'; did you mean 'run_name'\?.*journal"
     ):

@@ -64,7 +64,7 @@ def test_a_quick_server_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_experiment_that_stays_unknown_is_created(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However slow the server is, somebody has to."""
+    """However slow the server is, one of them has to."""
     monkeypatch.setattr(opening, "SLOW", 0.0)
     server = Server(looks=9)
     assert experiment_on(server) == "8"

@@ -156,7 +156,7 @@ def test_an_unfinished_line_is_finished(tmp_path: Path, torn: int):
     assert steps(tmp_path) == [1, 2, 3]
 
 
-def test_somebody_elses_lines_are_left_alone(tmp_path: Path):
+def test_lines_of_other_programs_are_left_alone(tmp_path: Path):
     """An old attempt is delivered by `trackside sync` after a newer one has written to the same file."""
     old = opened(tmp_path)
     old.write_metrics(records(1))

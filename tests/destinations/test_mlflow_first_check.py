@@ -276,7 +276,7 @@ def test_a_server_in_trouble_refuses_nothing(server: Server, status: int, body: 
     assert says in str(result.trouble)
 
 
-def test_nobody_at_the_address() -> None:
+def test_no_server_at_the_address() -> None:
     """Which is trouble, not a refusal: the training starts, and the server may be back later."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))

@@ -241,7 +241,7 @@ def test_a_state_that_could_not_be_saved_for_long(tmp_path: Path):
     assert steps(tmp_path) == [0, 1, 2, 3, 4, 5, 6]
 
 
-def test_files_that_somebody_removed_are_reported(tmp_path: Path):
+def test_removed_files_are_reported(tmp_path: Path):
     """What is gone is gone: it is said, and the rest continues."""
     made = opened(tmp_path, part_points=1)
     made.write_metrics(records(1))
@@ -355,7 +355,7 @@ def test_cover_takes_each_row_once():
 
 
 def test_part_names_are_read_back():
-    """And nobody else's are taken for ours."""
+    """And files of other programs are not taken for ours."""
     part = Part("abc-parquet", 0, 12)
     assert parts_of("abc-parquet", [part.name, "abc-other-000000000000-000000000012.parquet", "x"]) == [part]
 

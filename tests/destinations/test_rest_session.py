@@ -368,7 +368,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def secure(echo: Echo, certificate: str) -> str:
-    """The address of a server with a certificate that nobody has signed."""
+    """The address of a server with a certificate that no authority has signed."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     echo.socket = context.wrap_socket(echo.socket, server_side=True, do_handshake_on_connect=False)

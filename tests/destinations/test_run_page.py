@@ -66,7 +66,7 @@ def test_the_command_never_starts_an_application_that_embeds_python(
 
 
 def test_what_serves_itself_needs_no_command() -> None:
-    """A server is up already. A backend of somebody else's is not ours to serve."""
+    """A server is up already. The backend of another team is not ours to serve."""
     assert not is_local("databricks://profile")
     assert serve_command("http://host:5000") is None
     assert how_to_look("http://host:5000", "http://page") == "View it at http://page"

@@ -166,7 +166,7 @@ def test_an_attempts_file_names_time_and_host(tmp_path: Path):
     made.close()
 
 
-def test_a_file_that_somebody_cut_is_left_and_another_begun(tmp_path: Path):
+def test_a_file_that_was_cut_is_left_and_another_begun(tmp_path: Path):
     """What is acknowledged does not come again: what is left of it must stay readable."""
     made = opened(tmp_path)
     made.write_metrics(records(1, 2))

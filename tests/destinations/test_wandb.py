@@ -269,7 +269,7 @@ def test_the_files_are_found_by_the_note_of_a_development_version(
     assert steps(tmp_path) == [1, 2, 3]
 
 
-def test_files_that_somebody_removed_are_reported(tmp_path: Path):
+def test_removed_files_are_reported(tmp_path: Path):
     """What is gone is gone: it is said, and the rest continues."""
     base = context(tmp_path)
     said: list[str] = []

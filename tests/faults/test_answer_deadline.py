@@ -91,7 +91,7 @@ def test_an_answer_that_drips_ends(begin: bytes) -> None:
 
 
 def test_an_answer_in_time_is_left_alone() -> None:
-    """Also one that nobody closes: what was read, or is forgotten, is watched no more."""
+    """Also one that is never closed: what was read, or is forgotten, is watched no more."""
     server = DrippingServer(WHOLE)
     for _ in range(3):
         assert requests.get(server.url, timeout=5).json() == {}

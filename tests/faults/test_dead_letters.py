@@ -159,8 +159,8 @@ ODD_LINES = [
 ]
 
 
-def test_odd_values_in_the_rejected_file_stop_nobody(rig: Rig) -> None:
-    """Whatever somebody wrote into it, and whatever a configuration holds: it is read, and added to."""
+def test_odd_values_in_the_rejected_file_stop_nothing(rig: Rig) -> None:
+    """Whatever was written into it, and whatever a configuration holds: it is read, and added to."""
     nested: dict[str, Any] = {}
     for _ in range(400):
         nested = {"deeper": nested}

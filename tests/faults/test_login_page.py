@@ -78,13 +78,13 @@ def test_writes_follow_no_redirect(
 def test_an_empty_answer_is_no_success(
     place: str, proxy: FaultProxy, client: MlflowClient, journals: Path
 ) -> None:
-    """MLflow answers with JSON. A 200 with nothing in it is somebody else's."""
+    """MLflow answers with JSON. A 200 with nothing in it is another server's."""
     run_id, experiment = deliver_through(proxy, journals, answer(Reply(200)), place)
     check_run(client, run_id, experiment)
 
 
 def test_the_answer_of_another_is_no_proof(proxy: FaultProxy, client: MlflowClient, journals: Path) -> None:
-    """Somebody says ``{}`` to ``log-batch``, as MLflow does: the run is looked at, and all is sent again."""
+    """A proxy says ``{}`` to ``log-batch``, as MLflow does: the run is looked at, and all is sent again."""
     mine = Reply(200, {"Content-Type": "application/json"}, b"{}")
     fault = proxy.add(
         answer(mine), lambda request: request.is_for("log-batch") and b"metrics" in request.body

@@ -202,7 +202,7 @@ def test_what_a_real_server_refuses(client: MlflowClient, run_id: str) -> None:
 
 
 def test_a_locked_database_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The store in this process: sqlite's busy timeout is over, and somebody still holds the lock."""
+    """The store in this process: sqlite's busy timeout is over, and another writer still holds the lock."""
     client = MlflowClient(new_database(tmp_path))
     run_id = str(client.create_run("0").info.run_id)
     connect = sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)

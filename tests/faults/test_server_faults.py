@@ -183,7 +183,7 @@ def test_a_shipper_killed_between_commit_and_acknowledgement(
 def test_a_flush_believes_no_answer(
     play: Play, proxy: FaultProxy, client: MlflowClient, tmp_path: Path
 ) -> None:
-    """Somebody says ``{}`` in MLflow's place: ``flush()`` is false until MLflow has the points."""
+    """A proxy says ``{}`` in MLflow's place: ``flush()`` is false until MLflow has the points."""
     training = play("""
         run = trackside.start()
         emit(10)
@@ -246,7 +246,7 @@ def test_bad_credentials_at_the_start(play: Play, proxy: FaultProxy, status: int
     assert training.said["left"] == []
 
 
-def test_an_address_nobody_can_work_with(play: Play) -> None:
+def test_an_address_that_cannot_work(play: Play) -> None:
     """``start()`` raises at once and says what an address looks like."""
     training = play(TRY_TO_START.replace("TrackingError", "ConfigurationError"), uri="htp://x")
     assert training.end() == 0, training.text

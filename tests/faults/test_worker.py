@@ -139,9 +139,7 @@ def test_idle_is_called_under_a_backlog_too(rig: Rig) -> None:
 
 @pytest.mark.parametrize("kind", [ZeroDivisionError, SystemExit, MemoryError])
 @pytest.mark.parametrize("call", ["open", "metrics", "idle", "end"])
-def test_an_error_nobody_foresaw_is_told_and_tried_again(
-    rig: Rig, call: str, kind: type[BaseException]
-) -> None:
+def test_an_unforeseen_error_is_told_and_tried_again(rig: Rig, call: str, kind: type[BaseException]) -> None:
     """Whichever call it comes from: the worker fails with its name until the call works, and delivers all."""
     rig.destination.refuse = refuse_all("oops", kind, call)  # type: ignore[arg-type]
     rig.emit(3)

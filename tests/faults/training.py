@@ -51,7 +51,7 @@ def wait_for(name):
         if os.path.exists(name):
             return
         time.sleep(0.02)
-    raise SystemExit("nobody came")
+    raise SystemExit(f"{name} did not come")
 
 def memory(pid="self"):
     with open(f"/proc/{pid}/status") as file:

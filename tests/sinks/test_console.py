@@ -60,7 +60,7 @@ def on_terminal(script: str, columns: int = 80, **more: str) -> str:
     while True:
         try:
             chunk = os.read(ours, 65536)
-        except OSError:  # Linux's way to say that nobody holds the other end any more
+        except OSError:  # Linux's way to say that the other end is closed
             break
         if not chunk:
             break
@@ -213,7 +213,7 @@ bus.sinks[0].close()
 
 
 def test_a_line_in_a_pipe_is_not_wrapped() -> None:
-    """However long it is: somebody may want to grep it."""
+    """However long it is: you may want to grep it."""
     script = """
 bus.attach(ConsoleSink())
 emit(1, **{f"metric{number}": number for number in range(100)})
@@ -223,7 +223,7 @@ emit(1, **{f"metric{number}": number for number in range(100)})
 
 
 def test_what_was_shown_is_not_shown_again() -> None:
-    """One sample is one line. None is none."""
+    """One sample is one line, and no sample is no line."""
     assert in_pipe("bus.attach(ConsoleSink()).close()") == []
     script = "sink = bus.attach(ConsoleSink())\nemit(1, loss=1)\nsink.close()\nsink.close()"
     assert in_pipe(script) == ["step 1  epoch 0  train/loss 1"]

@@ -270,7 +270,7 @@ def test_a_config_that_is_none(kept: Kept, caplog: pytest.LogCaptureFixture) -> 
 
 
 def test_the_shipper_is_looked_after_every_few_seconds(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By whoever emits then, by no clock that somebody sets or freezes, whatever time the samples have."""
+    """On whichever thread emits then. Neither a clock that is set or frozen nor the samples' times matter."""
     later, cheap = steady(), 1e12
     monkeypatch.setattr(sink_, "steady", lambda: later)
     monkeypatch.setattr(sink_, "monotonic", lambda: cheap)
