@@ -100,8 +100,8 @@ class ConfigRecord(msgspec.Struct, tag="c", array_like=True):
         return 0
 
 
-class ParamsRecord(msgspec.Struct, tag="p", array_like=True):
-    """Params that were logged one by one: masked texts, and no document."""
+class _SingleTexts(msgspec.Struct, array_like=True):
+    """Masked texts that were logged one by one."""
 
     seq: int
     timestamp_ms: int
@@ -109,8 +109,12 @@ class ParamsRecord(msgspec.Struct, tag="p", array_like=True):
 
     @property
     def points(self) -> int:
-        """Params are no points."""
+        """Texts are no points."""
         return 0
+
+
+class ParamsRecord(_SingleTexts, tag="p"):
+    """Params that were logged one by one: masked texts, and no document."""
 
     def as_config(self) -> ConfigRecord:
         """The same as a configuration, with numbers where a text is one."""
@@ -118,17 +122,8 @@ class ParamsRecord(msgspec.Struct, tag="p", array_like=True):
         return ConfigRecord(self.seq, self.timestamp_ms, self.texts, document)
 
 
-class TagsRecord(msgspec.Struct, tag="t", array_like=True):
+class TagsRecord(_SingleTexts, tag="t"):
     """Tags that were set: masked texts. Of several values of one tag the last one counts."""
-
-    seq: int
-    timestamp_ms: int
-    texts: dict[str, str]
-
-    @property
-    def points(self) -> int:
-        """Tags are no points."""
-        return 0
 
 
 class LifecycleRecord(msgspec.Struct, tag="l", array_like=True):
@@ -166,9 +161,7 @@ Record: TypeAlias = MetricsRecord | LinkedMetricsRecord | TextsRecord | Lifecycl
 encode = msgspec.msgpack.Encoder().encode
 """Record to payload. Raises ``TypeError``, ``UnicodeEncodeError`` or ``OverflowError``."""
 
-decode: Callable[[bytes], Record] = msgspec.msgpack.Decoder(
-    MetricsRecord | LinkedMetricsRecord | ConfigRecord | ParamsRecord | TagsRecord | LifecycleRecord
-).decode
+decode: Callable[[bytes], Record] = msgspec.msgpack.Decoder(Record).decode
 """Payload to record. Raises :class:`msgspec.MsgspecError` (or ``UnicodeDecodeError``)."""
 
 
