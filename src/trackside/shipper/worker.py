@@ -31,13 +31,7 @@ from trackside.errors import (
     UnprovenError,
 )
 from trackside.events import as_final
-from trackside.journal.format import (
-    ConfigRecord,
-    LifecycleRecord,
-    LinkedMetricsRecord,
-    MetricsRecord,
-    TextsRecord,
-)
+from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord, TextsRecord
 from trackside.journal.meta import WorkerState
 from trackside.journal.reader import Entry, JournalReader, Position
 from trackside.lifecycle.verdict import run_end
@@ -49,6 +43,7 @@ from trackside.shipper.rhythm import POLL, Rhythm
 from trackside.shipper.search import delivered_before
 from trackside.shipper.sending import Calls, MetricsDelivery, Stopped, comparison_with
 from trackside.shipper.texts import TextsDelivery, first_waiting, waiting_for
+from trackside.shipper.transformed import held_back, transformed
 from trackside.transform import Transformer
 
 if TYPE_CHECKING:
@@ -61,7 +56,7 @@ if TYPE_CHECKING:
     from trackside.lifecycle.verdict import Verdict
     from trackside.protocols import Destination
     from trackside.shipper.judge import Judge
-    from trackside.transform import Transform, Transformed
+    from trackside.transform import Transform
 
 logger = logging.getLogger("trackside.shipper")
 
@@ -247,7 +242,8 @@ class DeliveryWorker(threading.Thread):
         for kind, group in itertools.groupby(records, key=_kind_of):
             batch: list[Any] = [*group]
             if kind is MetricsRecord:
-                self._metrics.send(self._transform(batch))
+                transformer = self._transformer
+                self._metrics.send(batch if transformer is None else transformed(batch, transformer))
                 self._rhythm.delivered(self._metrics.took)
             elif kind is LifecycleRecord:
                 for record in batch:
@@ -255,15 +251,6 @@ class DeliveryWorker(threading.Thread):
             else:
                 self._texts.take(batch)
         self._acknowledge(entries[-1].after)
-
-    def _transform(self, batch: list[MetricsRecord]) -> list[MetricsRecord]:
-        if self._transformer is None:
-            return batch
-        return [
-            _record_of(transformed, record)
-            for record in batch
-            for transformed in self._transformer.feed(record.step, record.timestamp_ms, record.named_values())
-        ]
 
     def _acknowledge(self, position: Position) -> None:
         damaged, missing = self._damage_before
@@ -359,12 +346,12 @@ class DeliveryWorker(threading.Thread):
 
     def _deliver_open_windows(self) -> None:
         """Nothing more will come, so deliver what the transform still holds back."""
-        held = [] if self._transformer is None else self._transformer.flush()
+        position = self.cursor.position
+        held = [] if self._transformer is None else held_back(self._transformer, position.seq)
         if held:
             self._metrics.begin()
-            last = MetricsRecord(self.cursor.position.seq, 0, 0, None, None, {})
-            self._metrics.send([_record_of(transformed, last) for transformed in held])
-            self._acknowledge(self.cursor.position)
+            self._metrics.send(held)
+            self._acknowledge(position)
 
     def _is_at_end(self) -> bool:
         """Whether the cursor is not beyond the journal's end. Otherwise go back to the beginning."""
@@ -409,12 +396,3 @@ def _is_more_due(entries: list[Entry], wanted: int) -> bool:
 def _kind_of(record: Record) -> type:
     """What is delivered together with ``record``."""
     return next((kind for kind in (MetricsRecord, LifecycleRecord) if isinstance(record, kind)), object)
-
-
-def _record_of(transformed: Transformed, record: MetricsRecord) -> MetricsRecord:
-    """What transform made of ``record``. The names are whole by now, and the epoch is one of them."""
-    made = transformed.timestamp_ms, transformed.step, None, None, transformed.metrics
-    same = (transformed.timestamp_ms, transformed.step) == (record.timestamp_ms, record.step)
-    if same and isinstance(record, LinkedMetricsRecord):
-        return LinkedMetricsRecord(record.seq, *made, record.link)
-    return MetricsRecord(record.seq, *made)
