@@ -163,6 +163,20 @@ def test_what_was_not_started_is_lost_with_its_server(tmp_path: Path) -> None:
     server.close()
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="nothing else tells of zombies")
+def test_a_shipper_that_dies_without_its_server_is_lost_before_it_is_reaped() -> None:
+    """Process 1 of many containers waits for none of its dead children."""
+    client = ForkServer(waits=False)
+    shipper = ForkedShipper(client, 1)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as orphan:
+        shipper.note_start(orphan.pid)
+        shipper.note_loss()
+        assert shipper.poll() is None
+        orphan.kill()
+        os.waitid(os.P_PID, orphan.pid, os.WEXITED | os.WNOWAIT)
+        assert shipper.poll() == LOST
+
+
 def test_shippers_wait_for_their_turn_and_none_is_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,7 +52,7 @@ from trackside.system.clock import steady
 from trackside.system.descriptors import OwnDescriptor
 from trackside.system.parent_folder import VARIABLE as PARENT_FOLDER
 from trackside.system.parent_folder import register_fork_server
-from trackside.system.processes import start_ticks
+from trackside.system.processes import is_at_work, start_ticks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -130,14 +130,7 @@ class ForkedShipper:
         self._orphan = True
 
     def _lives(self) -> bool:
-        if self._pid is None:
-            return False
-        if self._started is not None:
-            return start_ticks(self._pid) == self._started
-        with contextlib.suppress(OSError):
-            os.kill(self._pid, 0)
-            return True
-        return False
+        return self._pid is not None and is_at_work(self._pid, self._started)
 
 
 class ForkServer:
