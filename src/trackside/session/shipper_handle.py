@@ -46,8 +46,7 @@ from trackside.shipper.protocol import (
 from trackside.shipper.spawn import EXIT_NOT_PYTHON, command_for, spawn
 from trackside.system.clock import steady
 from trackside.system.once import Once
-from trackside.system.parent_folder import VARIABLE as PARENT_FOLDER
-from trackside.system.parent_folder import register_journal
+from trackside.system.parent_folder import register_journal, tell_parent
 from trackside.text import printable
 
 if TYPE_CHECKING:
@@ -118,7 +117,7 @@ class ShipperProcess:
 
     def start(self) -> bool:
         """Start the shipper. If no process can be started, warn once and return False: the journal waits."""
-        self._tell_parent()
+        tell_parent(register_journal, str(self._journal.path))
         self._started_at, self._delivered_before = steady(), self._delivered()
         self._log.mark()
         end = -1 if self._hold is None else self._hold.shipper_end
@@ -148,13 +147,6 @@ class ShipperProcess:
         if self._left:
             self.leave(hang_up=self._hung_up)
         return True
-
-    def _tell_parent(self) -> None:
-        """Let the ``trackside run`` that this program runs under know which delivery to wait for."""
-        folder = os.environ.get(PARENT_FOLDER)
-        if folder:
-            with contextlib.suppress(OSError, ValueError):  # it has ended, or is another user's
-                register_journal(folder, str(self._journal.path))
 
     @property
     def pid(self) -> int | None:

@@ -50,8 +50,7 @@ from trackside.shipper.spawn import (
 )
 from trackside.system.clock import steady
 from trackside.system.descriptors import OwnDescriptor
-from trackside.system.parent_folder import VARIABLE as PARENT_FOLDER
-from trackside.system.parent_folder import register_fork_server
+from trackside.system.parent_folder import register_fork_server, tell_parent
 from trackside.system.processes import is_at_work, start_ticks
 
 if TYPE_CHECKING:
@@ -235,7 +234,7 @@ class ForkServer:
                 line.close()
                 raise
         self._line = line
-        _tell_parent(self._server.pid)
+        tell_parent(register_fork_server, self._server.pid)
         abandon_in_children(self)
 
     def say(self, message: Over) -> None:
@@ -316,14 +315,6 @@ class ForkServer:
         """In a forked child: the server is the parent's."""
         self._asking, self._hearing = threading.Lock(), threading.Lock()
         self._let_go()
-
-
-def _tell_parent(server: int) -> None:
-    """Let the ``trackside run`` that this program runs under know who starts shippers later."""
-    folder = os.environ.get(PARENT_FOLDER)
-    if folder:
-        with contextlib.suppress(OSError, ValueError):  # it has ended, or is another user's
-            register_fork_server(folder, server)
 
 
 def _without_descriptors(arguments: list[str]) -> tuple[list[str], dict[str, int]]:

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from trackside.system.processes import is_at_work, start_ticks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 VARIABLE = "TRACKSIDE_PARENT_FOLDER"
 """Names the folder, for every process below ``trackside run``."""
@@ -32,6 +32,9 @@ _SERVER = "server-"
 
 END_NOTE = "wait_status"
 """The file in a journal that says how its writer ended."""
+
+
+_T = TypeVar("_T")
 
 
 class RegisteredJournal(NamedTuple):
@@ -69,6 +72,14 @@ def parent_pid(folder: str) -> int | None:
     """The process number of the ``trackside run`` that made ``folder``."""
     number = os.path.basename(folder).removeprefix(_FOLDER).partition("-")[0]
     return int(number) if number.isdecimal() else None
+
+
+def tell_parent(register: Callable[[str, _T], None], what: _T) -> None:
+    """``register`` something with the ``trackside run`` that this process runs under, if there is one."""
+    folder = os.environ.get(VARIABLE)
+    if folder:
+        with contextlib.suppress(OSError, ValueError):  # it has ended, or is another user's
+            register(folder, what)
 
 
 def register_journal(folder: str, journal: str) -> None:
