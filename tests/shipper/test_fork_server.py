@@ -19,9 +19,9 @@ from tests.support.journals import make
 from trackside.journal import lossless_json
 from trackside.journal.directory import JournalDirectory, create_directory
 from trackside.shipper import fork_server, forked
-from trackside.shipper.forked import LOST, ForkedShipper, ForkServer
+from trackside.shipper.forked import ForkedShipper, ForkServer
 from trackside.shipper.inventory import journals_in
-from trackside.shipper.protocol import EXIT_LOCKED, MOST, ShipperRequest
+from trackside.shipper.protocol import EXIT_LOCKED, LOST, MOST, ShipperRequest
 from trackside.shipper.spawn import command_for
 from trackside.shipper.sync import sync_all
 from trackside.system.descriptors import OwnDescriptor

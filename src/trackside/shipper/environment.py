@@ -42,10 +42,13 @@ def changes(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str 
 
 
 def apply(changed: Mapping[str, str | None]) -> None:
-    """Make this process's environment so."""
+    """Make this process's environment so, as far as the shipper has to know it."""
+    set_variables({name: value for name, value in changed.items() if _matters(name)})
+
+
+def set_variables(changed: Mapping[str, str | None]) -> None:
+    """Set variables of this process, and unset those that are None."""
     for name, value in changed.items():
-        if not _matters(name):
-            continue
         if value is None:
             os.environ.pop(name, None)
         else:

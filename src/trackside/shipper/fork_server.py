@@ -37,10 +37,12 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from trackside.journal import lossless_json
 from trackside.journal.opening import open_own
 from trackside.journal.trust import vouch_for
+from trackside.shipper import environment
 from trackside.shipper.grants import TRUST
 from trackside.shipper.protocol import (
     DESCRIPTORS,
     LARGEST,
+    LOST,
     MOST,
     Ended,
     HeldUp,
@@ -69,8 +71,6 @@ STUCK = 5.0
 IDLE = 60.0
 
 TICK_MS = 50
-
-LOST = -9
 
 
 @dataclass
@@ -293,11 +293,7 @@ def _become_shipper(request: ShipperRequest) -> None:
         os.dup2(descriptor, number)
     os.close(nothing)
     os.close(output)
-    for name, value in request.environment.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+    environment.set_variables(request.environment)
     _import_from(os.environ.pop(IMPORT_PATH, ""))
     os.chdir(working_folder(request.working_directory, os.environ[TRACKING_URI]))
 

@@ -32,6 +32,7 @@ from trackside.shipper import environment, signals
 from trackside.shipper.protocol import (
     DESCRIPTORS,
     LARGEST,
+    LOST,
     Answer,
     Ended,
     HeldUp,
@@ -58,9 +59,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from typing_extensions import Self
-
-LOST = -int(signal.SIGKILL)
-"""The exit code of a shipper whose server died before it could tell."""
 
 LEAVE_TIMEOUT = 3.0
 """Seconds a server has to leave once its client does."""
@@ -282,8 +280,7 @@ class ForkServer:
             except OSError:
                 data = b""
             if not data:
-                self._deaths += 1
-                self._let_go()
+                self._count_death()
                 return
             answer: Answer = lossless_json.decode(data, cast("Any", Answer))
             if isinstance(answer, Leaving):

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 from typing import TypeAlias
 
@@ -49,6 +50,9 @@ LEFT = 203
 
 EXIT_DONE, EXIT_REFUSED, EXIT_UNFINISHED, EXIT_LOCKED = 0, 3, 4, 5
 """What a shipper leaves with."""
+
+LOST = -int(signal.SIGKILL)
+"""The exit code of a shipper that could not be started, or whose server died before it could tell."""
 
 MOST = 64
 """Forked shippers of a training that run at the same time, if as many of its runs last for long."""
