@@ -164,17 +164,17 @@ def _tell_of_rest(deliveries: Deliveries) -> None:
     if not left:
         return
     shipping = any(deliveries.is_shipping(one) for one in left)
-    folders = sorted({os.path.dirname(one.journal) for one in left})
     then = ""
     if shipping and os.getpid() == 1:
         then = " Its shipper ends with this container."
     elif shipping:
         then = " Its shipper continues in the background."
-    options = " ".join(f"--dir {shlex.quote(printable(folder))}" for folder in folders[:1])
+    folder = min(os.path.dirname(one.journal) for one in left)
+    option = f"--dir {shlex.quote(printable(folder))}"
     say(
         f"{_runs(len(left))} not delivered yet: {', '.join(printable(one.journal) for one in left[:3])}"
-        f"{' and more' if len(left) > 3 else ''}.{then} To see why, run `trackside status {options}`. "  # noqa: PLR2004
-        f"To deliver, run `trackside sync {options}`"
+        f"{' and more' if len(left) > 3 else ''}.{then} To see why, run `trackside status {option}`. "  # noqa: PLR2004
+        f"To deliver, run `trackside sync {option}`"
     )
 
 
