@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 
 from trackside.system.parent_folder import note_end
 
@@ -108,16 +107,3 @@ class Children:
         if self.status is None:
             with contextlib.suppress(OSError):  # it has other rights by now (sudo)
                 os.kill(self.command, number)
-
-
-def died_by(status: int) -> int | None:
-    """The signal that a wait status tells of, or None."""
-    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
-
-
-def name_of(number: int) -> str:
-    """``SIGTERM`` for 15."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -7,8 +7,6 @@ import os
 import signal
 from typing import NoReturn
 
-from trackside.parent_process.children import died_by
-
 BY_SIGNAL = 128
 """A shell shows the death by signal ``n`` as this and ``n``."""
 
@@ -18,9 +16,9 @@ def leave_as(status: int) -> NoReturn:
 
     The kernel does not let process 1 of a container die by its own signal. It exits with 128 and the number.
     """
-    number = died_by(status)
-    if number is None:
+    if not os.WIFSIGNALED(status):
         os._exit(os.WEXITSTATUS(status))
+    number = os.WTERMSIG(status)
     _leave_no_core()
     with contextlib.suppress(OSError, ValueError):
         if number not in {signal.SIGKILL, signal.SIGSTOP}:
