@@ -31,6 +31,13 @@ class Alone:
         return False
 
 
+def parent_of(command: Any) -> Parent:
+    """A parent of ``command`` that gets every signal alone."""
+    inbox: Any = None
+    witness: Any = Alone()
+    return Parent(command, inbox, witness)
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, in seconds."""
@@ -56,10 +63,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 )
 def test_two_copies_of_a_request_to_stop(clock: list[float], number: int, pause: float, times: int) -> None:
     """``timeout`` signals the parent, then its group. Many programs take a second request for "at once"."""
-    command: Any = Command()
-    inbox: Any = None
-    witness: Any = Alone()
-    parent = Parent(command, inbox, witness)
+    command = Command()
+    parent = parent_of(command)
     parent._pass_on(number)
     clock[0] += pause
     parent._pass_on(number)
@@ -76,10 +81,7 @@ def test_ctrl_c_twice(clock: list[float], presses: tuple[float, ...], ended: flo
     Not so if the command went on for long, such as a prompt of Python, or if the two are copies of one.
     """
     began = clock[0]
-    command: Any = Command()
-    inbox: Any = None
-    witness: Any = Alone()
-    parent = Parent(command, inbox, witness)
+    parent = parent_of(Command())
     for at in presses:
         clock[0] = began + at
         parent._pass_on(signal.SIGINT)
