@@ -15,7 +15,7 @@ import click
 from trackside.cli.options import Duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping
+    from collections.abc import Callable
 
     from trackside.session.from_environment import Listed
 
@@ -82,7 +82,7 @@ def run(
     _become_parent(command, environment, grace)
 
 
-def _choose_store(environment: MutableMapping[str, str], given: str | None) -> None:
+def _choose_store(environment: dict[str, str], given: str | None) -> None:
     """Set MLflow's address. Raises for a malformed one, before anything starts."""
     from trackside.destinations.mlflow.address import checked_address
     from trackside.settings import DEFAULT_TRACKING_URI, absolute_tracking_uri
@@ -97,7 +97,7 @@ def _choose_store(environment: MutableMapping[str, str], given: str | None) -> N
     environment["MLFLOW_TRACKING_URI"] = PREFIX + chosen
 
 
-def _name_runs(environment: MutableMapping[str, str], experiment: str | None, name: str | None) -> None:
+def _name_runs(environment: dict[str, str], experiment: str | None, name: str | None) -> None:
     from trackside.session.arguments import checked_name
     from trackside.settings import RUN_NAME_VARIABLE
 
@@ -108,7 +108,7 @@ def _name_runs(environment: MutableMapping[str, str], experiment: str | None, na
         environment[RUN_NAME_VARIABLE] = checked_name("--name", name) or ""
 
 
-def _list(environment: MutableMapping[str, str], option: str, given: tuple[str, ...]) -> None:
+def _list(environment: dict[str, str], option: str, given: tuple[str, ...]) -> None:
     """Add what ``option`` names to its variable. Raises for what can't work, before anything starts."""
     from trackside.session.from_environment import as_text, listed
     from trackside.settings import DESTINATIONS_VARIABLE, SINKS_VARIABLE
@@ -152,7 +152,7 @@ def _of_ours(entries: tuple[Listed, ...], is_dotted: Callable[[str], bool]) -> l
     return [one for one in entries if not is_dotted(one if isinstance(one, str) else one["type"])]
 
 
-def _become_parent(command: tuple[str, ...], environment: MutableMapping[str, str], grace: float) -> NoReturn:
+def _become_parent(command: tuple[str, ...], environment: dict[str, str], grace: float) -> NoReturn:
     from trackside import parent_process
 
     (folder,) = parent_process.__path__
@@ -161,4 +161,4 @@ def _become_parent(command: tuple[str, ...], environment: MutableMapping[str, st
             stream.flush()
     # Without site and the user's PYTHON* variables, which are for the command.
     arguments = [sys.executable, "-I", "-S", folder, f"{grace:g}", *command]
-    os.execve(sys.executable, arguments, dict(environment))  # noqa: S606 - no shell is wanted
+    os.execve(sys.executable, arguments, environment)  # noqa: S606 - no shell is wanted
