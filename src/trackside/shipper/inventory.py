@@ -273,8 +273,7 @@ def waiting_names(journal: JournalDirectory, meta: Meta) -> list[str]:
     """Names of the artifacts that wait to be uploaded, and "params" or "tags" where such wait."""
     names = [path.name for outbox in _outboxes(journal, meta) for path in outbox.pending()]
     waiting = [record for name in meta.destination_names for record in read_waiting(journal.path, name)]
-    tags = [isinstance(record, TagsRecord) for record in waiting]
-    return [*names, *(["params"] if False in tags else []), *(["tags"] if True in tags else [])]
+    return [*names, *sorted({"tags" if isinstance(record, TagsRecord) else "params" for record in waiting})]
 
 
 def has_refused(journal: JournalDirectory, meta: Meta) -> bool:
