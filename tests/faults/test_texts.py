@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.faults.fake import FakeDestination, Rig, rejected, until
+from tests.faults.fake import QUICK, FakeDestination, Rig, rejected, until
 from tests.faults.test_search import Server
-from trackside.errors import RejectedError, RetryableError
+from trackside.errors import RejectedError, RetryableError, UnauthorisedError
 from trackside.journal.format import ConfigRecord, MetricsRecord, ParamsRecord, TagsRecord
 from trackside.shipper.texts import MOST_IN_A_ROW
 
@@ -157,6 +160,27 @@ def test_a_limit_on_the_number_costs_few_calls(rig: TextsRig) -> None:
     assert len(rig.destination.params) == 200
     assert len(rejected(rig)) == 800
     assert judge_calls < 3 * MOST_IN_A_ROW
+
+
+def test_bad_credentials_are_not_tried_again_and_again(rig: TextsRig) -> None:
+    """A param waits as long as a metric does, because hammering a login locks accounts."""
+    times: list[float] = []
+
+    def judge(_texts: dict[str, str]) -> None:
+        times.append(time.monotonic())
+        if len(times) < 3:
+            raise UnauthorisedError("401")
+
+    policy = replace(QUICK, unauthorised_floor=0.6)
+    rig.worker = rig.new_worker(policy)
+    rig.destination.judge = judge
+    rig.destination.fails = lambda points: not points[0][0]  # nothing else works either
+    rig.params(("lr", "0.1"))
+    rig.worker.start()
+    until(lambda: len(times) == 3)
+    rig.finish()
+    assert all(later - earlier >= policy.unauthorised_floor for earlier, later in pairwise(times))
+    assert rig.destination.params == {"lr": "0.1"}
 
 
 def test_what_waits_survives_the_shipper(rig: TextsRig) -> None:

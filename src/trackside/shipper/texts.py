@@ -16,7 +16,7 @@ import itertools
 import time
 from typing import TYPE_CHECKING
 
-from trackside.errors import DeliveryError, RejectedError, RetryableError
+from trackside.errors import DeliveryError, RejectedError, RetryableError, UnauthorisedError
 from trackside.journal.format import ConfigRecord, ParamsRecord, TextsRecord
 from trackside.shipper import retry
 from trackside.shipper.parts import Part, head_of, merged, parts_of
@@ -186,10 +186,16 @@ class _Line:
     def _note_failure(self, error: RetryableError | OSError) -> bool:
         """Whether it is no use to try again: it failed often enough while other writes were taken."""
         comparison, policy = self._comparison, self._calls.policy
+        others_work = comparison is not None and comparison.succeeds(strict=False)
         self._failures += 1
-        self._pairs += comparison is not None and comparison.succeeds(strict=False)
-        wished = error.retry_after if isinstance(error, RetryableError) else None
-        wait = retry.delay(self._failures, uniform=self._calls.uniform, retry_after=wished, policy=policy)
+        self._pairs += others_work
+        wait = retry.delay(
+            self._failures,
+            uniform=self._calls.uniform,
+            retry_after=error.retry_after if isinstance(error, RetryableError) else None,
+            slow=isinstance(error, UnauthorisedError) and not others_work,
+            policy=policy,
+        )
         self._due = time.monotonic() + wait
         self._calls.tell_failure(error, wait)
         return self._pairs >= (policy.pairs if len(self._parts[0]) == 1 else _PAIRS_TO_HALVE)
