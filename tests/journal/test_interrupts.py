@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -25,6 +24,7 @@ import pytest
 from tests.journal.tools import (
     SCRIPTS,
     Interrupt,
+    kill_at_random,
     lost,
     new_journal,
     read_all,
@@ -527,18 +527,7 @@ def test_threads_append_while_another_process_reads(tmp_path: Path) -> None:
 def test_killed_writer_loses_nothing_it_acknowledged(tmp_path: Path, round_: int) -> None:
     """SIGKILL at a random moment: every append that returned is readable; at most the tail is torn."""
     journal = new_journal(tmp_path)
-    acknowledged = tmp_path / "acknowledged"
-    child = subprocess.Popen(
-        [sys.executable, SCRIPTS / "append_until_killed.py", journal.path, acknowledged],
-        stdout=subprocess.PIPE,
-    )
-    assert child.stdout is not None
-    assert child.stdout.readline() == b"begun\n"
-    time.sleep(random.uniform(0, 0.05))
-    child.kill()
-    assert child.wait() == -signal.SIGKILL
-    child.stdout.close()
-    returned = int.from_bytes(acknowledged.read_bytes()[:8], "little")
+    returned = kill_at_random("append_until_killed.py", journal)
     found, reader = read_all(journal)
     assert steps(found) == list(range(1, len(found) + 1))
     assert returned <= len(found) <= returned + 1

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import random
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -24,8 +22,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.journal.tools import (
-    SCRIPTS,
     Interrupt,
+    kill_at_random,
     lost,
     new_journal,
     read_all,
@@ -640,17 +638,7 @@ def test_a_sample_cut_anywhere_costs_that_sample(tmp_path: Path) -> None:
 def test_killed_process_loses_nothing_that_was_logged(tmp_path: Path, round_: int) -> None:
     """SIGKILL at a random moment: every log that returned is there, and at most the one after it."""
     journal = new_journal(tmp_path)
-    acknowledged = tmp_path / "acknowledged"
-    child = subprocess.Popen(
-        [sys.executable, SCRIPTS / "log_until_killed.py", journal.path, acknowledged], stdout=subprocess.PIPE
-    )
-    assert child.stdout is not None
-    assert child.stdout.readline() == b"begun\n"
-    time.sleep(random.uniform(0, 0.05))
-    child.kill()
-    assert child.wait() == -signal.SIGKILL
-    child.stdout.close()
-    returned = int.from_bytes(acknowledged.read_bytes()[:8], "little")
+    returned = kill_at_random("log_until_killed.py", journal)
     found, reader = read_all(journal)
     assert steps(found) == [*range(1, len(found) + 1)]
     assert returned <= len(found) <= returned + 1

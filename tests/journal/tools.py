@@ -5,7 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,23 +46,18 @@ plain = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
     max_leaves=6,
 )
-metrics_records = st.builds(
-    MetricsRecord,
-    seq=st.just(0),
-    timestamp_ms=int64,
-    step=int64,
-    epoch=st.none() | st.floats(),
-    prefix=st.none() | text,
-    metrics=st.dictionaries(text, st.floats(), max_size=6),
-)
+_metrics: dict[str, st.SearchStrategy[Any]] = {
+    "seq": st.just(0),
+    "timestamp_ms": int64,
+    "step": int64,
+    "epoch": st.none() | st.floats(),
+    "prefix": st.none() | text,
+    "metrics": st.dictionaries(text, st.floats(), max_size=6),
+}
+metrics_records = st.builds(MetricsRecord, **_metrics)
 linked_records = st.builds(
     LinkedMetricsRecord,
-    seq=st.just(0),
-    timestamp_ms=int64,
-    step=int64,
-    epoch=st.none() | st.floats(),
-    prefix=st.none() | text,
-    metrics=st.dictionaries(text, st.floats(), max_size=6),
+    **_metrics,
     link=st.builds(MetricLink, st.none() | text, st.none() | text, st.none() | text),
 )
 texts_records = st.builds(
@@ -175,3 +174,21 @@ def run_script(name: str, *arguments: object, timeout: float = 60) -> Any:
     process = run_python(SCRIPTS / name, *map(str, arguments), timeout=timeout)
     assert process.returncode == 0, f"exit code {process.returncode}: {process.stderr}"
     return json.loads(process.stdout)
+
+
+def kill_at_random(name: str, journal: JournalDirectory) -> int:
+    """Kill a script of ``scripts/`` that writes to ``journal``, at a random moment once it has begun.
+
+    Returns how many of its calls had returned, which it counts in a mapped file.
+    """
+    counter = journal.path.with_name("acknowledged")
+    command = [sys.executable, *map(str, (SCRIPTS / name, journal.path, counter))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        try:
+            assert child.stdout.readline() == b"begun\n"
+            time.sleep(random.uniform(0, 0.05))
+        finally:
+            child.kill()
+    assert child.returncode == -signal.SIGKILL
+    return int.from_bytes(counter.read_bytes()[:8], "little")
