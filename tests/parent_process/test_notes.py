@@ -15,7 +15,6 @@ from trackside.journal.owner import Owner, boot_id, this_process
 from trackside.lifecycle.evidence import UNKNOWN, ExitStatus
 from trackside.shipper.told_by_parent import told_by_parent, will_be_told
 from trackside.shipper.trainer import DeathWatch
-from trackside.system import parent_folder
 from trackside.system.parent_folder import (
     make_parent_folder,
     note_end,
@@ -28,15 +27,6 @@ from trackside.system.processes import parent_of_zombie, start_ticks
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A parent's folder, as its children see it."""
-    found = make_parent_folder(["/no/such/place", str(tmp_path)])
-    assert found is not None
-    monkeypatch.setenv(parent_folder.VARIABLE, found)
-    return found
 
 
 def test_a_registered_journal(folder: str, tmp_path: Path) -> None:

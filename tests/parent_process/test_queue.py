@@ -16,7 +16,6 @@ from trackside.shipper.forked import ForkServer
 from trackside.system import parent_folder
 from trackside.system.parent_folder import (
     has_fork_server,
-    make_parent_folder,
     register_fork_server,
     register_journal,
 )
@@ -28,14 +27,10 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.process, pytest.mark.outside]
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A parent's folder. A shipper that has not locked its journal by now is late."""
+@pytest.fixture(autouse=True)
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shipper that has not locked its journal by now is late."""
     monkeypatch.setattr(delivery, "BOOT_PATIENCE", 0.0)
-    found = make_parent_folder([str(tmp_path)])
-    assert found is not None
-    monkeypatch.setenv(parent_folder.VARIABLE, found)
-    return found
 
 
 def dead_pid() -> int:
