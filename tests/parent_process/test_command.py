@@ -96,7 +96,7 @@ time.sleep(600)
 
 
 def test_input_that_the_command_closes(family: Family) -> None:
-    """Whoever writes to a pipe learns that nobody reads it, while the command works on."""
+    """A writer to its input gets a broken pipe while the command still works."""
     process = family.start("sh", "-c", "exec <&-; echo closed; sleep 60")
     assert line_of(process) == "closed"
     assert process.stdin is not None

@@ -98,7 +98,7 @@ def test_a_command_within_a_command(family: Family) -> None:
 
 
 def test_the_parent_is_killed(family: Family) -> None:
-    """The command goes on, and so does its shipper. The witness does not stay behind."""
+    """The command continues, and so does its shipper. The witness does not stay behind."""
     process = family.python(TRAIN + "print(os.getpid(), flush=True); sys.stdin.read(); sys.exit(3)")
     assert line_of(process) == "ready"
     child = int(line_of(process))

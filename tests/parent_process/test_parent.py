@@ -76,9 +76,10 @@ def test_two_copies_of_a_request_to_stop(clock: list[float], number: int, pause:
     [((0.0, 0.5), 1.0, False), ((0.0,), 1.0, True), ((0.0, 0.01), 1.0, True), ((0.0, 0.5), 60.0, True)],
 )
 def test_ctrl_c_twice(clock: list[float], presses: tuple[float, ...], ended: float, waits: bool) -> None:
-    """Whoever presses it twice while the command ends does not wait for delivery either.
+    """A user who presses it twice while the command ends does not want to wait for delivery either.
 
-    Not so if the command went on for long, such as a prompt of Python, or if the two are copies of one.
+    It does not count if the command ran for long afterwards, as Python's prompt does, or if the two are
+    copies of one.
     """
     began = clock[0]
     parent = parent_of(Command())

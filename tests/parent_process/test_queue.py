@@ -43,7 +43,7 @@ def dead_pid() -> int:
 def test_a_queued_shipper_is_waited_for_while_its_fork_server_lives(
     folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However long the queue is. Once the server is dead, nobody starts that shipper."""
+    """However long the queue is. Once the server is dead, that shipper will not start."""
     trainer, journal = dead_pid(), make(tmp_path / "journals", points=2)
     server = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     with monkeypatch.context() as patch:

@@ -1,4 +1,4 @@
-"""Signals reach the command once, whoever sends them, and whether to one process or to all."""
+"""Signals reach the command once, whatever sends them, whether to one process or to all."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_signal_to_every_process_by_number(family: Family) -> None:
 
 
 def test_a_signal_to_the_command_alone(family: Family) -> None:
-    """It is none of the parent's business."""
+    """The parent has no part in it."""
     process = family.python(LISTEN)
     child = child_of(process)
     os.kill(child, signal.SIGTERM)
@@ -89,7 +89,7 @@ def test_a_command_with_a_group_of_its_own(family: Family) -> None:
 
 
 def test_without_a_witness(family: Family) -> None:
-    """If somebody kills it, a signal is passed on rather than lost."""
+    """If it was killed, a signal is passed on rather than lost."""
     process = family.python(LISTEN)
     child = child_of(process)
     (witness,) = (other for other in psutil.Process(process.pid).children() if other.pid != child)
@@ -164,7 +164,7 @@ def test_stop_and_continue_the_job(family: Family) -> None:
 
 
 def test_stop_and_continue_the_parent(family: Family) -> None:
-    """Whoever knows only the parent stops and continues both."""
+    """A sender that knows only the parent stops and continues both."""
     process = family.python(LISTEN)
     child = child_of(process)
     os.kill(process.pid, signal.SIGTSTP)
@@ -173,8 +173,8 @@ def test_stop_and_continue_the_parent(family: Family) -> None:
     assert heard(process, signal.SIGCONT) == [signal.SIGCONT]
 
 
-def test_a_command_that_is_stopped_by_somebody_else(family: Family) -> None:
-    """The parent stays awake: nobody would continue it."""
+def test_a_command_that_is_stopped_by_another_process(family: Family) -> None:
+    """The parent stays awake, because nothing would continue it."""
     process = family.python(LISTEN)
     child = child_of(process)
     os.kill(child, signal.SIGSTOP)

@@ -108,7 +108,7 @@ def test_one_process_delivers_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_server_that_dies_takes_no_shipper_with_it(tmp_path: Path) -> None:
-    """The shipper under way goes on, and is watched. Another server starts the next, a few times."""
+    """The shipper under way continues, and is watched. Another server starts the next, a few times."""
     journal = make(tmp_path, points=2, tracking_uri="http://127.0.0.1:9")  # a server that never answers
     empty = create_directory(tmp_path, "empty")  # has no meta.json: a shipper leaves at once
     with ForkServer() as server:
@@ -151,7 +151,7 @@ def test_terminate_reaches_the_shipper_alone(tmp_path: Path) -> None:
 
 
 def test_what_was_not_started_is_lost_with_its_server(tmp_path: Path) -> None:
-    """Rather than waited for without end. Who asked for it starts another."""
+    """It is not waited for without end. Its client starts another."""
     server = ForkServer(waits=False)
     empty = create_directory(tmp_path, "empty")
     shipper = start(server, empty)
@@ -180,7 +180,7 @@ def test_a_shipper_that_dies_without_its_server_is_lost_before_it_is_reaped() ->
 def test_shippers_wait_for_their_turn_and_none_is_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What goes on gets a shipper though all places are taken, and so does the rest while none leaves."""
+    """A run that is not over gets one though all places are taken, and so do the rest while none leaves."""
     monkeypatch.setenv("TRACKSIDE_DIR", str(tmp_path))
     silent = [make(tmp_path, points=2, tracking_uri="http://127.0.0.1:9") for _ in range(fork_server.AT_ONCE)]
     empty = create_directory(tmp_path, "empty")
@@ -227,7 +227,7 @@ def test_how_long_a_shipper_waits_while_none_leaves(
         assert list(server.due()) == ([] if over else waiting[1:])
 
 
-def test_who_was_asked_for_is_started_after_the_client_has_gone(tmp_path: Path) -> None:
+def test_what_was_asked_for_is_started_after_the_client_has_gone(tmp_path: Path) -> None:
     """A training that is killed leaves a queue, and the server works it off."""
     empties = [create_directory(tmp_path, f"empty-{number}") for number in range(3)]
     server = ForkServer(waits=False)

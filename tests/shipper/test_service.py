@@ -92,7 +92,7 @@ def test_a_finished_run_is_delivered_and_the_journal_goes(bench: Bench) -> None:
 
 
 def test_a_trainer_that_went_on_finds_what_became_of_its_run(bench: Bench) -> None:
-    """The journal is gone for everybody else. Its last state and its cursors stay until they are read."""
+    """To others, the journal is gone. Its last state and its cursors stay until they are read."""
     bench.emit(250)
     bench.tell("finished", status="FAILED")
     bench.pipe.send(LEFT)

@@ -81,7 +81,7 @@ class MetricsRecord(msgspec.Struct, tag="m", array_like=True, gc=False):
 
 
 class LinkedMetricsRecord(MetricsRecord, tag="k"):
-    """Metrics of a logged model or a dataset. To whoever knows no links they are like any other metrics."""
+    """Metrics of a logged model or a dataset. Code that knows no links treats them as ordinary metrics."""
 
     link: MetricLink
 

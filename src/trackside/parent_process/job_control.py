@@ -2,7 +2,7 @@
 
 Invariant: this process stops only if it was itself asked to (Ctrl-Z, a read from the terminal in the
 background) *and* the command has stopped. A command that handles Ctrl-Z keeps running, and so does this
-process. A command that somebody else stops and continues never leaves this process stopped behind.
+process. If another process stops and continues the command, this process is never left stopped.
 """
 
 from __future__ import annotations

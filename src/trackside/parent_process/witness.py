@@ -13,7 +13,7 @@ Invariants:
 
 * The witness ends when this process ends, however it ends, and holds none of its descriptors.
 * What the witness says is asked only while the command is in the group.
-* Without a witness (no process could be made, somebody killed it), a signal that a terminal sends counts as
+* Without a witness (it could not be started, or was killed), a signal that a terminal sends counts as
   sent to all while the group is in the foreground. Every other signal is passed on.
 """
 
@@ -28,7 +28,7 @@ import time
 from trackside.parent_process.inbox import PASSED_ON, make_pipe, read_numbers, receive_into
 
 _PATIENCE = 0.05 if os.path.exists("/proc/self/status") else 0.2
-"""Seconds that whoever signals one process after another has for the next one."""
+"""Seconds that a sender which signals one process after another may take to reach the next one."""
 
 _LATER = 2.0
 """Seconds the witness has to report a signal that is known to wait for it."""

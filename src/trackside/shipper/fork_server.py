@@ -6,10 +6,10 @@ working directory, an environment and a log of its own, and one that crashes tak
 
 * At most :data:`AT_ONCE` shippers run at once. The others wait for their turn, and their points in the
   journals. A run that is not over after :data:`PATIENCE` seconds of waiting gets a shipper all the same, up
-  to :data:`~trackside.shipper.protocol.MOST` of them: it may go on for days. The client hears of the others.
-  Of those that are over, the next one does if no shipper has come or gone for :data:`STUCK` seconds: those at
-  work may wait for a store that is away, and this one has another.
-* The server starts whatever it was asked for, also if its client has died since. Then it leaves. It also
+  to :data:`~trackside.shipper.protocol.MOST` of them, because it may continue for days. The client hears
+  of the others. Of the runs that are over, the next one gets a shipper if none has come or gone for
+  :data:`STUCK` seconds: those at work may wait for a store that is away, and this run may have another store.
+* The server starts all that it was asked for, even if its client has died since. Then it leaves. It also
   leaves after :data:`IDLE` seconds without a request and a shipper.
 
 It talks with its client (:mod:`trackside.shipper.forked`) over a socket of packets, one message in each.
@@ -63,7 +63,7 @@ AT_ONCE = 8
 """Shippers of short runs that work at the same time."""
 
 PATIENCE = 2.0
-"""Seconds that a run which goes on waits for its turn."""
+"""Seconds that a run which is not over waits for its turn."""
 
 STUCK = 5.0
 """Seconds without a change, after which the shippers at work do not count."""

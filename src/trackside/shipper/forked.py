@@ -1,4 +1,4 @@
-"""Shippers that are forked from a process which has imported MLflow once: the side of who asks for them.
+"""Shippers that are forked from a process which has imported MLflow once: the client's side.
 
 Importing MLflow takes a shipper two to four seconds of processor time, far more than a short run takes to be
 delivered. ``trackside sync`` has one such server for all journals, and a training process has one for its
@@ -9,7 +9,7 @@ Invariants:
 * Whatever goes wrong with the server, :meth:`ForkServer.start` starts a shipper from scratch.
 * A server that dies takes no shipper with it. One that it had not started yet counts as lost, and those that
   it had started are watched from here, by process number and start time.
-* Any thread may ask, and a signal handler that interrupts one. Nobody waits for a lock longer than
+* Any thread may ask, and so may a signal handler that interrupts one. No caller waits for a lock longer than
   :data:`LOCK_PATIENCE`.
 """
 
@@ -155,7 +155,7 @@ class ForkServer:
         self.close()
 
     def close(self) -> None:
-        """Let the server leave: it starts what it was asked for, and no more."""
+        """Let the server leave, once it has started what it was asked for."""
         server = self._server
         self._let_go()
         if server is not None:

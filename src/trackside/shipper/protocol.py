@@ -46,7 +46,7 @@ PROVE = 202
 """Everything is acknowledged, and the trainer waits until the destinations are seen to have it."""
 
 LEFT = 203
-"""The trainer goes on without waiting, and learns later what became of the run."""
+"""The trainer continues without waiting, and learns later what became of the run."""
 
 EXIT_DONE, EXIT_REFUSED, EXIT_UNFINISHED, EXIT_LOCKED = 0, 3, 4, 5
 """What a shipper leaves with."""
@@ -79,7 +79,7 @@ class ShipperRequest(msgspec.Struct, frozen=True, tag=True):
 
 
 class Over(msgspec.Struct, frozen=True, tag=True):
-    """Tells the fork server that a run is over. ``closed``: descriptors that its shipper needs no more."""
+    """Tells the fork server that a run is over. ``closed``: descriptors that its shipper no longer needs."""
 
     number: int
     closed: tuple[str, ...]
@@ -100,7 +100,7 @@ class Ended(msgspec.Struct, frozen=True, tag=True):
 
 
 class HeldUp(msgspec.Struct, frozen=True, tag=True):
-    """The fork server says that a run goes on without a shipper, because :data:`MOST` others have theirs."""
+    """The fork server says that a run has to continue without a shipper: :data:`MOST` others have theirs."""
 
     number: int
 

@@ -120,7 +120,7 @@ class Shipper:
         self._linger = linger
         self._asked_to_leave = False
         self._seen = False
-        self._is_left = pipe is None  # nobody will say that it was seen
+        self._is_left = pipe is None  # then no trainer will say that it has seen the state
         self._gave_way = False
         self._selector = selectors.DefaultSelector()
         self._transforms = transforms_of(meta)

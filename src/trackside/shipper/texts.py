@@ -43,10 +43,10 @@ _PAIRS_TO_HALVE = 2
 
 
 class TextsDelivery:
-    """Sends what is no metric to ``destination``.
+    """Sends configurations, params and tags to ``destination``.
 
-    One that can be probed gets it between two batches. Any other one gets it in its order, because it may
-    depend on that.
+    A destination that can be probed gets them between two batches. Any other one gets them in the journal's
+    order, because it may depend on that.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class _Line:
         return True
 
     def _note_failure(self, error: RetryableError | OSError) -> bool:
-        """Whether it is no use to try again: it failed often enough while other writes were taken."""
+        """Whether to stop trying: it failed often enough while other writes were taken."""
         comparison, policy = self._comparison, self._calls.policy
         others_work = comparison is not None and comparison.succeeds(strict=False)
         self._failures += 1

@@ -1,7 +1,7 @@
 """Delivered journals whose trainer died before it had read what became of them.
 
 A shipper leaves the last state and the cursors in the folder of a delivered journal, until the trainer has
-read them (``JournalDirectory.mark_delivered``). Of a dead trainer they are removed by whoever comes next: its
+read them (``JournalDirectory.mark_delivered``). If the trainer has died, the next to come removes them: its
 last shippers, the shippers of another run in the same place, or ``trackside sync``.
 """
 

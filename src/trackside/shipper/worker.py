@@ -280,7 +280,7 @@ class DeliveryWorker(threading.Thread):
         self._keep_cursor()
 
     def _send_texts(self, *, at_once: bool) -> None:
-        """Send what is no metric and waits, as far as it is due. ``at_once``: due or not."""
+        """Send the texts that wait, as far as they are due. ``at_once``: all of them."""
         self._texts.send(at_once=at_once, keep=self._keep_cursor)
 
     # Between two batches
