@@ -17,7 +17,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 import psutil
 
-from trackside.system.processes import start_ticks
+from trackside.system.processes import is_there, start_ticks
 
 UNKNOWN_BOOT = "unknown"
 
@@ -164,14 +164,3 @@ def can_look_up() -> bool:
         return os.readlink("/proc/self") == str(os.getpid())
     except OSError:
         return False
-
-
-def is_there(pid: int) -> bool:
-    """Whether some process has the number, a zombie included."""
-    try:
-        os.kill(pid, 0)
-    except PermissionError:  # another user's
-        return True
-    except (OSError, OverflowError):
-        return False
-    return True
