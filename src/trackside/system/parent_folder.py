@@ -153,8 +153,9 @@ def _registered(path: str) -> RegisteredJournal | None:
 
 
 def _write(path: str, text: str) -> None:
-    fresh = f"{path}.new-{os.getpid()}"
-    fresh = os.path.join(os.path.dirname(path), f".{os.path.basename(fresh)}")
+    # Not files.replacing(): its random names take hashlib and OpenSSL, for megabytes of memory.
+    folder, name = os.path.split(path)
+    fresh = os.path.join(folder, f".{name}.new-{os.getpid()}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     with contextlib.suppress(FileNotFoundError):
         os.unlink(fresh)
