@@ -34,7 +34,7 @@ import trackside
 from pathlib import Path
 from trackside.event_bus.bus import Bus
 from trackside.session.further_shippers import further_shippers
-from trackside.session.undelivered import flush_ended
+from trackside.session.undelivered import undelivered_runs
 from trackside.shipper.forked import ForkedShipper
 
 hold = Path(os.environ[{recorder.PLACE!r}], {recorder.HOLD!r})
@@ -101,7 +101,7 @@ def test_a_sweep_has_few_processes(tmp_path: Path) -> None:
             most = max(most, len(psutil.Process().children(recursive=True)))
         assert isinstance(shipper_of(run)._process, ForkedShipper)
         descriptors = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
-        assert flush_ended(100)
+        assert undelivered_runs.flush(100)
         assert most <= AT_ONCE + 2, most
         assert descriptors < 150, descriptors
         """,
@@ -170,7 +170,7 @@ def test_a_fork_server_that_is_killed(tmp_path: Path) -> None:
         fork_server().kill()
         trial(14)
         hold.unlink()
-        assert flush_ended(100)
+        assert undelivered_runs.flush(100)
         """,
     )
     assert done.returncode == 0, done.stderr
@@ -195,7 +195,7 @@ def test_a_forked_shipper_that_is_killed(tmp_path: Path) -> None:
         hold.unlink()
         assert alive.flush(90)
         alive._end()
-        assert flush_ended(90)
+        assert undelivered_runs.flush(90)
         assert shipper_of(alive).restarts == 1 == shipper_of(over).restarts
         """,
     )
@@ -235,12 +235,12 @@ def test_a_program_that_closes_all_descriptors(tmp_path: Path) -> None:
         tmp_path,
         """
         trial(0), trial(1)
-        assert flush_ended(90)
+        assert undelivered_runs.flush(90)
         alive = begin(4)
         os.closerange(3, 4096)
         alive._end()
         trial(2), trial(3)
-        assert flush_ended(90)
+        assert undelivered_runs.flush(90)
         """,
     )
     assert done.returncode == 0, done.stderr
@@ -260,7 +260,7 @@ def test_descriptors_that_are_closed_after_the_ends(tmp_path: Path) -> None:
         os.closerange(3, 4096)
         hold.unlink()
         until(lambda: not any(run.journal.meta.exists() for run in runs))
-        assert flush_ended(90)
+        assert undelivered_runs.flush(90)
         assert [run.delivery.phase for run in runs] == ["delivered"] * 4
         assert [run.counts.shipped for run in runs] == [10] * 4
         assert not any(run.journal.path.exists() for run in runs)
@@ -285,7 +285,7 @@ def test_a_fork_server_that_is_killed_with_many_ends_to_deliver(tmp_path: Path) 
         fork_server().kill()
         hold.unlink()
         until(lambda: sum(run.journal.meta.exists() for run in runs) < len(runs) - AT_ONCE)
-        assert flush_ended(100)
+        assert undelivered_runs.flush(100)
         assert all(run.counts.shipped == 10 for run in runs)
         """,
     )

@@ -25,7 +25,7 @@ import os, sys, time
 import trackside
 from pathlib import Path
 from trackside.event_bus.bus import Bus
-from trackside.session.undelivered import flush_ended, undelivered_runs
+from trackside.session.undelivered import undelivered_runs
 
 hold = Path(os.environ[{recorder.PLACE!r}], {recorder.HOLD!r})
 
@@ -88,15 +88,15 @@ def test_what_is_delivered_is_waited_for_by_who_reads(tmp_path: Path) -> None:
         assert first.flush(100)
         assert first.delivery.phase == "delivered", first.delivery
         third = trial(2)
-        assert flush_ended(100)
+        assert undelivered_runs.flush(100)
         assert second.flush(0.0) and third.flush(0.0)
         assert not undelivered_runs._runs
         before = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
         trial(3)
-        assert flush_ended(100)
+        assert undelivered_runs.flush(100)
         after = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
         assert after <= before, (before, after)
-        assert flush_ended(0.0)
+        assert undelivered_runs.flush(0.0)
         """,
     )
     assert done.returncode == 0, done.stderr
@@ -184,7 +184,7 @@ def test_a_forked_child_waits_for_none_of_them(tmp_path: Path) -> None:
         pid = os.fork()
         if pid == 0:
             assert not undelivered_runs._runs
-            assert flush_ended(0.0)
+            assert undelivered_runs.flush(0.0)
             trial(1)
             assert len(undelivered_runs._runs) == 1
             hold.unlink()

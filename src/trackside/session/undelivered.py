@@ -149,7 +149,7 @@ class UndeliveredRuns:
         try:
             self._next_look = steady() + TIDY_EVERY
             for run in list(self._runs.values()):
-                self._is_settled(run)
+                self._outcome(run)
             self._clear_read()
         finally:
             self._tidying.release()
@@ -165,7 +165,7 @@ class UndeliveredRuns:
 
     def flush(self, timeout: float) -> bool:
         """Wait until all of them are delivered. False if one of them is not, or not in time."""
-        return self.wait_for(list(self._runs.values()), timeout)
+        return self.wait_for(self._runs.values(), timeout)
 
     def wait_for(
         self, runs: Iterable[EndedRun], timeout: float, *, while_they_fail: float | None = None
@@ -177,22 +177,23 @@ class UndeliveredRuns:
         deadline, stall = steady() + timeout, Stall(timeout if while_they_fail is None else while_they_fail)
         waiting, delivered = list(runs), True
         while True:
-            settled = [run for run in waiting if self._is_settled(run)]
-            delivered &= not any(run in self._runs.values() for run in settled)
-            waiting = [run for run in waiting if run not in settled]
+            outcomes = [(run, self._outcome(run)) for run in waiting]
+            delivered &= not any(outcome is False for _, outcome in outcomes)
+            waiting = [run for run, outcome in outcomes if outcome is None]
             if not waiting or steady() >= deadline or stall.lasts(*_progress(waiting)):
                 return delivered and not waiting
             time.sleep(min(POLL * len(waiting), MOST_PAUSE))
 
-    def _is_settled(self, run: EndedRun) -> bool:
-        """Whether nothing more can come. What is delivered is forgotten."""
+    def _outcome(self, run: EndedRun) -> bool | None:
+        """Whether ``run`` is delivered, or None while more can come. What is delivered is forgotten."""
         if not run.is_over():
+            return None
+        if not run.is_delivered():
             return False
-        if run.is_delivered():
-            for key in [key for key, other in list(self._runs.items()) if other is run]:
-                self._runs.pop(key, None)
-            run.tell(delivered=True)
-            run.journal.clear_delivered()
+        for key in [key for key, other in list(self._runs.items()) if other is run]:
+            self._runs.pop(key, None)
+        run.tell(delivered=True)
+        run.journal.clear_delivered()
         return True
 
     def watch_exit(self) -> None:
@@ -224,7 +225,7 @@ class UndeliveredRuns:
     def wait_before_death(self, timeout: float) -> None:
         """A terminate signal is about to end this process. In a container the shippers end with it."""
         if in_container():
-            self.wait_for(list(self._runs.values()), timeout, while_they_fail=FAILS_BEFORE_DEATH)
+            self.wait_for(self._runs.values(), timeout, while_they_fail=FAILS_BEFORE_DEATH)
 
     def abandon(self) -> None:
         """In a forked child: forget them. They are the parent's."""
@@ -237,11 +238,6 @@ class UndeliveredRuns:
 
 undelivered_runs = UndeliveredRuns()
 """Those of this process."""
-
-
-def flush_ended(timeout: float) -> bool:
-    """Wait until every run of this process that is over is delivered. False if one is not, or not in time."""
-    return undelivered_runs.flush(timeout)
 
 
 def _progress(runs: Sequence[EndedRun]) -> tuple[object, bool]:

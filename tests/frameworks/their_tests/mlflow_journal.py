@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from mlflow.tracking._tracking_service import utils
 
-from trackside.session.undelivered import flush_ended
+from trackside.session.undelivered import undelivered_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ def pytest_report_header() -> str:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_teardown() -> None:
     """Deliver before the test's store is removed."""
-    flush_ended(20)
+    undelivered_runs.flush(20)
 
 
 def swap_addresses() -> None:
