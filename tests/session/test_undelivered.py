@@ -12,51 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.ends.harness import new_database, only_run, wait_until_delivered
+from tests.session.sweeps import ends, play
 from tests.support import recorder
 from tests.support.program import run_python
 
 if TYPE_CHECKING:
-    import subprocess
     from pathlib import Path
-
-SWEEP = f"""
-import os, sys, time
-{recorder.IN_A_SCRIPT}
-import trackside
-from pathlib import Path
-from trackside.event_bus.bus import Bus
-from trackside.session.undelivered import undelivered_runs
-
-hold = Path(os.environ[{recorder.PLACE!r}], {recorder.HOLD!r})
-
-def trial(number, status="FINISHED", bus=trackside.bus):
-    run = trackside.start("sweep", run_name=str(number), bus=bus)
-    run.log({{"loss": float(number)}}, step=0)
-    run._end(status)
-    return run
-
-"""
-
-
-def play(folder: Path, script: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The outcome of a program that makes runs."""
-    (folder / "records").mkdir()
-    return run_python(
-        "-c",
-        SWEEP + textwrap.dedent(script),
-        cwd=folder,
-        env={
-            **os.environ,
-            **recorder.environment(folder / "records"),
-            "TRACKSIDE_DIR": str(folder / "journals"),
-            **environment,
-        },
-    )
-
-
-def ends(folder: Path) -> dict[str, str]:
-    """The status of each run that was delivered, by the run's name."""
-    return {run.journal.split("-")[1]: run.status for run in recorder.read_runs(folder / "records")}
 
 
 def test_an_end_does_not_wait_and_the_exit_does(tmp_path: Path) -> None:
@@ -71,7 +32,6 @@ def test_an_end_does_not_wait_and_the_exit_does(tmp_path: Path) -> None:
         assert trackside.current_run() is None
         hold.unlink()
         """,
-        TRACKSIDE_EXIT_TIMEOUT="100",
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -91,10 +51,10 @@ def test_what_is_delivered_is_waited_for_by_who_reads(tmp_path: Path) -> None:
         assert undelivered_runs.flush(100)
         assert second.flush(0.0) and third.flush(0.0)
         assert not undelivered_runs._runs
-        before = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
+        before = descriptors()
         trial(3)
         assert undelivered_runs.flush(100)
-        after = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
+        after = descriptors()
         assert after <= before, (before, after)
         assert undelivered_runs.flush(0.0)
         """,
@@ -130,8 +90,7 @@ def test_a_run_that_is_alive_at_the_exit_is_waited_for_with_the_rest(tmp_path: P
         hold.touch()
         trial(0)
         for number in (1, 2):
-            run = trackside.start("sweep", run_name=str(number), bus=Bus())
-            run.log({"loss": 0.5}, step=0)
+            begin(number, bus=Bus())
         """,
         TRACKSIDE_EXIT_TIMEOUT="1",
     )
@@ -154,7 +113,7 @@ def test_an_exception_on_its_way_decides(tmp_path: Path, handled: bool, statuses
         tmp_path,
         f"""
         def one():
-            run = trackside.start("sweep", run_name="0")
+            run = begin(0)
             try:
                 raise ValueError("boom")
             finally:
@@ -193,7 +152,6 @@ def test_a_forked_child_waits_for_none_of_them(tmp_path: Path) -> None:
         assert status == 0, status
         assert len(undelivered_runs._runs) == 1
         """,
-        TRACKSIDE_EXIT_TIMEOUT="100",
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -212,10 +170,8 @@ def test_an_end_behind_the_wait_at_the_exit_is_waited_for(tmp_path: Path) -> Non
         def end_it():
             late[0]._end()
 
-        late.append(trackside.start("sweep", run_name="0"))
-        late[0].log({"loss": 0.5}, step=0)
+        late.append(begin(0))
         """,
-        TRACKSIDE_EXIT_TIMEOUT="100",
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
