@@ -35,7 +35,7 @@ COLUMNS = ("end", "expected", "seen", "exit code", "points", "doubles", "seconds
 @click.option("--write", type=click.Path(path_type=Path), help="Also write the table to this Markdown file.")
 def main(only: str, fast: bool, repeat: int, jobs: int, write: Path | None) -> None:
     """Play the matrix and print it. Exit with code 1 if a case did not end as it should."""
-    for number in (signal.SIGINT, signal.SIGHUP):  # which a background job, or nohup, has everybody ignore
+    for number in (signal.SIGINT, signal.SIGHUP):  # which processes of a background job, or of nohup, ignore
         signal.signal(number, signal.SIG_DFL)
     wanted = [(group, case) for group, case in _all() if only in case.name and not (fast and case.slow)]
     started = time.monotonic()

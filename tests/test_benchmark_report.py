@@ -166,7 +166,7 @@ def test_the_page_tells_what_was_reached_and_what_was_not(results: Path, tmp_pat
 def test_a_tail_no_longer_than_the_machines_own_is_not_held_against_the_logger(
     tail: float, noise: float, met: str
 ):
-    """Where an empty call has a tail as long as what is allowed, nobody can tell whose it is."""
+    """Where an empty call has a tail as long as what is allowed, the figures can't tell whose it is."""
     figures = {**logged("trackside", 9.0), "tail": tail, "empty_tail": noise}
     results = Results("cost_of_log", {"case": [figures]}, MACHINE, "command", "today")
     rows = {row[0]: row[3] for row in targets_table({"cost_of_log": results}).rows}

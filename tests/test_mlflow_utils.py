@@ -589,7 +589,7 @@ class TestFailureHook:
     def test_the_previous_hook_runs_whatever_mlflow_does(
         self, error: Any, uri: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Also when somebody is tired of waiting for the server and presses Ctrl-C."""
+        """Also when a user is tired of waiting for the server and presses Ctrl-C."""
         mlflow.start_run()
         calls: list[str] = []
         monkeypatch.setattr(sys, "excepthook", lambda *_: calls.append("previous"))

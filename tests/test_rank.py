@@ -172,7 +172,7 @@ def test_a_bad_value_is_ignored_with_one_warning(
 def test_an_empty_variable_counts_as_unset(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """`RANK= python train.py` is nobody's mistake worth a warning."""
+    """`RANK= python train.py` is no mistake that deserves a warning."""
     monkeypatch.setenv("RANK", "")
     assert rank.get_rank() == 0
     assert not caplog.records

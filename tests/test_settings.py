@@ -194,7 +194,7 @@ def test_mistyped_variables() -> None:
 
 
 def test_every_variable_that_is_read_is_known() -> None:
-    """Else one that somebody sets on purpose would be called a mistake."""
+    """Otherwise a warning would call a variable that is set on purpose a mistake."""
     source = Path(settings_.__file__).parent
     internal = ("TRACKSIDE_SHIPPER_", "TRACKSIDE_PARENT_")
     found = {

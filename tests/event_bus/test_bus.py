@@ -272,7 +272,7 @@ def test_what_is_no_event_is_refused_in_the_log(bus: Bus, caplog: pytest.LogCapt
 
 
 async def coroutine(*_: Any, **__: Any) -> None:
-    """Fail at every send: nobody awaits it."""
+    """Fail at every send, because it is never awaited."""
 
 
 class AsyncSink:
@@ -431,7 +431,7 @@ def test_sinks_alone_are_as_good_as_receivers(bus: Bus) -> None:
     assert (len(sink.seen), len(heard)) == (1, 2)
 
 
-# Nobody listens
+# No receivers
 
 
 def test_silence_is_reported_once_on_rank_0(
@@ -526,7 +526,7 @@ def test_events_postponed_for_two_threads_arrive_once(bus: Bus) -> None:
 
 
 def test_attaching_and_detaching_while_others_emit(bus: Bus) -> None:
-    """A sink that stays misses nothing, and nobody trips over the change."""
+    """A sink that stays misses nothing, and no emitting thread fails because of the change."""
     steady = bus.attach(Recorder())
     passing = [Recorder() for _ in range(3)]
 

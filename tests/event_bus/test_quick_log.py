@@ -105,7 +105,7 @@ def test_a_receiver_for_a_while(bus: Bus, sink: QuickSink) -> None:
 
 
 def test_a_receiver_that_is_gone_ends_it(bus: Bus, sink: QuickSink) -> None:
-    """A weak receiver is not disconnected by anybody: the next event finds it gone."""
+    """A weak receiver is never disconnected: the next event finds it gone."""
     heard = Heard()
     bus.metrics.connect(heard)
     bus.log({}, step=1)

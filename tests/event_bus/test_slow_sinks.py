@@ -146,7 +146,7 @@ def test_a_faulty_sink_is_counted_when_it_is_timed_too(caplog: pytest.LogCapture
 
 
 def test_threads_that_emit_and_attach_at_once_trip_over_nothing() -> None:
-    """A window replaced in the middle of a note is no error in anybody's loop."""
+    """Replacing a window in the middle of a note raises in no thread's loop."""
     times = SinkTimes()
     errors: list[BaseException] = []
     stop = threading.Event()

@@ -72,7 +72,7 @@ def test_an_asyncio_task_nobody_awaited(heard: Heard, caplog: pytest.LogCaptureF
 
 
 def test_an_exception_our_hook_never_saw(heard: Heard, monkeypatch) -> None:
-    """Somebody replaced ``sys.excepthook`` and did not call ours: the interpreter remembers it."""
+    """Other code replaced ``sys.excepthook`` and did not call ours. The interpreter remembers it."""
     hooks = ProcessHooks(heard.bus)
     with hooks:
         monkeypatch.setattr(sys, "last_exc", BOOM, raising=False)

@@ -63,4 +63,4 @@ def test_at_exit_what_waits_is_delivered_first(heard: Heard) -> None:
         heard.bus.postpone(LifecycleEvent("terminating", signal=15))
         hooks.exits._on_exit()
     assert heard.kinds == ["terminating", "exited"]
-    assert heard.events[1].exit_code is None, "nobody called sys.exit"
+    assert heard.events[1].exit_code is None, "sys.exit was not called"

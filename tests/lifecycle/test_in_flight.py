@@ -147,6 +147,6 @@ def train():
     [("train()", ""), ("try:\n    train()\nexcept SystemExit:\n    pass\nraise SystemExit(3)", "gone\n")],
 )
 def test_the_programs_end_does_not_count_as_handling(call: str, told: str) -> None:
-    """The interpreter drops a SystemExit nobody caught. That is to be told from one that was caught."""
+    """The interpreter drops a SystemExit that was not caught. That differs from one that was caught."""
     seen = run_python("-c", SCRIPT.format(call=call))
     assert (seen.returncode, seen.stdout, seen.stderr) == (3, told, "")

@@ -68,7 +68,7 @@ def finish_in_flight(run: Run, error: BaseException) -> None:
 
 
 def finish_and_handle(run: Run) -> None:
-    """Finish while an exception is handled, which nobody keeps: not even this frame, which is in it."""
+    """Finish while an exception is handled. Nothing keeps it, not even this frame, which it refers to."""
     try:
         int("no number")
     except ValueError:
@@ -187,7 +187,7 @@ def test_a_signal_at_an_open_end(bus: Bus) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         assert taken == [signal.SIGTERM]
         conclude_earlier(bus)
-        assert run.status == "FINISHED", "nobody emits any more, so the event waits"
+        assert run.status == "FINISHED", "nothing is emitted after this, so the event waits"
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -254,7 +254,7 @@ def test_a_notebook_sees_finished_at_once(place: Path, bus: Bus, monkeypatch: py
 
 
 def fail_as_a_trial(runs: list[Run]) -> None:
-    """A trial on a bus of its own, whose exception nobody handles here."""
+    """A trial on a bus of its own, whose exception is not handled here."""
     run = start(Bus())
     runs.append(run)
     try:

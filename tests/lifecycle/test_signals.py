@@ -293,7 +293,7 @@ def test_uninstalled_in_another_thread_it_is_still_held(pipes: list[WakeupPipe],
 
 
 def test_a_stale_descriptor_is_replaced(heard: Heard, pipes: list[WakeupPipe]) -> None:
-    """Somebody closed the pipe that the system still writes to: no one misses it."""
+    """The pipe that the system still writes to was closed elsewhere, and nothing needs it."""
     stale = WakeupPipe()
     signal.set_wakeup_fd(stale.write_end, warn_on_full_buffer=False)
     stale.close()

@@ -102,8 +102,8 @@ TABLE = {
         "exit code 0",
     ),
     "SIGTERM": (Evidence(signals={TERM: 5_000}, dead=True, killed_by=TERM), "KILLED", "SIGTERM"),
-    "SIGTERM nobody had hooked": (Evidence(dead=True, killed_by=TERM), "KILLED", "SIGTERM"),
-    "hangup nobody had hooked": (Evidence(dead=True, killed_by=1), "KILLED", "SIGHUP"),
+    "SIGTERM without a handler": (Evidence(dead=True, killed_by=TERM), "KILLED", "SIGTERM"),
+    "hangup without a handler": (Evidence(dead=True, killed_by=1), "KILLED", "SIGHUP"),
     "another signal that means stop": (
         Evidence(frozenset({10}), {10: 5_000}, dead=True),
         "KILLED",
@@ -162,7 +162,7 @@ TABLE = {
         "FAILED",
         "died without a word (exit code 0 without Python's exit)",
     ),
-    "died, nobody knows how": (Evidence(dead=True), "FAILED", "died without a word"),
+    "died, for an unknown reason": (Evidence(dead=True), "FAILED", "died without a word"),
     "killed on the way out": (
         Evidence(exited=True, dead=True, killed_by=KILL),
         "FAILED",

@@ -57,7 +57,7 @@ def test_a_description_without_room_stays_as_it_is() -> None:
 
 
 def test_what_would_break_out_of_the_paragraph_does_not() -> None:
-    """An exception's message is anybody's text."""
+    """An exception's message may be any text."""
     evidence = Evidence(crash=Crash("ValueError", "a `b`\n# c", "```\n# d"))
     lines = describe_end("", end_of(evidence)).splitlines()
     assert all(line.startswith(">") for line in lines)

@@ -82,7 +82,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> StubShipper:
     made = StubShipper()
     monkeypatch.setattr(process_, "spawn", made)
     monkeypatch.setattr(further_shippers, "start", made)
-    monkeypatch.setattr(assembly, "begin_check", lambda _: Finding)  # nobody is asked
+    monkeypatch.setattr(assembly, "begin_check", lambda _: Finding)  # no server is asked
     for name in ("START", "EXIT", "TERMINATE"):
         monkeypatch.setenv(f"TRACKSIDE_{name}_TIMEOUT", "0")
     return made

@@ -52,7 +52,7 @@ def setup(number):
 """
 
 SCENARIOS = {
-    "nobody finishes": (
+    "never finished": (
         """
         def job(number):
             setup(number)

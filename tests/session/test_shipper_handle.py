@@ -168,7 +168,7 @@ def test_a_shipper_may_outlive_the_run_object(journal: JournalDirectory) -> None
 def test_start_names_the_journal_and_the_pipe(
     journal: JournalDirectory, shipper: ShipperProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The address goes by the environment, since anybody can read a command line."""
+    """The address goes by the environment, since any user can read a command line."""
     calls: list[tuple[list[str], dict[str, Any]]] = []
 
     def fake(command: list[str], **options: Any) -> Started:
@@ -223,7 +223,7 @@ def test_only_a_shipper_that_died_too_early_is_replaced(  # noqa: PLR0917 - the 
 ) -> None:
     """Not one that says it is done, nor one whose server refused. Exit code 0 says nothing.
 
-    ``Popen`` reports 0 for a child that somebody else has waited for.
+    ``Popen`` reports 0 for a child that other code has waited for.
     """
     shipper.start()
     started[0].returncode = returncode
@@ -268,7 +268,7 @@ def test_a_shipper_that_can_not_be_started_is_tried_three_times(
     assert "started 3 times" in record.getMessage()
     assert "(ModuleNotFoundError: No module named 'mlflow')" in record.getMessage()
     assert "trackside sync" in record.getMessage()
-    assert shipper.wait_for(lambda _: True, 60.0) is None, "nobody will ever answer"
+    assert shipper.wait_for(lambda _: True, 60.0) is None, "no shipper will ever answer"
     shipper.start()
     assert started[-1].returncode is None
 

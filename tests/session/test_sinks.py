@@ -30,7 +30,7 @@ class Closing:
 
 
 def taken(port: int) -> bool:
-    """Whether somebody listens there."""
+    """Whether something listens there."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 

@@ -33,7 +33,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def open_descriptors() -> int:
-    """How many this process has, once what nobody refers to any more is closed."""
+    """How many this process has, once garbage is collected and closed."""
     gc.collect()
     return len(os.listdir("/dev/fd"))
 
@@ -142,7 +142,7 @@ def test_a_mistake_stops_every_rank(
 def test_a_mistyped_variable_is_named(
     place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With the one that is meant. What is not like any of ours is somebody else's."""
+    """With the one that is meant. A name that resembles none of ours belongs to other software."""
     monkeypatch.setenv("TRACKSIDE_MODE", "offline")
     monkeypatch.setenv("TRACKSIDE_STRAT_TIMEOUT", "3")
     monkeypatch.setenv("TRACKSIDE_SERVICE_HOST", "10.0.0.1")

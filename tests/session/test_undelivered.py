@@ -181,7 +181,7 @@ def test_an_end_behind_the_wait_at_the_exit_is_waited_for(tmp_path: Path) -> Non
 
 @pytest.mark.process
 def test_what_is_read_after_the_journal_has_gone(tmp_path: Path) -> None:
-    """The run's id and its counts are what they were, though nobody looked while it was delivered."""
+    """The run's id and its counts stay as they were, though no one read them during the delivery."""
     script = """
     import os, sys, time
     import trackside

@@ -127,9 +127,7 @@ def _sinks(settings: Settings, rank: int, bus: Bus) -> SinkPlan:
 
 def _warn_without(variable: str, error: ConfigurationError) -> None:
     if _said.is_first(variable):
-        logger.warning(
-            "%s. Until that is mended, %s is ignored: runs go to MLflow all the same", error, variable
-        )
+        logger.warning("%s. Until you fix that, %s is ignored. Runs still go to MLflow", error, variable)
 
 
 _said = Once()

@@ -67,7 +67,7 @@ def _from_json(text: str, what: str) -> tuple[Listed, ...]:
     for one in entries:
         if not isinstance(one, str) and not (isinstance(one, Mapping) and isinstance(one.get("type"), str)):
             raise ConfigurationError(
-                f"{what} has {one!r}, which is no name and no mapping with a type. {_FORMS}"
+                f"{what} has {one!r}, which is neither a name nor a mapping with a type. {_FORMS}"
             )
     return tuple(entries)
 

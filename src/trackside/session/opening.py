@@ -2,7 +2,7 @@
 
 Invariants:
 
-* Nobody waits longer than ``TRACKSIDE_START_TIMEOUT`` in all, whatever the number of threads and calls. After
+* All waits together take ``TRACKSIDE_START_TIMEOUT`` at most, whatever the number of threads and calls. After
   that wait the answer is what is known.
 * What the user hears is said once: that the run is open, that MLflow is silent, or that it refused the run.
 * Any thread may ask, a signal handler too: nothing here blocks on a lock.

@@ -155,7 +155,7 @@ class ShipperProcess:
 
     @property
     def is_from_scratch(self) -> bool:
-        """Whether it is a process of its own kind, and no fork."""
+        """Whether it was started from scratch, and not forked."""
         return isinstance(self._process, subprocess.Popen)
 
     @property
