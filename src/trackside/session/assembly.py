@@ -131,8 +131,7 @@ class Assembly:
     def begin(self, sinks: Iterable[Any], config: ConfigEvent | None) -> None:
         """Attach the sinks, hook in and start the shipper. Wait for the run if the plan says so."""
         bus = self.plan.bus
-        for sink in (self.sink, self.lifecycle, *sinks):
-            self.sinks.append(bus.attach(sink))
+        self.attach((self.sink, self.lifecycle, *sinks))
         undelivered_runs.watch_exit()
         undelivered_runs.tidy()
         self.hooks.install()
@@ -151,6 +150,18 @@ class Assembly:
             self.shipper.log_notices(self.shipper.state())
         elif found.trouble is not None:
             self.opening.say_unreachable(found.trouble)
+
+    def attach(self, sinks: Iterable[Any]) -> None:
+        """Attach ``sinks`` until the run ends. Raises ``TypeError``, and attaches none, if one is no sink."""
+        before = len(self.sinks)
+        try:
+            for sink in sinks:
+                self.sinks.append(self.plan.bus.attach(sink))
+        except BaseException:
+            for sink in self.sinks[before:]:
+                self.plan.bus.detach(sink)
+            del self.sinks[before:]
+            raise
 
     def watch(self) -> float | None:
         """Every few seconds: check that the shipper lives, and that signals are written to its pipe."""

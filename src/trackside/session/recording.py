@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from trackside.events import ConfigEvent, FinalStatus, RunStatus
     from trackside.journal.directory import JournalDirectory
     from trackside.journal.meta import Adopted, RunInfo
-    from trackside.protocols import AnySink
     from trackside.session.plan import RunPlan
+    from trackside.session.sinks import SinkPlan
 
 logger = logging.getLogger("trackside.session")
 
@@ -253,22 +253,23 @@ class RecordingRun(Run):
     def takes_starts(self, tracking_uri: str | os.PathLike[str] | None) -> bool:
         """Whether ``start()`` with that address logs into this run, because MLflow's own API has begun it."""
         target = self._plan.target
-        given = (
-            None if tracking_uri is None else absolute_tracking_uri(inner_address(os.fspath(tracking_uri)))
-        )
-        return bool(target.adopted) and given in {None, target.tracking_uri}
+        if not target.adopted or tracking_uri is None:
+            return bool(target.adopted)
+        return absolute_tracking_uri(inner_address(os.fspath(tracking_uri))) == target.tracking_uri
 
-    def take_start(
-        self, sinks: Iterable[AnySink], config: ConfigEvent | None, tags: Mapping[str, str]
-    ) -> None:
-        """Add to this run what ``start()`` was given."""
+    def take_start(self, chosen: SinkPlan, config: ConfigEvent | None, tags: Mapping[str, str]) -> None:
+        """Add to this run what ``start()`` was given. Raises ``TypeError``, and adds nothing, for no sink."""
+        try:
+            self._assembly.attach(chosen.sinks)
+        except BaseException:
+            chosen.close_made()
+            raise
         if self._said.is_first("start"):
             logger.warning(
                 "MLflow's run %s is active here, and trackside records it: trackside.start() logs into that "
                 "run, too. It keeps its experiment, name and destinations, whatever start() names",
                 self._plan.target.run_id,
             )
-        self._assembly.sinks += [self._bus.attach(sink) for sink in sinks]
         if tags:
             self.keep_tags(tags)
         if config is not None:

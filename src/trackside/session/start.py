@@ -139,7 +139,7 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     with reserved(bus):
         earlier = recording_runs.get(id(bus))
         if earlier is not None and earlier.takes_starts(tracking_uri):
-            earlier.take_start(plan_sinks(sinks, rank).sinks, config_event, run_tags)
+            earlier.take_start(plan_sinks(sinks, rank), config_event, run_tags)
             return earlier
         if earlier is not None:
             earlier.finish_before(site)
