@@ -92,9 +92,9 @@ def make_target(
     checkpoint_dir = checked_folder("checkpoint_dir", checked_path("checkpoint_dir", checkpoint_dir))
     named = checked_name("experiment_name", experiment_name) or settings.experiment_name
     wanted = checked_resume(resume)
-    unnamed = settings.run_name or "" if known == NO_PARENT else ""
+    default = settings.run_name if known == NO_PARENT else None
     texts: dict[str, Any] = {
-        "run_name": redact(encodable((checked_text("run_name", run_name) or unnamed).strip())) or None,
+        "run_name": redact(encodable((checked_text("run_name", run_name) or default or "").strip())) or None,
         "artifact_location": checked_artifact_location(checked_path("artifact_location", artifact_location)),
     }
     env_run_id = _claim(settings.run_id)  # after everything that raises: nothing else frees it
