@@ -152,10 +152,8 @@ def heap_kb(pid: int) -> int:
 def server(tmp_path: Path) -> Iterator[MlflowServer]:
     """A stock server of this test's own."""
     (tmp_path / "server").mkdir()
-    server = MlflowServer(tmp_path / "server")
-    server.start()
-    yield server
-    server.kill()
+    with MlflowServer(tmp_path / "server").running() as server:
+        yield server
 
 
 @pytest.mark.soak

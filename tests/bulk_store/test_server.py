@@ -23,9 +23,7 @@ pytestmark = pytest.mark.process
 def test_a_server(tmp_path: Path) -> None:
     """A stock client's metrics, params, artifacts and models arrive; refusals are MLflow's."""
     database = new_database(tmp_path)
-    server = MlflowServer(tmp_path, backend_store_uri=f"trackside+{database}")
-    try:
-        server.start()
+    with MlflowServer(tmp_path, backend_store_uri=f"trackside+{database}").running() as server:
         client = MlflowClient(server.url)
         run_id = client.create_run("0").info.run_id
         points = [Metric("loss", float(step), step, step) for step in range(2500)]
@@ -38,8 +36,6 @@ def test_a_server(tmp_path: Path) -> None:
             client.log_batch(run_id, [Metric("x" * 251, 1.0, 1, 1)])
         client.create_registered_model("digits")
         log = (tmp_path / "server.log").read_text()
-    finally:
-        server.kill()
     assert "bulk store is off" not in log
     reader = MlflowClient(database)
     assert len(reader.get_metric_history(run_id, "loss")) == 2500

@@ -21,10 +21,8 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
     """A stock server. Use ``server``, which sees to it that it runs."""
-    server = MlflowServer(tmp_path_factory.mktemp("server"))
-    server.start()
-    yield server
-    server.kill()
+    with MlflowServer(tmp_path_factory.mktemp("server")).running() as server:
+        yield server
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import psutil
 from tests.faults.proxy import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 START_TIMEOUT = 90.0
@@ -52,6 +52,15 @@ class MlflowServer:
     def url(self) -> str:
         """Its tracking URI."""
         return f"http://{self.address}"
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[MlflowServer]:
+        """Start it, and kill it at the end."""
+        try:
+            self.start()
+            yield self
+        finally:
+            self.kill()
 
     def start(self) -> None:
         """Start it, and wait until it answers. One that runs is left alone."""

@@ -117,10 +117,8 @@ def server_on_postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[M
     """A stock server with two processes."""
     with server_or_skip() as postgres:
         directory = tmp_path_factory.mktemp("server")
-        server = MlflowServer(directory, backend_store_uri=postgres.uri, workers=2)
-        server.start()
-        yield server
-        server.kill()
+        with MlflowServer(directory, backend_store_uri=postgres.uri, workers=2).running() as server:
+            yield server
 
 
 @pytest.mark.postgres

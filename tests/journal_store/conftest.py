@@ -15,7 +15,5 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
     """A stock server."""
-    server = MlflowServer(tmp_path_factory.mktemp("server"))
-    server.start()
-    yield server
-    server.kill()
+    with MlflowServer(tmp_path_factory.mktemp("server")).running() as server:
+        yield server

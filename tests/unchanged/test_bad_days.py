@@ -32,10 +32,8 @@ def server(tmp_path: Path) -> Iterator[MlflowServer]:
     """A server of the test's own, to be killed."""
     folder = tmp_path / "server"
     folder.mkdir()
-    server = MlflowServer(folder)
-    server.start()
-    yield server
-    server.kill()
+    with MlflowServer(folder).running() as server:
+        yield server
 
 
 @pytest.fixture

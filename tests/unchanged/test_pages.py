@@ -31,11 +31,7 @@ def test_the_pages_of_a_server_are_the_same(takes_files: bool, tmp_path: Path) -
     def on_server(prefix: str) -> Played:
         folder = tmp_path / f"server {prefix}"
         folder.mkdir()
-        server = MlflowServer(folder, takes_files=takes_files)
-        server.start()
-        try:
+        with MlflowServer(folder, takes_files=takes_files).running() as server:
             return play("fluent", tmp_path / f"program {prefix}", prefix, server.url)
-        finally:
-            server.kill()
 
     assert_alike(on_server(""), on_server("journal+"))
