@@ -12,6 +12,8 @@ import trackside
 PACKAGE = Path(trackside.__file__).parent
 
 PURE = [
+    "artifact_calls",
+    "artifact_events",
     "bulk_store/versions",
     "coerce/floats",
     "coerce/metrics",
@@ -67,6 +69,8 @@ IMPURE = {
 }
 
 ALLOWED = {
+    "artifact_calls": {"os"},  # os.PathLike: the type of a path
+    "protocols": {"pathlib"},  # the type of a parameter
     "events": {"datetime", "time"},  # the default timestamp is the moment of the emit
     "redaction/known_values": {"os"},  # the environment, where the secrets are
     "text": {"datetime"},  # a time that is given, as text: no clock is asked

@@ -17,13 +17,14 @@ import logging
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
-from trackside.events import ConfigEvent, LifecycleEvent, MetricsSample
+from trackside.events import ArtifactEvent, ConfigEvent, LifecycleEvent, MetricsSample
 from trackside.system import last_resort
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from trackside.errors import (
+        ArtifactError,
         CoercionError,
         ConfigurationError,
         DeliveryError,
@@ -48,9 +49,25 @@ if TYPE_CHECKING:
     from trackside.session.start import start
     from trackside.watching.watch import Watch, unwatch, watch
 
+    log_artifact = bus.log_artifact
+    log_artifacts = bus.log_artifacts
+    log_audio = bus.log_audio
+    log_checkpoint = bus.log_checkpoint
+    log_dataset = bus.log_dataset
+    log_dict = bus.log_dict
+    log_figure = bus.log_figure
+    log_histogram = bus.log_histogram
+    log_image = bus.log_image
+    log_model = bus.log_model
+    log_table = bus.log_table
+    log_text = bus.log_text
+    log_video = bus.log_video
+
 __version__ = "0.1.0"
 
 __all__ = [
+    "ArtifactError",
+    "ArtifactEvent",
     "Bus",
     "CoercionError",
     "ConfigEvent",
@@ -77,6 +94,19 @@ __all__ = [
     "emit",
     "finish",
     "log",
+    "log_artifact",
+    "log_artifacts",
+    "log_audio",
+    "log_checkpoint",
+    "log_dataset",
+    "log_dict",
+    "log_figure",
+    "log_histogram",
+    "log_image",
+    "log_model",
+    "log_table",
+    "log_text",
+    "log_video",
     "start",
     "start_from_config",
     "unwatch",
@@ -95,6 +125,7 @@ _LAZY = {
     "bus": ("trackside.event_bus.bus", "default_bus"),
     "current_run": ("trackside.session.current", "current_run"),
     "finish": ("trackside.session.current", "finish"),
+    **{name: ("trackside.event_bus.bus", f"default_bus.{name}") for name in __all__ if name[:4] == "log_"},
     "start": ("trackside.session.start", "start"),
     "start_from_config": ("trackside.session.from_config", "start_from_config"),
     "unwatch": ("trackside.watching.watch", "unwatch"),
@@ -144,8 +175,9 @@ def __getattr__(name: str) -> Any:
     except KeyError:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
     from importlib import import_module
+    from operator import attrgetter
 
-    value = getattr(import_module(module), attribute)
+    value = attrgetter(attribute)(import_module(module))
     globals()[name] = value
     return value
 

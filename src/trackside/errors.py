@@ -85,3 +85,10 @@ class RejectedError(DeliveryError):
 
 class DestinationFailedError(DeliveryError):
     """The destination has failed permanently, because its run was deleted, for example. The worker ends."""
+
+
+class ArtifactError(TracksideError, ValueError):
+    """A file, picture, table or model cannot be kept as it was given. The text says what to do.
+
+    It never reaches your training: the call is counted, and the reason is told once.
+    """

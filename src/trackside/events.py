@@ -174,5 +174,12 @@ class RunEnd(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the kernel's OOM killer ended it."""
 
 
-Event: TypeAlias = MetricsSample | ConfigEvent | LifecycleEvent
+class ArtifactEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that is kept as files of the run. The kinds are in :mod:`trackside.artifact_events`."""
+
+    timestamp_ms: int = msgspec.field(default_factory=now_ms)
+    """Milliseconds since the Unix epoch."""
+
+
+Event: TypeAlias = MetricsSample | ConfigEvent | LifecycleEvent | ArtifactEvent
 """Anything :meth:`trackside.event_bus.bus.Bus.emit` takes."""

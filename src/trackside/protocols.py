@@ -7,14 +7,22 @@ is a base class. Yours overrides what it needs.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from trackside.destinations.context import DestinationContext
-    from trackside.events import ConfigEvent, FinalStatus, LifecycleEvent, MetricsSample, RunEnd
-    from trackside.journal.format import ConfigRecord, MetricsRecord, ParamsRecord, TagsRecord
+    from trackside.events import (
+        ArtifactEvent,
+        ConfigEvent,
+        FinalStatus,
+        LifecycleEvent,
+        MetricsSample,
+        RunEnd,
+    )
+    from trackside.journal.format import ArtifactRecord, ConfigRecord, MetricsRecord, ParamsRecord, TagsRecord
 
 
 @runtime_checkable
@@ -41,8 +49,16 @@ class OnLifecycle(Protocol):
         """Receive a start, a crash, a terminate signal or an end."""
 
 
-Sink: TypeAlias = OnMetrics | OnConfig | OnLifecycle
-"""An object in the training process that receives events from the bus, by at least one of three methods.
+@runtime_checkable
+class OnArtifact(Protocol):
+    """A sink that receives files, pictures, tables, checkpoints and models."""
+
+    def on_artifact(self, event: ArtifactEvent, /) -> Any:
+        """Receive one of them, by one of the classes in :mod:`trackside.artifact_events`."""
+
+
+Sink: TypeAlias = OnMetrics | OnConfig | OnLifecycle | OnArtifact
+"""An object in the training process that receives events from the bus, by at least one of four methods.
 
 Each method must be cheap, because the training loop waits for it. What it raises is caught, logged once and
 counted. After ten errors in a row the bus detaches the sink, unless it has an attribute ``stays_attached``
@@ -55,7 +71,7 @@ A union and not one protocol: a class with ``on_metrics`` alone is a sink, for t
 SinkFunction: TypeAlias = "Callable[[MetricsSample], Any]"
 """A function that receives the metrics of one step."""
 
-AnySink: TypeAlias = "OnMetrics | OnConfig | OnLifecycle | Callable[[MetricsSample], Any]"
+AnySink: TypeAlias = "OnMetrics | OnConfig | OnLifecycle | OnArtifact | Callable[[MetricsSample], Any]"
 """What ``bus.attach()`` takes: a :data:`Sink` or a :data:`SinkFunction`."""
 
 
@@ -100,6 +116,13 @@ class Destination(ABC):
     Set it if ``write_end`` waits for something that the trainer need not wait for.
     """
 
+    writes_artifacts_beside: ClassVar[bool] = False
+    """Whether ``write_artifact`` is called from a thread of its own, beside all other calls.
+
+    False: it is called from the worker's thread, in the order of the journal, so that a large file holds up
+    what comes after it.
+    """
+
     state_version: int = 1
     """The version of what ``state`` returns. ``restore`` never gets a state of another version."""
 
@@ -130,6 +153,13 @@ class Destination(ABC):
 
     def write_tags(self, record: TagsRecord) -> None:
         """Deliver tags, of which the last value counts. Ignored by default."""
+
+    def write_artifact(self, record: ArtifactRecord, content: Path | None) -> None:
+        """Deliver a file, a folder, a picture, a table. Ignored by default.
+
+        ``content`` is where what was logged waits on this machine: a file, or the folder for a folder. It is
+        yours to read until you return. None where the record says it all, as for a dataset.
+        """
 
     def idle(self) -> None:
         """Do what is due: heartbeats, uploads. Called between batches, every few seconds. Be quick."""

@@ -6,7 +6,7 @@ from typing_extensions import assert_type
 
 import trackside
 from trackside import Bus, ConfigEvent, LifecycleEvent, MetricsSample
-from trackside.protocols import AnySink, OnConfig, OnLifecycle, OnMetrics, Sink
+from trackside.protocols import AnySink, OnArtifact, OnConfig, OnLifecycle, OnMetrics, Sink
 from trackside.sinks import CallbackSink, EarlyStopping, MemorySink, PrometheusSink, TransformedSink
 
 
@@ -73,7 +73,7 @@ wrong: OnConfig = Losses()  # type: ignore[assignment]  # pyright: ignore[report
 
 def is_sink(x: object) -> bool:
     if isinstance(x, Sink):
-        assert_type(x, OnMetrics | OnConfig | OnLifecycle)
+        assert_type(x, OnMetrics | OnConfig | OnLifecycle | OnArtifact)
         return True
     return False
 

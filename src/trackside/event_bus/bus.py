@@ -1,4 +1,4 @@
-"""The bus: three blinker signals, and sinks attached to them.
+"""The bus: four blinker signals, and sinks attached to them.
 
 Invariants:
 
@@ -27,6 +27,8 @@ from time import perf_counter, time_ns
 from types import MethodType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from trackside.artifact_calls import ArtifactCalls
+from trackside.artifact_events import ARTIFACT_EVENTS
 from trackside.event_bus.feedback import Feedback
 from trackside.event_bus.signals import EventNamespace, EventSignal, refuse_coroutine
 from trackside.event_bus.slow_sinks import SinkTimes
@@ -43,7 +45,15 @@ FAULTS_BEFORE_DETACH = 10
 """How many errors in a row a sink may raise before it is detached."""
 
 _S = TypeVar("_S", bound="AnySink")
-_SIGNALS = ("metrics", "config", "lifecycle")
+_SIGNALS = ("metrics", "config", "lifecycle", "artifacts")
+
+_HANDLERS = {
+    "metrics": "on_metrics",
+    "config": "on_config",
+    "lifecycle": "on_lifecycle",
+    "artifacts": "on_artifact",
+}
+"""The method of a sink that receives events of each signal."""
 
 
 class _Attachment:
@@ -85,8 +95,8 @@ class _QuickLogSlot:
     """What takes a sample of metrics without an event, while nothing else wants to have that."""
 
 
-class Bus(_QuickLogSlot):
-    """Signals for metrics, configuration and lifecycle, and the sinks that listen to them."""
+class Bus(_QuickLogSlot, ArtifactCalls):
+    """Signals for metrics, configuration, lifecycle and artifacts, and the sinks that listen to them."""
 
     def __init__(self, name: str = "trackside") -> None:
         self.name = name
@@ -94,6 +104,7 @@ class Bus(_QuickLogSlot):
         self.metrics: EventSignal = self.namespace.signal("metrics", doc="a MetricsSample a step, as event=")
         self.config: EventSignal = self.namespace.signal("config", doc="a ConfigEvent, as event=")
         self.lifecycle: EventSignal = self.namespace.signal("lifecycle", doc="a LifecycleEvent, as event=")
+        self.artifacts: EventSignal = self.namespace.signal("artifacts", doc="an ArtifactEvent, as event=")
         self.quick_log = None
         self._offered_quick_log: QuickLog | None = None
         self._attachments: tuple[_Attachment, ...] = ()
@@ -113,6 +124,7 @@ class Bus(_QuickLogSlot):
             ConfigEvent: self._port(self.config),
             ParamsEvent: self._port(self.config),
             LifecycleEvent: self._port(self.lifecycle),
+            **{kind: self._port(self.artifacts) for kind in ARTIFACT_EVENTS},
         }
 
     def emit(self, event: Event) -> None:
@@ -133,7 +145,7 @@ class Bus(_QuickLogSlot):
             signal.send(self, event=event)
         elif self._heir is not None and self.continue_inherited():
             self.emit(event)
-        elif not self._silent_reported and signal is self.metrics:
+        elif not self._silent_reported and signal in {self.metrics, self.artifacts}:
             self._report_silence()
 
     def log(
@@ -176,9 +188,10 @@ class Bus(_QuickLogSlot):
     def attach(self, sink: _S) -> _S:
         """Connect ``sink`` and return it.
 
-        ``sink`` is an object with any of ``on_metrics(sample)``, ``on_config(event)`` and
-        ``on_lifecycle(event)``, or a plain function, which gets the metrics. Attaching the same one twice
-        changes nothing. Raises ``TypeError`` for anything else, including coroutine functions.
+        ``sink`` is an object with any of ``on_metrics(sample)``, ``on_config(event)``,
+        ``on_lifecycle(event)`` and ``on_artifact(event)``, or a plain function, which gets the metrics.
+        Attaching the same one twice changes nothing. Raises ``TypeError`` for anything else, including
+        coroutine functions.
         """
         attachment = _Attachment(sink, self._feedback)
         with self._changing:
@@ -335,7 +348,8 @@ class Bus(_QuickLogSlot):
 
     def _refuse(self, event: object) -> None:
         logger.warning(
-            "%s is not an event. Emit a MetricsSample, ConfigEvent or LifecycleEvent", type(event).__name__
+            "%s is not an event. Emit a MetricsSample, ConfigEvent, LifecycleEvent or ArtifactEvent",
+            type(event).__name__,
         )
 
     def continue_inherited(self) -> bool:
@@ -353,7 +367,7 @@ class Bus(_QuickLogSlot):
 
         if not warn_of_child(self._parents_journal):
             logger.warning(
-                "metrics were emitted, but no run is started and no sink attached: call trackside.start()"
+                "something was logged, but no run is started and no sink attached: call trackside.start()"
             )
 
 
@@ -366,11 +380,11 @@ def _bus_of_another_process(name: str, is_default: bool) -> Bus:
 
 
 def handlers_of(sink: Any) -> dict[str, Callable[[Any], Any]]:
-    """Return the methods of a sink by signal: ``metrics``, ``config``, ``lifecycle``.
+    """Return the methods of a sink by signal: ``metrics``, ``config``, ``lifecycle``, ``artifacts``.
 
     Raises ``TypeError`` for anything that is not a sink.
     """
-    found = {name: getattr(sink, f"on_{name}", None) for name in _SIGNALS}
+    found = {name: getattr(sink, method, None) for name, method in _HANDLERS.items()}
     if isinstance(sink, type):  # forgotten parentheses: only its class methods could be called
         found = {name: handler for name, handler in found.items() if isinstance(handler, MethodType)}
     handlers = {name: handler for name, handler in found.items() if callable(handler)}
@@ -379,8 +393,8 @@ def handlers_of(sink: Any) -> dict[str, Callable[[Any], Any]]:
     if not handlers:
         advice = f". Attach an object of the class: {sink.__name__}(...)" if isinstance(sink, type) else ""
         raise TypeError(
-            f"{sink!r} is not a sink: it has no method on_metrics, on_config or on_lifecycle, and is not a "
-            f"function of one argument{advice}"
+            f"{sink!r} is not a sink: it has no method on_metrics, on_config, on_lifecycle or on_artifact, "
+            f"and is no function of one argument{advice}"
         )
     for handler in handlers.values():
         refuse_coroutine(handler)

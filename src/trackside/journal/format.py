@@ -45,7 +45,7 @@ then gives it back after 5 ms."""
 SEARCH_BUDGET = 1 << 30
 """Bytes. It takes about a second. Records that were damaged by accident take a small part of it."""
 
-_BEGINNING = re.compile(rb"\xa1(?=[mkcptln])|\xc1(?=..S)", re.DOTALL)
+_BEGINNING = re.compile(rb"\xa1(?=[mkcptlnf])|\xc1(?=..S)", re.DOTALL)
 """The records below begin with a byte for the array, then this: a text of one letter. Samples and layouts
 (:mod:`trackside.journal.layouts`) begin with a word of their own, and as the records below."""
 
@@ -126,6 +126,48 @@ class TagsRecord(_SingleTexts, tag="t"):
     """Tags that were set: masked texts. Of several values of one tag the last one counts."""
 
 
+class HeldFile(msgspec.Struct, array_like=True):
+    """A file or folder that waits in the journal, or beside the original, until it is delivered."""
+
+    name: str
+    """Its entry in the journal's folder of held files (:mod:`trackside.journal.held_files`)."""
+    way: str
+    """``copy`` (in the journal), ``link`` (a hard link beside the original), ``reflink`` or ``original``."""
+    source: str
+    """The path that was logged, absolute, or empty for values."""
+    size: int
+    """Bytes, of all files of a folder."""
+    changed_ns: int = 0
+    """When the file was last written to, at the time of the call, in nanoseconds since the epoch."""
+
+
+class ArtifactRecord(msgspec.Struct, tag="f", array_like=True):
+    """Something that is kept as files of the run."""
+
+    seq: int
+    timestamp_ms: int
+    kind: str
+    """``file``, ``folder``, ``text``, ``image``, ``figure``, ``table``, ``histogram``, ``audio``, ``video``,
+    ``dataset``, ``checkpoint`` or ``model``. It may be one of a later version."""
+    place: str
+    """What it is in the run: the path of a file or folder below the run's artifacts, or the key of what has
+    one for each step. A newer one of the same place may cancel an older one."""
+    step: int | None = None
+    held: HeldFile | None = None
+    """None where the record says it all."""
+    form: str = ""
+    """How the held bytes are encoded. ``file``: they are what is delivered. Others are made into that by the
+    shipper (:mod:`trackside.encoding`)."""
+    policy: str = "now"
+    details: dict[str, Any] = {}
+    """What ``kind`` and ``form`` need besides: height and width of pixels, metrics of a checkpoint."""
+
+    @property
+    def points(self) -> int:
+        """Files are no points."""
+        return 0
+
+
 class LifecycleRecord(msgspec.Struct, tag="l", array_like=True):
     """A :class:`trackside.events.LifecycleEvent` in the journal.
 
@@ -156,7 +198,7 @@ class LifecycleRecord(msgspec.Struct, tag="l", array_like=True):
 TextsRecord: TypeAlias = ConfigRecord | ParamsRecord | TagsRecord
 """What is delivered between two batches of metrics."""
 
-Record: TypeAlias = MetricsRecord | LinkedMetricsRecord | TextsRecord | LifecycleRecord
+Record: TypeAlias = MetricsRecord | LinkedMetricsRecord | TextsRecord | ArtifactRecord | LifecycleRecord
 
 encode = msgspec.msgpack.Encoder().encode
 """Record to payload. Raises ``TypeError``, ``UnicodeEncodeError`` or ``OverflowError``."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trackside.journal")
 
 FIRST_FORMAT = 1
-FORMAT = 3
+FORMAT = 4
 """The format of the journals that this version begins. It reads all formats from the first to this one."""
 
 DOCUMENT_FORMAT = 1

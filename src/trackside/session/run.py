@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from time import time_ns
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from trackside.artifact_calls import ArtifactCalls
 from trackside.events import MetricsSample, checked_status
 from trackside.journal.delivery_status import DeliveryStatus
 
@@ -51,7 +52,7 @@ def status_with(error: BaseException | None, status: FinalStatus) -> FinalStatus
     return "FAILED" if wanted == "FINISHED" else wanted
 
 
-class Run(ABC):
+class Run(ArtifactCalls, ABC):
     """A run. :func:`trackside.start` makes it.
 
     The run ends with the program, or when you say so::

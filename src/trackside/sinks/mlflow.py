@@ -32,6 +32,7 @@ from trackside.journal.layouts import MILLISECOND
 from trackside.journal.samples import Samples
 from trackside.lifecycle.crash import text_of
 from trackside.redaction.redact import redact
+from trackside.sinks.artifacts.keeper import ArtifactKeeper
 from trackside.sinks.fetching import STAMP_LIMIT, Fetcher
 from trackside.sinks.odd_values import brief, encodable_text, milliseconds
 from trackside.sinks.texts import TextKeeper
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from trackside.event_bus.bus import QuickLog
-    from trackside.events import ConfigEvent, LifecycleEvent
+    from trackside.events import ArtifactEvent, ConfigEvent, LifecycleEvent
     from trackside.journal.writer import JournalWriter
     from trackside.sinks.accelerator import Devices
 
@@ -93,6 +94,7 @@ class MLflowSink:
             warn=self._warn,
         )
         self._texts = TextKeeper(journal, warn=self._warn)
+        self._artifacts = ArtifactKeeper(journal, warn=self._warn)
         self._quiet_until = self._samples.quiet_until
         self._watch = watch
         self._next_watch = math.inf
@@ -197,6 +199,10 @@ class MLflowSink:
             self.keep_params(event.config, event.timestamp_ms)
         else:
             self._texts.keep_config(event)
+
+    def on_artifact(self, event: ArtifactEvent) -> None:
+        """Keep a file, a picture, a table, a checkpoint or a model."""
+        self._artifacts.keep(event)
 
     def keep_params(self, params: Mapping[str, str], timestamp_ms: int | None = None) -> bool:
         """Keep params that are no configuration, masked. Returns whether they are in the journal."""

@@ -21,6 +21,7 @@ from trackside.journal.cursor import Cursor, save_cursor
 from trackside.journal.directory import JournalDirectory
 from trackside.journal.files import make_private_directory, write_atomically
 from trackside.journal.format import (
+    ArtifactRecord,
     ConfigRecord,
     LifecycleRecord,
     LinkedMetricsRecord,
@@ -180,7 +181,7 @@ def make(path: Path) -> None:
     _publish(journal)
     letters = RejectedFile(journal.rejected, "mlflow", after_seq=0)
     for record in (written[1], written[4]):
-        assert not isinstance(record, LifecycleRecord)
+        assert not isinstance(record, LifecycleRecord | ArtifactRecord)
         letters.add(record, "name too long")
     for seq in DAMAGED:
         _damage(journal, seq)

@@ -1,0 +1,56 @@
+"""Keeps what is logged as files: takes the claim, then writes the record.
+
+Invariants:
+
+* Nothing is raised, whatever a value, the disk or the journal raises. What is not kept is counted.
+* When ``keep`` returns, the record is in the journal and its file is held, or it is counted.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trackside.artifact_events import TextEvent
+from trackside.errors import ArtifactError
+from trackside.journal.held_files import HeldFiles
+from trackside.lifecycle.crash import text_of
+from trackside.sinks.artifacts.texts import text_record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trackside.events import ArtifactEvent
+    from trackside.journal.format import ArtifactRecord
+    from trackside.journal.writer import JournalWriter
+
+_RECORDS: dict[type[ArtifactEvent], Callable[[Any, HeldFiles], ArtifactRecord]] = {
+    TextEvent: text_record,
+}
+"""What makes the record of an event of each kind."""
+
+
+class ArtifactKeeper:
+    """Keeps artifacts in ``journal``.
+
+    ``warn(subject, text, once_for=...)`` tells the user once for each ``once_for``, or else each subject.
+    """
+
+    def __init__(self, journal: JournalWriter, *, warn: Callable[..., None]) -> None:
+        self._journal = journal
+        self._held = HeldFiles(journal.directory)
+        self._warn = warn
+
+    def keep(self, event: ArtifactEvent) -> bool:
+        """Keep ``event``. Returns whether it is in the journal."""
+        kind = type(event).__name__.removesuffix("Event").lower()
+        try:
+            record = _RECORDS[type(event)](event, self._held)
+            if self._journal.append(record):
+                return True
+            reason = "the journal does not take it"
+        except ArtifactError as error:
+            reason = str(error)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {text_of(error)}"
+        self._warn(f"a {kind}", f"is not logged: {reason}", once_for=f"{kind}: {reason[:80]}")
+        return False
