@@ -25,7 +25,7 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
 
     def execve(_path: str, arguments: list[str], environment: dict[str, str]) -> None:
-        found.update(grace=arguments[4], command=arguments[5:], environment=environment)
+        found.update(grace=arguments[4], expects=arguments[5], command=arguments[6:], environment=environment)
         raise StartedError
 
     monkeypatch.setattr(os, "execve", execve)
@@ -86,6 +86,20 @@ def test_the_address(
         monkeypatch.setenv("MLFLOW_TRACKING_URI", variable)
     run(*([] if option is None else ["--tracking-uri", option]), "true")
     assert started["environment"]["MLFLOW_TRACKING_URI"] == address.format(here=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("variables", "expects"),
+    [({}, "1"), ({"RANK": "0"}, "1"), ({"RANK": "1"}, "0"), ({"TRACKSIDE_MODE": "disabled"}, "0")],
+)
+def test_where_a_command_that_logs_nothing_is_a_surprise(
+    started: dict[str, Any], monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expects: str
+) -> None:
+    """Not on other ranks, and not in disabled mode."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    run("true")
+    assert started["expects"] == expects
 
 
 def test_names(started: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

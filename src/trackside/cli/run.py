@@ -152,6 +152,14 @@ def _of_ours(entries: tuple[Listed, ...], is_dotted: Callable[[str], bool]) -> l
     return [one for one in entries if not is_dotted(one if isinstance(one, str) else one["type"])]
 
 
+def _expects_runs(environment: dict[str, str]) -> bool:
+    """Whether a command that logs nothing is a surprise: not on other ranks, nor where nothing is to log."""
+    from trackside.rank import get_rank
+    from trackside.settings import read_environment
+
+    return get_rank() == 0 and read_environment(environment).mode != "disabled"
+
+
 def _become_parent(command: tuple[str, ...], environment: dict[str, str], grace: float) -> NoReturn:
     from trackside import parent_process
 
@@ -160,5 +168,6 @@ def _become_parent(command: tuple[str, ...], environment: dict[str, str], grace:
         if stream is not None:  # closed, as a daemon may have it
             stream.flush()
     # Without site and the user's PYTHON* variables, which are for the command.
-    arguments = [sys.executable, "-I", "-S", folder, f"{grace:g}", *command]
+    expects = "1" if _expects_runs(environment) else "0"
+    arguments = [sys.executable, "-I", "-S", folder, f"{grace:g}", expects, *command]
     os.execve(sys.executable, arguments, environment)  # noqa: S606 - no shell is wanted

@@ -15,6 +15,7 @@ points.py     MLflow's metrics as samples
 texts.py      params and tags
 runs.py       which runs this process logs into, and when each of them ends
 reads.py      reads that wait until what was logged before them is delivered
+direct.py     a warning for runs that go past the journal store
 artifacts.py  files, which MLflow's own repositories take
 stock.py      what is leant on in MLflow, and is not public there
 ============= =====================================================================

@@ -20,7 +20,9 @@ def tracking_store(store_uri: str, artifact_uri: str | None = None) -> Any:
     from trackside.journal_store.address import checked_inner
     from trackside.journal_store.store import journal_store
     from trackside.settings import read_environment
+    from trackside.system.parent_folder import note_use, tell_parent
 
+    tell_parent(note_use)
     inner = checked_inner(store_uri)
     mode = read_environment().mode
     artifacts.know_journal_addresses()

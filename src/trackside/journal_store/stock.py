@@ -27,7 +27,10 @@ _LOOKS = {"_log_url", "_get_artifact_repo"}
 """Functions of MLflow's client that read a run for its addresses only. They are looked for on the stack."""
 
 _DEPTH = 3
-"""Frames from the store's ``get_run`` to the one that wants the run."""
+"""Frames from what MLflow calls of ours to the function that is looked for."""
+
+_CREATES = {"start_run"}
+"""Functions of MLflow's that ask for a run's tags. Datasets, models and traces ask for tags, too."""
 
 
 def make_tracking_store(uri: str, artifact_uri: str | None) -> Any:
@@ -72,11 +75,21 @@ def wants_addresses_only() -> bool:
 
     MLflow's client reads a run before the first file of it, and before it prints where to view the run.
     """
-    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - as inspect.currentframe() does
+    return _is_called_by(_LOOKS)
+
+
+def creates_run() -> bool:
+    """Whether MLflow's own API asks for tags because it creates a run."""
+    return _is_called_by(_CREATES)
+
+
+def _is_called_by(names: set[str]) -> bool:
+    """Whether one of MLflow's functions ``names`` has called the caller of our caller."""
+    frame: FrameType | None = sys._getframe(3)  # noqa: SLF001 - as inspect.currentframe() does
     for _ in range(_DEPTH):
         if frame is None:
             return False
-        if frame.f_code.co_name in _LOOKS and frame.f_globals.get("__name__", "").startswith("mlflow."):
+        if frame.f_code.co_name in names and frame.f_globals.get("__name__", "").startswith("mlflow."):
             return True
         frame = frame.f_back
     return False

@@ -1,4 +1,4 @@
-"""``python -I -S .../trackside/parent_process GRACE COMMAND...``: what ``trackside run`` becomes by ``exec``.
+"""``python -I -S .../parent_process GRACE EXPECTS COMMAND...``: what ``trackside run`` becomes by ``exec``.
 
 The package ``trackside`` imports msgspec, which this process has no use for. So a bare module stands in for
 it: its submodules are found, and its ``__init__`` does not run.
@@ -21,7 +21,7 @@ def _main() -> None:
     from trackside.system.coerced_locale import drop_coerced_locale
 
     drop_coerced_locale(os.environ)
-    run(sys.argv[2:], grace=float(sys.argv[1]))
+    run(sys.argv[3:], grace=float(sys.argv[1]), expects_runs=sys.argv[2] == "1")
 
 
 if __name__ == "__main__":

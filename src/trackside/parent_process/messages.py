@@ -20,3 +20,8 @@ def say(text: str) -> None:
 def printable(text: str) -> str:
     """``text`` without what a terminal would act on."""
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+
+
+def is_quiet() -> bool:
+    """Whether the user wants no message about what goes well."""
+    return os.environ.get("TRACKSIDE_QUIET", "").strip().lower() in {"on", "true", "yes", "1"}

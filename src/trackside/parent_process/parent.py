@@ -14,9 +14,16 @@ from trackside.parent_process.delivery import Deliveries
 from trackside.parent_process.inbox import Inbox, block_all
 from trackside.parent_process.job_control import STOPS, JobControl
 from trackside.parent_process.leaving import leave_as
-from trackside.parent_process.messages import printable, say
+from trackside.parent_process.messages import is_quiet, printable, say
+from trackside.parent_process.unrecorded import tell_of_unrecorded
 from trackside.parent_process.witness import Witness, close_all_but
-from trackside.system.parent_folder import VARIABLE, make_parent_folder, remove_parent_folder
+from trackside.system.parent_folder import (
+    VARIABLE,
+    make_parent_folder,
+    note_use,
+    remove_parent_folder,
+    tell_parent,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,8 +46,12 @@ ECHO = 1.0
 _LEAVE = {int(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)}
 
 
-def run(command: Sequence[str], *, grace: float) -> NoReturn:
-    """Run ``command``, wait up to ``grace`` seconds for its shippers, and end as it ended."""
+def run(command: Sequence[str], *, grace: float, expects_runs: bool) -> NoReturn:
+    """Run ``command``, wait up to ``grace`` seconds for its shippers, and end as it ended.
+
+    ``expects_runs``: whether the user wants to know if the command logs nothing.
+    """
+    tell_parent(note_use)  # a ``trackside run`` around this one: this one tells for itself
     folder = _make_folder()
     mask = block_all()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, the kernel would keep no wait status for us
@@ -57,11 +68,13 @@ def run(command: Sequence[str], *, grace: float) -> NoReturn:
     parent.let_go_of_descriptors()
     inbox.open()
     parent.stand_by()
+    status = parent.children.status
+    assert status is not None  # noqa: S101 - what stand_by() waits for
     if folder is not None:
         parent.wait_for_delivery(Deliveries(folder), grace)
+        tell_of_unrecorded(folder, status, expects_runs=expects_runs)
         remove_parent_folder(folder)
-    assert parent.children.status is not None  # noqa: S101 - what stand_by() waits for
-    leave_as(parent.children.status)
+    leave_as(status)
 
 
 def _make_folder() -> str | None:
@@ -125,7 +138,7 @@ class Parent:
                 break
             if waited >= TELL_AFTER and not told:
                 told = True
-                if not _is_quiet():
+                if not is_quiet():
                     runs = _runs(len(pending))
                     say(f"waiting up to {grace:g} s for {runs} to be delivered. Ctrl-C ends the wait")
             patient = not any(map(self._ends_wait, self._inbox.wait(LOOK_EVERY)))
@@ -180,7 +193,3 @@ def _tell_of_rest(deliveries: Deliveries) -> None:
 
 def _runs(number: int) -> str:
     return "1 run" if number == 1 else f"{number} runs"
-
-
-def _is_quiet() -> bool:
-    return os.environ.get("TRACKSIDE_QUIET", "").strip().lower() in {"on", "true", "yes", "1"}

@@ -38,6 +38,7 @@ from trackside.session.recording import RecordingRun, recording_runs
 from trackside.session.sinks import SinkPlan, plan_sinks
 from trackside.settings import DEFAULT_TERMINATE_SIGNALS, mistyped_variables, read_environment
 from trackside.shipper.spawn import leave_if_meant_to_ship
+from trackside.system.parent_folder import note_use, tell_parent
 
 if TYPE_CHECKING:
     import os
@@ -117,6 +118,7 @@ def start(  # noqa: PLR0917 - the public signature, all of them options
     ``TypeError`` (an object that is not a sink). A start that raises leaves nothing behind.
     """
     leave_if_meant_to_ship()
+    tell_parent(note_use)
     bus, settings, rank = checked_bus(bus), read_environment(), get_rank()
     config_event = None if config is None else ConfigEvent(config, flatten_depth)
     if settings.mode == "disabled":

@@ -5,6 +5,9 @@ wait for. It also registers its fork server, which may start that shipper much l
 a dead trainer, it notes in the journal what the kernel says of the end. The shipper reads that note, also if
 it begins after the parent has ended.
 
+A process that uses trackside says so, and one that has an address of MLflow's of its own does, too. So the
+parent can tell the user of runs that went past trackside.
+
 Invariants:
 
 * The note of an end is there before the dead process leaves the system's table of processes.
@@ -16,12 +19,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec
 
 from trackside.system.processes import is_at_work, start_ticks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Concatenate
 
 VARIABLE = "TRACKSIDE_PARENT_FOLDER"
 """Names the folder, for every process below ``trackside run``."""
@@ -29,12 +33,14 @@ VARIABLE = "TRACKSIDE_PARENT_FOLDER"
 _FOLDER = "trackside-run-"
 _JOURNAL = "journal-"
 _SERVER = "server-"
+_DIRECT = "direct-"
+_IN_USE = "in_use"
 
 END_NOTE = "wait_status"
 """The file in a journal that says how its writer ended."""
 
 
-_T = TypeVar("_T")
+_P = ParamSpec("_P")
 
 
 class RegisteredJournal(NamedTuple):
@@ -74,12 +80,29 @@ def parent_pid(folder: str) -> int | None:
     return int(number) if number.isdecimal() else None
 
 
-def tell_parent(register: Callable[[str, _T], None], what: _T) -> None:
-    """``register`` something with the ``trackside run`` that this process runs under, if there is one."""
+class DirectAddress(NamedTuple):
+    """Where runs went past trackside."""
+
+    address: str
+    better: str
+    """The address to write instead. Empty if the journal store can't stand before this one."""
+
+    @property
+    def explained(self) -> str:
+        """The rest of a sentence about runs that go there."""
+        advice = f"Remove it there, or write {self.better}" if self.better else "Remove it there"
+        return (
+            f"to {self.address} directly and not through trackside, because the program or a script around "
+            f"it sets this address. {advice}"
+        )
+
+
+def tell_parent(note: Callable[Concatenate[str, _P], None], *what: _P.args, **more: _P.kwargs) -> None:
+    """``note`` something in the folder of the ``trackside run`` that this process runs under, if any."""
     folder = os.environ.get(VARIABLE)
     if folder:
         with contextlib.suppress(OSError, ValueError):  # it has ended, or is another user's
-            register(folder, what)
+            note(folder, *what, **more)
 
 
 def register_journal(folder: str, journal: str) -> None:
@@ -112,6 +135,35 @@ def _is_served_by(path: str) -> bool:
     except (OSError, ValueError):  # gone, or being written
         return False
     return is_at_work(server, int(started) if started.isdecimal() else None)
+
+
+def note_use(folder: str) -> None:
+    """Tell the parent that a process below it uses trackside. Raises ``OSError``."""
+    path = os.path.join(folder, _IN_USE)
+    if not os.path.exists(path):
+        _write(path, "")
+
+
+def is_in_use(folder: str) -> bool:
+    """Whether a process below uses trackside, or has its own ``trackside run``."""
+    return os.path.exists(os.path.join(folder, _IN_USE))
+
+
+def note_direct(folder: str, direct: DirectAddress) -> None:
+    """Tell the parent that a program logs to an address of its own. Raises ``OSError``."""
+    pid = os.getpid()
+    name = f"{_DIRECT}{pid}-{len(list(_named(folder, _DIRECT, pid)))}"
+    _write(os.path.join(folder, name), f"{direct.address}\n{direct.better}\n")
+
+
+def direct_addresses(folder: str) -> list[DirectAddress]:
+    """The addresses that programs have logged to past trackside, each once."""
+    found: dict[DirectAddress, None] = {}
+    for path in _named(folder, _DIRECT, None):
+        with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as file:
+            address, better, _ = file.read().split("\n")
+            found[DirectAddress(address, better)] = None
+    return list(found)
 
 
 def note_end(folder: str, pid: int, *, exit_code: int | None, killed_by: int | None) -> None:
