@@ -14,6 +14,7 @@ PACKAGE = Path(trackside.__file__).parent
 PURE = [
     "artifact_calls",
     "artifact_events",
+    "artifact_names",
     "bulk_store/versions",
     "coerce/floats",
     "coerce/metrics",
@@ -69,6 +70,7 @@ IMPURE = {
 }
 
 ALLOWED = {
+    "artifact_names": {"os"},  # os.fspath: no disk is asked
     "artifact_calls": {"os"},  # os.PathLike: the type of a path
     "protocols": {"pathlib"},  # the type of a parameter
     "events": {"datetime", "time"},  # the default timestamp is the moment of the emit
