@@ -25,6 +25,7 @@ from trackside.text import encodable
 
 __all__ = [
     "flatten_params",
+    "plain_data",
     "to_plain",
 ]
 
@@ -59,6 +60,11 @@ def to_plain(config: object) -> dict[str, Any]:
         f"a config must be a mapping, dataclass, Namespace, pydantic or OmegaConf object, "
         f"not {_type_name(config)}. For an object of your own, pass vars(it)"
     )
+
+
+def plain_data(value: object, *, max_elements: int = _MAX_ELEMENTS) -> Any:
+    """Return any value as plain data, as :func:`to_plain` does, with arrays of ``max_elements`` whole."""
+    return _Converter(list, max_elements)(value)
 
 
 def flatten_params(config: object, max_depth: int | None = 1, mask: bool = True) -> dict[str, str]:
@@ -102,8 +108,9 @@ def _unused(name: str, taken: Mapping[str, Any]) -> str:
 class _Converter:
     """One conversion. It knows which objects it is inside of, and how much it has written."""
 
-    def __init__(self, make_tuple: Callable[[Iterable[Any]], Any]) -> None:
+    def __init__(self, make_tuple: Callable[[Iterable[Any]], Any], max_elements: int = _MAX_ELEMENTS) -> None:
         self._make_tuple = make_tuple
+        self._max_elements = max_elements
         self._inside: set[int] = set()
         self._nodes = 0
 
@@ -141,7 +148,7 @@ class _Converter:
         if isinstance(value, functools.partial):
             return self._partial(value)
         if hasattr(type(value), "tolist") and hasattr(type(value), "shape"):
-            return self(_array(value))
+            return self(_array(value, self._max_elements))
         opened = _open(value)
         if opened is value:
             return _text(value)
@@ -241,11 +248,11 @@ _WAYS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Any]], ...] = (
 """Which objects can be opened, and how. The way that shows most comes first."""
 
 
-def _array(value: Any) -> Any:
+def _array(value: Any, max_elements: int) -> Any:
     """Return a small array as lists and numbers, and any other as its shape. Never reads an accelerator."""
     device = getattr(value, "device", "cpu")
     on_cpu = getattr(device, "type", device) == "cpu"
-    if on_cpu and math.prod(value.shape) <= _MAX_ELEMENTS:
+    if on_cpu and math.prod(value.shape) <= max_elements:
         listed = value.tolist()
         if type(listed) is not type(value):  # a longdouble gives itself
             return listed

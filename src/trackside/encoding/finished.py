@@ -4,19 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trackside.encoding.documents import DOCUMENT, document_file
 from trackside.errors import RejectedError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from trackside.journal.format import ArtifactRecord
 
+_MAKERS: dict[str, Callable[[ArtifactRecord, Path, Path], Path]] = {
+    DOCUMENT: document_file,
+}
+"""What makes the file of each form, from the record, what is held, and a folder for the file."""
 
-def finished(record: ArtifactRecord, content: Path, folder: Path) -> Path:  # noqa: ARG001 - forms to come
+
+def finished(record: ArtifactRecord, content: Path, folder: Path) -> Path:
     """The file of ``record``, ready to be delivered. What has to be made is made in ``folder``.
 
     ``content`` itself where it is ready. Raises :class:`RejectedError` for bytes that can't be encoded.
     """
     if record.form in {"", "file"}:
         return content
+    make = _MAKERS.get(record.form)
+    if make is not None:
+        return make(record, content, folder)
     raise RejectedError(f"this version of trackside can't encode {record.form!r}")

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trackside.artifact_events import TextEvent
+from trackside.artifact_events import DocumentEvent, TextEvent
 from trackside.errors import ArtifactError
 from trackside.journal.held_files import HeldFiles
 from trackside.lifecycle.crash import text_of
+from trackside.sinks.artifacts.documents import document_record
 from trackside.sinks.artifacts.texts import text_record
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _RECORDS: dict[type[ArtifactEvent], Callable[[Any, HeldFiles], ArtifactRecord]] = {
     TextEvent: text_record,
+    DocumentEvent: document_record,
 }
 """What makes the record of an event of each kind."""
 

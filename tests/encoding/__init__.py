@@ -1,0 +1,1 @@
+"""From what is held to the file that is delivered."""

@@ -1,0 +1,1 @@
+"""From artifact events to records in the journal."""
