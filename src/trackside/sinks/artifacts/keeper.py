@@ -10,11 +10,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trackside.artifact_events import DocumentEvent, TextEvent
+from trackside.artifact_events import (
+    DocumentEvent,
+    FileEvent,
+    FolderEvent,
+    TextEvent,
+)
 from trackside.errors import ArtifactError
 from trackside.journal.held_files import HeldFiles
 from trackside.lifecycle.crash import text_of
 from trackside.sinks.artifacts.documents import document_record
+from trackside.sinks.artifacts.files import file_record, folder_record
 from trackside.sinks.artifacts.texts import text_record
 
 if TYPE_CHECKING:
@@ -25,6 +31,8 @@ if TYPE_CHECKING:
     from trackside.journal.writer import JournalWriter
 
 _RECORDS: dict[type[ArtifactEvent], Callable[[Any, HeldFiles], ArtifactRecord]] = {
+    FileEvent: file_record,
+    FolderEvent: folder_record,
     TextEvent: text_record,
     DocumentEvent: document_record,
 }
