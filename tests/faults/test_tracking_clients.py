@@ -114,6 +114,35 @@ def test_both_read_the_same(both: tuple[TrackingClient, TrackingClient]) -> None
         assert reader.get_run(made.info.run_id) == writer.get_run(made.info.run_id)
 
 
+def test_a_logged_model(tracking: TrackingClient, client: MlflowClient) -> None:
+    """Made, found by a tag, given params, named as what the run has made, ready or failed."""
+    run = new_run(tracking)
+    experiment, run_id = run.info.experiment_id, run.info.run_id
+    tag = "trackside.artifact"
+    assert tracking.models.find(experiment, tag, "j/1") is None
+    made = tracking.models.create(run, "ä b-1", tags={tag: "j/1", "x": ""}, model_type="checkpoint")
+    tracking.models.log_params(made.model_id, {"lr": "0.1", "ünïcode": "日本"})
+    found = tracking.models.find(experiment, tag, "j/1")
+    assert found is not None
+    assert (found.model_id, found.artifact_uri) == (made.model_id, made.artifact_uri)
+    assert found.params == {"lr": "0.1", "ünïcode": "日本"}
+    assert tracking.models.find(experiment, tag, "j/2") is None
+    tracking.models.name_output(run_id, made.model_id, 7)
+    assert tracking.get_run(run_id).data.models == {made.model_id: 7}
+    shown = client.get_logged_model(made.model_id)
+    assert (shown.name, shown.status, shown.source_run_id) == ("ä b-1", "PENDING", run_id)
+    assert shown.model_type == "checkpoint"
+    tracking.models.end(made.model_id, ready=False)
+    assert client.get_logged_model(made.model_id).status == "FAILED"
+    tracking.models.end(made.model_id, ready=True)
+    assert client.get_logged_model(made.model_id).status == "READY"
+    tracking.log_points(run_id, [("loss", 0.5, START, 7, made.model_id, None, None)] * 2)
+    (metric,) = client.get_logged_model(made.model_id).metrics or ()
+    assert (metric.key, metric.value, metric.step) == ("loss", 0.5, 7)
+    client.delete_logged_model(made.model_id)
+    assert tracking.models.find(experiment, tag, "j/1") is None
+
+
 def test_artifacts(tracking: TrackingClient) -> None:
     """Written, replaced, read back, removed, in a folder, too."""
     run = new_run(tracking)

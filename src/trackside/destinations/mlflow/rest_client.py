@@ -13,6 +13,7 @@ import msgspec
 from trackside.destinations.mlflow.batch_body import LOG_BATCH, metrics_body
 from trackside.destinations.mlflow.client_choice import is_proxied
 from trackside.destinations.mlflow.errors import AnswerError
+from trackside.destinations.mlflow.rest_models import RestModels
 from trackside.destinations.mlflow.rest_session import RestSession
 from trackside.destinations.mlflow.tracking import Experiment, Run, RunData, description_of, experiment_of
 from trackside.tag_names import USER_TAG
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from trackside.bulk_store.points import Point
+    from trackside.destinations.mlflow.logged_models import LoggedModels
     from trackside.destinations.mlflow.tracking import TrackingClient
 
 _API = "/api/2.0/mlflow"
@@ -60,9 +62,19 @@ class _Data(msgspec.Struct):
     metrics: list[_Metric] | None = None
 
 
+class _Output(msgspec.Struct):
+    model_id: str | None = ""
+    step: int | None = 0
+
+
+class _Outputs(msgspec.Struct):
+    model_outputs: list[_Output] | None = None
+
+
 class _Run(msgspec.Struct):
     info: _Info | None = None
     data: _Data | None = None
+    outputs: _Outputs | None = None
 
 
 class _RunAnswer(msgspec.Struct):
@@ -107,6 +119,7 @@ class RestClient:
     def __init__(self, uri: str) -> None:
         self._uri = uri
         self._session = RestSession(uri)
+        self.models: LoggedModels = RestModels(self._session)
         self._mlflow: TrackingClient | None = None
 
     def ping(self) -> None:
@@ -218,7 +231,10 @@ def _run_of(found: _Run | None) -> Run:
     found = found or _Run()
     data = found.data or _Data()
     last = {metric.key or "": (metric.step or 0, metric.timestamp or 0) for metric in data.metrics or ()}
-    return Run(description_of(found.info or _Info()), RunData(_texts(data.tags), _texts(data.params), last))
+    made = {one.model_id or "": one.step or 0 for one in (found.outputs or _Outputs()).model_outputs or ()}
+    return Run(
+        description_of(found.info or _Info()), RunData(_texts(data.tags), _texts(data.params), last, made)
+    )
 
 
 def _texts(items: list[_Item] | None) -> dict[str, str]:

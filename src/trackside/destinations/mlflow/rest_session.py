@@ -59,9 +59,11 @@ class RestSession:
 
     def post(self, endpoint: str, kind: type[Answer], body: object) -> Answer:
         """The answer to a write. ``body``: JSON, as bytes or yet to be encoded."""
-        data = body if isinstance(body, bytes) else msgspec.json.encode(body)
-        headers = {"Content-Type": "application/json"}
-        return self._read(endpoint, kind, self._send("POST", endpoint, data=data, headers=headers))
+        return self._write("POST", endpoint, kind, body)
+
+    def patch(self, endpoint: str, kind: type[Answer], body: object) -> Answer:
+        """The answer to a change. ``body``: as for :meth:`post`."""
+        return self._write("PATCH", endpoint, kind, body)
 
     def fetch(self, endpoint: str) -> bytes:
         """The file at ``endpoint``."""
@@ -88,6 +90,11 @@ class RestSession:
             **_renewed_tls_options(),
             **options,
         )
+
+    def _write(self, method: str, endpoint: str, kind: type[Answer], body: object) -> Answer:
+        data = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        headers = {"Content-Type": "application/json"}
+        return self._read(endpoint, kind, self._send(method, endpoint, data=data, headers=headers))
 
     def _read(self, endpoint: str, kind: type[Answer], response: requests.Response) -> Answer:
         content = self._checked(endpoint, response).content

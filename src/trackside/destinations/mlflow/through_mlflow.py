@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from trackside.destinations.mlflow.address import is_server
 from trackside.destinations.mlflow.batch_body import LOG_BATCH, metrics_body
 from trackside.destinations.mlflow.importing import import_mlflow
+from trackside.destinations.mlflow.models_through_mlflow import ModelsThroughMLflow
 from trackside.destinations.mlflow.tracking import (
     Experiment,
     Run,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from trackside.bulk_store.points import Point
+    from trackside.destinations.mlflow.logged_models import LoggedModels
 
 _OK = 200
 
@@ -50,6 +52,7 @@ class ThroughMLflow:
 
         self._uri = uri
         self._client = client = MlflowClient(tracking_uri=uri)
+        self.models: LoggedModels = ModelsThroughMLflow(client)
         self._metric: Callable[..., Any] = Metric
         self._param: Callable[..., Any] = Param
         self._tag: Callable[..., Any] = RunTag
@@ -139,7 +142,10 @@ class ThroughMLflow:
 
 def _run_of(found: Any) -> Run:
     last = {metric.key: (metric.step, metric.timestamp) for metric in found.to_proto().data.metrics}
-    return Run(description_of(found.info), RunData(dict(found.data.tags), dict(found.data.params), last))
+    outputs = found.outputs.model_outputs if found.outputs else ()
+    made = {output.model_id: output.step for output in outputs or ()}
+    data = RunData(dict(found.data.tags), dict(found.data.params), last, made)
+    return Run(description_of(found.info), data)
 
 
 def metrics_request(client: Any) -> Callable[[str, Sequence[Point]], None] | None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from trackside.bulk_store.points import Point
+    from trackside.destinations.mlflow.logged_models import LoggedModels
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class RunData:
     params: Mapping[str, str] = field(default_factory=dict)
     last: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """The step and time of each metric's latest point."""
+    models: Mapping[str, int] = field(default_factory=dict)
+    """The logged models that the run has made, by id, with their steps."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ class TrackingClient(Protocol):
 
     is_light: ClassVar[bool]
     """Whether it does without MLflow, except for artifacts that the server does not take."""
+
+    models: LoggedModels
 
     def ping(self) -> None:
         """Make a small request."""
