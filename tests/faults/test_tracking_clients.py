@@ -137,7 +137,9 @@ def test_a_logged_model(tracking: TrackingClient, client: MlflowClient) -> None:
     tracking.models.end(made.model_id, ready=True)
     assert client.get_logged_model(made.model_id).status == "READY"
     tracking.log_points(run_id, [("loss", 0.5, START, 7, made.model_id, None, None)] * 2)
-    (metric,) = client.get_logged_model(made.model_id).metrics or ()
+    metrics = client.get_logged_model(made.model_id).metrics
+    assert metrics is not None
+    (metric,) = metrics
     assert (metric.key, metric.value, metric.step) == ("loss", 0.5, 7)
     client.delete_logged_model(made.model_id)
     assert tracking.models.find(experiment, tag, "j/1") is None
