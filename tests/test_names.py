@@ -16,6 +16,7 @@ from trackside.names import (
     MAX_PARAM_VALUE_LENGTH,
     prefixed,
     truncate_params,
+    valid_model_name,
     valid_name,
 )
 from trackside.sinks.values import named_values
@@ -187,3 +188,22 @@ def test_a_prefix_goes_before_one_slash(prefix: object, name: str) -> None:
     assert record.named_values() == {name: 0.5}
     assert named_values(MetricsSample(0, None, {"loss": 1}, text)) == {name: 1}
     assert Transform(prefix=text).delivered_as("loss") == name
+
+
+@given(NAMES)
+@example("a/b:c.d%e\"f'g")
+@example("...")
+def test_mlflow_takes_every_name_of_a_model(name: str) -> None:
+    """And what it takes by itself is hardly changed."""
+    valid = valid_model_name(name)
+    validation._validate_logged_model_name(valid)
+    assert 0 < len(valid) <= MAX_KEY_LENGTH
+
+
+@pytest.mark.parametrize(
+    ("name", "valid"),
+    [("epoch=3 best", "epoch=3 best"), ("net/v1.5", "net-v1-5"), ("50%", "50"), ("./", "model")],
+)
+def test_a_changed_name_of_a_model_can_be_recognised(name: str, valid: str) -> None:
+    """Refused characters become a hyphen."""
+    assert valid_model_name(name) == valid

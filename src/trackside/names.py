@@ -35,6 +35,9 @@ MAX_REQUEST_BYTES = 1_000_000
 
 _T = TypeVar("_T")
 
+_BAD_IN_MODELS = re.compile(r"[/:.%\"'\x00-\x1f]+")
+"""``_validate_logged_model_name``, and what has no place in a name."""
+
 _BAD_CHARACTER = re.compile(r"[^/\w.\- :]")
 _HASH_LENGTH = 8
 _ELLIPSIS = "..."
@@ -150,6 +153,11 @@ def _free_name(key: str, max_length: int, taken: set[str]) -> str:
         attempt += 1
         name = valid_name(f"{key}\0{attempt}", max_length)
     return name
+
+
+def valid_model_name(name: str) -> str:
+    """Return a name that MLflow accepts for a logged model: ``name``, or a similar one."""
+    return _BAD_IN_MODELS.sub("-", name)[:MAX_KEY_LENGTH].strip("- ") or "model"
 
 
 def _cut(value: str, max_length: int) -> str:

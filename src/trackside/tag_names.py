@@ -23,6 +23,9 @@ OWNER_TAG = "trackside.owner"
 HEARTBEAT_TAG = "trackside.heartbeat"
 """The time of the owner's last sign of life, and its machine."""
 
+ARTIFACT_TAG = "trackside.artifact"
+"""On a logged model: the journal and the record that it was made for."""
+
 ATTEMPT_TAG = "trackside.attempt"
 SUMMARY_TAG = "trackside.summary"
 CHANGED_PARAMS_TAG = "trackside.params.changed"

@@ -19,7 +19,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trackside.journal.claims import ORIGINAL, claim_file, claim_folder
+from trackside.journal.claims import COPY, ORIGINAL, claim_file, claim_folder
 from trackside.journal.files import DIRECTORY_MODE
 from trackside.journal.format import HeldFile
 from trackside.system.files import write_all
@@ -54,6 +54,17 @@ class HeldFiles:
         finally:
             os.close(descriptor)
         return HeldFile(name, "copy", "", size)
+
+    def keep_written(self, write: Callable[[Path], object]) -> HeldFile:
+        """Keep the file that ``write`` writes to the path it is given. Raises what ``write`` raises."""
+        name, path = self._new_entry()
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        try:
+            write(path)
+            return HeldFile(name, COPY, "", path.stat().st_size)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
 
     def hold_file(self, path: Path) -> HeldFile:
         """Claim the file at the absolute ``path``. Raises ``OSError``."""

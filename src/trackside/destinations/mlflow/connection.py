@@ -18,6 +18,7 @@ bulk store can write.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,13 @@ class Connection:
         self._renewed_uri: str | None = None
         self._database = database_file(uri)
         self._bulk: BulkStore | None = None
+        self.sending_metrics = threading.Lock()
+        """Held while a batch of metrics is sent."""
+
+    @property
+    def journal_id(self) -> str:
+        """The id of the journal that is delivered."""
+        return self._meta.journal_id
 
     @property
     def client(self) -> TrackingClient:
@@ -201,6 +209,14 @@ class Connection:
             self.for_run(self._bulk.log_points, points)
         else:
             self.for_run(self.client.log_points, points)
+
+    def log_points_beside(self, points: Sequence[Point]) -> None:
+        """Log points of metrics that no batch holds, from another thread than the worker's.
+
+        It waits until no request with metrics is in flight, which might share a key with them.
+        """
+        with self.sending_metrics:
+            self.log_points(points)
 
     def needs_mlflow_to_upload(self, artifact_uri: str) -> bool:
         """Whether MLflow would be imported to upload to ``artifact_uri``, and is not needed otherwise."""

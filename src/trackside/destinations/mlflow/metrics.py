@@ -6,7 +6,8 @@ that. While it works on one request, the next one can be prepared.
 
 Invariants:
 
-* Concurrent requests never share a metric key, and the points of one key are sent in order. MLflow reads a
+* Concurrent requests never share a metric key, and the points of one key are sent in order. Metrics of a
+  checkpoint, which another thread sends, wait for a batch's end. MLflow reads a
   key's latest value and then writes it. Two requests that do so at once may collide on its row, or leave the
   older value, on a store that keeps no lock in between.
 * ``send`` returns, or raises, once no request is in flight. So params, tags and the status, which the worker
@@ -92,7 +93,8 @@ class MetricsSender:
             self._wants_bulk = False
             self._sender = self._new_sender(MAX_METRICS_PER_BATCH)
         points = self._points_of(records)
-        self._sender.send(points)
+        with self._connection.sending_metrics:
+            self._sender.send(points)
         self._note(points)
 
     def resend(self, record: MetricsRecord) -> None:

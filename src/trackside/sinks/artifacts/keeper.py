@@ -8,19 +8,24 @@ Invariants:
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from trackside.artifact_events import (
+    CheckpointEvent,
     DocumentEvent,
     FileEvent,
     FolderEvent,
+    ModelEvent,
     TextEvent,
 )
 from trackside.errors import ArtifactError
 from trackside.journal.held_files import HeldFiles
 from trackside.lifecycle.crash import text_of
+from trackside.sinks.artifacts.checkpoints import checkpoint_record
 from trackside.sinks.artifacts.documents import document_record
 from trackside.sinks.artifacts.files import file_record, folder_record
+from trackside.sinks.artifacts.models import model_record
 from trackside.sinks.artifacts.texts import text_record
 
 if TYPE_CHECKING:
@@ -49,12 +54,17 @@ class ArtifactKeeper:
         self._journal = journal
         self._held = HeldFiles(journal.directory)
         self._warn = warn
+        self._records: dict[type[ArtifactEvent], Callable[[Any, HeldFiles], ArtifactRecord]] = {
+            **_RECORDS,
+            CheckpointEvent: partial(checkpoint_record, on_drop=self._drop),
+            ModelEvent: partial(model_record, on_drop=self._drop),
+        }
 
     def keep(self, event: ArtifactEvent) -> bool:
         """Keep ``event``. Returns whether it is in the journal."""
         kind = type(event).__name__.removesuffix("Event").lower()
         try:
-            record = _RECORDS[type(event)](event, self._held)
+            record = self._records[type(event)](event, self._held)
             if self._journal.append(record):
                 return True
             reason = "the journal does not take it"
@@ -64,3 +74,8 @@ class ArtifactKeeper:
             reason = f"{type(error).__name__}: {text_of(error)}"
         self._warn(f"a {kind}", f"is not logged: {reason}", once_for=f"{kind}: {reason[:80]}")
         return False
+
+    def _drop(self, what: str, reason: str) -> None:
+        """Count a part of something that is kept without it."""
+        self._journal.scoreboard.note_dropped(1)
+        self._warn(f"{what} of a checkpoint or model", f"is dropped: {reason}")
