@@ -11,6 +11,8 @@ import logging
 import time
 from typing import TYPE_CHECKING, ClassVar
 
+from trackside.destinations.mlflow.artifacts.run_artifacts import ArtifactRun
+from trackside.destinations.mlflow.artifacts.writer import write_artifact
 from trackside.destinations.mlflow.attempts import TRACEBACK
 from trackside.destinations.mlflow.changed_params import ChangedParams
 from trackside.destinations.mlflow.claim import RunClaim
@@ -30,12 +32,19 @@ from trackside.protocols import Destination
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
     from typing import Any
 
     from trackside.destinations.context import DestinationContext
     from trackside.destinations.mlflow.opening import Earlier
     from trackside.events import FinalStatus, RunEnd
-    from trackside.journal.format import ConfigRecord, MetricsRecord, ParamsRecord, TagsRecord
+    from trackside.journal.format import (
+        ArtifactRecord,
+        ConfigRecord,
+        MetricsRecord,
+        ParamsRecord,
+        TagsRecord,
+    )
     from trackside.journal.outbox import Outbox
 
 logger = logging.getLogger("trackside.destinations")
@@ -51,6 +60,8 @@ def _publish_nothing(**changes: object) -> None:
 
 class MLflowDestination(Destination):
     """A run in MLflow. Made in the shipper, used by one worker."""
+
+    writes_artifacts_beside = True
 
     keeps_links: ClassVar[bool] = True
     """Whether the training's logged models and datasets are in this store."""
@@ -79,6 +90,10 @@ class MLflowDestination(Destination):
         self._claim = RunClaim(meta, self._connection, record=record, outbox=outbox)
         self._opener = RunOpener(context, self._connection, self._claim, record=record, earlier=earlier)
         self._metrics = MetricsSender(self._connection, notice=notice, keeps_links=self.keeps_links)
+        self._files_connection = Connection(meta, tracking_uri, record=record, outbox=outbox)
+        self._files = ArtifactRun(
+            self._files_connection, context.journal / f"made-for-{context.name}", notice=notice
+        )
         self._changed = ChangedParams(self._connection, self._claim, notice=notice)
         self._texts = TextWriter(self._connection, self._changed)
         self._redone: RedoneSteps | None = None
@@ -188,6 +203,12 @@ class MLflowDestination(Destination):
         self._connection.take_renewed()
         self._texts.write_tags(record)
 
+    def write_artifact(self, record: ArtifactRecord, content: Path | None) -> None:
+        """Upload a file, on a connection of its own: other threads make the other calls meanwhile."""
+        self._files_connection.take_renewed()
+        self._files_connection.open()
+        write_artifact(self._files, record, content)
+
     def idle(self) -> None:
         """Heartbeat, load and uploads, each when it is due."""
         self._connection.take_renewed()
@@ -229,6 +250,7 @@ class MLflowDestination(Destination):
     def renew(self, tracking_uri: str | None) -> None:
         """Use ``tracking_uri`` from the next call on. MLflow reads the variables at each request."""
         self._connection.renew(tracking_uri)
+        self._files_connection.renew(tracking_uri)
 
     def close(self) -> None:
         """Stop sampling. Nothing is held open."""

@@ -7,19 +7,22 @@ See https://mlflow.org/docs/latest/api_reference/rest-api.html. The bodies are t
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import quote
 
 import msgspec
 
 from trackside.destinations.mlflow.batch_body import LOG_BATCH, metrics_body
 from trackside.destinations.mlflow.client_choice import is_proxied
 from trackside.destinations.mlflow.errors import AnswerError
+from trackside.destinations.mlflow.file_body import FileBody
 from trackside.destinations.mlflow.rest_models import RestModels
-from trackside.destinations.mlflow.rest_session import RestSession
+from trackside.destinations.mlflow.rest_session import Done, RestSession
 from trackside.destinations.mlflow.tracking import Experiment, Run, RunData, description_of, experiment_of
 from trackside.tag_names import USER_TAG
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from trackside.bulk_store.points import Point
     from trackside.destinations.mlflow.logged_models import LoggedModels
@@ -28,6 +31,10 @@ if TYPE_CHECKING:
 _API = "/api/2.0/mlflow"
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 _RUNS_IN_AN_ANSWER = 1000
+
+
+def _note_nothing(_bytes: int) -> None:
+    """Count nothing."""
 
 
 class _Item(msgspec.Struct):
@@ -107,10 +114,6 @@ class _Files(msgspec.Struct):
     files: list[_File] | None = None
 
 
-class _Done(msgspec.Struct):
-    """An answer that says no more than that."""
-
-
 class RestClient:
     """Calls the MLflow server at ``uri``."""
 
@@ -181,7 +184,7 @@ class RestClient:
         self._post("runs/delete-tag", run_id=run_id, key=key)
 
     def log_points(self, run_id: str, points: Sequence[Point]) -> None:
-        self._session.post(LOG_BATCH, _Done, metrics_body(run_id, points))
+        self._session.post(LOG_BATCH, Done, metrics_body(run_id, points))
 
     def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
         self._post("runs/log-batch", run_id=run_id, params=_items(params))
@@ -205,6 +208,14 @@ class RestClient:
         else:
             self._through_mlflow().write_artifact(run, name, text)
 
+    def upload_file(
+        self, run: Run, source: Path, artifact_file: str, *, on_sent: Callable[[int], None] = _note_nothing
+    ) -> None:
+        if is_proxied(run.info.artifact_uri):
+            self._session.put_file(_artifact(run, artifact_file), FileBody(source, on_sent=on_sent))
+        else:
+            self._through_mlflow().upload_file(run, source, artifact_file, on_sent=on_sent)
+
     def remove_artifact(self, run: Run, name: str) -> None:
         if is_proxied(run.info.artifact_uri):
             self._session.delete(_artifact(run, name))
@@ -212,7 +223,7 @@ class RestClient:
             self._through_mlflow().remove_artifact(run, name)
 
     def _post(self, call: str, **body: Any) -> None:
-        self._session.post(f"{_API}/{call}", _Done, body)
+        self._session.post(f"{_API}/{call}", Done, body)
 
     def _experiment(self, call: str, **parameters: str) -> Experiment:
         answer = self._session.get(f"{_API}/experiments/{call}", _ExperimentAnswer, **parameters)
@@ -248,4 +259,4 @@ def _items(texts: Mapping[str, str]) -> list[dict[str, str]]:
 def _artifact(run: Run, name: str) -> str:
     """The endpoint of a run's artifact, whose address is ``mlflow-artifacts:/...``."""
     root = run.info.artifact_uri.partition(":")[2].strip("/")
-    return "/".join(part for part in (_ARTIFACTS, root, name) if part)
+    return "/".join(part for part in (_ARTIFACTS, quote(root), quote(name)) if part)

@@ -18,12 +18,15 @@ from __future__ import annotations
 import json
 import os
 from importlib.metadata import version
+from mimetypes import guess_type
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from trackside.destinations.answers import patient
 from trackside.destinations.mlflow.credentials import authorisation
 from trackside.destinations.mlflow.errors import AnswerError
+from trackside.destinations.mlflow.file_body import seconds_to_store
 from trackside.destinations.mlflow.settings import request_timeout
 from trackside.errors import RejectedError, RetryableError, UnauthorisedError
 
@@ -32,11 +35,17 @@ if TYPE_CHECKING:
 
     import requests
 
+    from trackside.destinations.mlflow.file_body import FileBody
+
 _OK = 200
 _REDIRECTS = range(300, 400)
 _SWITCH = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 Answer = TypeVar("Answer")
+
+
+class Done(msgspec.Struct):
+    """An answer that says no more than that."""
 
 
 class RestSession:
@@ -74,6 +83,15 @@ class RestSession:
         headers = {"Content-Type": "text/plain; charset=utf-8"}
         self._checked(endpoint, self._send("PUT", endpoint, data=data, headers=headers))
 
+    def put_file(self, endpoint: str, body: FileBody) -> None:
+        """Write the file at ``endpoint``, of any size. The server has longer to answer the larger it is."""
+        timeout, patience = request_timeout(), request_timeout() + seconds_to_store(len(body))
+        headers = {"Content-Type": guess_type(endpoint)[0] or "application/octet-stream"}
+        data = body if len(body) else b""  # else requests would send pieces without a length
+        with patient(patience):
+            response = self._send("PUT", endpoint, data=data, headers=headers, timeout=(timeout, patience))
+            self._read(endpoint, Done, response)
+
     def delete(self, endpoint: str) -> None:
         """Delete the file at ``endpoint``."""
         self._checked(endpoint, self._send("DELETE", endpoint))
@@ -85,10 +103,9 @@ class RestSession:
             method,
             self._base + endpoint,
             headers={"User-Agent": self._agent, **authorisation(os.environ), **(headers or {})},
-            timeout=request_timeout(),
             allow_redirects=False,
             **_renewed_tls_options(),
-            **options,
+            **{"timeout": request_timeout(), **options},
         )
 
     def _write(self, method: str, endpoint: str, kind: type[Answer], body: object) -> Answer:

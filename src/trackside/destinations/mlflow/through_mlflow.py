@@ -40,6 +40,10 @@ _OK = 200
 _uploading = threading.Lock()
 
 
+def _note_nothing(_bytes: int) -> None:
+    """Count nothing."""
+
+
 class ThroughMLflow:
     """Calls MLflow's client for the store at ``uri``. The first one made imports MLflow."""
 
@@ -127,13 +131,26 @@ class ThroughMLflow:
             self._name_the_server()
             self._client.log_text(run.info.run_id, text, name)
 
+    def upload_file(
+        self, run: Run, source: Path, artifact_file: str, *, on_sent: Callable[[int], None] = _note_nothing
+    ) -> None:
+        folder, _, name = artifact_file.rpartition("/")
+        with tempfile.TemporaryDirectory(prefix="trackside-") as place:
+            named = Path(place, name)  # MLflow uploads a file under the name that it has
+            named.symlink_to(source)
+            self._repository(run).log_artifact(str(named), folder or None)
+        on_sent(source.stat().st_size)
+
     def remove_artifact(self, run: Run, name: str) -> None:
+        self._repository(run).delete_artifacts(name)
+
+    def _repository(self, run: Run) -> Any:
+        """What MLflow writes the run's artifacts through."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         with _uploading:
             self._name_the_server()
-            repository: Any = get_artifact_repository(run.info.artifact_uri, self._uri)
-            repository.delete_artifacts(name)
+            return get_artifact_repository(run.info.artifact_uri, self._uri)
 
     def _name_the_server(self) -> None:
         """MLflow 3.6 uploads to the server it finds in the environment, not to the client's."""

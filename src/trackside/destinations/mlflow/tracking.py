@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from trackside.bulk_store.points import Point
     from trackside.destinations.mlflow.logged_models import LoggedModels
@@ -123,6 +124,14 @@ class TrackingClient(Protocol):
 
     def write_artifact(self, run: Run, name: str, text: str) -> None:
         """Write or replace an artifact."""
+
+    def upload_file(
+        self, run: Run, source: Path, artifact_file: str, *, on_sent: Callable[[int], None] = ...
+    ) -> None:
+        """Write or replace an artifact by the file ``source``, of any size.
+
+        ``on_sent`` gets the bytes that went out since its last call, where that can be told.
+        """
 
     def remove_artifact(self, run: Run, name: str) -> None:
         """Remove an artifact. Fails where the store keeps everything."""

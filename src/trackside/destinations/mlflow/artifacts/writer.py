@@ -1,0 +1,35 @@
+"""Which function writes the artifacts of a kind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trackside.destinations.mlflow.artifacts.files import write_file, write_folder
+from trackside.errors import RejectedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from trackside.destinations.mlflow.artifacts.run_artifacts import ArtifactRun
+    from trackside.journal.format import ArtifactRecord
+
+_WRITERS: dict[str, Callable[[ArtifactRun, ArtifactRecord, Path | None], None]] = {
+    "file": write_file,
+    "folder": write_folder,
+    "text": write_file,
+}
+"""By the kind of the record. A file of another kind is uploaded as it is, if it is ready."""
+
+
+def write_artifact(run: ArtifactRun, record: ArtifactRecord, content: Path | None) -> None:
+    """Write ``record`` to ``run``. Raises :class:`RejectedError` for a kind that is not known."""
+    writer = _WRITERS.get(record.kind)
+    if writer is None and content is not None and record.form == "file":
+        writer = write_folder if content.is_dir() else write_file
+    if writer is None:
+        raise RejectedError(f"this version of trackside can't deliver a {record.kind!r} to MLflow")
+    try:
+        writer(run, record, content)
+    finally:
+        run.clear()
