@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trackside.encoding.documents import DOCUMENT, document_file
+from trackside.encoding.tables import ROWS, table_file
 from trackside.errors import RejectedError
 
 if TYPE_CHECKING:
@@ -19,11 +20,16 @@ _MAKERS: dict[str, Callable[[ArtifactRecord, Path, Path], Path]] = {
 """What makes the file of each form, from the record, what is held, and a folder for the file."""
 
 
-def finished(record: ArtifactRecord, content: Path, folder: Path) -> Path:
+def finished(record: ArtifactRecord, content: Path | None, folder: Path) -> Path:
     """The file of ``record``, ready to be delivered. What has to be made is made in ``folder``.
 
-    ``content`` itself where it is ready. Raises :class:`RejectedError` for bytes that can't be encoded.
+    ``content`` itself where it is ready, and None where the record says it all. Of a table only the rows of
+    this record. Raises :class:`RejectedError` for bytes that can't be encoded.
     """
+    if record.form == ROWS:
+        return table_file(record, content, folder)
+    if content is None:
+        raise RejectedError(f"the {record.kind} {record.place!r} has no contents")
     if record.form in {"", "file"}:
         return content
     make = _MAKERS.get(record.form)

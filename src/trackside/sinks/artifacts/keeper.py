@@ -17,6 +17,7 @@ from trackside.artifact_events import (
     FileEvent,
     FolderEvent,
     ModelEvent,
+    TableEvent,
     TextEvent,
 )
 from trackside.errors import ArtifactError
@@ -26,6 +27,7 @@ from trackside.sinks.artifacts.checkpoints import checkpoint_record
 from trackside.sinks.artifacts.documents import document_record
 from trackside.sinks.artifacts.files import file_record, folder_record
 from trackside.sinks.artifacts.models import model_record
+from trackside.sinks.artifacts.tables import table_record
 from trackside.sinks.artifacts.texts import text_record
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ _RECORDS: dict[type[ArtifactEvent], Callable[[Any, HeldFiles], ArtifactRecord]] 
     FolderEvent: folder_record,
     TextEvent: text_record,
     DocumentEvent: document_record,
+    TableEvent: table_record,
 }
 """What makes the record of an event of each kind."""
 
