@@ -73,6 +73,7 @@ ALLOWED = {
     "artifact_names": {"os"},  # os.fspath: no disk is asked
     "artifact_calls": {"os"},  # os.PathLike: the type of a path
     "protocols": {"pathlib"},  # the type of a parameter
+    "destinations/mlflow/tracking": {"pathlib"},  # the same
     "events": {"datetime", "time"},  # the default timestamp is the moment of the emit
     "redaction/known_values": {"os"},  # the environment, where the secrets are
     "text": {"datetime"},  # a time that is given, as text: no clock is asked
