@@ -15,6 +15,7 @@ from pathlib import Path
 
 MODULES = (
     "trackside",
+    "trackside.artifact_events",
     "trackside.coerce",
     "trackside.events",
     "trackside.lifecycle",

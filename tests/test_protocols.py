@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from trackside.event_bus.bus import Bus
-from trackside.protocols import OnConfig, OnLifecycle, OnMetrics, Sink
+from trackside.protocols import OnArtifact, OnConfig, OnLifecycle, OnMetrics, Sink
 
 
 class Metrics:
@@ -22,11 +22,15 @@ class Lifecycle:
     def on_lifecycle(self, event: Any) -> None: ...
 
 
+class Artifacts:
+    def on_artifact(self, event: Any) -> None: ...
+
+
 class Closing:
     def close(self) -> None: ...
 
 
-@pytest.mark.parametrize("sink", [Metrics(), Config(), Lifecycle()])
+@pytest.mark.parametrize("sink", [Metrics(), Config(), Lifecycle(), Artifacts()])
 def test_one_method_makes_a_sink(sink: Any) -> None:
     """Neither the other methods nor a base class are needed."""
     assert isinstance(sink, Sink)
@@ -43,6 +47,7 @@ def test_what_receives_no_event_is_not_a_sink(other: Any) -> None:
 
 def test_each_protocol_is_one_method() -> None:
     """So that code may ask what a sink listens to."""
-    kinds = (OnMetrics, OnConfig, OnLifecycle)
-    heard = [[isinstance(sink, kind) for kind in kinds] for sink in (Metrics(), Config(), Lifecycle())]
-    assert heard == [[True, False, False], [False, True, False], [False, False, True]]
+    kinds = (OnMetrics, OnConfig, OnLifecycle, OnArtifact)
+    sinks = (Metrics(), Config(), Lifecycle(), Artifacts())
+    heard = [[isinstance(sink, kind) for kind in kinds] for sink in sinks]
+    assert heard == [[row == column for column in range(4)] for row in range(4)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import pydoc
 from pathlib import Path
 
 import pytest
@@ -16,25 +17,47 @@ ERRORS = {
     name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)
 }
 
-NAMES = ERRORS | {
-    "Bus",
-    "ConfigEvent",
-    "Counts",
-    "DeliveryStatus",
-    "LifecycleEvent",
-    "MetricsSample",
-    "Run",
-    "Watch",
-    "bus",
-    "current_run",
-    "emit",
-    "finish",
-    "log",
-    "start",
-    "start_from_config",
-    "unwatch",
-    "watch",
+CALLS = {
+    "log_artifact",
+    "log_artifacts",
+    "log_audio",
+    "log_checkpoint",
+    "log_dataset",
+    "log_dict",
+    "log_figure",
+    "log_histogram",
+    "log_image",
+    "log_model",
+    "log_table",
+    "log_text",
+    "log_video",
 }
+"""Methods of a bus and of a run, too."""
+
+NAMES = (
+    ERRORS
+    | CALLS
+    | {
+        "ArtifactEvent",
+        "Bus",
+        "ConfigEvent",
+        "Counts",
+        "DeliveryStatus",
+        "LifecycleEvent",
+        "MetricsSample",
+        "Run",
+        "Watch",
+        "bus",
+        "current_run",
+        "emit",
+        "finish",
+        "log",
+        "start",
+        "start_from_config",
+        "unwatch",
+        "watch",
+    }
+)
 
 MODULES = {
     "trackside.coerce": {"to_float", "to_float_metrics"},
@@ -48,7 +71,7 @@ MODULES = {
         "to_float_metrics",
     },
     "trackside.params": {"flatten_params"},
-    "trackside.protocols": {"OnConfig", "OnLifecycle", "OnMetrics", "Destination", "Probing"},
+    "trackside.protocols": {"OnArtifact", "OnConfig", "OnLifecycle", "OnMetrics", "Destination", "Probing"},
     "trackside.transform": {"Transformed", "Transformer", "Transform", "TransformOptions", "make_transform"},
     "trackside.sinks": {
         "CallbackSink",
@@ -143,15 +166,30 @@ def test_the_default_bus_is_one() -> None:
 def test_lazy_names_are_what_the_type_checker_sees() -> None:
     """The imports for type checkers and the table for the interpreter say the same."""
     tree = ast.parse(Path(trackside.__file__).read_text("utf-8"))
+    nodes = [node for block in tree.body if isinstance(block, ast.If) for node in block.body]
     typed = {
         (alias.asname or alias.name): (node.module, alias.name)
-        for block in tree.body
-        if isinstance(block, ast.If)
-        for node in block.body
+        for node in nodes
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
+    bus, calls = typed["bus"], [node for node in nodes if isinstance(node, ast.AnnAssign)]
+    assert all(ast.unparse(node.value or node) == f"bus.{ast.unparse(node.target)}" for node in calls)
+    typed |= {name: (bus[0], f"{bus[1]}.{name}") for name in (ast.unparse(node.target) for node in calls)}
     assert trackside._LAZY.items() <= typed.items()
+
+
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_a_call_is_the_same_on_the_module_a_bus_and_a_run(name: str) -> None:
+    """One signature and one text, and ``help(trackside.log_image)`` shows both."""
+    call = getattr(trackside, name)
+    on_bus, on_run = getattr(trackside.Bus, name), getattr(trackside.Run, name)
+    assert on_bus is on_run
+    assert list(inspect.signature(on_bus).parameters) == ["self", *inspect.signature(call).parameters]
+    assert call.__self__ is trackside.bus
+    page = pydoc.plain(pydoc.render_doc(call))
+    assert f"{name}(" in page
+    assert str(inspect.getdoc(call)).splitlines()[0] in page
 
 
 def test_every_module_says_what_it_is_for() -> None:

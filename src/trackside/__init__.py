@@ -22,6 +22,7 @@ from trackside.system import last_resort
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Final
 
     from trackside.errors import (
         ArtifactError,
@@ -49,19 +50,19 @@ if TYPE_CHECKING:
     from trackside.session.start import start
     from trackside.watching.watch import Watch, unwatch, watch
 
-    log_artifact = bus.log_artifact
-    log_artifacts = bus.log_artifacts
-    log_audio = bus.log_audio
-    log_checkpoint = bus.log_checkpoint
-    log_dataset = bus.log_dataset
-    log_dict = bus.log_dict
-    log_figure = bus.log_figure
-    log_histogram = bus.log_histogram
-    log_image = bus.log_image
-    log_model = bus.log_model
-    log_table = bus.log_table
-    log_text = bus.log_text
-    log_video = bus.log_video
+    log_artifact: Final = bus.log_artifact
+    log_artifacts: Final = bus.log_artifacts
+    log_audio: Final = bus.log_audio
+    log_checkpoint: Final = bus.log_checkpoint
+    log_dataset: Final = bus.log_dataset
+    log_dict: Final = bus.log_dict
+    log_figure: Final = bus.log_figure
+    log_histogram: Final = bus.log_histogram
+    log_image: Final = bus.log_image
+    log_model: Final = bus.log_model
+    log_table: Final = bus.log_table
+    log_text: Final = bus.log_text
+    log_video: Final = bus.log_video
 
 __version__ = "0.1.0"
 

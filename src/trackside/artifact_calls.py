@@ -145,7 +145,8 @@ class ArtifactCalls:
         policy: UploadPolicy = "now",
     ) -> None:
         """Keep a checkpoint, a file or a folder. MLflow shows it among the models, with step and metrics."""
-        self.emit(CheckpointEvent(path=path, step=step, metrics=metrics or {}, name=name, policy=policy))
+        given = {} if metrics is None else metrics
+        self.emit(CheckpointEvent(path=path, step=step, metrics=given, name=name, policy=policy))
 
     def log_model(
         self,
@@ -156,4 +157,6 @@ class ArtifactCalls:
         params: Mapping[str, Any] | None = None,
     ) -> None:
         """Keep a model: a file or folder, or a torch module."""
-        self.emit(ModelEvent(model=model, name=name, step=step, metrics=metrics or {}, params=params or {}))
+        given = {} if metrics is None else metrics
+        hyperparameters = {} if params is None else params
+        self.emit(ModelEvent(model=model, name=name, step=step, metrics=given, params=hyperparameters))

@@ -14,6 +14,7 @@ import pytest
 import trackside
 from tests.parts import records_of
 from tests.support.program import run_python
+from trackside.artifact_calls import CALLS
 from trackside.errors import TrackingError
 from trackside.event_bus.bus import Bus
 from trackside.events import LifecycleEvent
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from trackside.events import FinalStatus
 
-PUBLIC = sorted(name for name in vars(Run) if not name.startswith("_"))
+PUBLIC = sorted(name for name in dir(Run) if not name.startswith("_"))
 READ = {
     "bus": Bus,
     "called_exit": bool,
@@ -138,6 +139,7 @@ def test_every_attribute_can_be_used(make: Callable[..., Run], monkeypatch: pyte
     run.log({"loss": 0.5}, step=1, epoch=0.5, prefix="val")
     run.emit(trackside.ConfigEvent({"lr": 0.1}))
     run.emit(trackside.MetricsSample(2, metrics={"loss": 0.25}))
+    run.log_text("hello", "hello.txt")
     assert run.flush(0.0) in {True, False}
     assert run.activate() is run
     with run as same:
@@ -148,7 +150,9 @@ def test_every_attribute_can_be_used(make: Callable[..., Run], monkeypatch: pyte
     assert not run.is_recording
     again: Any = pickle.loads(pickle.dumps(run))
     assert again.status == run.status
-    assert {*READ, "run_id", "journal", "link", "log", "emit", "flush", "activate", "finish"} == {*PUBLIC}
+    assert {*READ, "run_id", "journal", "link", "log", "emit", "flush", "activate", "finish", *CALLS} == {
+        *PUBLIC
+    }
 
 
 # The status of a run that is not recorded

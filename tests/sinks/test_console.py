@@ -152,6 +152,37 @@ def test_no_line_is_drawn_over_where_that_does_not_work(variable: dict[str, Any]
     assert seen(written) == ["step 1  epoch 0  train/loss 1", "step 2  epoch 0  train/loss 2", ""]
 
 
+def test_what_is_logged_as_a_file_is_said_above_the_live_line() -> None:
+    """The live line is drawn again below it. What the bar of a terminal has shown stays whole."""
+    script = """
+sink = bus.attach(ConsoleSink(per_second=1e6))
+emit(1, loss=0.5)
+bus.log_checkpoint("/somewhere/last.pt", step=1)
+emit(2, loss=0.4)
+sink.close()
+"""
+    lines = seen(on_terminal(script))
+    assert lines == ["logged  checkpoint last.pt step 1", "step 2  epoch 0  train/loss 0.4", ""]
+
+
+def test_files_that_come_soon_after_each_other_share_a_line() -> None:
+    """The first is said at once. The others are counted by kind, and the last line comes at the end."""
+    script = """
+bus.attach(ConsoleSink(every_seconds=3600))
+for step in range(1000):
+    bus.log_image(None, key="samples", step=step)
+bus.log_text("hello", "notes/first.txt")
+bus.log_dataset(None)
+bus.log_artifact("/somewhere/data.csv", "tables")
+bus.sinks[0].close()
+bus.sinks[0].close()
+"""
+    assert in_pipe(script) == [
+        "logged  image samples step 0",
+        "logged  999x image samples step 999  text notes/first.txt  dataset   file tables/data.csv",
+    ]
+
+
 # Beside progress bars
 
 
@@ -235,6 +266,7 @@ def test_other_ranks_are_silent() -> None:
 sink = bus.attach(ConsoleSink())
 bus.emit(LifecycleEvent("started"))
 emit(1, loss=1)
+bus.log_text("hello", "hello.txt")
 sink.close()
 assert "rich" not in sys.modules
 """

@@ -5,7 +5,8 @@ from typing import Any, Literal
 from typing_extensions import assert_type
 
 import trackside
-from trackside import Bus, ConfigEvent, LifecycleEvent, MetricsSample, Run
+from trackside import ArtifactEvent, Bus, ConfigEvent, LifecycleEvent, MetricsSample, Run
+from trackside.artifact_events import ImageEvent
 from trackside.session.run import Counts
 from trackside.testing import MemorySink, capture
 
@@ -18,6 +19,18 @@ student.bus.log({"loss": 0.7}, step=1)
 student.emit(MetricsSample(step=2, metrics={"loss": 0.6}))
 student.emit(ConfigEvent({"lr": 0.1}))
 student.emit(LifecycleEvent("terminating"))
+
+# Everything that is kept as files: the same calls on the module, a run and a bus.
+trackside.log_artifact("model.pt", "checkpoints", policy="latest")
+trackside.log_text("hello", "hello.txt")
+trackside.log_image([[0, 255]], key="samples", step=1)
+student.log_image([[0, 255]], "first.png")
+student.bus.log_table({"a": [1]}, "rows.json")
+trackside.log_checkpoint(path="last.pt", step=1, metrics={"loss": 0.5}, name="last")
+trackside.log_text("hello")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+trackside.log_artifact(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+student.log_artifact("a", policy="soon")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+trackside.emit(ImageEvent(image=None, key="samples", step=1))
 
 # What you read has a type, without a look at the kind of run.
 assert_type(student, Run)
@@ -47,3 +60,5 @@ trackside.start(parent="teacher")  # type: ignore[arg-type]  # pyright: ignore[r
 with capture() as logged:
     assert_type(logged, MemorySink)
     assert_type(logged.metrics("loss"), list[tuple[Any, float]])
+    assert_type(logged.artifacts, list[ArtifactEvent])
+    assert_type(logged.artifact("samples"), ArtifactEvent)

@@ -5,7 +5,8 @@ from typing import Any
 from typing_extensions import assert_type
 
 import trackside
-from trackside import Bus, ConfigEvent, LifecycleEvent, MetricsSample
+from trackside import ArtifactEvent, Bus, ConfigEvent, LifecycleEvent, MetricsSample
+from trackside.artifact_events import ImageEvent
 from trackside.protocols import AnySink, OnArtifact, OnConfig, OnLifecycle, OnMetrics, Sink
 from trackside.sinks import CallbackSink, EarlyStopping, MemorySink, PrometheusSink, TransformedSink
 
@@ -25,6 +26,14 @@ class Configs:
 
     def on_config(self, event: ConfigEvent) -> None:
         print(event.config)
+
+
+class Pictures:
+    """Only what is kept as files."""
+
+    def on_artifact(self, event: ArtifactEvent) -> None:
+        if isinstance(event, ImageEvent):
+            assert_type(event.key, str | None)
 
 
 class Endings:
@@ -48,6 +57,7 @@ assert_type(bus.attach(Losses()), Losses)
 assert_type(bus.attach(Losses()).steps, list[int | None])
 assert_type(bus.attach(Configs()), Configs)
 assert_type(bus.attach(Endings()), Endings)
+assert_type(bus.attach(Pictures()), Pictures)
 assert_type(bus.attach(MemorySink()), MemorySink)
 assert_type(trackside.bus.attach(EarlyStopping("val/loss", patience=3)).should_stop, bool)
 bus.attach(show)
@@ -67,6 +77,7 @@ for attached in bus.sinks:
 metrics: OnMetrics = Losses()
 configs: OnConfig = Configs()
 endings: OnLifecycle = Endings()
+pictures: OnArtifact = Pictures()
 sink: Sink = Endings()
 wrong: OnConfig = Losses()  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
 

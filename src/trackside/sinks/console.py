@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from trackside.coerce.floats import to_float
 from trackside.errors import CoercionError, ConfigurationError
 from trackside.rank import get_rank
+from trackside.redaction.redact import redact
+from trackside.sinks.recent_artifacts import RecentArtifacts
 from trackside.sinks.values import LatestValues
 from trackside.system.clock import steady
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from trackside.events import LifecycleEvent, MetricsSample
+    from trackside.events import ArtifactEvent, LifecycleEvent, MetricsSample
 
 _ERASE = "\r\x1b[2K"
 _LONG = 1_000_000
@@ -29,6 +31,7 @@ class ConsoleSink:
     On a terminal it is one live line, drawn at most ``per_second`` times a second. In a pipe, a file, CI or a
     notebook, and while a progress bar of tqdm or rich is active, it is a whole line at most every
     ``every_seconds``, above the bar. The last values are always shown when the run or the process ends.
+    What you log as files has lines of its own, at most one every ``every_seconds``.
 
     ``console``: the :class:`rich.console.Console` to write to. By default it is rich's own while that has a
     progress bar, otherwise one on stderr. The sink has no thread. It draws a line when a sample comes.
@@ -49,6 +52,8 @@ class ConsoleSink:
         self._given = console
         self._stderr: Console | None = None
         self._latest = LatestValues()
+        self._artifacts = RecentArtifacts()
+        self._next_artifacts = 0.0
         self._next = 0.0
         self._next_line = 0.0
         self._is_rank_0: bool | None = None
@@ -67,7 +72,17 @@ class ConsoleSink:
         now = steady()
         if now >= self._next:
             self._next = now + 1 / self.per_second
+            if now >= self._next_artifacts:
+                self._show_artifacts(now)
             self._show(now)
+
+    def on_artifact(self, event: ArtifactEvent) -> None:
+        """Say what was logged, if it is time. Otherwise a later line, or the last one, says it."""
+        if self._is_rank_0 or self._find_rank():
+            self._artifacts.note(event)
+            now = steady()
+            if now >= self._next_artifacts:
+                self._show_artifacts(now)
 
     def on_lifecycle(self, event: LifecycleEvent) -> None:
         """Get ready, or show the last values before other output, such as a traceback."""
@@ -93,7 +108,21 @@ class ConsoleSink:
             self._next_line = now + self.every_seconds
             self._print(console)
 
+    def _show_artifacts(self, now: float) -> None:
+        """Print a line on what was logged as files, above the live line or a bar."""
+        if not self._artifacts:
+            return
+        self._next_artifacts = now + self.every_seconds
+        console = self._where()
+        is_over_live_line = self._has_live_line and not _has_progress(console)
+        if is_over_live_line:
+            self._write(console, _ERASE)
+        self._print_line(console, self._text_of_artifacts(console))
+        if is_over_live_line:
+            self._draw(console)
+
     def _finish(self) -> None:
+        self._show_artifacts(steady())
         if self._latest.sample is None:
             return
         console = self._where()
@@ -117,14 +146,16 @@ class ConsoleSink:
     def _print(self, console: Console) -> None:
         """Print a whole line above any progress bar."""
         self._has_live_line = False  # a bar that began since has taken its row
-        text = self._text(console)
+        self._print_line(console, self._text(console))
+        self._is_shown = True
+
+    def _print_line(self, console: Console, text: Text) -> None:
         tqdm = _tqdm_at_work()
         if tqdm is None:
             console.print(text, soft_wrap=True)
         else:
             tqdm.write(text.plain, file=console.file)
         console.file.flush()
-        self._is_shown = True
 
     def _write(self, console: Console, text: str) -> None:
         console.file.write(text)
@@ -153,6 +184,18 @@ class ConsoleSink:
             parts += [("  epoch ", "dim"), (_short(values.pop("epoch")), "bold")]
         for name, value in values.items():
             parts += [(f"  {_printable(name, console.encoding)} ", "dim"), (_short(value), "")]
+        return Text.assemble(*parts)
+
+    def _text_of_artifacts(self, console: Console) -> Text:
+        from rich.text import Text
+
+        parts = [("logged", "dim")]
+        for kind, number, place, step in self._artifacts.take():
+            times = f"{number}x " if number > 1 else ""
+            name = _printable(redact(place), console.encoding)
+            parts += [(f"  {times}{kind} ", "dim"), (name, "bold")]
+            if step is not None:
+                parts.append((f" step {_short(step)}", "dim"))
         return Text.assemble(*parts)
 
 

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from trackside.coerce.metrics import to_float_metrics
 from trackside.params import to_plain
+from trackside.sinks.described import place_of
 from trackside.sinks.values import named_values
 
 if TYPE_CHECKING:
-    from trackside.events import ConfigEvent, LifecycleEvent, MetricsSample
+    from trackside.events import ArtifactEvent, ConfigEvent, LifecycleEvent, MetricsSample
 
 
 class MemorySink:
@@ -27,11 +28,14 @@ class MemorySink:
         """Each configuration as nested plain dicts."""
         self.lifecycle: list[LifecycleEvent] = []
         """Starts, crashes, signals and ends."""
+        self.artifacts: list[ArtifactEvent] = []
+        """Files, pictures, tables, checkpoints and models, as they were emitted."""
         self.closed: bool = False
         self._points: dict[str, list[tuple[Any, float]]] = {}
 
     def __repr__(self) -> str:
-        return f"MemorySink({len(self.samples)} samples of {', '.join(self._points) or 'nothing'})"
+        metrics = f"{len(self.samples)} samples of {', '.join(self._points) or 'nothing'}"
+        return f"MemorySink({metrics}, {len(self.artifacts)} artifacts)"
 
     @property
     def last_step(self) -> int | None:
@@ -56,6 +60,16 @@ class MemorySink:
         """The latest value of a metric. Raises ``KeyError`` for one never seen."""
         return self._points[name][-1][1]
 
+    def artifact(self, place: str) -> ArtifactEvent:
+        """The latest artifact with that key, file name or model name. Raises ``KeyError`` for one never seen.
+
+        A file or folder has the place ``artifact_path/name``.
+        """
+        for event in reversed(self.artifacts):
+            if place_of(event) == place:
+                return event
+        raise KeyError(place)
+
     @property
     def config(self) -> dict[str, Any]:
         """All configurations together, the later ones on top, by their outermost keys."""
@@ -63,7 +77,7 @@ class MemorySink:
 
     def clear(self) -> None:
         """Forget everything."""
-        for kept in (self.samples, self.configs, self.lifecycle, self._points):
+        for kept in (self.samples, self.configs, self.lifecycle, self.artifacts, self._points):
             kept.clear()
 
     def on_metrics(self, sample: MetricsSample) -> None:
@@ -79,6 +93,10 @@ class MemorySink:
     def on_lifecycle(self, event: LifecycleEvent) -> None:
         """Keep what happened."""
         self.lifecycle.append(event)
+
+    def on_artifact(self, event: ArtifactEvent) -> None:
+        """Keep what was logged as a file."""
+        self.artifacts.append(event)
 
     def close(self) -> None:
         """Remember that the run closed this sink."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from trackside.coerce.metrics import to_float_metrics
 from trackside.coerce.steps import read_step
 from trackside.event_bus.bus import handlers_of
-from trackside.events import ConfigEvent, LifecycleEvent, MetricsSample
+from trackside.events import ArtifactEvent, ConfigEvent, LifecycleEvent, MetricsSample
 from trackside.rank import get_rank
 from trackside.sinks.values import named_values
 from trackside.transform import Transform, Transformed, Transformer, make_transform
@@ -72,6 +72,10 @@ class TransformedSink:
     def on_config(self, event: ConfigEvent) -> None:
         """Pass a configuration on."""
         self._pass("config", event)
+
+    def on_artifact(self, event: ArtifactEvent) -> None:
+        """Pass a file, a picture or a table on."""
+        self._pass("artifacts", event)
 
     def on_lifecycle(self, event: LifecycleEvent) -> None:
         """Pass it on, an end behind the last metrics."""
