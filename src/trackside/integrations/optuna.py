@@ -217,8 +217,11 @@ class TracksideCallback:
                 self(its_study.study, trial)
 
 
-def _trial_among(*arguments: Any) -> optuna.Trial | None:
-    """The trial. A method has its object before it, and a partial function other arguments."""
+def _trial_among(*arguments: Any) -> Any:
+    """The trial, or None. A method has its object before it, and a partial function other arguments.
+
+    A frozen trial is of no study. A wrapper need not be an ``optuna.Trial``.
+    """
     found = (one for one in arguments if isinstance(one, optuna.trial.BaseTrial) and hasattr(one, "study"))
     trial = next(found, None)
     if trial is None:

@@ -113,8 +113,9 @@ def _best_of(model: Any) -> dict[str, float]:
     if not isinstance(model, xgboost.Booster):
         return {}
     attributes = model.attributes()
-    names = ("best_iteration", "best_score")
-    return {name: float(attributes[name]) for name in names} if set(names) <= set(attributes) else {}
+    found = {name: attributes.get(name) for name in ("best_iteration", "best_score")}
+    best = {name: float(value) for name, value in found.items() if value is not None}
+    return best if len(best) == len(found) else {}
 
 
 def _config_of(model: Any) -> dict[str, Any]:
