@@ -37,7 +37,7 @@ def begin(number, bus=trackside.bus):
 
 def trial(number, status="FINISHED", bus=trackside.bus):
     run = begin(number, bus)
-    run._end(status)
+    run.finish(status, wait=False)
     return run
 
 def descriptors():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import trackside
-from trackside.session.adoption import AdoptedRun, adopt, end_adopted
+from trackside.session.adoption import AdoptedRun, adopt
 from trackside.sinks.memory import MemorySink
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def adopted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recordi
     monkeypatch.setenv("TRACKSIDE_MODE", "offline")
     run = adopt(AdoptedRun("a" * 32, "7", f"sqlite:///{tmp_path}/a.db", "made", experiment_name="digits"))
     yield run
-    end_adopted(run, "FINISHED")
+    run.finish("FINISHED", wait=False)
 
 
 def test_a_start_that_raises_leaves_nothing_on_the_run(

@@ -9,7 +9,7 @@ import pytest
 import trackside
 from trackside.errors import ConfigurationError
 from trackside.journal.meta import read_meta
-from trackside.session.adoption import AdoptedRun, adopt, end_adopted
+from trackside.session.adoption import AdoptedRun, adopt
 from trackside.session.destinations import plan_destinations
 from trackside.session.from_environment import as_text, listed, sinks_beside
 from trackside.session.sinks import plan_sinks
@@ -118,7 +118,7 @@ def test_a_program_that_calls_mlflow_is_recorded_without_what_cannot_be_had(
             AdoptedRun(number * 32, "7", f"sqlite:///{tmp_path}/a.db", "made", experiment_name="digits")
         )
         meta = read_meta(run.journal)
-        end_adopted(run, "FINISHED")
+        run.finish("FINISHED", wait=False)
         assert meta is not None
         assert (meta.target.experiment_name, meta.destinations) == ("digits", ())
     said = [record.getMessage() for record in caplog.records if "is ignored" in record.getMessage()]

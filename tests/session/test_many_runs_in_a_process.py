@@ -89,7 +89,7 @@ def test_runs_in_threads(tmp_path: Path) -> None:
             if not run.flush(90):
                 failed.append(number)
             both.wait(90)
-            run._end("FAILED" if number == 3 else "FINISHED")
+            run.finish("FAILED" if number == 3 else "FINISHED", wait=False)
 
         threads = [threading.Thread(target=work, args=(number,)) for number in range(12)]
         [thread.start() for thread in threads]
@@ -159,7 +159,7 @@ def test_a_forked_shipper_that_is_killed(tmp_path: Path) -> None:
         trial(3, bus=Bus())
         hold.unlink()
         assert alive.flush(90)
-        alive._end()
+        alive.finish(wait=False)
         assert undelivered_runs.flush(90)
         assert shipper_of(alive).restarts == 1 == shipper_of(over).restarts
         """,
@@ -203,7 +203,7 @@ def test_a_program_that_closes_all_descriptors(tmp_path: Path) -> None:
         assert undelivered_runs.flush(90)
         alive = begin(4)
         os.closerange(3, 4096)
-        alive._end()
+        alive.finish(wait=False)
         trial(2), trial(3)
         assert undelivered_runs.flush(90)
         """,

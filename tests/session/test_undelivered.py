@@ -117,7 +117,7 @@ def test_an_exception_on_its_way_decides(tmp_path: Path, handled: bool, statuses
             try:
                 raise ValueError("boom")
             finally:
-                run._end()
+                run.finish(wait=False)
 
         try:
             one()
@@ -168,7 +168,7 @@ def test_an_end_behind_the_wait_at_the_exit_is_waited_for(tmp_path: Path) -> Non
 
         @atexit.register
         def end_it():
-            late[0]._end()
+            late[0].finish(wait=False)
 
         late.append(begin(0))
         """,
@@ -188,7 +188,7 @@ def test_what_is_read_after_the_journal_has_gone(tmp_path: Path) -> None:
 
     run = trackside.start("sweep", wait=False)
     run.log({"loss": 0.5, "lr": 0.1}, step=0)
-    run._end("FAILED")
+    run.finish("FAILED", wait=False)
     os.closerange(3, 4096)
     deadline = time.monotonic() + 120
     while run.journal.meta.exists():

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 
 from trackside.event_bus.bus import Bus
 from trackside.integrations.missing import needs_extra
-from trackside.integrations.short_runs import end_short_run
 from trackside.integrations.training_run import TrainingRun
 from trackside.journal.files import write_atomically
 from trackside.session.start import start
@@ -107,7 +106,7 @@ class TracksideCallback(Callback):
             training.finish(status, error=error)
             return
         training.complete()
-        end_short_run(training.run, status, error=error)
+        training.run.finish(status, error=error, wait=False)
 
 
 def _parent_of(config: DictConfig) -> dict[str, Any]:

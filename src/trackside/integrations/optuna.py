@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from trackside.integrations.missing import needs_extra
 from trackside.integrations.optuna_study import RUN_ID, StudyRun, objective_run
-from trackside.integrations.short_runs import end_short_run, log_params, set_tags, start_short_run
+from trackside.integrations.short_runs import log_params, set_tags, start_short_run
 from trackside.integrations.warning import warn_once
 
 with needs_extra("optuna"):
@@ -171,9 +171,9 @@ class TracksideCallback:
             run.log(dict(zip(self._names_of(len(values)), values, strict=True)), step=_last_step(run))
         set_tags(run, self._tags(trial, state, study))
         if state is TrialState.FAIL:
-            end_short_run(run, "FAILED", error=error, reason=reason)
+            run.finish("FAILED", error=error, reason=reason, wait=False)
         else:
-            end_short_run(run, "FINISHED", reason="pruned" if state is TrialState.PRUNED else None)
+            run.finish(reason="pruned" if state is TrialState.PRUNED else None, wait=False)
 
     def _tags(self, trial: Any, state: TrialState, study: optuna.Study) -> dict[str, Any]:
         """The tags that Optuna's own callback sets, by the same names."""

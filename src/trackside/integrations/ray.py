@@ -4,7 +4,8 @@ Invariants:
 
 * A trial has a run, nested under one for the experiment. An errored trial is FAILED with its exception, also
   if the experiment continues. A trial that is paused as the experiment ends is KILLED: it can be resumed.
-* Trials that Tune runs at once have a bus each. The experiment's run ends as every training's
+* Trials that Tune runs at once have a bus each. Tune does not wait for the delivery of a trial that is over:
+  the program's exit does, for all of them together. The experiment's run ends as every training's
   (:mod:`trackside.integrations.training_run`).
 * In Ray Train the run is the driver's, where ``fit()`` returns or raises. The controller, a process of its
   own, adds the points and never decides how the run ends.
@@ -89,17 +90,18 @@ class TracksideLoggerCallback(LoggerCallback):
         if run is None:
             return
         if failed:
-            run.finish("FAILED", error=_error_of(trial), reason="the trial has failed")
+            run.finish("FAILED", error=_error_of(trial), reason="the trial has failed", wait=False)
         else:
             ended = (trial.last_result or {}).get("done")
-            run.finish(reason="finished" if ended else "stopped by Tune")
+            run.finish(reason="finished" if ended else "stopped by Tune", wait=False)
 
     def on_experiment_end(self, trials: list[Any], **_info: Any) -> None:
         """End the runs of trials that are not over, and take the experiment as done."""
         for trial in trials:
             run = self._runs.pop(trial.trial_id, None)
             if run is not None:
-                run.finish("KILLED", reason=f"the experiment ended while the trial was {trial.status}")
+                why = f"the experiment ended while the trial was {trial.status}"
+                run.finish("KILLED", reason=why, wait=False)
         if self._parent is not None:
             self._parent.complete()
 

@@ -26,7 +26,7 @@ from trackside.journal.owner import is_alive, is_local, this_process
 from trackside.journal_store.reads import catch_up
 from trackside.lifecycle.in_flight import interpreter_is_leaving
 from trackside.redaction.redact import redact
-from trackside.session.adoption import AdoptedRun, adopt, end_adopted
+from trackside.session.adoption import AdoptedRun, adopt
 from trackside.session.plan import new_journal_id
 from trackside.session.recording import recording_runs
 from trackside.system.once import Once
@@ -150,7 +150,7 @@ class Runs:
         self._entered.add(run_id)
         found = self._recordings.get(run_id)
         if found is not None and found.how == "joined" and not found.has_owner and found.run.is_recording:
-            end_adopted(found.run, "FINISHED")  # what comes now is of a process that decides the run's end
+            found.run.finish(wait=False)  # what comes now is of a process that decides the run's end
         self.recording(run_id)
 
     def _forget_delivered(self) -> None:
@@ -250,7 +250,7 @@ class Runs:
             return True
         if not recording.run.is_recording:  # its end is known: MLflow's default adds nothing to it
             return status == "FINISHED"
-        end_adopted(recording.run, _meant(status))
+        recording.run.finish(_meant(status), wait=False)
         return recording.how != "joined" or recording.has_owner
 
     def _is_ours(self, run_id: str) -> bool:

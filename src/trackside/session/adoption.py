@@ -33,7 +33,6 @@ from trackside.shipper.spawn import leave_if_meant_to_ship
 from trackside.system.once import Once
 
 if TYPE_CHECKING:
-    from trackside.events import FinalStatus
     from trackside.journal.meta import Adopted
     from trackside.session.destinations import DestinationPlan
     from trackside.session.sinks import SinkPlan
@@ -70,11 +69,6 @@ def adopt(run: AdoptedRun) -> RecordingRun:
     except RunActiveError:  # another thread is starting a run there
         pass
     return _begin(run, Bus())
-
-
-def end_adopted(run: RecordingRun, status: FinalStatus) -> None:
-    """End ``run`` as ``finish()`` does, without waiting for its delivery."""
-    run._end(status, wait=False)  # noqa: SLF001 - of this package
 
 
 def _begin(run: AdoptedRun, bus: Bus) -> RecordingRun:

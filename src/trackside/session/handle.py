@@ -107,6 +107,7 @@ class RunHandle(Run):
         *,
         error: BaseException | None = None,
         reason: str | None = None,  # noqa: ARG002 - its owner says why it ended
+        wait: bool = True,  # noqa: ARG002 - and delivers it
     ) -> None:
         """Do nothing but end MLflow's active run, if you called :meth:`activate` here."""
         self._activation.end(status_with(error, status))

@@ -76,6 +76,7 @@ class NoopRun(Run):
         *,
         error: BaseException | None = None,
         reason: str | None = None,
+        wait: bool = True,  # noqa: ARG002 - nothing is delivered
     ) -> None:
         """End the run as ``status`` and close its sinks. Idempotent. ``ValueError`` for an unknown status."""
         wanted = status_with(error, status)

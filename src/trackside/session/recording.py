@@ -179,21 +179,8 @@ class RecordingRun(Run):
         *,
         error: BaseException | None = None,
         reason: str | None = None,
+        wait: bool = True,
     ) -> None:
-        self._end(status, error=error, reason=reason, wait=True)
-
-    def _end(
-        self,
-        status: FinalStatus = "FINISHED",
-        *,
-        error: BaseException | None = None,
-        reason: str | None = None,
-        wait: bool = False,
-    ) -> None:
-        """End the run as :meth:`finish` does. Without ``wait``, delivery goes on by itself.
-
-        The process waits at its exit for all runs that have ended so, together.
-        """
         wanted = status_with(error, status)
         self._closed = True
         how = None if reason is None else redact(reason)[:MAX_REASON]

@@ -191,12 +191,14 @@ class Run(ArtifactCalls, ABC):
         *,
         error: BaseException | None = None,
         reason: str | None = None,
+        wait: bool = True,
     ) -> None:
         """End the run as ``status`` (FINISHED, FAILED or KILLED) and wait for delivery. Idempotent.
 
         FINISHED never hides a crash or a terminate signal that came before. The wait takes up to 30 s
         (``TRACKSIDE_EXIT_TIMEOUT``), and the shipper works on after it. Raises ``ValueError`` for an unknown
-        status.
+        status. Without ``wait``, the exit of the process waits for all such runs together, and :meth:`flush`
+        for this one.
 
         If an exception is in flight (you call this in a ``finally``), the run shows FINISHED for now. If the
         exception is handled, FINISHED becomes final. If it ends the program, the run becomes FAILED. With
