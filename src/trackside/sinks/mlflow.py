@@ -94,7 +94,7 @@ class MLflowSink:
             warn=self._warn,
         )
         self._texts = TextKeeper(journal, warn=self._warn)
-        self._artifacts = ArtifactKeeper(journal, warn=self._warn)
+        self._artifacts = ArtifactKeeper(journal, warn=self._warn, last_step=lambda: self.last_step)
         self._quiet_until = self._samples.quiet_until
         self._watch = watch
         self._next_watch = math.inf

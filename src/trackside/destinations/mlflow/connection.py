@@ -72,15 +72,15 @@ class Connection:
         """Held while a batch of metrics is sent."""
 
     @property
-    def journal_id(self) -> str:
-        """The id of the journal that is delivered."""
-        return self._meta.journal_id
-
-    @property
     def client(self) -> TrackingClient:
         """What makes the requests, once :meth:`open` has connected."""
         assert self._client is not None  # noqa: S101 - it was opened before
         return self._client
+
+    @property
+    def journal_id(self) -> str:
+        """The id of the journal that is delivered."""
+        return self._meta.journal_id
 
     @property
     def run_id(self) -> str:

@@ -16,16 +16,18 @@ from trackside.artifact_events import (
     DocumentEvent,
     FileEvent,
     FolderEvent,
+    ImageEvent,
     ModelEvent,
     TableEvent,
     TextEvent,
 )
 from trackside.errors import ArtifactError
-from trackside.journal.held_files import HeldFiles
 from trackside.lifecycle.crash import text_of
 from trackside.sinks.artifacts.checkpoints import checkpoint_record
 from trackside.sinks.artifacts.documents import document_record
 from trackside.sinks.artifacts.files import file_record, folder_record
+from trackside.sinks.artifacts.images import image_record
+from trackside.sinks.artifacts.keeping import Keeping
 from trackside.sinks.artifacts.models import model_record
 from trackside.sinks.artifacts.tables import table_record
 from trackside.sinks.artifacts.texts import text_record
@@ -37,12 +39,13 @@ if TYPE_CHECKING:
     from trackside.journal.format import ArtifactRecord
     from trackside.journal.writer import JournalWriter
 
-_RECORDS: dict[type[ArtifactEvent], Callable[[Any, HeldFiles], ArtifactRecord]] = {
+_RECORDS: dict[type[ArtifactEvent], Callable[[Any, Keeping], ArtifactRecord]] = {
     FileEvent: file_record,
     FolderEvent: folder_record,
     TextEvent: text_record,
     DocumentEvent: document_record,
     TableEvent: table_record,
+    ImageEvent: image_record,
 }
 """What makes the record of an event of each kind."""
 
@@ -51,13 +54,20 @@ class ArtifactKeeper:
     """Keeps artifacts in ``journal``.
 
     ``warn(subject, text, once_for=...)`` tells the user once for each ``once_for``, or else each subject.
+    ``last_step`` gives the step of the latest sample, which what has no step of its own gets.
     """
 
-    def __init__(self, journal: JournalWriter, *, warn: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        journal: JournalWriter,
+        *,
+        warn: Callable[..., None],
+        last_step: Callable[[], int | None] = lambda: None,
+    ) -> None:
         self._journal = journal
-        self._held = HeldFiles(journal.directory)
+        self._held = Keeping(journal, warn=warn, last_step=last_step)
         self._warn = warn
-        self._records: dict[type[ArtifactEvent], Callable[[Any, HeldFiles], ArtifactRecord]] = {
+        self._records: dict[type[ArtifactEvent], Callable[[Any, Keeping], ArtifactRecord]] = {
             **_RECORDS,
             CheckpointEvent: partial(checkpoint_record, on_drop=self._drop),
             ModelEvent: partial(model_record, on_drop=self._drop),
@@ -75,7 +85,8 @@ class ArtifactKeeper:
             reason = str(error)
         except Exception as error:
             reason = f"{type(error).__name__}: {text_of(error)}"
-        self._warn(f"a {kind}", f"is not logged: {reason}", once_for=f"{kind}: {reason[:80]}")
+        article = "an" if kind[0] in "aeiou" else "a"
+        self._warn(f"{article} {kind}", f"is not logged: {reason}", once_for=f"{kind}: {reason[:80]}")
         return False
 
     def _drop(self, what: str, reason: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trackside.destinations.mlflow.artifacts.files import write_file, write_folder
+from trackside.destinations.mlflow.artifacts.images import write_keyed_file, write_picture
 from trackside.errors import RejectedError
 
 if TYPE_CHECKING:
@@ -18,6 +19,11 @@ _WRITERS: dict[str, Callable[[ArtifactRun, ArtifactRecord, Path | None], None]] 
     "file": write_file,
     "folder": write_folder,
     "text": write_file,
+    "image": write_picture,
+    "figure": write_picture,
+    "histogram": write_picture,
+    "audio": write_keyed_file,
+    "video": write_keyed_file,
 }
 """By the kind of the record. A file of another kind is uploaded as it is, if it is ready."""
 
