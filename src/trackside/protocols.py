@@ -161,6 +161,14 @@ class Destination(ABC):
         yours to read until you return. None where the record says it all, as for a dataset.
         """
 
+    def write_postponed(self, *, everything: bool) -> float | None:  # noqa: ARG002 - for those that override it
+        """Deliver what ``write_artifact`` has put off, a table that grows: what is due, or everything.
+
+        Returns the seconds until more is due, and None if nothing is left. It is called where
+        ``write_artifact`` is, when no file waits. ``everything`` is True for a flush, and at the end.
+        """
+        return None
+
     def idle(self) -> None:
         """Do what is due: heartbeats, uploads. Called between batches, every few seconds. Be quick."""
 

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, ClassVar
 
 from trackside.destinations.mlflow.artifacts.run_artifacts import ArtifactRun
+from trackside.destinations.mlflow.artifacts.tables import Tables
 from trackside.destinations.mlflow.artifacts.writer import write_artifact
 from trackside.destinations.mlflow.attempts import TRACEBACK
 from trackside.destinations.mlflow.changed_params import ChangedParams
@@ -91,8 +92,14 @@ class MLflowDestination(Destination):
         self._opener = RunOpener(context, self._connection, self._claim, record=record, earlier=earlier)
         self._metrics = MetricsSender(self._connection, notice=notice, keeps_links=self.keeps_links)
         self._files_connection = Connection(meta, tracking_uri, record=record, outbox=outbox)
+        self._tables = Tables(
+            context.journal / f"tables-for-{context.name}", name_for=self._claim.artifact_name
+        )
         self._files = ArtifactRun(
-            self._files_connection, context.journal / f"made-for-{context.name}", notice=notice
+            self._files_connection,
+            context.journal / f"made-for-{context.name}",
+            tables=self._tables,
+            notice=notice,
         )
         self._changed = ChangedParams(self._connection, self._claim, notice=notice)
         self._texts = TextWriter(self._connection, self._changed)
@@ -208,6 +215,16 @@ class MLflowDestination(Destination):
         self._files_connection.take_renewed()
         self._files_connection.open()
         write_artifact(self._files, record, content)
+
+    def write_postponed(self, *, everything: bool) -> float | None:
+        """Upload the tables that are due, or everything that is new in them."""
+        self._files_connection.take_renewed()
+        self._files_connection.open()
+        return self._tables.upload(self._files, everything=everything)
+
+    def sync(self) -> None:
+        """Have tables that wait to be uploaded survive a power cut."""
+        self._tables.sync()
 
     def idle(self) -> None:
         """Heartbeat, load and uploads, each when it is due."""

@@ -16,6 +16,7 @@ from trackside.journal.files import make_private_directory
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from trackside.destinations.mlflow.artifacts.tables import Tables
     from trackside.destinations.mlflow.connection import Connection
     from trackside.destinations.mlflow.tracking import Run
 
@@ -35,10 +36,12 @@ class ArtifactRun:
         connection: Connection,
         folder: Path,
         *,
+        tables: Tables,
         notice: Callable[[str], None],
         on_sent: Callable[[int], None] = lambda _bytes: None,
     ) -> None:
         self.connection = connection
+        self.tables = tables
         self.notice = notice
         self._folder = folder
         self._on_sent = on_sent

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from trackside.destinations.mlflow.artifacts.files import write_file, write_folder
 from trackside.destinations.mlflow.artifacts.images import write_keyed_file, write_picture
+from trackside.destinations.mlflow.artifacts.tables import write_table
 from trackside.errors import RejectedError
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ _WRITERS: dict[str, Callable[[ArtifactRun, ArtifactRecord, Path | None], None]] 
     "histogram": write_picture,
     "audio": write_keyed_file,
     "video": write_keyed_file,
+    "document": write_file,
+    "table": write_table,
 }
 """By the kind of the record. A file of another kind is uploaded as it is, if it is ready."""
 
