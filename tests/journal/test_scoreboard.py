@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from trackside.journal.scoreboard import (
+    NotKept,
     Scoreboard,
     SignalSeen,
     read_dropped,
+    read_not_kept,
     read_on_device,
     read_signals,
 )
@@ -136,3 +138,23 @@ def test_points_on_a_device_are_the_last_number_noted(board: Scoreboard, tmp_pat
     assert read_dropped(path) == 3
     path.unlink()
     assert read_on_device(path) == 0
+
+
+def test_artifacts_not_kept_are_counted_with_their_reasons(board: Scoreboard, tmp_path: Path) -> None:
+    """Each is counted. A reason is one line, whatever is in it, and what has no room is left out whole."""
+    path = tmp_path / "scoreboard"
+    assert read_not_kept(path) == NotKept()
+    board.note_not_kept("there is no file\nat \0 'ä'")
+    board.note_not_kept()
+    board.note_not_kept("x" * 3000)
+    board.note_not_kept("the disk is full")
+    assert read_not_kept(path) == NotKept(4, ("there is no file at   'ä'", "the disk is full"))
+    assert board.artifacts_not_kept == 4
+    assert read_signals(path) == []
+
+
+def test_artifacts_not_kept_of_a_missing_or_older_board(tmp_path: Path) -> None:
+    """Without a scoreboard, and with zeros where an older trackside wrote nothing, there are none."""
+    assert read_not_kept(tmp_path / "scoreboard") == NotKept()
+    (tmp_path / "scoreboard").write_bytes(bytes(4096))
+    assert read_not_kept(tmp_path / "scoreboard") == NotKept()

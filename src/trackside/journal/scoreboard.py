@@ -1,4 +1,4 @@
-"""Facts the training process notes without a lock and without a record: signals and drops.
+"""Facts the training process notes without a lock and without a record: signals, drops, artifacts not kept.
 
 A signal handler may interrupt the very code that appends to the journal, so what it notes has a
 place of its own, one slot a signal number: writing it needs no lock and no position. The file is a
@@ -6,8 +6,9 @@ shared mapping: what was stored survives the death of the process. Each number i
 piece (a copy of 8 aligned bytes, where ``pack_into`` would store zeros first), so neither a reader nor a
 death in the midst of it finds half of one, or none where there was one before.
 
-Layout, little-endian: ``dropped points u64 | dropped samples u64 | points on a device u64``, then at
-byte 64 for each signal number 0..64 ``first seen ms u64 | last seen ms u64 | count u64``.
+Layout, little-endian: ``dropped points u64 | dropped samples u64 | points on a device u64 | artifacts not
+kept u64``, then at byte 64 for each signal number 0..64 ``first seen ms u64 | last seen ms u64 | count
+u64``. At byte 2048: why artifacts are not kept, one reason a line, in UTF-8, up to the first zero byte.
 """
 
 from __future__ import annotations
@@ -30,8 +31,12 @@ _DROPS = struct.Struct("<QQ")
 _SLOT = struct.Struct("<QQQ")
 _WORD = 8
 _ON_DEVICE_AT = 2 * _WORD
+_NOT_KEPT_AT = 3 * _WORD
 _SLOTS_AT = 64
 _SIGNALS = 65
+_REASONS_AT = 2048
+_REASONS_SIZE = _SIZE - _REASONS_AT - 1
+"""One byte stays zero."""
 
 
 class SignalSeen(NamedTuple):
@@ -41,6 +46,13 @@ class SignalSeen(NamedTuple):
     first_ms: int
     last_ms: int
     count: int  # type: ignore[assignment] # hides tuple.count, which is not needed
+
+
+class NotKept(NamedTuple):
+    """Artifacts that the training process could not keep: how many, and the first few reasons."""
+
+    artifacts: int = 0
+    reasons: tuple[str, ...] = ()
 
 
 class Scoreboard:
@@ -57,6 +69,8 @@ class Scoreboard:
         self._count = [0] * _SIGNALS
         self.dropped_points: int = 0
         self.dropped_samples: int = 0
+        self.artifacts_not_kept: int = 0
+        self._reasons = b""
 
     def note_signal(self, number: int, at_ms: int) -> None:
         """Fill the slot of signal ``number``. Safe at any moment of any thread."""
@@ -82,9 +96,28 @@ class Scoreboard:
         """Say how many points wait for an accelerator: after a death in this moment they are lost."""
         self._store(_ON_DEVICE_AT, points)
 
+    def note_not_kept(self, reason: str | None = None) -> None:
+        """Count an artifact that is not kept. ``reason``: masked, of one line, and not noted before."""
+        self.artifacts_not_kept += 1  # as in note_dropped
+        stored = None
+        while stored != self.artifacts_not_kept:
+            stored = self.artifacts_not_kept
+            self._store(_NOT_KEPT_AT, stored)
+        if reason is not None:
+            self._add_reason(reason)
+
     def close(self) -> None:
         """Let go of the file. What is noted from now on is kept in memory only."""
         self._buffer.close()
+
+    def _add_reason(self, reason: str) -> None:
+        line = reason.replace("\0", " ").replace("\n", " ").encode("utf-8", "backslashreplace") + b"\n"
+        before = self._reasons
+        if len(before) + len(line) <= _REASONS_SIZE:
+            self._reasons = before + line
+            start = _REASONS_AT + len(before)
+            with contextlib.suppress(OSError, ValueError):
+                self._buffer[start : start + len(line)] = line
 
     def _store(self, offset: int, value: int) -> None:
         # OSError: a file that can't be mapped. The number is kept in memory, and stored next time.
@@ -103,6 +136,14 @@ def read_on_device(path: Path) -> int:
     """Points that waited for an accelerator. They are lost when the training process is dead."""
     data = _read(path)
     return int.from_bytes(data[_ON_DEVICE_AT : _ON_DEVICE_AT + _WORD], "little")
+
+
+def read_not_kept(path: Path) -> NotKept:
+    """The artifacts that the training process could not keep."""
+    data = _read(path)
+    lines, end, _ = data[_REASONS_AT:].partition(b"\n\0")
+    reasons = lines.decode("utf-8", "replace").split("\n") if end else []
+    return NotKept(int.from_bytes(data[_NOT_KEPT_AT : _NOT_KEPT_AT + _WORD], "little"), tuple(reasons))
 
 
 def read_signals(path: Path) -> list[SignalSeen]:
