@@ -12,6 +12,10 @@ _INT64 = 2**63
 
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
+_SIZES = ("bytes", "kB", "MB", "GB", "TB")
+_STEP = 1000
+"""Bytes are counted in the units of disks: 1 kB is 1000 bytes."""
+
 
 def encodable(text: str) -> str:
     """``text`` with lone surrogates spelt out, as a file name or a traceback may hold them."""
@@ -71,6 +75,15 @@ def format_duration(seconds: float) -> str:
             parts.append(f"{rest // size}{name}")
             rest %= size
     return " ".join(parts[:2])
+
+
+def size_text(size: float) -> str:
+    """Bytes for a person: ``512 bytes``, ``1.5 MB``, ``20 GB``."""
+    for unit in _SIZES[:-1]:
+        if size < _STEP:
+            return f"{size:.3g} {unit}"
+        size /= _STEP
+    return f"{size:,.0f} {_SIZES[-1]}"
 
 
 def shorten(text: str, width: int) -> str:

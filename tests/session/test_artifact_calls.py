@@ -15,7 +15,7 @@ from tests.support.program import run_python
 from trackside.event_bus.bus import Bus
 from trackside.journal.directory import JournalDirectory
 from trackside.journal.format import ArtifactRecord
-from trackside.journal.held_files import content_of
+from trackside.journal.held_content import content_of
 from trackside.journal.reader import JournalReader
 from trackside.sinks import MemorySink, TransformedSink
 from trackside.sinks.described import place_of

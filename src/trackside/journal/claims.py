@@ -1,74 +1,148 @@
-"""Claims on files: a copy of a small one, a hard link to a large one, else a note of where it lies."""
+"""A claim on a file: a copy of a small one, else a hard link, else a link to where it lies.
+
+A reflink would also hold what a program then writes into the file, but it is not made here: the kernel first
+writes the file to the disk, and the loop would wait for that. The shipper makes it
+(:mod:`trackside.journal.securing`).
+
+Invariants:
+
+* What is claimed is the file that the path names during the call, with its content or its inode.
+* A file that is still being written to is never copied: the copy would be a part of it.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from trackside.errors import ArtifactError
-from trackside.system.files import write_all
+from trackside.redaction.redact import redact
+from trackside.system.files import is_disk_full, write_all
+from trackside.system.writers import has_writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from trackside.journal.hidden_folders import HiddenFolders
+    from trackside.journal.room import Room
 
 COPY = "copy"
 LINK = "link"
 ORIGINAL = "original"
 
 SMALL = 64 * 1024
-"""Bytes. A file up to this size is copied in the call."""
+"""Bytes. A file up to this size is copied in the call, which takes a quarter of a millisecond."""
+
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 class Claim(NamedTuple):
-    """How a file is held, its bytes, and when it was last written to."""
+    """How a file is held, its bytes, when it was last written to, and whether it still is."""
 
     way: str
     size: int
     changed_ns: int
+    writing: bool
 
 
-def claim_file(source: Path, entry: Path) -> Claim:
-    """Have what ``source`` is now at ``entry``. Raises ``OSError``."""
-    status = os.stat(source)
-    if not stat.S_ISREG(status.st_mode):
-        raise ArtifactError(f"{source} is not a file")
-    if status.st_size <= SMALL:
-        _copy(source, entry)
-        return Claim(COPY, status.st_size, status.st_mtime_ns)
-    way = LINK
+class Claimer:
+    """Takes claims on files. ``hidden`` and ``room`` are those of the journal."""
+
+    def __init__(self, hidden: HiddenFolders, room: Room) -> None:
+        self._hidden = hidden
+        self._room = room
+
+    def claim(self, source: str, entry: str) -> Claim:
+        """Have what the absolute path ``source`` names under ``entry``, which is in the journal.
+
+        Raises :class:`ArtifactError` and ``OSError``.
+        """
+        descriptor = _open(source)
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise _no_file(source)
+            writing = has_writer(descriptor) is True
+            if status.st_size <= SMALL and not writing and self._copy(descriptor, status, entry):
+                return Claim(COPY, status.st_size, status.st_mtime_ns, writing=False)
+        finally:
+            os.close(descriptor)
+        self._room.need(source, status.st_dev, status.st_size, copied=False)
+        way, status = self._link(os.path.realpath(source), status, entry)
+        self._room.take(status.st_dev, status.st_size)
+        return Claim(way, status.st_size, status.st_mtime_ns, writing)
+
+    def _copy(self, descriptor: int, status: os.stat_result, entry: str) -> bool:
+        """Copy the file. Returns False if it has changed meanwhile, or the journal has no room."""
+        if not self._room.has_here(status.st_size):
+            return False
+        content = os.pread(descriptor, SMALL + 1, 0)
+        after = os.fstat(descriptor)
+        if len(content) != status.st_size or after.st_mtime_ns != status.st_mtime_ns:
+            return False
+        try:
+            write_new(entry, content)
+        except OSError as error:
+            if not is_disk_full(error):
+                raise
+            return False
+        os.utime(entry, ns=(status.st_atime_ns, status.st_mtime_ns))
+        self._room.take_here(len(content))
+        return True
+
+    def _link(self, source: str, status: os.stat_result, entry: str) -> tuple[str, os.stat_result]:
+        """Link to the file ``source``. Returns the way, and what was linked to."""
+        try:
+            os.link(source, entry)
+        except OSError as error:
+            if error.errno != errno.EXDEV or not self._hidden.link(source, status.st_dev, entry):
+                os.symlink(source, entry)
+                return ORIGINAL, status
+        linked = os.stat(entry)
+        if not stat.S_ISREG(linked.st_mode):  # the file was replaced by something else just now
+            raise _no_file(source)
+        return LINK, linked
+
+
+def write_new(path: str, *pieces: bytes | memoryview) -> int:
+    """Make the file ``path`` of ``pieces``, and return its size. Leaves nothing behind if it can't."""
+    descriptor = os.open(path, _NEW, 0o600)
+    size = 0
     try:
-        os.link(os.path.realpath(source), entry)
-    except OSError:
-        way = ORIGINAL
-    return Claim(way, status.st_size, status.st_mtime_ns)
-
-
-def claim_folder(source: Path, entry: Path, leave_out: Callable[[str, str], None]) -> Claim:
-    """Have all files under ``source`` under ``entry``. Raises ``OSError``."""
-    entry.mkdir(0o700)
-    size, changed_ns, way = 0, 0, COPY
-    for folder, _, names in os.walk(source):
-        below = entry / os.path.relpath(folder, source)
-        below.mkdir(0o700, exist_ok=True)
-        for name in names:
-            try:
-                claim = claim_file(source.__class__(folder, name), below / name)
-            except (OSError, ArtifactError) as error:
-                leave_out(os.path.join(folder, name), str(error))
-            else:
-                size += claim.size
-                changed_ns = max(changed_ns, claim.changed_ns)
-                way = claim.way if claim.way != COPY else way
-    return Claim(way, size, changed_ns)
-
-
-def _copy(source: Path, entry: Path) -> None:
-    with open(source, "rb", buffering=0) as file:
-        content = file.read(SMALL + 1)
-    descriptor = os.open(entry, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        write_all(descriptor, content, 0)
+        for piece in pieces:
+            write_all(descriptor, bytes(piece), size)
+            size += len(piece)
+    except BaseException:
+        os.unlink(path)
+        raise
     finally:
         os.close(descriptor)
+    return size
+
+
+def _open(source: str) -> int:
+    try:
+        return os.open(source, _READ)
+    except FileNotFoundError:
+        if os.path.islink(source):
+            raise ArtifactError(f"{_shown(source)} is a link to a file that is not there") from None
+        raise ArtifactError(f"there is no file at {_shown(source)}. Log it after it is written") from None
+    except PermissionError:
+        raise ArtifactError(f"you may not read {_shown(source)}. Change its permissions") from None
+    except OSError as error:
+        if error.errno in {errno.ENXIO, errno.ENODEV}:  # a socket, a device
+            raise _no_file(source) from None
+        if error.errno == errno.ELOOP:
+            raise ArtifactError(f"{_shown(source)} is a link in a circle of links") from None
+        raise
+
+
+def _no_file(source: str) -> ArtifactError:
+    return ArtifactError(
+        f"{_shown(source)} is no ordinary file. Folders, pipes, sockets and devices are not kept as files"
+    )
+
+
+def _shown(path: str) -> str:
+    return repr(redact(path))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from trackside.errors import JournalError
 from trackside.journal.files import DIRECTORY_MODE, make_private_directory
+from trackside.journal.releasing import release_all
 from trackside.journal.trust import mark_checked, vouch_for, why_not_yours
 from trackside.journal.version import why_newer_file
 from trackside.settings import DEFAULT_DIRECTORY
@@ -99,6 +100,7 @@ class JournalDirectory:
 
         Without ``meta.json`` it is no journal any more, as if it were gone. Raises ``OSError``.
         """
+        release_all(self.path)
         self.meta.rename(self.delivered)
         kept = {self.delivered, self.state, *self.cursors()}
         for path in [path for path in self.path.iterdir() if path not in kept]:
@@ -117,9 +119,11 @@ class JournalDirectory:
     def remove(self) -> None:
         """Delete the journal: everything in it has been delivered.
 
-        ``meta.json`` goes first. A shipper that locks what is left then sees that the journal was delivered.
+        Claims elsewhere go first, then ``meta.json``. A shipper that locks what is left then sees that the
+        journal was delivered.
         """
         if not self.path.is_symlink():
+            release_all(self.path)
             with contextlib.suppress(OSError):
                 self.meta.unlink()
         for _ in range(_TRIES):  # a shipper that was refused may be writing its last lines into it

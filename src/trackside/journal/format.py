@@ -132,13 +132,17 @@ class HeldFile(msgspec.Struct, array_like=True):
     name: str
     """Its entry in the journal's folder of held files (:mod:`trackside.journal.held_files`)."""
     way: str
-    """``copy`` (in the journal), ``link`` (a hard link beside the original), ``reflink`` or ``original``."""
+    """How the training process has claimed it. ``copy``: its bytes are in the journal. ``link``: by a hard
+    link. ``original``: where it lies. A folder has the last of these that a file in it has."""
     source: str
-    """The path that was logged, absolute, or empty for values."""
+    """The path that was logged, absolute, for a person. Empty for values."""
     size: int
     """Bytes, of all files of a folder."""
     changed_ns: int = 0
-    """When the file was last written to, at the time of the call, in nanoseconds since the epoch."""
+    """When the file was last written to, at the time of the call, in nanoseconds since the epoch. Of a
+    folder: the time of the file that was written to last."""
+    writing: bool = False
+    """Whether it was still open for writing at the time of the call: another state is expected then."""
 
 
 class ArtifactRecord(msgspec.Struct, tag="f", array_like=True):

@@ -1,104 +1,122 @@
-"""Files that wait for their delivery: where they lie, how they are claimed, how they are let go.
+"""Files that wait for their delivery, as the training process claims them.
 
-Each has an entry in the journal's folder ``files``. The entry is the file or folder itself, or a symbolic
-link to a claim elsewhere, because a hard link has to lie on the original's file system
-(:mod:`trackside.journal.claims`).
+Each has an entry in the journal's folder ``files``: the file, or a folder of such entries. A file is held by
+its bytes, by a hard link, or by a symbolic link to a hard link on the original's file system
+(:mod:`trackside.journal.hidden_folders`). If none of these can be had, the entry is a symbolic link to the
+original.
 
 Invariants:
 
-* The entry is made before the claim, and the claim before the record. So whoever removes a journal finds all
-  claims of it, at whatever moment the training process died.
-* Only what lies in ``files``, or in a hidden folder of this journal's own, is ever removed.
+* An entry is made before a claim outside of the journal, and the claim before the record. So whoever removes
+  a journal finds all claims of it, at whatever moment the training process died.
+* Nothing here takes a lock. A signal handler may claim a file in the midst of a claim.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-import secrets
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trackside.journal.claims import COPY, ORIGINAL, claim_file, claim_folder
+from trackside.journal.claims import COPY, Claim, Claimer, write_new
 from trackside.journal.files import DIRECTORY_MODE
 from trackside.journal.format import HeldFile
-from trackside.system.files import write_all
+from trackside.journal.hidden_folders import HiddenFolders, new_token
+from trackside.journal.mirrors import Mirror
+from trackside.journal.releasing import FILES, release
+from trackside.journal.room import Room
+from trackside.redaction.redact import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from trackside.journal.directory import JournalDirectory
+
+
+def _nowhere(_reason: str) -> None:
+    """Tell nobody."""
+
+
+def _as_it_is(name: str) -> str:
+    return name
 
 
 class HeldFiles:
     """The held files of ``journal``, for the training process: it takes claims.
 
-    ``leave_out(path, reason)`` is told of each file of a folder that can't be kept.
+    ``cap``: the bytes they may take on a disk, or None for as much as they leave free. ``leave_out(reason)``
+    is told of each file of a folder that can't be kept.
     """
 
     def __init__(
-        self, journal: JournalDirectory, leave_out: Callable[[str, str], None] = lambda _path, _reason: None
+        self,
+        journal: JournalDirectory,
+        *,
+        cap: int | None = None,
+        leave_out: Callable[[str], None] = _nowhere,
     ) -> None:
-        self._folder = journal.path / "files"
+        self._path = journal.path
+        self._folder = journal.path / FILES
+        self._room = Room(journal.path, self._folder, cap)
+        self._claimer = Claimer(HiddenFolders(journal.path), self._room)
         self._leave_out = leave_out
 
     def keep_bytes(self, *pieces: bytes | memoryview) -> HeldFile:
-        """Keep ``pieces``, one behind the other. Raises ``OSError``."""
-        name, path = self._new_entry()
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        size = 0
-        try:
-            for piece in pieces:
-                write_all(descriptor, bytes(piece), size)
-                size += len(piece)
-        finally:
-            os.close(descriptor)
-        return HeldFile(name, "copy", "", size)
+        """Keep ``pieces``, one behind the other. Raises :class:`ArtifactError` and ``OSError``."""
+        self._room.need_here(sum(memoryview(piece).nbytes for piece in pieces))
+        name, entry = self._new_entry()
+        size = write_new(entry, *pieces)
+        self._room.take_here(size)
+        return HeldFile(name, COPY, "", size)
 
     def keep_written(self, write: Callable[[Path], object]) -> HeldFile:
         """Keep the file that ``write`` writes to the path it is given. Raises what ``write`` raises."""
-        name, path = self._new_entry()
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        try:
-            write(path)
-            return HeldFile(name, COPY, "", path.stat().st_size)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+        self._room.need_here(0)
+        name, entry = self._new_entry()
+        with self._letting_go(name):
+            write_new(entry)
+            write(Path(entry))
+            size = os.stat(entry).st_size
+        self._room.take_here(size)
+        return HeldFile(name, COPY, "", size)
 
     def hold_file(self, path: Path) -> HeldFile:
-        """Claim the file at the absolute ``path``. Raises ``OSError``."""
+        """Claim the file at the absolute ``path``. Raises :class:`ArtifactError` and ``OSError``."""
         name, entry = self._new_entry()
-        claim = claim_file(path, entry)
-        return HeldFile(name, claim.way, str(path), claim.size, claim.changed_ns)
+        with self._letting_go(name):
+            return _held(name, path, self._claimer.claim(str(path), entry))
 
-    def hold_folder(self, path: Path) -> HeldFile:
+    def hold_folder(self, path: Path, name_of: Callable[[str], str] = _as_it_is) -> HeldFile:
         """Claim all files under the folder at the absolute ``path``, links to files included.
 
-        Raises ``OSError``.
+        ``name_of`` checks the path of a file below it, and returns the one to keep it under. Raises
+        :class:`ArtifactError` and ``OSError``.
         """
         name, entry = self._new_entry()
-        claim = claim_folder(path, entry, self._leave_out)
-        return HeldFile(name, claim.way, str(path), claim.size, claim.changed_ns)
+        mirror = Mirror(self._claimer, self._path, name_of=name_of, leave_out=self._leave_out)
+        with self._letting_go(name):
+            return _held(name, path, mirror.make(str(path), entry))
 
-    def _new_entry(self) -> tuple[str, Path]:
-        self._folder.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
-        name = secrets.token_hex(8)
-        return name, self._folder / name
+    def let_go(self, held: HeldFile) -> None:
+        """Remove a claim whose record is not in the journal."""
+        release(self._path, held.name)
+
+    @contextlib.contextmanager
+    def _letting_go(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            release(self._path, name)
+            raise
+
+    def _new_entry(self) -> tuple[str, str]:
+        name = new_token()
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self._folder, DIRECTORY_MODE)
+        return name, str(self._folder / name)
 
 
-def content_of(journal: JournalDirectory, held: HeldFile) -> Path:
-    """Where the bytes of ``held`` are."""
-    entry = journal.path / "files" / held.name
-    if held.way == ORIGINAL and not os.path.lexists(entry):
-        return Path(held.source)
-    return entry
-
-
-def has_changed(journal: JournalDirectory, held: HeldFile) -> bool:
-    """Whether the file was written to after the call. Raises ``OSError``."""
-    status = os.stat(content_of(journal, held))
-    return stat.S_ISREG(status.st_mode) and (status.st_size, status.st_mtime_ns) != (
-        held.size,
-        held.changed_ns,
-    )
+def _held(name: str, path: Path, claim: Claim) -> HeldFile:
+    source = redact(str(path)).encode("utf-8", "backslashreplace").decode()
+    return HeldFile(name, claim.way, source, claim.size, claim.changed_ns, claim.writing)

@@ -123,6 +123,11 @@ class JournalWriter(_End):
         except OSError as error:
             raise not_writable(directory.path, error) from error
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it takes no records any more: after ``close``, and in a forked child."""
+        return self._closed
+
     def append(self, record: Record) -> bool:
         """Number ``record`` and keep it. Returns False when there was no room (counted) or after ``close``.
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.sinks.kept import Kept
 from trackside.encoding.finished import finished
-from trackside.journal.held_files import content_of
+from trackside.journal.held_content import content_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from tests.sinks.kept import Kept
-from trackside.journal.held_files import content_of
+from trackside.journal.held_content import content_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

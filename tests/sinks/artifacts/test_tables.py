@@ -17,7 +17,7 @@ import torch
 
 from tests.sinks.kept import Kept
 from trackside.encoding.tables import Rows, rows_of
-from trackside.journal.held_files import content_of
+from trackside.journal.held_content import content_of
 from trackside.sinks.artifacts import rows as rows_
 
 if TYPE_CHECKING:

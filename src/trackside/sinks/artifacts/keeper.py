@@ -23,6 +23,7 @@ from trackside.artifact_events import (
 )
 from trackside.errors import ArtifactError
 from trackside.lifecycle.crash import text_of
+from trackside.redaction.redact import redact
 from trackside.sinks.artifacts.checkpoints import checkpoint_record
 from trackside.sinks.artifacts.documents import document_record
 from trackside.sinks.artifacts.files import file_record, folder_record
@@ -31,6 +32,8 @@ from trackside.sinks.artifacts.keeping import Keeping
 from trackside.sinks.artifacts.models import model_record
 from trackside.sinks.artifacts.tables import table_record
 from trackside.sinks.artifacts.texts import text_record
+from trackside.system.files import is_disk_full
+from trackside.system.once import Once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,12 +52,16 @@ _RECORDS: dict[type[ArtifactEvent], Callable[[Any, Keeping], ArtifactRecord]] = 
 }
 """What makes the record of an event of each kind."""
 
+_ALIKE = 80
+"""Characters. Reasons that begin alike are told once."""
+
 
 class ArtifactKeeper:
     """Keeps artifacts in ``journal``.
 
     ``warn(subject, text, once_for=...)`` tells the user once for each ``once_for``, or else each subject.
-    ``last_step`` gives the step of the latest sample, which what has no step of its own gets.
+    ``last_step`` gives the step of the latest sample, which what has no step of its own gets. ``cap``: the
+    bytes on a disk that files which wait may take.
     """
 
     def __init__(
@@ -63,10 +70,12 @@ class ArtifactKeeper:
         *,
         warn: Callable[..., None],
         last_step: Callable[[], int | None] = lambda: None,
+        cap: int | None = None,
     ) -> None:
         self._journal = journal
-        self._held = Keeping(journal, warn=warn, last_step=last_step)
+        self._held = Keeping(journal, warn=warn, last_step=last_step, cap=cap, leave_out=self._leave_out)
         self._warn = warn
+        self._reasons = Once()
         self._records: dict[type[ArtifactEvent], Callable[[Any, Keeping], ArtifactRecord]] = {
             **_RECORDS,
             CheckpointEvent: partial(checkpoint_record, on_drop=self._drop),
@@ -75,21 +84,42 @@ class ArtifactKeeper:
 
     def keep(self, event: ArtifactEvent) -> bool:
         """Keep ``event``. Returns whether it is in the journal."""
+        if self._journal.is_closed:  # a forked child, or after the end: its parent's files are not touched
+            return False
         kind = type(event).__name__.removesuffix("Event").lower()
+        held = None
         try:
             record = self._records[type(event)](event, self._held)
+            held = record.held
             if self._journal.append(record):
                 return True
-            reason = "the journal does not take it"
+            reason = "the journal has no room"
         except ArtifactError as error:
             reason = str(error)
         except Exception as error:
-            reason = f"{type(error).__name__}: {text_of(error)}"
-        article = "an" if kind[0] in "aeiou" else "a"
-        self._warn(f"{article} {kind}", f"is not logged: {reason}", once_for=f"{kind}: {reason[:80]}")
+            reason = _why(error)
+        if held is not None:
+            self._held.let_go(held)
+        self._lose(f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}", reason)
         return False
+
+    def _leave_out(self, reason: str) -> None:
+        """Count a file of a folder that is kept without it."""
+        self._lose("a file of a folder", reason)
+
+    def _lose(self, what: str, reason: str) -> None:
+        alike = f"{what}: {reason[:_ALIKE]}"
+        self._warn(what, f"is not logged: {reason}", once_for=alike)
+        is_new = self._reasons.is_first(alike)
+        self._journal.scoreboard.note_not_kept(redact(f"{what}: {reason}") if is_new else None)
 
     def _drop(self, what: str, reason: str) -> None:
         """Count a part of something that is kept without it."""
         self._journal.scoreboard.note_dropped(1)
         self._warn(f"{what} of a checkpoint or model", f"is dropped: {reason}")
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OSError) and is_disk_full(error):
+        return "the disk of the journal is full. Make room, or set TRACKSIDE_DIR to a folder on another disk"
+    return f"{type(error).__name__}: {text_of(error)}"

@@ -19,7 +19,7 @@ class Keeping(HeldFiles):
     """Held files, and what pictures need besides.
 
     ``warn(subject, text, once_for=...)`` tells the user once. ``last_step`` gives the step of the latest
-    sample, or None.
+    sample, or None. ``cap`` and ``leave_out`` are those of :class:`~trackside.journal.held_files.HeldFiles`.
     """
 
     def __init__(
@@ -28,8 +28,10 @@ class Keeping(HeldFiles):
         *,
         warn: Callable[..., None],
         last_step: Callable[[], int | None] = lambda: None,
+        cap: int | None = None,
+        leave_out: Callable[[str], None],
     ) -> None:
-        super().__init__(journal.directory)
+        super().__init__(journal.directory, cap=cap, leave_out=leave_out)
         self._journal = journal
         self._warn = warn
         self._last_step = last_step
