@@ -67,20 +67,23 @@ class ArtifactRun:
             self._run = self.connection.get_run()
         return self._run
 
-    def upload(self, source: Path, artifact_file: str) -> None:
-        """Write or replace the artifact ``artifact_file`` by the file ``source``."""
+    def upload(self, source: Path, artifact_file: str, *, to: Run | None = None) -> None:
+        """Write or replace the artifact ``artifact_file`` by the file ``source``.
+
+        ``to``: where else than in the run's own artifacts.
+        """
         self.connection.call(
-            self.connection.client.upload_file, self.run, source, artifact_file, on_sent=self._on_sent
+            self.connection.client.upload_file, to or self.run, source, artifact_file, on_sent=self._on_sent
         )
 
-    def upload_folder(self, source: Path, artifact_path: str) -> None:
+    def upload_folder(self, source: Path, artifact_path: str, *, to: Run | None = None) -> None:
         """Write or replace all files under ``source``, in the folder ``artifact_path`` of the run."""
         for root, folders, names in os.walk(source):
             folders.sort()
             for name in sorted(names):
                 path = Path(root, name)
                 relative = path.relative_to(source).as_posix()
-                self.upload(path, f"{artifact_path}/{relative}" if artifact_path else relative)
+                self.upload(path, f"{artifact_path}/{relative}" if artifact_path else relative, to=to)
 
     def tags(self) -> Mapping[str, str]:
         """The run's tags, as of a few seconds ago, with those that were set here."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from trackside.destinations.mlflow.artifacts.files import write_file, write_folder
 from trackside.destinations.mlflow.artifacts.images import write_keyed_file, write_picture
 from trackside.destinations.mlflow.artifacts.tables import write_table
+from trackside.destinations.mlflow.artifacts.models import write_model
 from trackside.errors import RejectedError
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ _WRITERS: dict[str, Callable[[ArtifactRun, ArtifactRecord, Path | None], None]] 
     "video": write_keyed_file,
     "document": write_file,
     "table": write_table,
+    "checkpoint": write_model,
+    "model": write_model,
 }
 """By the kind of the record. A file of another kind is uploaded as it is, if it is ready."""
 
