@@ -23,6 +23,8 @@ import sys
 from typing import TYPE_CHECKING, Any, cast
 
 from trackside.events import ConfigEvent, LifecycleEvent
+from trackside.integrations.checkpoints import checkpoint_policy
+from trackside.integrations.lightning_checkpoints import saved_by
 from trackside.integrations.lightning_identity import LoggerIdentity, chosen_experiment, in_slurm
 from trackside.integrations.lightning_packages import is_other_rank, logger_class, no_experiment
 from trackside.integrations.lightning_run import LoggerRun
@@ -35,7 +37,9 @@ if TYPE_CHECKING:
 
     from lightning.pytorch.loggers.logger import Logger
 
+    from trackside.artifact_events import UploadPolicy
     from trackside.event_bus.bus import Bus
+    from trackside.integrations.checkpoints import LogCheckpoints
     from trackside.session.options import DestinationOption, SinkOption
     from trackside.session.run import Run
 else:
@@ -53,6 +57,8 @@ class TracksideLogger(Logger):
     ``save_dir``: where that folder lies. Default: the Trainer's ``default_root_dir``.
     ``prefix``: goes before each metric's name, with a ``-``.
     ``flatten_depth``: levels of the hyperparameters that become params of their own (None: all).
+    ``log_checkpoints``: True logs each checkpoint that a ``ModelCheckpoint`` saves, with what it monitors.
+    ``"latest"`` and ``"end"`` are policies of :func:`trackside.log_checkpoint`.
     ``checkpoint_dir``, ``resume``: as for :func:`trackside.start`. A Trainer's checkpoints name their run
     anyway, and ``fit(ckpt_path=...)`` resumes it unless ``resume`` is False.
     The other arguments are those of :func:`trackside.start`.
@@ -81,8 +87,11 @@ class TracksideLogger(Logger):
         destinations: Iterable[DestinationOption] = (),
         system_metrics: bool | float | None = None,
         bus: Bus | None = None,
+        log_checkpoints: LogCheckpoints = False,
     ) -> None:
         super().__init__()
+        self._policy = checkpoint_policy(log_checkpoints)
+        self._logged_checkpoint: tuple[str, int] | None = None
         self._identity = LoggerIdentity(experiment_name, version, save_dir, checkpoint_dir)
         self._prefix = f"{prefix}{self.LOGGER_JOIN_CHAR}" if prefix else ""
         self._flatten_depth = flatten_depth
@@ -196,10 +205,24 @@ class TracksideLogger(Logger):
     # What a checkpoint keeps
 
     def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
-        """Keep the run's id beside the checkpoints, in the file ``mlflow_run_id``."""
+        """Keep the run's id beside the checkpoints, in the file ``mlflow_run_id``. Log the checkpoint."""
+        if is_other_rank():
+            return
         folder = getattr(checkpoint_callback, "dirpath", None)
-        if folder and not is_other_rank():
+        if folder:
             self._run.keep_id_in(str(folder))
+        if self._policy is not None:
+            self._log_checkpoint(checkpoint_callback, self._policy)
+
+    def _log_checkpoint(self, callback: Any, policy: UploadPolicy) -> None:
+        saved, run = saved_by(callback), self._run.to_log()
+        if saved is None or run is None:
+            return
+        moment = None if saved.step is None else (str(callback.dirpath), saved.step)
+        if moment is None or moment != self._logged_checkpoint:  # last.ckpt is the same once more
+            self._logged_checkpoint = moment
+            metrics = {f"{self._prefix}{name}": value for name, value in saved.metrics.items()}
+            run.log_checkpoint(saved.path, saved.step, metrics, policy=policy)
 
     def state_dict(self) -> dict[str, str]:
         """What a checkpoint keeps of the run: pass the logger to ``fabric.save``, as part of the state."""

@@ -22,10 +22,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from trackside.event_bus.bus import Bus
+from trackside.integrations.checkpoints import checkpoint_policy
 from trackside.integrations.missing import needs_extra
 from trackside.integrations.training_run import TrainingRun, run_of_program
 from trackside.rank import get_rank
@@ -33,6 +35,7 @@ from trackside.rank import get_rank
 with needs_extra("transformers"):
     from transformers.integrations import integration_utils
     from transformers.trainer_callback import ExportableState, TrainerCallback
+    from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments
     from typing_extensions import Unpack
 
+    from trackside.integrations.checkpoints import LogCheckpoints
     from trackside.session.options import StartOptions
     from trackside.session.run import Run
 
@@ -49,15 +53,27 @@ logger = logging.getLogger("trackside.integrations")
 
 
 class TracksideCallback(TrainerCallback, ExportableState):
-    """Logs a Trainer's metrics and configuration into a trackside run. ``options``: those of ``start()``."""
+    """Logs a Trainer's metrics and configuration into a trackside run. ``options``: those of ``start()``.
+
+    ``log_checkpoints``: True logs each checkpoint that the Trainer saves, with the metrics of its step.
+    ``"latest"`` and ``"end"`` are policies of :func:`trackside.log_checkpoint`. Those of a hyperparameter
+    search are not logged.
+    """
 
     _claim: ClassVar[tuple[weakref.ref[Any], weakref.ref[TracksideCallback]] | None] = None
     """The training that was seen last, by its state, and the callback that logs it."""
 
-    def __init__(self, *, restored: bool = False, **options: Unpack[StartOptions]) -> None:
+    def __init__(
+        self,
+        *,
+        log_checkpoints: LogCheckpoints = False,
+        restored: bool = False,
+        **options: Unpack[StartOptions],
+    ) -> None:
+        self._policy = checkpoint_policy(log_checkpoints)
         holder = None if TracksideCallback._claim is None else TracksideCallback._claim[1]()
         if restored and holder is not None:  # restore_callback_states_from_checkpoint makes the callback anew
-            options = holder._options  # noqa: SLF001 - our own kind
+            options, self._policy = holder._options, holder._policy  # noqa: SLF001 - our own kind
         self._options: StartOptions = options
         self._training = TrainingRun(options.get("bus"))
         self._trial_bus: Bus | None = None
@@ -115,6 +131,18 @@ class TracksideCallback(TrainerCallback, ExportableState):
         """Log metrics of the training, or of an evaluation."""
         self._log(args, state, logs or {}, parts.get("model"))
 
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Log the checkpoint, if that is wanted. By now the Trainer has removed older ones."""
+        run = self._training.run
+        if self._policy is None or run is None or self._is_retired or state.is_hyper_param_search:
+            return
+        if state.is_world_process_zero:
+            step = state.global_step
+            folder = os.path.join(args.output_dir, f"{PREFIX_CHECKPOINT_DIR}-{step}")
+            run.log_checkpoint(folder, step, metrics_at(state), policy=self._policy)
+
     def on_predict(
         self,
         args: TrainingArguments,
@@ -141,6 +169,11 @@ class TracksideCallback(TrainerCallback, ExportableState):
     def _evaluated_first(self) -> bool:
         """Whether the run is open for an evaluation before any training."""
         return not self._is_training and self._training.is_open
+
+    @property
+    def _was_given(self) -> bool:
+        """Whether the program gave this callback options."""
+        return bool(self._options) or self._policy is not None
 
     def _begin_trial(self, options: StartOptions) -> None:
         """Begin the run of a trial. If the program has a run, it is the parent."""
@@ -191,7 +224,7 @@ class TracksideCallback(TrainerCallback, ExportableState):
         held = TracksideCallback._claim
         holder = held[1]() if held is not None and held[0]() is state else None
         if holder is not None and holder is not self:
-            loser = holder if self._options and not holder._options else self  # noqa: SLF001 - our own kind
+            loser = holder if self._was_given and not holder._was_given else self  # noqa: SLF001 - our own kind
             loser._is_retired = True  # noqa: SLF001
             logger.warning("the Trainer has two TracksideCallbacks. The one that was given options logs")
         if not self._is_retired:
@@ -217,6 +250,16 @@ def apart(logs: Mapping[str, Any]) -> dict[str, Any]:
 def _apart(name: str, parts: tuple[str, ...]) -> str:
     part = next((part for part in parts if name.startswith(part)), None)
     return f"train/{name}" if part is None else f"{part[:-1]}/{name[len(part) :]}"
+
+
+def metrics_at(state: TrainerState) -> dict[str, Any]:
+    """What the Trainer has logged at the current step, under our names."""
+    found: dict[str, Any] = {}
+    for entry in reversed(state.log_history):
+        if entry.get("step") != state.global_step:
+            break
+        found = {**entry, **found}
+    return apart({name: value for name, value in found.items() if name not in {"step", "epoch"}})
 
 
 def config_of(args: TrainingArguments, model: Any, trial_params: Any = None) -> dict[str, Any]:
