@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from trackside.destinations.mlflow.artifacts.files import write_file, write_folder
 from trackside.destinations.mlflow.artifacts.images import write_keyed_file, write_picture
-from trackside.destinations.mlflow.artifacts.tables import write_table
 from trackside.destinations.mlflow.artifacts.models import write_model
+from trackside.destinations.mlflow.artifacts.tables import write_table
 from trackside.errors import RejectedError
 
 if TYPE_CHECKING:
