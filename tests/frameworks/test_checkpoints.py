@@ -12,7 +12,7 @@ from tests.parts import journal_of, records_of
 from trackside.errors import ConfigurationError
 from trackside.integrations.checkpoints import checkpoint_policy
 from trackside.journal.format import ArtifactRecord
-from trackside.journal.held_files import content_of
+from trackside.journal.held_content import content_of
 
 if TYPE_CHECKING:
     from trackside.session.run import Run
