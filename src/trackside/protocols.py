@@ -110,6 +110,12 @@ class Destination(ABC):
     The shipper reports a call that is silent for 35 s as failing. Set this if yours makes several requests.
     """
 
+    artifact_bytes: int = 0
+    """Bytes of the current artifact that went out. Read by another thread, to show the progress.
+
+    Set to 0 before each ``write_artifact``. Count up while yours goes out, if you can.
+    """
+
     status: FinalStatus | None = None
     """The run's end as the trainer hears of it before ``write_end`` has returned. Read by another thread.
 

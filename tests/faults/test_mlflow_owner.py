@@ -25,6 +25,7 @@ from trackside.destinations.mlflow.run_id_file import read_run_id_file
 from trackside.journal.owner import Owner, boot_id, this_process
 from trackside.lifecycle.evidence import Evidence
 from trackside.lifecycle.verdict import SUCCEEDED
+from trackside.shipper.worker_report import state_of
 from trackside.system.processes import start_ticks
 from trackside.tag_names import END_REASON_TAG, HEARTBEAT_TAG, JOURNAL_TAG, OWNER_TAG, SUMMARY_TAG
 from trackside.text import iso_seconds
@@ -207,7 +208,7 @@ def test_an_owner_that_vanishes_is_succeeded(
             patch.setattr(mlflow_owner, "QUIET", 1e9)
             joiner.evidence = Evidence(finished="FINISHED")
             joiner.worker.calls.wake.set()
-            until(lambda: joiner.worker.state().status == "FINISHED")  # the training does not wait for it
+            until(lambda: state_of(joiner.worker).status == "FINISHED")  # the training does not wait for it
             assert status(client, owner.run_id) == "RUNNING"
     else:
         until(lambda: "this process now owns run" in joiner.notices)

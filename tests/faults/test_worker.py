@@ -24,6 +24,7 @@ from trackside.journal.reader import Position
 from trackside.lifecycle.evidence import Evidence
 from trackside.shipper import rhythm, sending
 from trackside.shipper.retry import Policy
+from trackside.shipper.worker_report import state_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -184,7 +185,7 @@ def test_a_call_past_its_deadline_fails(rig: Rig, monkeypatch: pytest.MonkeyPatc
     assert gate.reached.wait(20)
     until(lambda: rig.worker.failing is not None)
     assert rig.worker.failing == "no answer for more than 0 s (in write_metrics)"
-    assert rig.worker.state().error == rig.worker.failing
+    assert state_of(rig.worker).error == rig.worker.failing
     assert rig.worker.calls.silent_for > 0.05
     gate.opened.set()
     rig.finish()

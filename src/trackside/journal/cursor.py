@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from trackside.journal import lossless_json
+from trackside.journal.file_counts import FileCounts
 from trackside.journal.files import read_json, write_even_when_full
 from trackside.journal.reader import Number, Position
 from trackside.journal.version import stamped
@@ -46,6 +47,9 @@ class Cursor(msgspec.Struct):
     proven: Number | None = None
     """The number of the last record that the destination was seen to have, or None where its acknowledgement
     of ``position`` needs no proof."""
+
+    files: FileCounts = FileCounts()
+    """The artifacts before ``position``, by what became of them (:mod:`trackside.journal.artifact_queue`)."""
 
     def acknowledges(self, seq: int) -> bool:
         """Whether everything up to record ``seq`` is acknowledged, or rejected."""

@@ -146,6 +146,17 @@ class RunInfo(msgspec.Struct, frozen=True):
     """What was done with a run that was there before, in words."""
 
 
+class FileProgress(msgspec.Struct, frozen=True):
+    """The file that goes to one destination now, if one does."""
+
+    place: str = ""
+    size: int = 0
+    sent: int = 0
+    """Bytes of it that went out."""
+    error: str | None = None
+    """What files fail with, while they are tried again."""
+
+
 class WorkerState(msgspec.Struct, frozen=True):
     """How one destination is doing."""
 
@@ -159,6 +170,7 @@ class WorkerState(msgspec.Struct, frozen=True):
     """What it failed with, while it is tried again."""
     waits: bool = False
     """Whether ``error`` is no fault: something else is delivered first."""
+    files: FileProgress = FileProgress()
 
 
 class State(msgspec.Struct):

@@ -12,6 +12,7 @@ import msgspec
 
 from trackside.events import now_ms
 from trackside.journal.format import (
+    ArtifactRecord,
     ConfigRecord,
     LinkedMetricsRecord,
     MetricsRecord,
@@ -55,6 +56,18 @@ class RejectedFile:
 
     def add(self, record: MetricsRecord | TextsRecord, reason: str) -> None:
         """Append ``record``. Raises ``OSError`` when the disk is full."""
+        self._append(record, _contents(record), reason)
+
+    def add_artifact(self, record: ArtifactRecord, file: Path | None, reason: str) -> None:
+        """Append ``record``, whose file stays at ``file``. Raises ``OSError`` when the disk is full."""
+        step = {} if record.step is None else {"step": record.step}
+        place = {} if file is None else {"file": redact(str(file))}
+        contents = {"artifact": redact(record.place), "kind": record.kind, **step, **place}
+        self._append(record, contents, reason)
+
+    def _append(
+        self, record: MetricsRecord | TextsRecord | ArtifactRecord, contents: dict[str, Any], reason: str
+    ) -> None:
         entry = {
             "schema": DOCUMENT_FORMAT,
             "destination": self._destination,
@@ -62,7 +75,7 @@ class RejectedFile:
             "at_ms": now_ms(),
             "seq": record.seq,
             "timestamp_ms": record.timestamp_ms,
-            **_contents(record),
+            **contents,
         }
         key = _key(entry)
         if key in self._known:
@@ -109,8 +122,9 @@ def _entries_in(path: Path) -> list[dict[str, Any]]:
 
 def _key(entry: dict[str, Any]) -> tuple[int, str]:
     """What names a part of a record: its number, and the names in it."""
-    kind = next((name for name in ("metrics", "tags") if name in entry), "params")
-    return int(entry["seq"]), json.dumps([entry["destination"], *sorted(entry[kind])])
+    kind = next((name for name in ("artifact", "metrics", "tags") if name in entry), "params")
+    names = [entry[kind]] if kind == "artifact" else sorted(entry[kind])
+    return int(entry["seq"]), json.dumps([entry["destination"], *names])
 
 
 def _plain(value: Any, depth: int = 0) -> Any:

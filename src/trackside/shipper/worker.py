@@ -30,19 +30,16 @@ from trackside.errors import (
     RetryableError,
     UnprovenError,
 )
-from trackside.events import as_final
-from trackside.journal.format import ConfigRecord, LifecycleRecord, MetricsRecord, TextsRecord
-from trackside.journal.meta import WorkerState
+from trackside.journal.format import ArtifactRecord, LifecycleRecord, MetricsRecord, TextsRecord
 from trackside.journal.reader import Entry, JournalReader, Position
 from trackside.lifecycle.verdict import run_end
 from trackside.redaction.redact import redact
 from trackside.shipper import retry
 from trackside.shipper.acknowledged import Acknowledged, restore_state, state_of
-from trackside.shipper.dead_letters import RejectedFile
+from trackside.shipper.batches import is_more_due, kind_of
+from trackside.shipper.deliveries import deliveries_to
 from trackside.shipper.rhythm import POLL, Rhythm
-from trackside.shipper.search import delivered_before
-from trackside.shipper.sending import Calls, MetricsDelivery, Stopped, comparison_with
-from trackside.shipper.texts import TextsDelivery, first_waiting, waiting_for
+from trackside.shipper.sending import Calls, Stopped
 from trackside.shipper.transformed import held_back, transformed
 from trackside.transform import Transformer
 
@@ -51,7 +48,6 @@ if TYPE_CHECKING:
 
     from trackside.journal.cursor import Cursor
     from trackside.journal.directory import JournalDirectory
-    from trackside.journal.format import Record
     from trackside.lifecycle.evidence import Evidence
     from trackside.lifecycle.verdict import Verdict
     from trackside.protocols import Destination
@@ -99,14 +95,14 @@ class DeliveryWorker(threading.Thread):
         self._proof_asked = False
         self._transform_wanted = transform
         self._transformer = None if transform is None else Transformer(transform, self.cursor.transform)
-        comparison = comparison_with(destination, self.calls)
-        if comparison is not None and transform is None and self.cursor.shipped:
-            comparison.remember(delivered_before(journal, self.cursor.position))
-        waiting = waiting_for(journal.path, destination.name)
-        open_from = first_waiting(waiting, self.cursor.position.seq)
-        rejects = RejectedFile(journal.rejected, destination.name, after_seq=open_from)
-        self._metrics = MetricsDelivery(destination, self.calls, rejects, comparison)
-        self._texts = TextsDelivery(destination, self.calls, rejects, comparison, waiting)
+        self._metrics, self._texts, self.artifacts = deliveries_to(
+            destination,
+            journal,
+            self.cursor,
+            self.calls,
+            notice=notice,
+            is_transformed=transform is not None,
+        )
         self._rhythm = Rhythm(uniform=uniform)
         self._idle_failures = 0
         self._idle_due = 0.0
@@ -124,7 +120,7 @@ class DeliveryWorker(threading.Thread):
     @property
     def failing(self) -> str | None:
         """What it fails with now. None while it works. A call past its deadline fails, too."""
-        return self.calls.failing
+        return self.calls.failing or (self.artifacts.failing if self.finished else None)
 
     @property
     def finished(self) -> bool:
@@ -135,13 +131,6 @@ class DeliveryWorker(threading.Thread):
     def refused_at_start(self) -> bool:
         """Whether the destination could not be opened, and never will."""
         return self.refused is not None and not self.opened
-
-    def state(self) -> WorkerState:
-        """How it is doing, for the shipper's state."""
-        told = self.destination.status if self.told is None else as_final(self.told.status)
-        return WorkerState(
-            told, self.finished, refused=self.refused, error=self.failing, waits=self.calls.waits
-        )
 
     def counts(self) -> dict[str, int]:
         """Points by what became of them, and records that could not be read (damaged), as of now."""
@@ -162,6 +151,7 @@ class DeliveryWorker(threading.Thread):
 
     def save_durably(self) -> None:
         """Sync the cursor to disk, so that segments behind it may be deleted."""
+        self.artifacts.sync()
         self._acknowledged.save(durable=True)
 
     # The thread
@@ -170,6 +160,7 @@ class DeliveryWorker(threading.Thread):
         """Deliver until the run's end is told, or until ``calls.stop()``."""
         while not self._work():
             pass
+        self.artifacts.stop()
         self.reader.close()
         try:
             self.destination.close()
@@ -216,30 +207,39 @@ class DeliveryWorker(threading.Thread):
                 self._proof_asked = False
                 self._prove()
             self._send_texts(at_once=verdict.final and not entries)
+            self._send_artifacts()
             complete = dead or evidence.finished is not None
             self._write_end(verdict, evidence, at_end=complete and not entries)
             if not self.finished:
                 self._idle()
-                if not entries or not (complete or _is_more_due(entries, wanted)):
+                if not entries or not (complete or is_more_due(entries, wanted)):
                     self.calls.wait(POLL if complete else self._rhythm.pause)
 
     def _finish_rest(self) -> None:
         """The status is told. Deliver what it did not wait for: configurations, params, tags, and files."""
+        self.artifacts.end()
+        self._send_artifacts()
         while len(self._texts):
             self._send_texts(at_once=False)
             if len(self._texts):
                 self.calls.wait(POLL)
         self.calls.until_done(self.destination.finish_uploads)
+        while self._send_artifacts():
+            self.calls.wait(POLL)
 
     # A batch, from the journal to the cursor
 
     def _deliver(self, entries: list[Entry]) -> None:
         self._metrics.begin()
         records = [entry.record for entry in entries]
+        artifacts = [record for record in records if isinstance(record, ArtifactRecord)]
+        if artifacts:  # apart, so that pictures in between do not make a request of each sample
+            self.calls.until_done(self.artifacts.take, artifacts)
+            records = [record for record in records if not isinstance(record, ArtifactRecord)]
         if self._texts.may_be_overtaken:  # so that tags in between do not make a request of each sample
             self._texts.take([record for record in records if isinstance(record, TextsRecord)])
             records = [record for record in records if not isinstance(record, TextsRecord)]
-        for kind, group in itertools.groupby(records, key=_kind_of):
+        for kind, group in itertools.groupby(records, key=kind_of):
             batch: list[Any] = [*group]
             if kind is MetricsRecord:
                 transformer = self._transformer
@@ -270,7 +270,8 @@ class DeliveryWorker(threading.Thread):
 
     def _keep_cursor(self) -> None:
         rejected = self.cursor.rejected + self._texts.take_rejected()
-        self._acknowledged.cursor = msgspec.structs.replace(self.cursor, rejected=rejected)
+        files = self.artifacts.counts()
+        self._acknowledged.cursor = msgspec.structs.replace(self.cursor, rejected=rejected, files=files)
         self._acknowledged.keep(configs=len(self._texts), needs_proof=self.destination.needs_proof)
 
     def _keep_state(self) -> None:
@@ -282,6 +283,13 @@ class DeliveryWorker(threading.Thread):
     def _send_texts(self, *, at_once: bool) -> None:
         """Send the texts that wait, as far as they are due. ``at_once``: all of them."""
         self._texts.send(at_once=at_once, keep=self._keep_cursor)
+
+    def _send_artifacts(self) -> bool:
+        """Send artifacts that are due, or see that their thread does. Returns whether some still wait."""
+        self.artifacts.tend()
+        if self.artifacts.counts() != self.cursor.files:
+            self._keep_cursor()
+        return len(self.artifacts) > 0
 
     # Between two batches
 
@@ -338,6 +346,7 @@ class DeliveryWorker(threading.Thread):
             return
         if verdict.final:
             self._deliver_open_windows()
+            self.artifacts.finish_in_order()
             if not (self._is_at_end() and self._prove()):
                 return
         end = run_end(verdict, evidence, self.counts())
@@ -358,6 +367,7 @@ class DeliveryWorker(threading.Thread):
         said = self._acknowledged.leave_beyond()
         if said is not None:
             self._notice(said)
+            self.artifacts.take_again()
             self._read_on_from_cursor()
             self._keep_cursor()
         return said is None
@@ -385,14 +395,3 @@ class DeliveryWorker(threading.Thread):
         self._damage_before = (self.cursor.damaged, self.cursor.missing)
         if self._transform_wanted is not None:
             self._transformer = Transformer(self._transform_wanted, self.cursor.transform)
-
-
-def _is_more_due(entries: list[Entry], wanted: int) -> bool:
-    """Whether to go on at once: the batch was full, or it held more than metrics, as at a run's end."""
-    others = any(isinstance(entry.record, ConfigRecord | LifecycleRecord) for entry in entries)
-    return others or sum(entry.record.points for entry in entries) >= wanted
-
-
-def _kind_of(record: Record) -> type:
-    """What is delivered together with ``record``."""
-    return next((kind for kind in (MetricsRecord, LifecycleRecord) if isinstance(record, kind)), object)

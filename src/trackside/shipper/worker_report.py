@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trackside.events import as_final
+from trackside.journal.meta import WorkerState
 from trackside.shipper.trouble import Trouble
 from trackside.system.once import Once
 
@@ -50,7 +52,7 @@ class WorkerReport:
     def publish_workers(self) -> None:
         """Publish the workers alone, when the shipper leaves and sets the phase itself."""
         self._tell_of_troubles()
-        workers = {worker.destination.name: worker.state() for worker in self._workers}
+        workers = {worker.destination.name: state_of(worker) for worker in self._workers}
         if workers == self._progress.state.workers:
             return
         # A shipper that has just begun does not know what the one before it has told.
@@ -71,6 +73,19 @@ class WorkerReport:
             if worker.cursor.rejected and self._rejections.is_first(name):
                 where = f"kept in {self._journal.rejected}, with the reason"
                 self._progress.notice(f"{trouble.name} rejects some of what was logged. It is {where}")
+
+
+def state_of(worker: DeliveryWorker) -> WorkerState:
+    """How it is doing, for the shipper's state."""
+    told = worker.destination.status if worker.told is None else as_final(worker.told.status)
+    return WorkerState(
+        told,
+        worker.finished,
+        refused=worker.refused,
+        error=worker.failing,
+        waits=worker.calls.waits,
+        files=worker.artifacts.progress(),
+    )
 
 
 def _phase_of(worker: DeliveryWorker) -> tuple[str, str | None]:

@@ -1,0 +1,275 @@
+"""Artifacts that wait for one destination: a file that grows by what comes, and by what became of it.
+
+The file is a row of frames, as a segment is (:mod:`trackside.journal.format`). Each is a record that waits,
+or says what became of one.
+
+Invariants:
+
+* A record that waits is with the disk before :meth:`ArtifactQueue.add` returns, so before the cursor passes.
+* Each record takes one write when it comes and one when it is settled, however many wait.
+* A record is taken once. The cursor may go back, and nothing here does.
+* A held file counts as needed until :meth:`ArtifactQueue.forget` was told that it was let go.
+* A process that dies in the midst of a write loses what it was about to say, and the next one does it again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import msgspec
+
+from trackside.journal.file_counts import FileCounts
+from trackside.journal.files import write_atomically
+from trackside.journal.format import ArtifactRecord, encode, frame_header, frame_size, read_frame
+from trackside.journal.opening import MAX_TEXT, open_own, read_file
+from trackside.system.files import write_all
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+logger = logging.getLogger("trackside.journal")
+
+Outcome: TypeAlias = Literal["delivered", "replaced", "rejected"]
+OUTCOMES: tuple[Outcome, ...] = ("delivered", "replaced", "rejected")
+
+ROOM = 1 << 16
+"""Bytes that are reserved ahead, so that a full disk takes a few hundred records more."""
+
+SMALL = 1 << 20
+"""Bytes up to which the file may hold what is settled."""
+
+
+class _Settled(msgspec.Struct, tag="s", array_like=True):
+    seq: int
+    outcome: str
+
+
+class _Forgotten(msgspec.Struct, tag="g", array_like=True):
+    seqs: list[int]
+
+
+class _Before(msgspec.Struct, tag="b", array_like=True):
+    """What came before, in place of all frames about it."""
+
+    delivered: int
+    replaced: int
+    rejected: int
+    kept: list[int]
+    settled: list[ArtifactRecord]
+
+
+class _Taken(msgspec.Struct, tag="t", array_like=True):
+    seq: int
+
+
+_Entry: TypeAlias = ArtifactRecord | _Settled | _Forgotten | _Before | _Taken
+
+_decode = msgspec.msgpack.Decoder(_Entry).decode
+
+
+class Contents:
+    """What a queue's file says."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        """The number of the last record that was taken."""
+        self.waiting: dict[int, ArtifactRecord] = {}
+        """By their numbers, in the order of the journal."""
+        self.settled: dict[int, ArtifactRecord] = {}
+        """Those that are settled, and whose held files were not let go yet."""
+        self.kept: set[int] = set()
+        """The rejected ones with a held file. It stays."""
+        self.outcomes: dict[str, int] = {}
+        self.bytes_waiting = 0
+
+    def apply(self, entry: _Entry) -> None:
+        """Take in one frame. One that was taken in before changes nothing."""
+        if isinstance(entry, ArtifactRecord):
+            if self.is_new(entry):
+                self.taken = entry.seq
+                self.waiting[entry.seq] = entry
+                self.bytes_waiting += size_of(entry)
+        elif isinstance(entry, _Taken):
+            self.taken = entry.seq
+        elif isinstance(entry, _Settled):
+            self._settle(entry)
+        elif isinstance(entry, _Forgotten):
+            for seq in entry.seqs:
+                self.settled.pop(seq, None)
+        else:
+            self._begin(entry)
+
+    def is_new(self, record: ArtifactRecord) -> bool:
+        """Whether ``record`` was not taken before."""
+        return record.seq > self.taken and record.seq not in self.waiting
+
+    def counts(self) -> FileCounts:
+        """How many there are, by what became of them."""
+        due = (record.seq for record in self.waiting.values() if record.policy != "end")
+        return FileCounts(
+            **{name: self.outcomes.get(name, 0) for name in OUTCOMES},
+            waiting=len(self.waiting),
+            bytes_waiting=self.bytes_waiting,
+            first_waiting=next(due, 0),
+        )
+
+    def needs(self, seq: int) -> bool:
+        """Whether the held file of record ``seq`` is still needed here."""
+        return seq > self.taken or seq in self.waiting or seq in self.kept
+
+    def frames(self) -> bytes:
+        """All of it, as a new file would say it."""
+        delivered, replaced, rejected = (self.outcomes.get(name, 0) for name in OUTCOMES)
+        settled = [*self.settled.values()]
+        entries: list[_Entry] = [_Before(delivered, replaced, rejected, sorted(self.kept), settled)]
+        entries += [*self.waiting.values(), _Taken(self.taken)]
+        return b"".join(map(_frame, entries))
+
+    def _settle(self, entry: _Settled) -> None:
+        record = self.waiting.pop(entry.seq, None)
+        if record is None:
+            return
+        self.bytes_waiting -= size_of(record)
+        self.outcomes[entry.outcome] = self.outcomes.get(entry.outcome, 0) + 1
+        if record.held is not None:
+            if entry.outcome == "rejected":
+                self.kept.add(record.seq)
+            else:
+                self.settled[record.seq] = record
+
+    def _begin(self, entry: _Before) -> None:
+        self.outcomes = {
+            "delivered": entry.delivered,
+            "replaced": entry.replaced,
+            "rejected": entry.rejected,
+        }
+        self.kept = {*entry.kept}
+        self.settled = {record.seq: record for record in entry.settled}
+
+
+class ArtifactQueue:
+    """The queue of ``destination`` in the journal at ``journal``. For one caller at a time."""
+
+    def __init__(self, journal: Path, destination: str) -> None:
+        self._path = queue_path(journal, destination)
+        self.contents, self._end = _read(self._path)
+        self._descriptor: int | None = None
+        self._reserved = 0
+        self._unsaid = b""
+        """What a full disk did not take. It goes before the next frame."""
+
+    def add(self, records: Iterable[ArtifactRecord]) -> list[ArtifactRecord]:
+        """Have ``records`` wait, but for those taken before. Returns the new ones.
+
+        Raises ``OSError`` when they can't be kept, and takes none.
+        """
+        new = [record for record in records if self.contents.is_new(record)]
+        if new:
+            self._write(b"".join(map(_frame, new)), durable=True)
+            for record in new:
+                self.contents.apply(record)
+        return new
+
+    def settle(self, seq: int, outcome: Outcome) -> None:
+        """Say what became of record ``seq``."""
+        self._say(_Settled(seq, outcome))
+
+    def forget(self, seqs: Sequence[int]) -> None:
+        """The held files of these records were let go."""
+        self._say(_Forgotten([*seqs]))
+
+    def take_again(self) -> None:
+        """Take whatever the journal holds, from the beginning: it is not the one that was known."""
+        self.contents.taken = 0
+        self._replace()
+
+    def sync(self) -> None:
+        """Have it survive a power cut. Raises ``OSError``."""
+        if self._descriptor is not None:
+            os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def _say(self, entry: _Settled | _Forgotten) -> None:
+        self.contents.apply(entry)
+        data = self._unsaid + _frame(entry)
+        try:
+            self._write(data)
+            self._unsaid = b""
+            self._shorten()
+        except OSError as error:  # said with the next one, or done again by the next shipper
+            self._unsaid = data
+            logger.warning("what became of artifacts can't be noted: %s", error)
+
+    def _write(self, data: bytes, *, durable: bool = False) -> None:
+        descriptor = self._open()
+        if self._end + len(data) > self._reserved:
+            with contextlib.suppress(OSError):  # a full disk is met by the write, if it is needed at all
+                os.posix_fallocate(descriptor, self._end, len(data) + ROOM)
+                self._reserved = self._end + len(data) + ROOM
+        write_all(descriptor, data, self._end)
+        if durable:
+            getattr(os, "fdatasync", os.fsync)(descriptor)
+        self._end += len(data)
+
+    def _open(self) -> int:
+        if self._descriptor is None:
+            self._descriptor = open_own(self._path, os.O_RDWR | os.O_CREAT)
+            os.ftruncate(self._descriptor, self._end)  # half a frame, if it ends in one
+            self._reserved = self._end
+        return self._descriptor
+
+    def _shorten(self) -> None:
+        """Begin anew when most of the file is about what is settled."""
+        live = len(self.contents.waiting) + len(self.contents.settled)
+        if self._end > SMALL and self._end > 4 * ROOM * (1 + live // 100):
+            self._replace()
+
+    def _replace(self) -> None:
+        data = self.contents.frames()
+        with contextlib.suppress(OSError):  # then it stays long
+            write_atomically(self._path, data, durable=True)
+            self.close()
+            self._end, self._unsaid = len(data), b""
+
+
+def queue_path(journal: Path, destination: str) -> Path:
+    """Where the queue of ``destination`` is."""
+    return journal / f"artifacts-{destination}.queue"
+
+
+def read_queue(journal: Path, destination: str) -> Contents:
+    """What waits for ``destination`` now, for another process than the shipper."""
+    return _read(queue_path(journal, destination))[0]
+
+
+def size_of(record: ArtifactRecord) -> int:
+    """Bytes of what is held for ``record``."""
+    return 0 if record.held is None else record.held.size
+
+
+def _frame(entry: _Entry) -> bytes:
+    payload = encode(entry)
+    return (frame_header(payload) + payload).ljust(frame_size(len(payload)), b"\0")
+
+
+def _read(path: Path) -> tuple[Contents, int]:
+    """What the file says, and where the last whole frame of it ends."""
+    contents, end = Contents(), 0
+    try:
+        data = read_file(path, MAX_TEXT)
+    except FileNotFoundError:
+        return contents, end
+    while (frame := read_frame(data, end)) is not None:
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            contents.apply(_decode(frame.payload))
+        end = frame.end
+    return contents, end
