@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 from trackside.events import now_ms
-from trackside.journal.held_files import content_of
+from trackside.journal.held_content import content_of
 from trackside.redaction.redact import redact
 from trackside.shipper.fingerprints import fingerprint
 from trackside.system.once import Once

@@ -26,7 +26,7 @@ from trackside.errors import (
     UnauthorisedError,
 )
 from trackside.journal.artifact_queue import ArtifactQueue, size_of
-from trackside.journal.held_files import content_of
+from trackside.journal.held_content import content_of
 from trackside.journal.meta import FileProgress
 from trackside.protocols import Destination
 from trackside.redaction.redact import redact
