@@ -53,6 +53,7 @@ def test_every_variable_is_read() -> None:
             "TRACKSIDE_BULK_STORE": "Off",
             "TRACKSIDE_REQUESTS_IN_FLIGHT": "5",
             "TRACKSIDE_REST_CLIENT": "no",
+            "TRACKSIDE_HELD_FILES_CAP": "1.5 GB",
             "TRACKSIDE_QUIET": "yes",
             "TRACKSIDE_PYTHON": sys.executable,
             "TRACKSIDE_RUN_NAME": "baseline",
@@ -78,6 +79,7 @@ def test_every_variable_is_read() -> None:
         False,
         5,
         False,
+        1_500_000_000,
         True,
         os.path.abspath(sys.executable),
         "baseline",
@@ -131,6 +133,29 @@ def test_a_switch_that_is_neither_on_nor_off() -> None:
         ConfigurationError, match=r"TRACKSIDE_BULK_STORE='maybe' is not a switch. Use on or off"
     ):
         read_environment({"TRACKSIDE_BULK_STORE": "maybe"})
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0", 0),
+        ("1000", 1000),
+        ("20 kB", 20_000),
+        ("50GB", 50 * 10**9),
+        ("512MiB", 512 << 20),
+        ("2T", 2 * 10**12),
+    ],
+)
+def test_a_number_of_bytes(text: str, size: int) -> None:
+    """With the unit of a disk or of memory, or without one."""
+    assert read_environment({"TRACKSIDE_HELD_FILES_CAP": text}).held_files_cap == size
+
+
+@pytest.mark.parametrize("text", ["much", "-1", "50 GBit", "50%"])
+def test_a_number_of_bytes_that_is_none(text: str) -> None:
+    """Not guessed at."""
+    with pytest.raises(ConfigurationError, match=r"is not a number of bytes\. Write one such as 50GB"):
+        read_environment({"TRACKSIDE_HELD_FILES_CAP": text})
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "many", "1.5"])

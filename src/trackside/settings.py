@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import shutil
 import signal
 from dataclasses import dataclass
@@ -29,12 +30,15 @@ PYTHON_VARIABLE = "TRACKSIDE_PYTHON"
 RUN_NAME_VARIABLE = "TRACKSIDE_RUN_NAME"
 SINKS_VARIABLE = "TRACKSIDE_SINKS"
 DESTINATIONS_VARIABLE = "TRACKSIDE_DESTINATIONS"
+HELD_FILES_CAP_VARIABLE = "TRACKSIDE_HELD_FILES_CAP"
 _MODES = ("online", "offline", "disabled")
 _SWITCHES = {
     **dict.fromkeys(("on", "true", "yes", "1"), True),
     **dict.fromkeys(("off", "false", "no", "0"), False),
 }
 
+_BYTES = re.compile(r"([0-9]+(?:\.[0-9]+)?) *(?:([kmgt])(i?)b?|b|bytes)?")
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 VARIABLES = frozenset(
     {
@@ -47,6 +51,7 @@ VARIABLES = frozenset(
         "TRACKSIDE_BULK_STORE",
         "TRACKSIDE_REQUESTS_IN_FLIGHT",
         "TRACKSIDE_REST_CLIENT",
+        HELD_FILES_CAP_VARIABLE,
         PYTHON_VARIABLE,
         "TRACKSIDE_QUIET",
         RUN_NAME_VARIABLE,
@@ -81,6 +86,8 @@ class Settings:
     """How many concurrent requests with metrics an MLflow server gets."""
     rest_client: bool = True
     """Whether a server is talked to by its REST API, without MLflow, where that is possible."""
+    held_files_cap: int | None = None
+    """Bytes on a disk that files may take while they wait. None: as much as they leave free."""
     quiet: bool = False
     """Whether to leave out the lines at the run's start and end that say where to view it."""
     python: str | None = None
@@ -116,6 +123,7 @@ def read_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         bulk_store=_switch(environment, "TRACKSIDE_BULK_STORE", default=True),
         requests_in_flight=_count(environment, "TRACKSIDE_REQUESTS_IN_FLIGHT", DEFAULT_REQUESTS_IN_FLIGHT),
         rest_client=_switch(environment, "TRACKSIDE_REST_CLIENT", default=True),
+        held_files_cap=_bytes(environment, HELD_FILES_CAP_VARIABLE),
         quiet=_switch(environment, "TRACKSIDE_QUIET", default=False),
         python=_program(environment, PYTHON_VARIABLE),
         run_name=environment.get(RUN_NAME_VARIABLE, "").strip() or None,
@@ -206,6 +214,17 @@ def _count(environment: Mapping[str, str], name: str, default: int) -> int:
             f"{name}={text!r} is not a whole number, 1 or more. Leave it out for {default}"
         )
     return int(text)
+
+
+def _bytes(environment: Mapping[str, str], name: str) -> int | None:
+    text = environment.get(name, "").strip()
+    if not text:
+        return None
+    match = _BYTES.fullmatch(text.lower())
+    if match is None:
+        raise ConfigurationError(f"{name}={text!r} is not a number of bytes. Write one such as 50GB")
+    number, unit, binary = match.groups()
+    return int(float(number) * (1024 if binary else 1000) ** _POWERS[unit or ""])
 
 
 def _seconds(environment: Mapping[str, str], name: str, default: float) -> float:

@@ -97,7 +97,12 @@ class Assembly:
         )
         self.activation = fluent.Activation()
         self.lifecycle = LifecycleSubscriber(self.writer)
-        self.sink = MLflowSink(self.writer, watch=self.watch, last_step=self._last_step_before)
+        self.sink = MLflowSink(
+            self.writer,
+            watch=self.watch,
+            last_step=self._last_step_before,
+            held_files_cap=settings.held_files_cap,
+        )
         self.sinks: list[Any] = []
         """What is attached, in calling order."""
         self.hooks = ProcessHooks(

@@ -69,6 +69,7 @@ class MLflowSink:
     It may return the seconds until the next call, if that should be sooner.
 
     ``last_step`` gives the last step of a resumed run. It is called once, if the first sample has no step.
+    ``held_files_cap``: the bytes on a disk that files which wait may take, or None for as much as they leave.
     """
 
     stays_attached = emits_nothing = True
@@ -80,6 +81,7 @@ class MLflowSink:
         watch: Callable[[], float | None] | None = None,
         last_step: Callable[[], int | None] | None = None,
         devices: Devices | None = None,
+        held_files_cap: int | None = None,
     ) -> None:
         self._journal = journal
         # Kept, because making a bound method for each sample costs 2 % of it.
@@ -94,7 +96,9 @@ class MLflowSink:
             warn=self._warn,
         )
         self._texts = TextKeeper(journal, warn=self._warn)
-        self._artifacts = ArtifactKeeper(journal, warn=self._warn, last_step=lambda: self.last_step)
+        self._artifacts = ArtifactKeeper(
+            journal, warn=self._warn, last_step=lambda: self.last_step, cap=held_files_cap
+        )
         self._quiet_until = self._samples.quiet_until
         self._watch = watch
         self._next_watch = math.inf

@@ -97,7 +97,7 @@ class ArtifactKeeper:
         except ArtifactError as error:
             reason = str(error)
         except Exception as error:
-            reason = _why(error)
+            reason = self._why(error)
         if held is not None:
             self._held.let_go(held)
         self._lose(f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}", reason)
@@ -118,8 +118,9 @@ class ArtifactKeeper:
         self._journal.scoreboard.note_dropped(1)
         self._warn(f"{what} of a checkpoint or model", f"is dropped: {reason}")
 
-
-def _why(error: Exception) -> str:
-    if isinstance(error, OSError) and is_disk_full(error):
-        return "the disk of the journal is full. Make room, or set TRACKSIDE_DIR to a folder on another disk"
-    return f"{type(error).__name__}: {text_of(error)}"
+    def _why(self, error: Exception) -> str:
+        if isinstance(error, OSError) and is_disk_full(error):
+            return "the journal's disk is full. Make room, or set TRACKSIDE_DIR to a folder on another disk"
+        if isinstance(error, OSError) and not self._journal.directory.path.exists():
+            return "the journal was removed"
+        return f"{type(error).__name__}: {text_of(error)}"
