@@ -24,7 +24,7 @@ from trackside.journal.meta import Meta, State, Target, read_meta
 from trackside.journal.owner import this_process
 from trackside.journal.progress import Progress
 from trackside.journal.reader import JournalReader
-from trackside.journal.scoreboard import read_dropped, read_signals
+from trackside.journal.scoreboard import read_dropped, read_not_kept, read_signals
 from trackside.journal.sealing import Sealer
 from trackside.journal.version import DOCUMENT_FORMAT, FORMAT, newer_format
 from trackside.journal.writer import JournalWriter
@@ -104,10 +104,13 @@ def test_the_documents_of_a_golden_journal(
 
 
 def test_the_rest_of_a_golden_journal(golden: tuple[JournalDirectory, dict[str, Any]]) -> None:
-    """Signals, drops and dead letters: one that is there already is not added again."""
+    """Signals, drops, what was not kept, and dead letters: one that is there already is not added again."""
     journal, expected = golden
     assert [list(seen) for seen in read_signals(journal.scoreboard)] == expected["signals"]
     assert read_dropped(journal.scoreboard) == expected["dropped"]
+    # An older training counted none.
+    count, reasons = expected.get("not_kept", (0, ()))
+    assert read_not_kept(journal.scoreboard) == (count, tuple(reasons))
     before = journal.rejected.read_bytes()
     assert [json.loads(line) for line in before.splitlines()] == expected["rejected"]
     letters = RejectedFile(journal.rejected, "mlflow", after_seq=0)

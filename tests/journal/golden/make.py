@@ -23,6 +23,7 @@ from trackside.journal.files import make_private_directory, write_atomically
 from trackside.journal.format import (
     ArtifactRecord,
     ConfigRecord,
+    HeldFile,
     LifecycleRecord,
     LinkedMetricsRecord,
     MetricsRecord,
@@ -126,6 +127,25 @@ def records() -> list[Record]:
         TagsRecord(0, _START_MS + 45, {"stage": "final", "empty": ""}),
         ParamsRecord(0, _START_MS + 46, {}),
     ]
+    held = HeldFile(
+        "0123456789abcdef", "link", "/data/ünï.ckpt", 2**40, 1_764_268_245_678_901_234, writing=True
+    )
+    small = HeldFile("fedcba9876543210", "copy", "", 3)
+    files: list[Record] = [
+        ArtifactRecord(0, _START_MS + 47, "text", "notes/ä.txt", held=small, form="file"),
+        ArtifactRecord(
+            0,
+            _START_MS + 48,
+            "checkpoint",
+            "last",
+            2**63 - 1,
+            held,
+            "file",
+            "latest",
+            {"metrics": {"loss": 0.5}, "nested": {"list": [1, None, True, "損失", b"bytes"]}},
+        ),
+        ArtifactRecord(0, _START_MS + 49, "a later kind", "", details={}),
+    ]
     after: list[Record] = [
         LifecycleRecord(0, _START_MS + 50, "terminating", signal=15),
         LifecycleRecord(
@@ -142,7 +162,7 @@ def records() -> list[Record]:
         LifecycleRecord(0, _START_MS + 70, "exited", exit_code=1),
         ConfigRecord(0, _START_MS + 80, {}, {}),
     ]
-    return [*before, *metrics, *edges, *linked, *texts, *after]
+    return [*before, *metrics, *edges, *linked, *texts, *files, *after]
 
 
 def samples() -> list[MetricsRecord]:
@@ -200,6 +220,7 @@ def make(path: Path) -> None:
         "rejected": [json.loads(line) for line in journal.rejected.read_text("utf-8").splitlines()],
         "signals": [[15, 1000, 2000, 2]],
         "dropped": 5,
+        "not_kept": [2, ["an image: its shape is strange"]],
     }
     (path / EXPECTED).write_text(json.dumps(expected, indent=1) + "\n", "utf-8")
 
@@ -215,6 +236,8 @@ def _write(journal: JournalDirectory) -> list[Record]:
     writer.scoreboard.note_signal(15, 1000)
     writer.scoreboard.note_signal(15, 2000)
     writer.scoreboard.note_dropped(5)
+    writer.scoreboard.note_not_kept("an image: its shape is strange")
+    writer.scoreboard.note_not_kept()
     writer.close()
     for seq, record in enumerate(written, 1):
         record.seq = seq
