@@ -18,6 +18,7 @@ from trackside.destinations.mlflow.file_body import FileBody
 from trackside.destinations.mlflow.rest_models import RestModels
 from trackside.destinations.mlflow.rest_session import Done, RestSession
 from trackside.destinations.mlflow.tracking import Experiment, Run, RunData, description_of, experiment_of
+from trackside.destinations.mlflow.used_datasets import CONTEXT_TAG
 from trackside.tag_names import USER_TAG
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from trackside.bulk_store.points import Point
     from trackside.destinations.mlflow.logged_models import LoggedModels
     from trackside.destinations.mlflow.tracking import TrackingClient
+    from trackside.destinations.mlflow.used_datasets import UsedDataset
 
 _API = "/api/2.0/mlflow"
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
@@ -191,6 +193,13 @@ class RestClient:
 
     def log_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         self._post("runs/log-batch", run_id=run_id, tags=_items(tags))
+
+    def log_dataset(self, run_id: str, dataset: UsedDataset) -> None:
+        described = msgspec.structs.asdict(dataset)
+        context = described.pop("context")
+        tags = {} if context is None else {CONTEXT_TAG: context}
+        shown = {name: text for name, text in described.items() if text is not None}
+        self._post("runs/log-inputs", run_id=run_id, datasets=[{"dataset": shown, "tags": _items(tags)}])
 
     def read_artifact(self, run: Run, name: str) -> str | None:
         if not is_proxied(run.info.artifact_uri):

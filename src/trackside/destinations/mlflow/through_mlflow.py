@@ -16,6 +16,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import msgspec
+
 from trackside.destinations.mlflow.address import is_server
 from trackside.destinations.mlflow.batch_body import LOG_BATCH, metrics_body
 from trackside.destinations.mlflow.importing import import_mlflow
@@ -27,6 +29,7 @@ from trackside.destinations.mlflow.tracking import (
     description_of,
     experiment_of,
 )
+from trackside.destinations.mlflow.used_datasets import CONTEXT_TAG
 from trackside.errors import RetryableError
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 
     from trackside.bulk_store.points import Point
     from trackside.destinations.mlflow.logged_models import LoggedModels
+    from trackside.destinations.mlflow.used_datasets import UsedDataset
 
 _OK = 200
 
@@ -115,6 +119,14 @@ class ThroughMLflow:
 
     def log_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         self._client.log_batch(run_id, tags=[self._tag(*item) for item in tags.items()])
+
+    def log_dataset(self, run_id: str, dataset: UsedDataset) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        described = msgspec.structs.asdict(dataset)
+        context = described.pop("context")
+        tags = [] if context is None else [InputTag(CONTEXT_TAG, context)]
+        self._client.log_inputs(run_id, [DatasetInput(Dataset(**described), tags)])
 
     def read_artifact(self, run: Run, name: str) -> str | None:
         with _uploading:

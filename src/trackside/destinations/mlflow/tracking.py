@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from trackside.bulk_store.points import Point
     from trackside.destinations.mlflow.logged_models import LoggedModels
+    from trackside.destinations.mlflow.used_datasets import UsedDataset
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,9 @@ class TrackingClient(Protocol):
 
     def log_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set at most 100 tags in one request."""
+
+    def log_dataset(self, run_id: str, dataset: UsedDataset) -> None:
+        """Say that the run uses a dataset. Changes nothing if the run has one of this name and digest."""
 
     def read_artifact(self, run: Run, name: str) -> str | None:
         """The text of an artifact. None if the run does not have it."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from trackside.artifact_events import (
     CheckpointEvent,
+    DatasetEvent,
     DocumentEvent,
     FileEvent,
     FolderEvent,
@@ -25,6 +26,7 @@ from trackside.errors import ArtifactError
 from trackside.lifecycle.crash import text_of
 from trackside.redaction.redact import redact
 from trackside.sinks.artifacts.checkpoints import checkpoint_record
+from trackside.sinks.artifacts.datasets import dataset_record
 from trackside.sinks.artifacts.documents import document_record
 from trackside.sinks.artifacts.files import file_record, folder_record
 from trackside.sinks.artifacts.images import image_record
@@ -48,6 +50,7 @@ _RECORDS: dict[type[ArtifactEvent], Callable[[Any, Keeping], ArtifactRecord]] = 
     TextEvent: text_record,
     DocumentEvent: document_record,
     TableEvent: table_record,
+    DatasetEvent: dataset_record,
     ImageEvent: image_record,
 }
 """What makes the record of an event of each kind."""

@@ -43,6 +43,8 @@ class ArtifactRun:
         self.connection = connection
         self.tables = tables
         self.notice = notice
+        self.datasets: dict[tuple[str, str], str | None] = {}
+        """The contexts of the datasets that were delivered, by name and digest."""
         self._folder = folder
         self._on_sent = on_sent
         self._run: Run | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trackside.destinations.mlflow.artifacts.datasets import write_dataset
 from trackside.destinations.mlflow.artifacts.files import write_file, write_folder
 from trackside.destinations.mlflow.artifacts.images import write_keyed_file, write_picture
 from trackside.destinations.mlflow.artifacts.models import write_model
@@ -30,6 +31,7 @@ _WRITERS: dict[str, Callable[[ArtifactRun, ArtifactRecord, Path | None], None]] 
     "table": write_table,
     "checkpoint": write_model,
     "model": write_model,
+    "dataset": write_dataset,
 }
 """By the kind of the record. A file of another kind is uploaded as it is, if it is ready."""
 
