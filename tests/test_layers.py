@@ -32,6 +32,7 @@ PURE = [
     "lifecycle/verdict",
     "destinations/mlflow/batch_body",
     "destinations/mlflow/tracking",
+    "destinations/mlflow/used_datasets",
     "names",
     "params",
     "protocols",

@@ -9,10 +9,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+from mlflow.entities import Dataset, DatasetInput, InputTag
 
 from trackside.destinations.mlflow.errors import translate
 from trackside.destinations.mlflow.rest_client import RestClient
 from trackside.destinations.mlflow.through_mlflow import ThroughMLflow
+from trackside.destinations.mlflow.used_datasets import UsedDataset
 from trackside.errors import DeliveryError, RejectedError
 
 if TYPE_CHECKING:
@@ -209,3 +211,19 @@ def meaning(call: Callable[[], object]) -> DeliveryError:
     with pytest.raises(Exception) as raised:  # noqa: PT011 - two libraries' errors
         call()
     return translate(raised.value)
+
+
+def test_a_dataset(tracking: TrackingClient, client: MlflowClient) -> None:
+    """As MLflow's own client logs it. The same again changes nothing."""
+    described = {"name": "digits", "digest": "0123abcd", "source_type": "local", "source": '{"uri": "/ä"}'}
+    run = new_run(tracking)
+    for _ in range(2):
+        tracking.log_dataset(run.info.run_id, UsedDataset(**described, schema="{}", context="train"))
+    tracking.log_dataset(run.info.run_id, UsedDataset(**{**described, "digest": "other"}))
+    theirs = new_run(tracking)
+    entity = Dataset(**described, schema="{}")
+    client.log_inputs(theirs.info.run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "train")])])
+    ours = client.get_run(run.info.run_id).inputs.dataset_inputs
+    assert {item.dataset.digest for item in ours} == {"0123abcd", "other"}
+    (expected,) = client.get_run(theirs.info.run_id).inputs.dataset_inputs
+    assert expected.to_dictionary() in [item.to_dictionary() for item in ours]

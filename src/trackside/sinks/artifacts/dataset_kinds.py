@@ -66,7 +66,8 @@ def describe(dataset: Any) -> Description:
                 return description(dataset)
     raise ArtifactError(
         f"log_dataset() can't describe a {type(dataset).__name__}. Pass a dataset of mlflow.data, "
-        "Hugging Face or torch, a DataFrame, an array, the path of a file, or a mapping with 'name', 'digest' and 'source'"
+        "Hugging Face or torch, a DataFrame, an array, the path of a file, "
+        "or a mapping with 'name', 'digest' and 'source'"
     )
 
 
@@ -211,12 +212,11 @@ def _of_path(path: Any) -> Description:
         name = text.rstrip("/").rpartition("/")[2] or text
         return Description(name.partition("?")[0], digest_of(text), kind, json.dumps({key: text}))
     place = Path(text.removeprefix("file://"))
-    try:
+    if text and place.exists():
         return Description(place.stem or "dataset", digest_of_path(place), "local", _at(place))
-    except FileNotFoundError as error:
-        if isinstance(path, str) and not place.suffix and not place.is_absolute() and text.strip(". "):
-            return Description(text, digest_of(text), "code", _code())
-        raise ArtifactError(f"there is no file {text!r} for the dataset. Pass the path of one") from error
+    if isinstance(path, str) and text.strip(". ") and not place.suffix and not place.is_absolute():
+        return Description(text, digest_of(text), "code", _code())
+    raise ArtifactError(f"there is no file {text!r} for the dataset. Pass the path of one")
 
 
 def _at(path: str | os.PathLike[str]) -> str:

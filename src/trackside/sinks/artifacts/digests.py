@@ -42,7 +42,7 @@ def digest_of_array(array: Any) -> str:
 
 
 def sample(array: Any) -> Any:
-    """Up to :data:`MOST_VALUES` of the values of an array or tensor, spread evenly. Nothing else is copied."""
+    """Up to :data:`MOST_VALUES` values of an array or tensor, spread evenly. Nothing else is copied."""
     dimensions = len(array.shape)
     if not dimensions:
         return array.tolist()
