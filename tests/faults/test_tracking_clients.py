@@ -223,7 +223,14 @@ def test_a_dataset(tracking: TrackingClient, client: MlflowClient) -> None:
     theirs = new_run(tracking)
     entity = Dataset(**described, schema="{}")
     client.log_inputs(theirs.info.run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "train")])])
-    ours = client.get_run(run.info.run_id).inputs.dataset_inputs
+    ours = inputs_of(client, run)
     assert {item.dataset.digest for item in ours} == {"0123abcd", "other"}
-    (expected,) = client.get_run(theirs.info.run_id).inputs.dataset_inputs
+    (expected,) = inputs_of(client, theirs)
     assert expected.to_dictionary() in [item.to_dictionary() for item in ours]
+
+
+def inputs_of(client: MlflowClient, run: Run) -> list[DatasetInput]:
+    """The datasets of a run."""
+    inputs = client.get_run(run.info.run_id).inputs
+    assert inputs is not None
+    return inputs.dataset_inputs
