@@ -7,10 +7,13 @@ import datetime as dt
 import decimal
 import logging
 import math
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import mlflow
 import numpy as np
 import pandas as pd
+import PIL.Image
 import pyarrow as pa
 import pytest
 import torch
@@ -21,7 +24,7 @@ from trackside.journal.held_content import content_of
 from trackside.sinks.artifacts import rows as rows_
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -196,6 +199,19 @@ def test_a_cell_is_plain(kept: Kept, value: Any, plain: Any) -> None:
     assert columns == ["a"]
     assert type(found) is type(plain)
     assert found == plain
+
+
+@pytest.mark.parametrize("wrap", [lambda image: image, mlflow.Image], ids=["Pillow", "mlflow.Image"])
+def test_an_image_in_a_cell_is_a_file_of_its_own(kept: Kept, wrap: Callable[[Any], Any]) -> None:
+    """It goes before the rows, and the cell names it as a cell of ``mlflow.log_table`` does."""
+    images = [wrap(PIL.Image.new("RGB", (4, 3), color)) for color in ("red", "blue")]
+    kept.bus.log_table({"image": images, "guess": ["cat", "dog"]}, "a/t.json")
+    first, second, table = kept.records()
+    assert [(part.kind, part.step, part.form) for part in (first, second)] == [("image", None, "pixels")] * 2
+    rows = rows_of(table, None).rows
+    for picture, (cell, _) in zip((first, second), rows, strict=True):
+        assert cell == {"type": "image", "filepath": picture.place, "compressed_filepath": picture.place}
+        assert re.fullmatch(r"table_images/a/t/[0-9a-f-]{36}\.png", picture.place)
 
 
 def test_what_is_not_finite_stays_in_the_journal(kept: Kept) -> None:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from trackside.params import plain_data
+from trackside.sinks.artifacts.pillow import is_pillow
 from trackside.text import encodable
 
 MAX_ELEMENTS = 65_536
@@ -24,6 +25,7 @@ def plain_cell(value: Any) -> Any:
     """``value`` as None, bool, int, float, text, or lists and dicts of them.
 
     Times are in ISO 8601. ``NaT`` and ``pandas.NA`` are None. A tensor on an accelerator is waited for.
+    Images stay as they are.
     """
     kind = type(value)
     if kind in _AS_IT_IS or (kind is int and -_INT64 <= value < _INT64):
@@ -32,7 +34,12 @@ def plain_cell(value: Any) -> Any:
         return value if value.isascii() else encodable(value)
     if hasattr(kind, "tolist") and hasattr(kind, "shape"):
         return _array(value)
-    return _other(value)
+    return value if is_picture(value) else _other(value)
+
+
+def is_picture(value: Any) -> bool:
+    """Whether ``value`` is an image of Pillow or an ``mlflow.Image``. Such a cell stays as it is here."""
+    return is_pillow(value) or hasattr(type(value), "to_pil")
 
 
 def _other(value: Any) -> Any:

@@ -25,7 +25,7 @@ def image_record(event: ImageEvent, keeping: Keeping) -> ArtifactRecord:
     place = place_of(event, keeping)
     if place.step is None:
         check_format(place.name)
-    pixels = _pixels(event.image, keeping)
+    pixels = image_pixels(event.image, keeping)
     return pixels_record(event, "image", place, pixels, keeping)
 
 
@@ -50,7 +50,8 @@ def check_format(name: str) -> None:
         raise ArtifactError(f"{name!r} names no image. End it in .png, or one of {known}")
 
 
-def _pixels(image: Any, keeping: Keeping) -> Pixels:
+def image_pixels(image: Any, keeping: Keeping) -> Pixels:
+    """The pixels of an image. Raises :class:`ArtifactError` for what is none."""
     if hasattr(image, "to_pil"):  # mlflow.Image
         image = image.to_pil()
     if is_pillow(image):

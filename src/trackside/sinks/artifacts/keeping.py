@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trackside.coerce.steps import is_whole, read_step
+from trackside.errors import ArtifactError
 from trackside.journal.held_files import HeldFiles
 from trackside.sinks.odd_values import brief
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trackside.journal.format import MetricsRecord
+    from trackside.journal.format import ArtifactRecord, MetricsRecord
     from trackside.journal.writer import JournalWriter
 
 
@@ -57,3 +58,10 @@ class Keeping(HeldFiles):
     def add_metrics(self, record: MetricsRecord) -> bool:
         """Journal metrics that describe what is kept. Returns whether they are in the journal."""
         return self._journal.append(record)
+
+    def add_part(self, record: ArtifactRecord) -> None:
+        """Journal a part of what is kept, such as an image in a table. Raises :class:`ArtifactError`."""
+        if not self._journal.append(record):
+            if record.held is not None:
+                self.let_go(record.held)
+            raise ArtifactError("the journal has no room")

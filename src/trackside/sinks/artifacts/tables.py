@@ -1,11 +1,13 @@
 """Rows that are added to a table: masked, and kept in the record itself where they are few.
 
-A file for each call would cost more than everything else, and a table often grows by a row at a time.
+A file for each call would cost more than everything else, and a table often grows by a row at a time. An
+image in a cell is a file of its own, and the cell names it, as MLflow's page expects it.
 """
 
 from __future__ import annotations
 
 import re
+import uuid
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +19,14 @@ from trackside.errors import ArtifactError
 from trackside.journal.format import ArtifactRecord
 from trackside.redaction.names import is_secret
 from trackside.redaction.redact import redact_config
+from trackside.sinks.artifacts.cells import is_picture
+from trackside.sinks.artifacts.images import image_pixels, pixels_record
+from trackside.sinks.artifacts.places import Place
 from trackside.sinks.artifacts.rows import table_rows
 
 if TYPE_CHECKING:
     from trackside.artifact_events import TableEvent
-    from trackside.journal.held_files import HeldFiles
+    from trackside.sinks.artifacts.keeping import Keeping
 
 _NAMES = -1
 """Stands for the number of a row, for the names of the columns."""
@@ -34,16 +39,18 @@ _LONG_TEXT = "k3Y-9f8E7d6C5b4A"
 """A column whose name makes a secret of this is masked."""
 
 
-def table_record(event: TableEvent, held: HeldFiles) -> ArtifactRecord:
+def table_record(event: TableEvent, keeping: Keeping) -> ArtifactRecord:
     """Keep the rows. Raises :class:`ArtifactError` for what is no table, and ``OSError``."""
     name = event.artifact_file
     name = _text_name(name) if type(name) is str else table_name(name)
-    packed = pack_rows(masked(table_rows(event.rows)))
+    table = table_rows(event.rows)
+    _keep_pictures(table, name, event, keeping)
+    packed = pack_rows(masked(table))
     record = ArtifactRecord(0, event.timestamp_ms, "table", name, form=ROWS)
     if len(packed) <= INLINE_BYTES:
         record.details = {"rows": msgspec.Raw(packed)}
     else:
-        record.held = held.keep_bytes(packed)
+        record.held = keeping.keep_bytes(packed)
     return record
 
 
@@ -58,8 +65,24 @@ def table_name(name: Any) -> str:
     return text
 
 
+_PLAIN = frozenset({type(None), bool, int, float, str, list, dict})
+
 _text_name = lru_cache(maxsize=256)(table_name)
 """The same, which costs more than the rows of most calls, once for each name."""
+
+
+def _keep_pictures(table: Rows, name: str, event: TableEvent, keeping: Keeping) -> None:
+    """Keep the images in ``table`` before its rows, and name them in their cells."""
+    for row in table.rows:
+        for column, value in enumerate(row):
+            if type(value) not in _PLAIN and is_picture(value):
+                row[column] = _keep_picture(value, name, event, keeping)
+
+
+def _keep_picture(image: Any, table: str, event: TableEvent, keeping: Keeping) -> dict[str, str]:
+    place = Place(f"table_images/{table.removesuffix('.json')}/{uuid.uuid4()}.png", None)
+    keeping.add_part(pixels_record(event, "image", place, image_pixels(image, keeping), keeping))
+    return {"type": "image", "filepath": place.name, "compressed_filepath": place.name}
 
 
 def masked(table: Rows) -> Rows:
