@@ -9,10 +9,13 @@ Invariants:
   (:mod:`trackside.integrations.training_run`).
 * In Ray Train the run is the driver's, where ``fit()`` returns or raises. The controller, a process of its
   own, adds the points and never decides how the run ends.
+* Ray keeps the controller until the driver's exit, and then kills it together with its shipper. So the driver
+  delivers what they have left, after its own run has ended.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
@@ -20,13 +23,16 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from trackside.event_bus.bus import Bus
+from trackside.integrations.left_journals import LeftJournals
 from trackside.integrations.missing import needs_extra
 from trackside.integrations.training_run import TrainingRun
 from trackside.redaction.redact import redact
 from trackside.session.current import current_run
 from trackside.session.start import start
+from trackside.settings import read_environment
 
 with needs_extra("ray"):
+    import ray
     from ray.train import UserCallback
     from ray.tune.logger import LoggerCallback
 
@@ -142,6 +148,10 @@ class TracksideTrainCallback(UserCallback):
         self._all_ranks, self._step_key = all_ranks, step_key
         self._reports = 0
         self._writer: Run | None = None
+        self._driver = os.getpid()
+        atexit.register(
+            self._deliver_left
+        )  # before the run's own hooks are registered, so it runs after them
         training = TrainingRun()
         self.run: Run = training.begin(**options)
         """The driver's run. In the controller it is a handle."""
@@ -183,5 +193,21 @@ class TracksideTrainCallback(UserCallback):
             )
         return self._writer
 
+    def _deliver_left(self) -> None:
+        """The driver leaves, and its run has ended: deliver what the controller has logged."""
+        if os.getpid() == self._driver and self._journals is not None:
+            left = LeftJournals(self._journals, self.run.link)
+            left.deliver(read_environment().exit_timeout, end_process=_end_ray)
+
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_writer": None}
+
+
+def _end_ray() -> None:
+    """Disconnect from Ray, which ends the controller. Ray does that by itself in a moment.
+
+    A driver that is one of Ray's own workers leaves that to Ray.
+    """
+    with contextlib.suppress(Exception):
+        if ray.is_initialized() and ray.get_runtime_context().worker.mode == ray.SCRIPT_MODE:
+            ray.shutdown()
