@@ -58,7 +58,7 @@ class _Before(msgspec.Struct, tag="b", array_like=True):
     delivered: int
     replaced: int
     rejected: int
-    kept: list[int]
+    kept: dict[int, str]
     settled: list[ArtifactRecord]
 
 
@@ -81,8 +81,8 @@ class Contents:
         """By their numbers, in the order of the journal."""
         self.settled: dict[int, ArtifactRecord] = {}
         """Those that are settled, and whose held files were not let go yet."""
-        self.kept: set[int] = set()
-        """The rejected ones with a held file. It stays."""
+        self.kept: dict[int, str] = {}
+        """The names of the held files of those that were rejected. They stay."""
         self.outcomes: dict[str, int] = {}
         self.bytes_waiting = 0
 
@@ -125,7 +125,7 @@ class Contents:
         """All of it, as a new file would say it."""
         delivered, replaced, rejected = (self.outcomes.get(name, 0) for name in OUTCOMES)
         settled = [*self.settled.values()]
-        entries: list[_Entry] = [_Before(delivered, replaced, rejected, sorted(self.kept), settled)]
+        entries: list[_Entry] = [_Before(delivered, replaced, rejected, self.kept, settled)]
         entries += [*self.waiting.values(), _Taken(self.taken)]
         return b"".join(map(_frame, entries))
 
@@ -137,7 +137,7 @@ class Contents:
         self.outcomes[entry.outcome] = self.outcomes.get(entry.outcome, 0) + 1
         if record.held is not None:
             if entry.outcome == "rejected":
-                self.kept.add(record.seq)
+                self.kept[record.seq] = record.held.name
             else:
                 self.settled[record.seq] = record
 
@@ -147,7 +147,7 @@ class Contents:
             "replaced": entry.replaced,
             "rejected": entry.rejected,
         }
-        self.kept = {*entry.kept}
+        self.kept = dict(entry.kept)
         self.settled = {record.seq: record for record in entry.settled}
 
 

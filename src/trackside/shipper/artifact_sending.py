@@ -10,28 +10,30 @@ Invariants:
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
-from trackside.events import now_ms
-from trackside.journal.held_content import content_of
+from trackside.journal.held_content import content_of, files_under, fingerprint
 from trackside.redaction.redact import redact
-from trackside.shipper.fingerprints import fingerprint
+from trackside.shipper.securing import securer_of
 from trackside.system.once import Once
+from trackside.system.writers import has_writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from trackside.journal.directory import JournalDirectory
-    from trackside.journal.format import ArtifactRecord
+    from trackside.journal.format import ArtifactRecord, HeldFile
     from trackside.protocols import Destination
-    from trackside.shipper.fingerprints import Fingerprint
 
 SETTLES = 1.0
-"""Seconds without a write after which a file counts as complete."""
+"""Seconds without a write after which a file counts as complete, where the kernel can't tell."""
 
-MOST_LOOKS = 60
+SOON = 0.1
+
+MOST_LOOKS = 300
 MOST_REPEATS = 3
 
 
@@ -44,49 +46,63 @@ class ArtifactSender:
         self._destination = destination
         self._journal = journal
         self._notice = notice
-        self._looks: dict[int, tuple[int, Fingerprint]] = {}
+        self._securer = securer_of(journal)
+        self._looks: dict[int, tuple[int, tuple[int, int]]] = {}
         self._repeats: dict[int, int] = {}
         self._told = Once()
+
+    def expect(self, record: ArtifactRecord) -> None:
+        """Record ``record`` will be sent: have its file secured."""
+        self._securer.add(record)
 
     def send(self, record: ArtifactRecord) -> float | None:
         """Deliver ``record``. Returns the seconds to wait if it has to be delivered later, or again.
 
         Raises what the destination raises, and ``OSError`` for a file that can't be read.
         """
-        content = None if record.held is None else content_of(self._journal, record.held)
-        before = self._look(record, content)
-        if before is not None and self._is_unsettled(record, before):
-            return SETTLES
-        self._tell_change(record, before)
-        self._destination.artifact_bytes = 0
-        self._destination.write_artifact(record, content)
-        changed = before is not None and content is not None and fingerprint(content) != before
-        if changed and self._is_to_be_repeated(record):
-            return SETTLES
-        self.forget(record)
-        return None
+        held = record.held
+        if held is None:
+            self._write(record, None)
+            return None
+        secured = self._securer.is_secured(held)
+        if secured is None:
+            return SOON
+        content = content_of(self._journal, held)
+        if secured:
+            self._tell_change(record, held, fingerprint(self._journal, held))
+            self._write(record, content)
+            return None
+        return self._send_unsecured(record, held, content)
 
     def forget(self, record: ArtifactRecord) -> None:
         """Record ``record`` is settled."""
         self._looks.pop(record.seq, None)
         self._repeats.pop(record.seq, None)
 
-    def _look(self, record: ArtifactRecord, content: Path | None) -> Fingerprint | None:
-        """What the file looks like now. None for what nobody else has, or can write to."""
-        if content is None or record.held is None:
-            return None
-        found = fingerprint(content)  # raises, should it be gone
-        return None if record.held.way == "copy" and content.is_file() else found
+    def _write(self, record: ArtifactRecord, content: Path | None) -> None:
+        self._destination.artifact_bytes = 0
+        self._destination.write_artifact(record, content)
 
-    def _is_unsettled(self, record: ArtifactRecord, found: Fingerprint) -> bool:
-        """Whether it seems to be written to still."""
+    def _send_unsecured(self, record: ArtifactRecord, held: HeldFile, content: Path) -> float | None:
+        before = fingerprint(self._journal, held)
+        if self._is_written_to(record, content, before):
+            return SETTLES
+        self._tell_change(record, held, before)
+        self._write(record, content)
+        if fingerprint(self._journal, held) != before and self._is_to_be_repeated(record):
+            return SETTLES
+        return None
+
+    def _is_written_to(self, record: ArtifactRecord, content: Path, found: tuple[int, int]) -> bool:
+        """Whether a program still writes to it. If the kernel can't tell: whether it has changed lately."""
         looks, last = self._looks.get(record.seq, (0, None))
-        if last == found or looks >= MOST_LOOKS:
+        if looks >= MOST_LOOKS:
             return False
-        if not looks and _is_as_claimed(record, found) and now_ms() - record.timestamp_ms >= SETTLES * 1000:
-            return False
+        writing = is_open_for_writing(content)
+        if writing is None:
+            writing = last != found
         self._looks[record.seq] = (looks + 1, found)
-        return True
+        return writing
 
     def _is_to_be_repeated(self, record: ArtifactRecord) -> bool:
         repeats = self._repeats[record.seq] = self._repeats.get(record.seq, 0) + 1
@@ -101,9 +117,9 @@ class ArtifactSender:
             self._notice(f"{redact(record.place)} was written to while it was uploaded. {what}")
         return again
 
-    def _tell_change(self, record: ArtifactRecord, found: Fingerprint | None) -> None:
+    def _tell_change(self, record: ArtifactRecord, held: HeldFile, found: tuple[int, int]) -> None:
         """Say once for each place that a file has changed since the call."""
-        if found is None or _is_as_claimed(record, found) or not _is_file(found):
+        if not held.source or held.writing or found == (held.size, held.changed_ns):
             return
         if self._told.is_first(f"changed {record.place}"):
             self._notice(
@@ -112,11 +128,16 @@ class ArtifactSender:
             )
 
 
-def _is_as_claimed(record: ArtifactRecord, found: Fingerprint) -> bool:
-    """Whether it looks as it did at the time of the call. That is not known of a folder."""
-    held = record.held
-    return held is not None and _is_file(found) and found[0][1:3] == (held.size, held.changed_ns)
-
-
-def _is_file(found: Fingerprint) -> bool:
-    return len(found) == 1 and not found[0][0]
+def is_open_for_writing(content: Path) -> bool | None:
+    """Whether a program has a file of ``content`` open for writing. None where that can't be told of one."""
+    answer: bool | None = False
+    for path in files_under(content):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            writer = has_writer(descriptor)
+        finally:
+            os.close(descriptor)
+        if writer:
+            return True
+        answer = answer if writer is False else None
+    return answer

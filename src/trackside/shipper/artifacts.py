@@ -19,25 +19,29 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from trackside.errors import (
     DestinationFailedError,
     RejectedError,
     RetryableError,
     UnauthorisedError,
 )
-from trackside.journal.artifact_queue import ArtifactQueue, size_of
-from trackside.journal.held_content import content_of
+from trackside.journal.artifact_queue import size_of
+from trackside.journal.held_content import content_of, files_under
 from trackside.journal.meta import FileProgress
 from trackside.protocols import Destination
 from trackside.redaction.redact import redact
 from trackside.shipper import retry
-from trackside.shipper.artifact_schedule import ArtifactSchedule
 from trackside.shipper.artifact_sending import SETTLES, ArtifactSender
+from trackside.shipper.rest_of_artifacts import RestOfArtifacts
 from trackside.shipper.sending import describe
+from trackside.shipper.waiting_artifacts import WaitingArtifacts
 from trackside.system.files import is_disk_full
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from trackside.journal.artifact_queue import Outcome
     from trackside.journal.directory import JournalDirectory
@@ -91,26 +95,26 @@ class ArtifactDelivery:
         self._policy = policy
         self._uniform = uniform
         self._clock = clock
-        self._lock = threading.Lock()
-        self._queue = ArtifactQueue(journal.path, destination.name)
-        self._schedule = ArtifactSchedule()
         self._sender = ArtifactSender(destination, journal, notice)
         self._failures: dict[int, int] = {}
+        self.waiting = WaitingArtifacts(journal, destination.name, left=self._forget, clock=clock)
         self._in_a_row = 0
         self._paused_until = 0.0
         self._moved = (0, 0.0)
         self._last_unforeseen = ""
+        self._rest = RestOfArtifacts(destination, is_known=self.waiting.began_empty)
         self._wake = threading.Event()
         self._stopped = False
         self._thread: threading.Thread | None = None
-        for record in list(self._queue.contents.waiting.values()):
-            self._plan(record)
+        for record in self.waiting.records():
+            self._sender.expect(record)
 
     # For any thread
 
-    def __len__(self) -> int:
-        """How many wait."""
-        return len(self._queue.contents.waiting)
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing waits, nor was put off."""
+        return self.waiting.is_empty and self._rest.is_done
 
     @property
     def is_busy(self) -> bool:
@@ -120,7 +124,7 @@ class ArtifactDelivery:
     @property
     def failing(self) -> str | None:
         """What it fails with now. None while it works. An upload that stands still fails, too."""
-        current = self._schedule.current
+        current = self.waiting.current
         if current is not None and self.error is None:
             silent = self._clock() - self._moved[1]
             if silent > SILENT + size_of(current) / SLOWEST:
@@ -129,12 +133,13 @@ class ArtifactDelivery:
 
     def counts(self) -> FileCounts:
         """How many there are, by what became of them."""
-        with self._lock:
-            return self._queue.contents.counts()
+        counts = self.waiting.counts()
+        firsts = [seq for seq in (counts.first_waiting, self._rest.since) if seq]
+        return msgspec.structs.replace(counts, first_waiting=min(firsts, default=0))
 
     def progress(self) -> FileProgress:
         """What is being delivered now, and how far it is."""
-        record, sent = self._schedule.current, self._destination.artifact_bytes
+        record, sent = self.waiting.current, self._destination.artifact_bytes
         if (sent, record is None) != (self._moved[0], record is None):
             self._moved = (sent, self._clock())
         if record is None or not size_of(record):
@@ -142,32 +147,18 @@ class ArtifactDelivery:
         return FileProgress(redact(record.place), size_of(record), min(sent, size_of(record)), self.failing)
 
     def needs(self, seq: int) -> bool:
-        """Whether the held file of record ``seq`` is still needed."""
-        with self._lock:
-            return self.takes_any and self._queue.contents.needs(seq)
-
-    def settled(self) -> list[ArtifactRecord]:
-        """Those that are settled here, and whose held files were not let go yet."""
-        with self._lock:
-            return list(self._queue.contents.settled.values())
-
-    def forget(self, seqs: Sequence[int]) -> None:
-        """The held files of these records were let go."""
-        with self._lock:
-            known = [seq for seq in seqs if seq in self._queue.contents.settled]
-            if known:
-                self._queue.forget(known)
-
-    def sync(self) -> None:
-        """Have what waits survive a power cut. Raises ``OSError``."""
-        with self._lock:
-            self._queue.sync()
+        """Whether the held file of record ``seq`` is still needed here."""
+        return self.takes_any and self.waiting.needs(seq)
 
     def retry_now(self) -> None:
         """Try again at once, because what failed may work now."""
-        with self._lock:
-            self._paused_until = 0.0
-            self._schedule.hurry(self._clock())
+        self._paused_until = 0.0
+        self.waiting.hurry()
+        self._wake.set()
+
+    def hurry(self) -> None:
+        """Deliver what was put off, too: the trainer waits for it."""
+        self._rest.hurry()
         self._wake.set()
 
     def stop(self) -> None:
@@ -181,21 +172,15 @@ class ArtifactDelivery:
         """Have ``records`` wait, on disk. Raises ``OSError`` when they can't be kept."""
         if not self.takes_any:
             return
-        with self._lock:
-            for record in self._queue.add(records):
-                self._plan(record)
+        for record in self.waiting.take(records):
+            self._sender.expect(record)
         self._wake.set()
-
-    def take_again(self) -> None:
-        """Take whatever the journal holds, from the beginning."""
-        with self._lock:
-            self._queue.take_again()
 
     def tend(self) -> None:
         """Deliver for a while, or see that the thread does. Raises :class:`DestinationFailedError`."""
         if self.refused is not None:
             raise DestinationFailedError(self.refused)
-        if not len(self):
+        if self.is_done:
             return
         if self._destination.writes_artifacts_beside:
             self._have_thread()
@@ -213,16 +198,16 @@ class ArtifactDelivery:
             return
         self.end()
         until = self._clock() + LONGEST_END
-        while len(self) and self.error is None and not self._stopped and self._clock() < until:
+        while not self.is_done and self.error is None and not self._stopped and self._clock() < until:
             wait = self._deliver_next()
             if wait is not None:
                 self._wake.wait(min(wait, SETTLES))
 
     def end(self) -> None:
         """The run has ended: those that wait for that are due."""
-        if not self._schedule.ended:
-            with self._lock:
-                self._schedule.end(self._clock())
+        if not self.waiting.has_ended:
+            self.waiting.end()
+            self._rest.end()
             self._wake.set()
 
     # Delivering, in one thread
@@ -249,38 +234,57 @@ class ArtifactDelivery:
         now = self._clock()
         if now < self._paused_until:
             return self._paused_until - now
-        with self._lock:
-            found = self._schedule.next(now)
+        if self._rest.is_due(now):
+            self._deliver_rest()
+            return None
+        found = self.waiting.next()
         if found is None or isinstance(found, float):
-            return _IDLE if found is None else found
+            return min(_IDLE if found is None else found, self._rest.wait(now))
         self._moved = (0, now)
         try:
             wait = self._sender.send(found)
         except BaseException as error:  # whatever it is: it must not end the deliveries
             self._fail(found, error)
         else:
-            self._in_a_row, self.error = 0, None
             if wait is None:
+                self._rest.note(found.seq)
                 self._settle(found, "delivered")
             else:
-                self._postpone(found, wait)
+                self.waiting.postpone(found, wait)
         return None
+
+    def _deliver_rest(self) -> None:
+        try:
+            self._rest.deliver(self._clock())
+        except BaseException as error:
+            if isinstance(error, DestinationFailedError):
+                self.refused = redact(str(error))
+                return
+            self._in_a_row += 1
+            self._pause("what was put off", error, self._delay(self._in_a_row, error))
+            if not isinstance(error, RetryableError | RejectedError | OSError):
+                self._tell_unforeseen("what was put off", error)
+        else:
+            self._in_a_row, self.error = 0, None
 
     def _fail(self, record: ArtifactRecord, error: BaseException) -> None:
         tries = self._failures[record.seq] = self._failures.get(record.seq, 0) + 1
         if isinstance(error, DestinationFailedError):
             self.refused = redact(str(error))
-            self._postpone(record, 0.0)
+            self.waiting.postpone(record, 0.0)
             return
         if isinstance(error, RejectedError) or (not self._is_passing(record, error) and tries >= MOST_TRIES):
             self._reject(record, error)
             return
         self._in_a_row += 1
         wait = self._delay(tries, error)
-        self._paused_until = self._clock() + min(wait, self._delay(self._in_a_row, error))
+        self._pause(record.place, error, min(wait, self._delay(self._in_a_row, error)))
+        self.waiting.postpone(record, wait)
+
+    def _pause(self, what: str, error: BaseException, seconds: float) -> None:
+        self._paused_until = self._clock() + seconds
         self.error = redact(str(error) or type(error).__name__)
-        logger.warning("%s: %s: %s. Next try in %.1f s", self._destination.name, record.place, error, wait)
-        self._postpone(record, wait)
+        logger.warning("%s: %s: %s. Next try in %.1f s", self._destination.name, what, error, seconds)
 
     def _is_passing(self, record: ArtifactRecord, error: BaseException) -> bool:
         """Whether to try again for ever. If not, it is told where the error comes from."""
@@ -288,28 +292,25 @@ class ArtifactDelivery:
             return True
         if isinstance(error, OSError) and self._can_read(record):
             return True
+        self._tell_unforeseen(record.place, error)
+        return False
+
+    def _tell_unforeseen(self, what: str, error: BaseException) -> None:
         text = describe(error)
         if text != self._last_unforeseen:
             self._last_unforeseen = text
-            logger.error(
-                "%s: an unexpected error with %s: %s",
-                self._destination.name,
-                record.place,
-                text,
-                exc_info=error,
-            )
-        return False
+            name = self._destination.name
+            logger.error("%s: an unexpected error with %s: %s", name, what, text, exc_info=error)
 
     def _can_read(self, record: ArtifactRecord) -> bool:
         if record.held is None:
             return True
-        content = content_of(self._journal, record.held)
         try:
-            if content.is_file():
-                content.open("rb").close()
-            return content.exists()
+            for path in files_under(content_of(self._journal, record.held)):
+                path.open("rb").close()
         except OSError:
             return False
+        return True
 
     def _delay(self, tries: int, error: BaseException) -> float:
         return retry.delay(
@@ -321,34 +322,35 @@ class ArtifactDelivery:
         )
 
     def _reject(self, record: ArtifactRecord, error: BaseException) -> None:
-        reason = str(error) if isinstance(error, RejectedError) else describe(error)
-        content = None if record.held is None else content_of(self._journal, record.held)
+        reason = _reason(error)
         try:
-            self._rejects.add_artifact(record, content, reason)
+            self._rejects.add_artifact(record, self._kept_at(record), reason)
         except OSError as failure:  # a full disk
             logger.warning("a rejected artifact can't be noted: %s", failure)
-            self._postpone(record, self._policy.cap)
+            self.waiting.postpone(record, self._policy.cap)
             return
         what = f"{record.kind} {redact(record.place)} is not delivered to {self._destination.name}"
         self._notice(f"{what}: {reason}. See {self._journal.rejected}")
         self._settle(record, "rejected")
 
+    def _kept_at(self, record: ArtifactRecord) -> Path | None:
+        try:
+            return None if record.held is None else content_of(self._journal, record.held)
+        except OSError:  # it is gone
+            return None
+
     def _settle(self, record: ArtifactRecord, outcome: Outcome) -> None:
         self._in_a_row, self.error = 0, None
-        with self._lock:
-            self._schedule.done(self._clock())
-            self._finish(record, outcome)
+        self.waiting.settle(record, outcome)
 
-    def _postpone(self, record: ArtifactRecord, seconds: float) -> None:
-        with self._lock:
-            if not self._schedule.postpone(self._clock() + seconds):
-                self._finish(record, "replaced")
-
-    def _plan(self, record: ArtifactRecord) -> None:
-        for older in self._schedule.add(record, self._clock()):
-            self._finish(older, "replaced")
-
-    def _finish(self, record: ArtifactRecord, outcome: Outcome) -> None:
+    def _forget(self, record: ArtifactRecord) -> None:
         self._failures.pop(record.seq, None)
         self._sender.forget(record)
-        self._queue.settle(record.seq, outcome)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, RejectedError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return describe(error)

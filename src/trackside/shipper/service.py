@@ -30,6 +30,7 @@ from trackside.lifecycle.crash_notes import forget_notes
 from trackside.lifecycle.exit_hold import let_go
 from trackside.shipper import environment
 from trackside.shipper.environment import Renewal
+from trackside.shipper.held_release import HeldRelease
 from trackside.shipper.inventory import has_refused, waiting_names
 from trackside.shipper.judge import Judge
 from trackside.shipper.log_redaction import hide
@@ -51,6 +52,7 @@ from trackside.shipper.segment_keeper import SegmentKeeper
 from trackside.shipper.signals import on_request_to_leave
 from trackside.shipper.survival import Survival
 from trackside.shipper.trainer import Trainer
+from trackside.shipper.transformed import transforms_of
 from trackside.shipper.worker import DeliveryWorker
 from trackside.shipper.worker_report import WorkerReport
 
@@ -62,7 +64,6 @@ if TYPE_CHECKING:
     from trackside.journal.progress import Progress
     from trackside.protocols import Destination
     from trackside.shipper.protocol import Line
-    from trackside.transform import Transform
 
 logger = logging.getLogger("trackside.shipper")
 
@@ -126,6 +127,7 @@ class Shipper:
         self._transforms = transforms_of(meta)
         self.workers = [self._make_worker(destination) for destination in destinations]
         self._segments = SegmentKeeper(journal, meta.cap, self.workers)
+        self._held = HeldRelease(journal, self.workers)
         self._report = WorkerReport(journal, meta, progress, self.workers)
         self._survival = Survival(progress.notice)
         self._waiting = list(self.workers)
@@ -141,6 +143,7 @@ class Shipper:
             self._look_at_trainer,
             self._pass_on_end,
             self._segments.tend,
+            self._held.tend,
             self._make_segment_ready,
             close_overdue,
             self._report.publish,
@@ -162,7 +165,7 @@ class Shipper:
     @property
     def hangs(self) -> bool:
         """Whether a worker is still in a call that does not return: the process can't wait for it."""
-        return any(worker.is_alive() for worker in self.workers)
+        return any(worker.is_alive() or worker.artifacts.is_busy for worker in self.workers)
 
     def _make_worker(self, destination: Destination) -> DeliveryWorker:
         return DeliveryWorker(
@@ -242,7 +245,7 @@ class Shipper:
         logger.info("changed by the training process: %s", names)
         for worker in self.workers:
             worker.destination.renew(renewal.tracking_uri)
-            worker.calls.retry_now()
+            worker.retry_now()
 
     def _take(self, data: bytes) -> None:
         self._seen = self._seen or SEEN in data
@@ -256,7 +259,7 @@ class Shipper:
 
     def _wake(self) -> None:
         for worker in self.workers:
-            worker.calls.wake.set()
+            worker.wake()
 
     def _look_at_trainer(self) -> None:
         trainer = self._trainer
@@ -296,7 +299,8 @@ class Shipper:
             self._segments.make_ready()
 
     def _should_leave(self) -> bool:
-        if self.workers[0].refused_at_start and not self._journal.meta.exists():
+        first = self.workers[0]
+        if first.refused is not None and not first.opened and not self._journal.meta.exists():
             return True  # start() has raised, and removed the journal
         if not self._trainer.died_ms:
             return False
@@ -393,8 +397,3 @@ class Shipper:
             remove_delivered(self._journal, self._is_read)
             return
         self._segments.remove_all()
-
-
-def transforms_of(meta: Meta) -> dict[str, Transform | None]:
-    """The transform of each destination, by its name. The run's own is ``mlflow``."""
-    return {"mlflow": meta.mlflow_transform, **{spec.name: spec.transform for spec in meta.destinations}}

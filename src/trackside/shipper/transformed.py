@@ -11,7 +11,13 @@ from trackside.journal.format import LinkedMetricsRecord, MetricsRecord
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from trackside.transform import Transformed, Transformer
+    from trackside.journal.meta import Meta
+    from trackside.transform import Transform, Transformed, Transformer
+
+
+def transforms_of(meta: Meta) -> dict[str, Transform | None]:
+    """The transform of each destination, by its name. The run's own is ``mlflow``."""
+    return {"mlflow": meta.mlflow_transform, **{spec.name: spec.transform for spec in meta.destinations}}
 
 
 def transformed(batch: Iterable[MetricsRecord], transformer: Transformer) -> list[MetricsRecord]:

@@ -127,11 +127,6 @@ class DeliveryWorker(threading.Thread):
         """Whether the final verdict was delivered."""
         return self.told is not None and self.told.final
 
-    @property
-    def refused_at_start(self) -> bool:
-        """Whether the destination could not be opened, and never will."""
-        return self.refused is not None and not self.opened
-
     def counts(self) -> dict[str, int]:
         """Points by what became of them, and records that could not be read (damaged), as of now."""
         dropped, cursor = self._judge.dropped_points(), self.cursor
@@ -149,9 +144,19 @@ class DeliveryWorker(threading.Thread):
         self._proof_asked = True
         self.calls.wake.set()
 
+    def wake(self) -> None:
+        """Look now: the trainer waits for it."""
+        self.calls.wake.set()
+        self.artifacts.hurry()
+
+    def retry_now(self) -> None:
+        """Try again at once, because the cause of a failure may be gone."""
+        self.calls.retry_now()
+        self.artifacts.retry_now()
+
     def save_durably(self) -> None:
         """Sync the cursor to disk, so that segments behind it may be deleted."""
-        self.artifacts.sync()
+        self.artifacts.waiting.sync()
         self._acknowledged.save(durable=True)
 
     # The thread
@@ -206,7 +211,7 @@ class DeliveryWorker(threading.Thread):
             if self._proof_asked:
                 self._proof_asked = False
                 self._prove()
-            self._send_texts(at_once=verdict.final and not entries)
+            self._texts.send(at_once=verdict.final and not entries, keep=self._keep_cursor)
             self._send_artifacts()
             complete = dead or evidence.finished is not None
             self._write_end(verdict, evidence, at_end=complete and not entries)
@@ -220,7 +225,7 @@ class DeliveryWorker(threading.Thread):
         self.artifacts.end()
         self._send_artifacts()
         while len(self._texts):
-            self._send_texts(at_once=False)
+            self._texts.send(at_once=False, keep=self._keep_cursor)
             if len(self._texts):
                 self.calls.wait(POLL)
         self.calls.until_done(self.destination.finish_uploads)
@@ -280,16 +285,13 @@ class DeliveryWorker(threading.Thread):
         )
         self._keep_cursor()
 
-    def _send_texts(self, *, at_once: bool) -> None:
-        """Send the texts that wait, as far as they are due. ``at_once``: all of them."""
-        self._texts.send(at_once=at_once, keep=self._keep_cursor)
-
     def _send_artifacts(self) -> bool:
         """Send artifacts that are due, or see that their thread does. Returns whether some still wait."""
         self.artifacts.tend()
+        self.artifacts.waiting.give_up(lambda: self.calls.once(self.destination.sync))
         if self.artifacts.counts() != self.cursor.files:
             self._keep_cursor()
-        return len(self.artifacts) > 0
+        return not self.artifacts.is_done
 
     # Between two batches
 
@@ -367,7 +369,7 @@ class DeliveryWorker(threading.Thread):
         said = self._acknowledged.leave_beyond()
         if said is not None:
             self._notice(said)
-            self.artifacts.take_again()
+            self.artifacts.waiting.take_again()
             self._read_on_from_cursor()
             self._keep_cursor()
         return said is None
