@@ -11,6 +11,7 @@ import pytest
 from trackside.journal import artifact_queue
 from trackside.journal.artifact_queue import ArtifactQueue, queue_path, read_queue
 from trackside.journal.format import ArtifactRecord, HeldFile
+from trackside.system.files import write_all
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,7 +116,6 @@ def test_the_file_stays_small_and_each_record_costs_the_same(
 ) -> None:
     """Ten thousand records go through. The bytes that are written grow with their number, not its square."""
     written = 0
-    write_all = artifact_queue.write_all
 
     def counting(descriptor: int, data: bytes, offset: int) -> None:
         nonlocal written
