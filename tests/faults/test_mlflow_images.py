@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import mlflow
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
@@ -16,6 +17,7 @@ from tests.faults.delivery import Delivery, delivery
 from tests.sinks.kept import Kept
 from trackside.destinations.mlflow.artifacts.images import LOGGED_IMAGES, image_key
 from trackside.encoding import rasters
+from trackside.journal.format import ArtifactRecord
 from trackside.journal.held_content import content_of
 
 if TYPE_CHECKING:
@@ -63,6 +65,8 @@ class Pictures:
     def deliver(self) -> None:
         """Deliver what was logged since the last time, twice: a shipper that dies repeats its last one."""
         for record in self._kept.records():
+            if not isinstance(record, ArtifactRecord):
+                continue
             content = content_of(self._kept.journal, record.held) if record.held else None
             for _ in range(2):
                 self._rig.destination.write_artifact(record, content)
@@ -178,3 +182,25 @@ def test_a_key_that_the_page_would_misread_is_changed() -> None:
 def test_the_tag_is_that_of_mlflow() -> None:
     """The names are ours, so a change of MLflow's shows here and not on a user's page."""
     assert mlflow.utils.mlflow_tags.MLFLOW_LOGGED_IMAGES == LOGGED_IMAGES
+
+
+def test_figures_and_histograms_are_in_the_grid(pictures: Pictures) -> None:
+    """Each kind of picture has the page's own view of steps. What is no picture has a folder of its own."""
+    figure = Figure(figsize=(1, 1))
+    figure.subplots().plot([1, 2])
+    pictures.bus.log_figure(figure, key="curve", step=1)
+    pictures.bus.log_histogram(RNG.normal(size=100), "weights", step=2)
+    pictures.bus.log_audio(np.zeros(8, np.int16), "takes/first", step=3, sample_rate=8000)
+    pictures.bus.log_video(COLOURS[None, :8, :8].repeat(2, axis=0), "walk", step=4, fps=5)
+    pictures.deliver()
+    assert sorted((n.key, n.step, n.suffix) for n in map(named, pictures.names())) == [
+        ("curve", 1, "png"),
+        ("curve", 1, "webp"),
+        ("weights", 2, "png"),
+        ("weights", 2, "webp"),
+    ]
+    (sound,) = pictures.names("audio")
+    assert sound.startswith("audio/takes~first+step+3+")
+    assert sound.endswith(".wav")
+    (video,) = pictures.names("videos")
+    assert video.endswith(".gif")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trackside.encoding.animations import FRAMES, animation_file
 from trackside.encoding.documents import DOCUMENT, document_file
 from trackside.encoding.histograms import HISTOGRAM
 from trackside.encoding.pixels import PIXELS, image_file
+from trackside.encoding.plots import PLOTLY, plotly_file
 from trackside.encoding.tables import ROWS, table_file
 from trackside.errors import RejectedError
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 _MAKERS: dict[str, Callable[[ArtifactRecord, Path, Path], Path]] = {
     DOCUMENT: document_file,
     PIXELS: image_file,
+    PLOTLY: plotly_file,
+    FRAMES: animation_file,
 }
 """What makes the file of each form, from the record, what is held, and a folder for the file."""
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import io
-import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.sinks.artifacts.delivered import file_of, pixels_of, told
 from tests.sinks.kept import Kept
-from trackside.encoding.finished import finished
-from trackside.journal.held_content import content_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,13 +31,7 @@ def kept(tmp_path: Path) -> Iterator[Kept]:
 
 def delivered(kept: Kept, folder: Path) -> Any:
     """The pixels of the file that is delivered for the only record."""
-    record = kept.record()
-    return np.asarray(Image.open(finished(record, content_of(kept.journal, record.held), folder)))
-
-
-def told(caplog: pytest.LogCaptureFixture) -> str:
-    """All warnings."""
-    return "\n".join(record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING)
+    return pixels_of(file_of(kept, kept.record(), folder))
 
 
 @pytest.mark.parametrize(
@@ -328,6 +320,6 @@ def test_a_file_has_the_format_of_its_name(kept: Kept, tmp_path: Path, suffix: s
     kept.bus.log_image(np.dstack([COLOURS, GREY]), f"images/a.{suffix}")
     record = kept.record()
     assert (record.place, record.step) == (f"images/a.{suffix}", None)
-    with Image.open(finished(record, content_of(kept.journal, record.held), tmp_path)) as made:
+    with Image.open(file_of(kept, record, tmp_path)) as made:
         assert made.format == {"JPG": "JPEG"}.get(suffix.upper(), suffix.upper())
         assert made.size == (7, 5)

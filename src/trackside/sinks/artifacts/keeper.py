@@ -12,28 +12,36 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from trackside.artifact_events import (
+    AudioEvent,
     CheckpointEvent,
     DatasetEvent,
     DocumentEvent,
+    FigureEvent,
     FileEvent,
     FolderEvent,
+    HistogramEvent,
     ImageEvent,
     ModelEvent,
     TableEvent,
     TextEvent,
+    VideoEvent,
 )
 from trackside.errors import ArtifactError
 from trackside.lifecycle.crash import text_of
 from trackside.redaction.redact import redact
+from trackside.sinks.artifacts.audio import audio_record
 from trackside.sinks.artifacts.checkpoints import checkpoint_record
 from trackside.sinks.artifacts.datasets import dataset_record
 from trackside.sinks.artifacts.documents import document_record
+from trackside.sinks.artifacts.figures import figure_record
 from trackside.sinks.artifacts.files import file_record, folder_record
+from trackside.sinks.artifacts.histograms import histogram_record
 from trackside.sinks.artifacts.images import image_record
 from trackside.sinks.artifacts.keeping import Keeping
 from trackside.sinks.artifacts.models import model_record
 from trackside.sinks.artifacts.tables import table_record
 from trackside.sinks.artifacts.texts import text_record
+from trackside.sinks.artifacts.video import video_record
 from trackside.system.files import is_disk_full
 from trackside.system.once import Once
 
@@ -52,6 +60,10 @@ _RECORDS: dict[type[ArtifactEvent], Callable[[Any, Keeping], ArtifactRecord]] = 
     TableEvent: table_record,
     DatasetEvent: dataset_record,
     ImageEvent: image_record,
+    FigureEvent: figure_record,
+    HistogramEvent: histogram_record,
+    AudioEvent: audio_record,
+    VideoEvent: video_record,
 }
 """What makes the record of an event of each kind."""
 
