@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trackside.artifact_names import artifact_file, artifact_folder, joined
+from trackside.artifact_names import artifact_file, artifact_folder, joined, names_below
 from trackside.errors import ArtifactError
 
 GOOD = [
@@ -102,3 +102,18 @@ def test_any_text_is_taken_as_it_is_or_refused(name: str) -> None:
         return
     assert not path_not_unique(taken)
     assert validate_path_is_safe(taken) == taken
+
+
+def test_many_names_at_once_are_checked_as_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below their folder, in order, and masked where one of them holds a secret."""
+    bad = [name for name in BAD if name]
+    checked = names_below("", [*GOOD, *bad])
+    assert checked[: len(GOOD)] == GOOD
+    assert [type(found) for found in checked[len(GOOD) :]] == [ArtifactError] * len(bad)
+    assert names_below("a/b", GOOD) == GOOD
+    (too_long,) = names_below("a/" * 300 + "b", ["x" * 240])
+    assert "longer than" in str(too_long)
+    monkeypatch.setenv("SERVICE_TOKEN", "abcdefghijklmnop1234")
+    plain, masked = names_below("a", ["b.txt", "abcdefghijklmnop1234.txt"])
+    assert plain == "b.txt"
+    assert "abcdefghijklmnop1234" not in str(masked)

@@ -10,11 +10,14 @@ from __future__ import annotations
 import posixpath
 import re
 from os import fspath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse, urlunparse
 
 from trackside.errors import ArtifactError
 from trackside.redaction.redact import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MAX_NAME_BYTES = 800
 """Of a whole name in UTF-8. S3 takes keys of 1024 bytes, and the run's own folder comes before the name."""
@@ -51,6 +54,20 @@ def joined(folder: str, name: str) -> str:
     return artifact_file(f"{folder}/{name}" if folder else name)
 
 
+def names_below(folder: str, names: Sequence[str]) -> list[str | ArtifactError]:
+    """The paths of files below ``folder``, which is checked: each as it is kept, or what is wrong with it.
+
+    Looking for secrets costs as much for all of them as for one.
+    """
+    text = "\n".join(names)
+    mask = (lambda name: name) if redact(text) == text else redact
+    found: list[str | ArtifactError] = []
+    for name in names:
+        fault = _fault(f"{folder}/{name}" if folder else name)
+        found.append(mask(name) if fault is None else _refused(name, fault))
+    return found
+
+
 def _text(name: Any) -> str:
     try:
         text = fspath(name)
@@ -64,8 +81,12 @@ def _text(name: Any) -> str:
 def _checked(name: str) -> str:
     fault = _fault(name)
     if fault is not None:
-        raise ArtifactError(f"{_shown(name)} can't be the name of a file in a run: {fault}")
+        raise _refused(name, fault)
     return redact(name)
+
+
+def _refused(name: str, fault: str) -> ArtifactError:
+    return ArtifactError(f"{_shown(name)} can't be the name of a file in a run: {fault}")
 
 
 def _fault(name: str) -> str | None:

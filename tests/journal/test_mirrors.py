@@ -11,6 +11,7 @@ from tests.journal.holding import LARGE, targets
 from trackside.errors import ArtifactError
 from trackside.journal.held_content import content_of, has_changed
 from trackside.journal.held_files import HeldFiles
+from trackside.journal.mirrors import MOST_COPIES
 from trackside.journal.releasing import entries, waiting_in
 
 
@@ -47,15 +48,28 @@ def test_what_is_no_file_is_left_out_and_told(journal, folder):
 def test_names_are_checked_and_masked_below_the_folder(journal, folder):
     """A file whose name is refused is left out, and the others are kept under the names they are given."""
 
-    def name_of(below: str) -> str:
-        if "model" in below:
-            raise ArtifactError(f"{below} is refused")
-        return below.replace("state", "***")
+    def names(paths):
+        return [
+            ArtifactError(f"{path} is refused") if "model" in path else path.replace("state", "***")
+            for path in paths
+        ]
 
     told: list[str] = []
-    held = HeldFiles(journal, leave_out=told.append).hold_folder(folder, name_of)
+    held = HeldFiles(journal, leave_out=told.append).hold_folder(folder, names)
     assert kept(journal, held) == ["***.json"]
     assert told == ["weights/model.bin is refused"]
+
+
+def test_of_many_small_files_the_first_are_copied(journal, tmp_path):
+    """The others are linked, which takes the call less time."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(MOST_COPIES + 10):
+        (folder / f"{number}.json").write_bytes(b"{}")
+    held = HeldFiles(journal).hold_folder(folder)
+    content = content_of(journal, held)
+    links = [path for path in content.iterdir() if path.stat().st_nlink > 1]
+    assert (len(kept(journal, held)), len(links), held.way) == (MOST_COPIES + 10, 10, "link")
 
 
 def test_a_folder_that_cannot_be_listed_is_left_out(journal, folder, monkeypatch):

@@ -45,7 +45,7 @@ def test_a_link_takes_room_once_the_original_is_deleted(journal: JournalDirector
         held_files.hold_file(path)
     for path in paths[:2]:
         path.unlink()
-    with pytest.raises(ArtifactError, match="files that wait"):
+    with pytest.raises(ArtifactError, match=r"no room for .*3.ckpt"):
         held_files.hold_file(paths[3])
 
 

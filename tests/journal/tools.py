@@ -176,13 +176,13 @@ def run_script(name: str, *arguments: object, timeout: float = 60) -> Any:
     return json.loads(process.stdout)
 
 
-def kill_at_random(name: str, journal: JournalDirectory) -> int:
+def kill_at_random(name: str, journal: JournalDirectory, *arguments: Path) -> int:
     """Kill a script of ``scripts/`` that writes to ``journal``, at a random moment once it has begun.
 
     Returns how many of its calls had returned, which it counts in a mapped file.
     """
     counter = journal.path.with_name("acknowledged")
-    command = [sys.executable, *map(str, (SCRIPTS / name, journal.path, counter))]
+    command = [sys.executable, *map(str, (SCRIPTS / name, journal.path, counter, *arguments))]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         try:

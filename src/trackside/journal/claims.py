@@ -53,10 +53,10 @@ class Claimer:
         self._hidden = hidden
         self._room = room
 
-    def claim(self, source: str, entry: str) -> Claim:
+    def claim(self, source: str, entry: str, *, may_copy: bool = True) -> Claim:
         """Have what the absolute path ``source`` names under ``entry``, which is in the journal.
 
-        Raises :class:`ArtifactError` and ``OSError``.
+        ``may_copy``: whether a small file is copied. Raises :class:`ArtifactError` and ``OSError``.
         """
         descriptor = _open(source)
         try:
@@ -64,12 +64,13 @@ class Claimer:
             if not stat.S_ISREG(status.st_mode):
                 raise _no_file(source)
             writing = has_writer(descriptor) is True
-            if status.st_size <= SMALL and not writing and self._copy(descriptor, status, entry):
+            is_small = may_copy and status.st_size <= SMALL and not writing
+            if is_small and self._copy(descriptor, status, entry):
                 return Claim(COPY, status.st_size, status.st_mtime_ns, writing=False)
         finally:
             os.close(descriptor)
         self._room.need(source, status.st_dev, status.st_size, copied=False)
-        way, status = self._link(os.path.realpath(source), status, entry)
+        way, status = self._link(source, status, entry)
         self._room.take(status.st_dev, status.st_size)
         return Claim(way, status.st_size, status.st_mtime_ns, writing)
 
@@ -94,15 +95,24 @@ class Claimer:
     def _link(self, source: str, status: os.stat_result, entry: str) -> tuple[str, os.stat_result]:
         """Link to the file ``source``. Returns the way, and what was linked to."""
         try:
-            os.link(source, entry)
+            _link(source, entry)
         except OSError as error:
-            if error.errno != errno.EXDEV or not self._hidden.link(source, status.st_dev, entry):
-                os.symlink(source, entry)
+            found = os.path.realpath(source)
+            if error.errno != errno.EXDEV or not self._hidden.link(found, status.st_dev, entry):
+                os.symlink(found, entry)
                 return ORIGINAL, status
         linked = os.stat(entry)
-        if not stat.S_ISREG(linked.st_mode):  # the file was replaced by something else just now
+        if not stat.S_ISREG(linked.st_mode):  # the file was replaced just now
             raise _no_file(source)
         return LINK, linked
+
+
+def _link(source: str, entry: str) -> None:
+    """Make ``entry`` a hard link to the file that ``source`` names. Raises ``OSError``."""
+    os.link(source, entry)
+    if os.path.islink(entry):  # ``source`` is a symbolic link, and the system has linked to that
+        os.unlink(entry)
+        os.link(os.path.realpath(source), entry)
 
 
 def write_new(path: str, *pieces: bytes | memoryview) -> int:

@@ -29,17 +29,18 @@ from trackside.journal.room import Room
 from trackside.redaction.redact import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from trackside.journal.directory import JournalDirectory
+    from trackside.journal.mirrors import Names
 
 
 def _nowhere(_reason: str) -> None:
     """Tell nobody."""
 
 
-def _as_it_is(name: str) -> str:
-    return name
+def _as_they_are(names: Sequence[str]) -> Sequence[str]:
+    return names
 
 
 class HeldFiles:
@@ -87,14 +88,14 @@ class HeldFiles:
         with self._letting_go(name):
             return _held(name, path, self._claimer.claim(str(path), entry))
 
-    def hold_folder(self, path: Path, name_of: Callable[[str], str] = _as_it_is) -> HeldFile:
+    def hold_folder(self, path: Path, names: Names = _as_they_are) -> HeldFile:
         """Claim all files under the folder at the absolute ``path``, links to files included.
 
-        ``name_of`` checks the path of a file below it, and returns the one to keep it under. Raises
+        ``names`` checks their paths below it (:data:`~trackside.journal.mirrors.Names`). Raises
         :class:`ArtifactError` and ``OSError``.
         """
         name, entry = self._new_entry()
-        mirror = Mirror(self._claimer, self._path, name_of=name_of, leave_out=self._leave_out)
+        mirror = Mirror(self._claimer, self._path, names=names, leave_out=self._leave_out)
         with self._letting_go(name):
             return _held(name, path, mirror.make(str(path), entry))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from trackside.errors import ArtifactError
 from trackside.journal.claims import COPY, LINK, ORIGINAL, Claim
@@ -18,7 +18,7 @@ from trackside.redaction.redact import redact
 from trackside.settings import DEFAULT_DIRECTORY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from trackside.journal.claims import Claimer
@@ -26,29 +26,41 @@ if TYPE_CHECKING:
 _ORDER = (COPY, LINK, ORIGINAL)
 
 
+Names: TypeAlias = "Callable[[Sequence[str]], Sequence[str | ArtifactError]]"
+"""Checks the paths of files below a folder. Returns for each the one it is kept under, or what is wrong."""
+
+MOST_COPIES = 100
+"""Small files of a folder that are copied. A copy takes several times as long as a hard link."""
+
+
 class Mirror:
-    """The claim on one folder. ``name_of`` checks the path of a file below it, and returns it masked."""
+    """The claim on one folder. ``names`` checks the paths of its files."""
 
     def __init__(
         self,
         claimer: Claimer,
         journal: Path,
         *,
-        name_of: Callable[[str], str],
+        names: Names,
         leave_out: Callable[[str], None],
     ) -> None:
         self._claimer = claimer
         self._journal = os.stat(journal)
-        self._name_of = name_of
+        self._names = names
         self._leave_out = leave_out
 
     def make(self, source: str, entry: str) -> Claim:
         """Claim all files under ``source``, as ``entry``. Raises :class:`ArtifactError` and ``OSError``."""
         os.mkdir(entry, DIRECTORY_MODE)
         files, size, changed_ns, writing, way = 0, 0, 0, False, COPY
-        for path, below in self._files(source):
+        copies = 0
+        found = list(self._files(source))
+        for below, name in zip(found, self._names(found), strict=True):
+            path = os.path.join(source, below)
             try:
-                claim = self._claimer.claim(path, self._place(entry, below))
+                if isinstance(name, ArtifactError):
+                    raise name
+                claim = self._claimer.claim(path, _place(entry, name), may_copy=copies < MOST_COPIES)
             except ArtifactError as error:
                 self._leave_out(str(error))
             except OSError as error:
@@ -59,19 +71,13 @@ class Mirror:
                 changed_ns = max(changed_ns, claim.changed_ns)
                 writing = writing or claim.writing
                 way = max(way, claim.way, key=_ORDER.index)
+                copies += claim.way == COPY
         if not files:
             raise ArtifactError(f"there is nothing to keep in the folder {_shown(source)}")
         return Claim(way, size, changed_ns, writing)
 
-    def _place(self, entry: str, below: str) -> str:
-        name = self._name_of(below)
-        place = os.path.join(entry, name)
-        if "/" in name:
-            os.makedirs(os.path.dirname(place), DIRECTORY_MODE, exist_ok=True)
-        return place
-
-    def _files(self, source: str) -> Iterator[tuple[str, str]]:
-        """Each file under ``source``: its path, and its path below ``source``."""
+    def _files(self, source: str) -> Iterator[str]:
+        """The path below ``source`` of each file under it."""
         folders = [""]
         while folders:
             folder = folders.pop()
@@ -91,7 +97,7 @@ class Mirror:
                 elif item.is_symlink() and _is_folder(item):
                     self._leave_out(f"{_shown(item.path)} is a link to a folder. Log that folder by itself")
                 else:
-                    yield item.path, below
+                    yield below
 
     def _is_ours(self, folder: os.DirEntry[str]) -> bool:
         """Whether it is a journal, or where journals or claims lie."""
@@ -99,6 +105,14 @@ class Mirror:
         if name.startswith(DEFAULT_DIRECTORY) and (name == DEFAULT_DIRECTORY or is_hidden_folder(name)):
             return True
         return folder.inode() == self._journal.st_ino and folder.stat().st_dev == self._journal.st_dev
+
+
+def _place(entry: str, name: str) -> str:
+    """The place of the file ``name`` in ``entry``, with the folders that it is in."""
+    place = os.path.join(entry, name)
+    if "/" in name:
+        os.makedirs(os.path.dirname(place), DIRECTORY_MODE, exist_ok=True)
+    return place
 
 
 def _is_folder(item: os.DirEntry[str]) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from trackside.errors import ArtifactError
 from trackside.journal.hidden_folders import is_hidden_folder
+from trackside.redaction.redact import redact
 from trackside.system.clock import steady
 from trackside.text import size_text
 
@@ -64,9 +65,11 @@ class Room:
         if self._cap is None:
             limit = (_free(path) + taken) // 2
         if taken + (size if copied else 0) > limit:
+            what = "it" if copied else repr(redact(path))
             raise ArtifactError(
-                f"the files that wait for their delivery take {size_text(taken)} of the disk, and may take "
-                f"{size_text(limit)}. Delivery has to catch up, or set TRACKSIDE_HELD_FILES_CAP"
+                f"there is no room for {what}. Files that wait for their delivery take {size_text(taken)} of "
+                f"the disk, and may take {size_text(limit)}. Have them delivered, or set "
+                "TRACKSIDE_HELD_FILES_CAP"
             )
 
     def take_here(self, size: int) -> None:

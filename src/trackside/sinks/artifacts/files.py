@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from trackside.artifact_events import UploadPolicy
-from trackside.artifact_names import artifact_file, artifact_folder, joined
+from trackside.artifact_names import artifact_folder, joined, names_below
 from trackside.errors import ArtifactError
 from trackside.journal.format import ArtifactRecord
 from trackside.redaction.redact import redact
@@ -22,7 +23,7 @@ POLICIES: tuple[str, ...] = get_args(UploadPolicy)
 
 def file_record(event: FileEvent, held: HeldFiles) -> ArtifactRecord:
     """Claim the file. Raises :class:`ArtifactError` and ``OSError``."""
-    folder = artifact_folder(event.artifact_path)
+    folder, policy = artifact_folder(event.artifact_path), checked_policy(event.policy)
     path = absolute_path(event.path)
     if path.is_dir():
         raise ArtifactError(f"{shown(path)} is a folder. Use log_artifacts() for all files in it")
@@ -34,13 +35,13 @@ def file_record(event: FileEvent, held: HeldFiles) -> ArtifactRecord:
         place,
         held=held.hold_file(path),
         form="file",
-        policy=checked_policy(event.policy),
+        policy=policy,
     )
 
 
 def folder_record(event: FolderEvent, held: HeldFiles) -> ArtifactRecord:
     """Claim all files under the folder. Raises :class:`ArtifactError` and ``OSError``."""
-    place = artifact_folder(event.artifact_path)
+    place, policy = artifact_folder(event.artifact_path), checked_policy(event.policy)
     path = absolute_path(event.path)
     if not path.is_dir():
         if path.exists():
@@ -53,7 +54,7 @@ def folder_record(event: FolderEvent, held: HeldFiles) -> ArtifactRecord:
         place,
         held=hold_path(held, path, place),
         form="file",
-        policy=checked_policy(event.policy),
+        policy=policy,
     )
 
 
@@ -65,13 +66,7 @@ def hold_path(held: HeldFiles, path: Any, place: str = "") -> HeldFile:
     found = absolute_path(path)
     if not found.is_dir():
         return held.hold_file(found)
-
-    def name_of(below: str) -> str:
-        name = artifact_file(below)
-        joined(place, name)
-        return name
-
-    return held.hold_folder(found, name_of)
+    return held.hold_folder(found, partial(names_below, place))
 
 
 def checked_policy(policy: Any) -> str:

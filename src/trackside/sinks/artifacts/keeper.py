@@ -67,8 +67,8 @@ _RECORDS: dict[type[ArtifactEvent], Callable[[Any, Keeping], ArtifactRecord]] = 
 }
 """What makes the record of an event of each kind."""
 
-_ALIKE = 80
-"""Characters. Reasons that begin alike are told once."""
+_MOST_NAMED = 100
+"""Reasons. Each is told once, and most of them name a file."""
 
 
 class ArtifactKeeper:
@@ -90,7 +90,7 @@ class ArtifactKeeper:
         self._journal = journal
         self._held = Keeping(journal, warn=warn, last_step=last_step, cap=cap, leave_out=self._leave_out)
         self._warn = warn
-        self._reasons = Once()
+        self._reasons = Once(_MOST_NAMED)
         self._records: dict[type[ArtifactEvent], Callable[[Any, Keeping], ArtifactRecord]] = {
             **_RECORDS,
             CheckpointEvent: partial(checkpoint_record, on_drop=self._drop),
@@ -123,10 +123,13 @@ class ArtifactKeeper:
         self._lose("a file of a folder", reason)
 
     def _lose(self, what: str, reason: str) -> None:
-        alike = f"{what}: {reason[:_ALIKE]}"
-        self._warn(what, f"is not logged: {reason}", once_for=alike)
-        is_new = self._reasons.is_first(alike)
-        self._journal.scoreboard.note_not_kept(redact(f"{what}: {reason}") if is_new else None)
+        text = f"{what}: {reason}"
+        is_new = self._reasons.is_first(text)
+        self._journal.scoreboard.note_not_kept(redact(text) if is_new else None)
+        if is_new:
+            self._warn(what, f"is not logged: {reason}", once_for=text)
+            if self._reasons.is_full:
+                self._warn("what else can't be logged", "is counted, and not named any more")
 
     def _drop(self, what: str, reason: str) -> None:
         """Count a part of something that is kept without it."""
