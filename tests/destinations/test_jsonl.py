@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.destinations.tools import begun, config, context, file_size_limit, metrics, records, run_and_kill
+from tests.destinations.tools import (
+    artifact,
+    begun,
+    config,
+    context,
+    file_size_limit,
+    metrics,
+    records,
+    run_and_kill,
+)
 from trackside.destinations.jsonl import JSONLinesDestination
 from trackside.errors import DestinationFailedError, RetryableError
 from trackside.events import RunEnd
@@ -49,6 +58,8 @@ class TestContract(DestinationContract):
 
     def points(self, context: DestinationContext) -> Iterator[Point]:
         for line in lines(context.path("m.jsonl")):
+            if isinstance(line.get("artifact"), dict):
+                continue
             values = {key: line[key] for key in line.keys() - {"step", "timestamp"} if line[key] is not None}
             yield from ((name, line["step"], value) for name, value in values.items())
 
@@ -251,3 +262,41 @@ def test_others_may_read_it(tmp_path: Path):
     finally:
         os.umask(before)
     assert (tmp_path / "deep/down/m.jsonl").stat().st_mode & 0o777 == 0o644
+
+
+def test_an_artifact_is_a_line_that_says_where_it_is(tmp_path: Path):
+    """In its place among the samples, with the path that was logged. Secrets in that are masked."""
+    made = opened(tmp_path)
+    made.write_metrics(records(1))
+    last = artifact("checkpoint", "last", tmp_path / "last.pt", step=2)
+    made.write_artifact(last, tmp_path / "gone.pt")
+    made.write_artifact(artifact("dataset", "digits", None), None)
+    made.write_artifact(
+        artifact("image", "samples", tmp_path / "token=hf_0123456789abcdefghijABCDEF", step=3), None
+    )
+    made.write_metrics(records(4))
+    first, checkpoint, dataset, image, second = lines(tmp_path / "m.jsonl")
+    assert (first["step"], second["step"]) == (1, 4)
+    assert checkpoint == {
+        "step": 2,
+        "epoch": None,
+        "timestamp": "2023-11-14T22:13:20.000Z",
+        "artifact": {"kind": "checkpoint", "place": "last", "path": "/home/user/last.pt", "size": 1234},
+    }
+    assert (dataset["step"], dataset["artifact"]) == (
+        None,
+        {"kind": "dataset", "place": "digits", "path": None, "size": None},
+    )
+    assert "hf_0123456789abcdefghijABCDEF" not in json.dumps(image)
+
+
+def test_an_artifact_that_arrives_twice_has_one_line(tmp_path: Path):
+    """The shipper died before it was acknowledged."""
+    made = opened(tmp_path)
+    kept = made.state()
+    record = artifact("text", "a.txt", tmp_path / "a.txt")
+    made.write_artifact(record, None)
+    again = opened(tmp_path, kept)
+    again.write_artifact(record, None)
+    again.write_metrics(records(1))
+    assert ["artifact" in line for line in lines(tmp_path / "m.jsonl")] == [True, False]

@@ -20,8 +20,9 @@ from wandb.proto import wandb_internal_pb2
 from tests.destinations.tools import START_MS, begun, config, context, metrics, records, run_and_kill
 from tests.support.program import run_python
 from trackside.destinations.wandb import log as wandb_log
-from trackside.destinations.wandb.destination import WandbDestination, row_of
+from trackside.destinations.wandb.destination import WandbDestination
 from trackside.destinations.wandb.log import TransactionLog
+from trackside.destinations.wandb.rows import row_of
 from trackside.errors import ConfigurationError, DestinationFailedError, RetryableError
 from trackside.events import RunEnd
 from trackside.testing.destinations import DestinationContract, Point
@@ -102,8 +103,12 @@ class TestContract(DestinationContract):
 
     def points(self, context: DestinationContext) -> Iterator[Point]:
         for row in rows(context.path(".")):
-            step = row.pop("trainer/global_step")
-            yield from ((name, step, value) for name, value in row.items() if not name.startswith("_"))
+            step = row.pop("trainer/global_step", None)
+            yield from (
+                (name, step, value)
+                for name, value in row.items()
+                if not name.startswith("_") and not isinstance(value, dict)
+            )
 
     def crash(self, destination: Destination) -> None:
         assert isinstance(destination, WandbDestination)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from trackside.destinations.context import DestinationContext
-from trackside.journal.format import ConfigRecord, MetricsRecord
+from trackside.journal.format import ArtifactRecord, ConfigRecord, HeldFile, MetricsRecord
 from trackside.journal.meta import Meta, Target
 from trackside.journal.owner import Owner
 from trackside.protocols import Destination
@@ -73,6 +73,22 @@ def begun(made: AnyDestination, state: dict[str, Any] | None = None) -> AnyDesti
 def config(document: dict[str, Any]) -> ConfigRecord:
     """A configuration as the sink would have journaled it."""
     return ConfigRecord(1, START_MS, {key: str(value) for key, value in document.items()}, document)
+
+
+def artifact(
+    kind: str,
+    place: str,
+    content: Path | None,
+    *,
+    step: int | None = None,
+    form: str = "file",
+    details: dict[str, Any] | None = None,
+) -> ArtifactRecord:
+    """A record of what is held at ``content``, as the sink would have journaled it."""
+    held = None
+    if content is not None:
+        held = HeldFile("0a1b", "copy", f"/home/user/{content.name}", 1234)
+    return ArtifactRecord(1, START_MS, kind, place, step, held, form, details=details or {})
 
 
 def run_and_kill(script: str, *arguments: object, lines: int, then: float = 0.0) -> list[str]:

@@ -99,10 +99,17 @@ class RecordedRun:
     counts: Mapping[str, int] = field(default_factory=dict)
     traceback: str | None = None
     points: tuple[dict[str, Any], ...] = ()
+    artifacts: tuple[dict[str, Any], ...] = ()
+    """What was logged as files: the lines that have ``artifact``."""
 
     def steps(self, key: str) -> Counter[int]:
         """How often each step is there, of ``key``."""
         return Counter(point["step"] for point in self.points if key in point)
+
+
+def is_artifact(line: Mapping[str, Any]) -> bool:
+    """Whether a line of JSON says what was logged as a file."""
+    return isinstance(line.get("artifact"), dict)
 
 
 def only_run(folder: Path) -> RecordedRun:
@@ -116,8 +123,9 @@ def read_runs(folder: Path) -> list[RecordedRun]:
     runs = []
     for lines in sorted(folder.glob("*.jsonl")):
         end = lines.with_suffix(".end")
-        points = tuple(json.loads(line) for line in lines.read_text().splitlines())
-        runs.append(
-            RecordedRun(lines.stem, points=points, **json.loads(end.read_text() if end.exists() else "{}"))
-        )
+        found = [json.loads(line) for line in lines.read_text().splitlines()]
+        points = tuple(line for line in found if not is_artifact(line))
+        artifacts = tuple(filter(is_artifact, found))
+        told = json.loads(end.read_text() if end.exists() else "{}")
+        runs.append(RecordedRun(lines.stem, points=points, artifacts=artifacts, **told))
     return runs

@@ -4,6 +4,11 @@ Each line is what :meth:`trackside.events.MetricsSample.to_dict` gives, with pre
 
     {"step": 3, "epoch": 0, "timestamp": "2026-01-31T10:00:00.123Z", "train/loss": 0.5}
 
+A file, image or table has a line that says what it is and where it is kept. Its contents are in MLflow::
+
+    {"step": 3, "epoch": null, "timestamp": "2026-01-31T10:00:00.123Z",
+     "artifact": {"kind": "checkpoint", "place": "last", "path": "/home/me/last.pt", "size": 1048576}}
+
 ``MetricLogger`` (``nemo_automodel/components/loggers/metric_logger.py``) and Python's ``json`` write and
 read the literals ``NaN``, ``Infinity`` and ``-Infinity``, which strict JSON has no words for. With
 ``strict=True`` they become ``null``.
@@ -24,6 +29,7 @@ import os
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from trackside.destinations.context import check_template
+from trackside.destinations.described import describe
 from trackside.destinations.files import open_failed, prepare_file
 from trackside.errors import ConfigurationError
 from trackside.events import MetricsSample
@@ -38,7 +44,7 @@ if TYPE_CHECKING:
 
     from trackside.destinations.context import DestinationContext
     from trackside.events import RunEnd
-    from trackside.journal.format import MetricsRecord
+    from trackside.journal.format import ArtifactRecord, MetricsRecord
 
 Mode = Literal["append", "truncate"]
 
@@ -102,11 +108,17 @@ class JSONLinesDestination(Destination):
 
     def write_metrics(self, batch: Sequence[MetricsRecord]) -> None:
         """Append a line for each record."""
-        data = b"".join(self._line(record) for record in batch)
+        self._append(b"".join(self._line(record) for record in batch))
+
+    def _append(self, data: bytes) -> None:
         path = self._opened
         prepare_file(path)  # log rotation may have moved it away
         with open(path, "r+b", buffering=0) as file:
             self._put(file, data)
+
+    def write_artifact(self, record: ArtifactRecord, content: Path | None) -> None:  # noqa: ARG002
+        """Append a line that says what was logged."""
+        self._append(_artifact_line(record))
 
     def write_end(self, end: RunEnd) -> None:  # noqa: ARG002
         """Get the lines onto the disk."""
@@ -158,7 +170,16 @@ class JSONLinesDestination(Destination):
         # Transform has the epoch among the metrics. In a line it has a place of its own either way.
         epoch = _whole(values.pop("epoch", None))
         sample = MetricsSample(record.step, epoch, values, timestamp_ms=record.timestamp_ms)
-        return json.dumps(sample.to_dict(), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+        return _as_line(sample.to_dict())
+
+
+def _artifact_line(record: ArtifactRecord) -> bytes:
+    head = MetricsSample(record.step, timestamp_ms=record.timestamp_ms).to_dict()
+    return _as_line({**head, "artifact": describe(record)._asdict()})
+
+
+def _as_line(fields: dict[str, Any]) -> bytes:
+    return json.dumps(fields, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
 def _is_finite(value: float | None) -> bool:

@@ -23,7 +23,9 @@ from __future__ import annotations
 import json
 import logging
 import math
+from base64 import b64decode
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +36,9 @@ from trackside.destinations.context import DestinationContext
 from trackside.errors import RejectedError
 from trackside.events import MetricLink, RunEnd, now_ms
 from trackside.journal.format import (
+    ArtifactRecord,
     ConfigRecord,
+    HeldFile,
     LinkedMetricsRecord,
     MetricsRecord,
     ParamsRecord,
@@ -198,6 +202,43 @@ class DestinationContract:
         self._end(made)
         self._check(context, samples(range(3)))
 
+    def test_artifacts(self, context: DestinationContext, tmp_path: Path) -> None:
+        """Files, texts, tables and others come between metrics. They are delivered, ignored or rejected."""
+        made = self._opened(context)
+        made.write_metrics(samples([0]))
+        for record, content in artifacts(tmp_path / "held"):
+            self._write_artifact(made, record, content)
+        made.write_metrics(samples([1]))
+        self._end(made)
+        self._check(context, samples(range(2)))
+
+    def test_an_artifact_that_arrives_twice(self, context: DestinationContext, tmp_path: Path) -> None:
+        """In one shipper, as a retry, and in the next one. No point is lost or there twice."""
+        made = self._opened(context)
+        made.write_metrics(samples([0]))
+        kept = made.state()
+        for record, content in artifacts(tmp_path / "held"):
+            self._write_artifact(made, record, content)
+            self._write_artifact(made, record, content)
+        self.crash(made)
+        again = self._opened(context, kept, restarted=True)
+        for record, content in artifacts(tmp_path / "held"):
+            self._write_artifact(again, record, content)
+        again.write_metrics(samples([1]))
+        self._end(again)
+        self._check(context, samples(range(2)))
+
+    def test_artifacts_of_another_version(self, context: DestinationContext, tmp_path: Path) -> None:
+        """A kind, a form and details that this version does not know are ignored or rejected."""
+        made = self._opened(context)
+        unknown = artifact("hologram", "a/b", "of tomorrow")
+        for kind in ("hologram", "image", "text", "table", "histogram", "file"):
+            for content in (None, held(tmp_path / "held", b"content")):
+                self._write_artifact(made, msgspec.structs.replace(unknown, kind=kind), content)
+        made.write_metrics(samples([1]))
+        self._end(made)
+        self._check(context, samples([1]))
+
     @pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED"])
     def test_the_end(self, context: DestinationContext, status: Any) -> None:
         """A status may be told before it is final, and a shipper that died then tells it again."""
@@ -241,6 +282,11 @@ class DestinationContract:
             made.restore(json.loads(json.dumps(kept)))
         made.open()
         return made
+
+    def _write_artifact(self, destination: Destination, record: ArtifactRecord, content: Path | None) -> None:
+        """Deliver an artifact as the shipper does, which takes a rejection for an answer."""
+        with suppress(RejectedError):
+            destination.write_artifact(record, content)
 
     def _end(self, destination: Destination, status: Any = "FINISHED") -> None:
         destination.write_end(run_end(status))
@@ -291,6 +337,47 @@ def linked(step: int) -> LinkedMetricsRecord:
     """The record of :func:`samples` for ``step``, of a dataset."""
     plain = sample(step, {"loss": step % 1000 / 4})
     return LinkedMetricsRecord(**msgspec.structs.asdict(plain), link=MetricLink(None, "digits", "0a1b"))
+
+
+def artifacts(folder: Path) -> list[tuple[ArtifactRecord, Path | None]]:
+    """A record of some kinds, and what is held for each, in ``folder``. The same each time."""
+    text = held(folder / "text", "héllo\n".encode())
+    held(folder / "folder" / "inner" / "a.txt", b"a")
+    table = {"rows": [["step", "guess"], [[1, "seven"], [2, None]]]}
+    numbers = {"min": -1.0, "max": 2.0, "sum": 4.5, "sum_squares": 9.25, "num": 3}
+    histogram = {"edges": [-1.0, 0.5, 2.0], "counts": [1, 2], **numbers}
+    return [
+        (artifact("file", "data/text", "file"), text),
+        (artifact("folder", "data", "file"), folder / "folder"),
+        (artifact("text", "größe/a.txt", "file"), text),
+        (artifact("image", "val/samples", "file", step=3), held(folder / "a.png", _PIXEL)),
+        (artifact("image", "a.png", "file"), folder / "a.png"),
+        (artifact("table", "a.json", "rows", details=table), None),
+        (artifact("histogram", "weights", "histogram", step=3, details=histogram), None),
+        (artifact("dataset", "digits", ""), None),
+        (artifact("checkpoint", "last", "file", step=3), text),
+    ]
+
+
+def artifact(
+    kind: str, place: str, form: str, *, step: int | None = None, details: dict[str, Any] | None = None
+) -> ArtifactRecord:
+    """A record as the journal has it."""
+    file = HeldFile("0a1b", "copy", "", 1)
+    return ArtifactRecord(1, 1_700_000_000_000, kind, place, step, file, form, "now", details or {})
+
+
+def held(path: Path, content: bytes) -> Path:
+    """Write ``content`` to ``path``, and return that."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+_PIXEL = b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
+)
+"""A PNG file."""
 
 
 def config(document: dict[str, Any]) -> ConfigRecord:

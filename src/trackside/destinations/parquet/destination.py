@@ -7,7 +7,8 @@ configuration is in the files' schema metadata, as JSON under ``trackside.config
 A Parquet file can't be appended to, and one for each batch would be thousands an hour. So points are
 first kept in a *tail* in the journal's directory, in the journal's own format, and become a part when
 there are enough of them, or when the oldest has waited a while. At the end of the run the parts are put
-together into one file.
+together into one file. Files, images and tables are listed in a table of their own
+(:mod:`~trackside.destinations.parquet.artifacts`).
 
 Exactly once: a part's name says which rows it holds, it appears in one step, and ``state()`` says how
 many rows are acknowledged. After a crash the parts and the tail are cut to that.
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from trackside.destinations.context import check_template
 from trackside.destinations.files import OwnFile, open_failed
+from trackside.destinations.parquet.artifacts import FOLDER, ArtifactList
 from trackside.destinations.parquet.names import Part, cover, parts_of
 from trackside.errors import ConfigurationError, DestinationFailedError, RejectedError
 from trackside.journal.format import (
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
     from trackside.destinations.context import DestinationContext
     from trackside.events import RunEnd
+    from trackside.journal.format import ArtifactRecord
 
 DEFAULT_PATH = "parquet/{journal}"
 PART_POINTS = 100_000
@@ -83,6 +86,7 @@ class ParquetDestination(Destination):
         self._config: dict[str, Any] = {}
         self._restored: dict[str, Any] = {"rows": 0, "begun": 0, "tail": 0}
         self._tail: OwnFile | None = None
+        self._artifacts: ArtifactList | None = None
 
     @staticmethod
     def check_options(
@@ -106,7 +110,8 @@ class ParquetDestination(Destination):
 
     def state(self) -> dict[str, Any]:
         """How many rows are acknowledged, in parts and in the tail."""
-        return {"rows": self._rows, "begun": self._begun, "tail": self._opened.end}
+        listed = 0 if self._artifacts is None else self._artifacts.end
+        return {"rows": self._rows, "begun": self._begun, "tail": self._opened.end, "artifacts": listed}
 
     def open(self) -> None:
         """Make the directory, or cut what is in it to what was acknowledged."""
@@ -123,6 +128,7 @@ class ParquetDestination(Destination):
             self._check_writable()
             self._cut_parts()
             self._open_tail()
+            self._artifacts = self._list_of_artifacts()
         except OSError as error:
             raise open_failed(self._directory, error) from error
 
@@ -139,6 +145,11 @@ class ParquetDestination(Destination):
         self._opened.append(_frames([record]))
         self._config.update(record.document)
 
+    def write_artifact(self, record: ArtifactRecord, content: Path | None) -> None:  # noqa: ARG002
+        """List it. The list becomes a file with the next part, and at the end."""
+        assert self._artifacts is not None  # noqa: S101 - open() came first
+        self._artifacts.add(record)
+
     def idle(self) -> None:
         """Make a part when it is time to."""
         age = time.time() - self.context.meta.started_ms / 1000
@@ -146,22 +157,27 @@ class ParquetDestination(Destination):
         enough = self._rows - self._begun >= self._part_points
         if self._waiting and (enough or time.monotonic() - self._oldest >= patience):
             self._make_part()
+            self._write_artifacts()
 
     def write_end(self, end: RunEnd) -> None:
         """Make a part of what waits and, when nothing more can come, one file of all."""
         if self._waiting:
             self._make_part()
+        self._write_artifacts()
         if end.final and self._compact:
             self._put_together()
 
     def sync(self) -> None:
         """Have everything that was acknowledged survive a power cut."""
         self._opened.sync()
+        if self._artifacts is not None:
+            self._artifacts.sync()
 
     def close(self) -> None:
         """Close the tail."""
-        if self._tail is not None:
-            self._tail.close()
+        for kept in (self._tail, self._artifacts):
+            if kept is not None:
+                kept.close()
 
     @property
     def _opened(self) -> OwnFile:
@@ -256,6 +272,18 @@ class ParquetDestination(Destination):
             old.close()
             old.path.unlink(missing_ok=True)
         self._waiting = []
+
+    def _list_of_artifacts(self) -> ArtifactList:
+        path = self.context.journal / f"{self.name}-artifacts.list"
+        tail = OwnFile(path, int(self._restored.get("artifacts", 0)))
+        return ArtifactList(tail, self._directory / FOLDER / f"{self._key}.parquet")
+
+    def _write_artifacts(self) -> None:
+        assert self._artifacts is not None  # noqa: S101 - open() came first
+        try:
+            self._artifacts.write(self._files, self._identity(), self._metadata())
+        except OSError as error:
+            raise open_failed(self._directory / FOLDER, error) from error
 
     def _put_together(self) -> None:
         if not self._parts:

@@ -33,6 +33,18 @@ SCHEMA = pa.schema(
     ]
 )
 
+ARTIFACTS = pa.schema(
+    [
+        *((name, _TEXT) for name in IDENTITY),
+        ("kind", _TEXT),
+        ("place", pa.string()),
+        ("step", pa.int64()),
+        ("path", pa.string()),
+        ("size", pa.int64()),
+        ("timestamp", pa.timestamp("ms", tz="UTC")),
+    ]
+)
+
 
 def table_of(records: Sequence[MetricsRecord], identity: Mapping[str, str | None]) -> Any:
     """A row for each point, in the order of the records. ``identity``: values by :data:`IDENTITY`."""
@@ -62,6 +74,18 @@ def with_identity(table: Any, identity: Mapping[str, str | None]) -> Any:
     return pa.Table.from_arrays(columns, schema=SCHEMA)
 
 
+def artifact_table(columns: Mapping[str, Sequence[Any]], identity: Mapping[str, str | None]) -> Any:
+    """A row for each artifact. ``columns``: those of :data:`ARTIFACTS` that are not in ``identity``."""
+    rows = len(columns["kind"])
+    arrays = [
+        _constant(identity[field.name], rows)
+        if field.name in IDENTITY
+        else pa.array(columns[field.name], field.type)
+        for field in ARTIFACTS
+    ]
+    return pa.Table.from_arrays(arrays, schema=ARTIFACTS)
+
+
 def _constant(value: str | None, rows: int) -> Any:
     """A dictionary column with ``value`` in each row. Null where it is not known."""
     known = value is not None
@@ -69,9 +93,9 @@ def _constant(value: str | None, rows: int) -> Any:
     return pa.DictionaryArray.from_arrays(indices, pa.array([value] if known else [], pa.string()))
 
 
-def write(path: Path, tables: Iterable[Any], metadata: Mapping[str, str]) -> None:
+def write(path: Path, tables: Iterable[Any], metadata: Mapping[str, str], columns: Any = SCHEMA) -> None:
     """Make ``path`` of ``tables``, in one step and durably. Raises ``OSError``, and it is then not there."""
-    schema = SCHEMA.with_metadata(dict(metadata))
+    schema = columns.with_metadata(dict(metadata))
     with (
         replacing(path, durable=True) as temporary,
         open(temporary, "xb") as file,

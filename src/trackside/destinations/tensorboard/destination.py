@@ -11,23 +11,24 @@ acknowledged when a shipper is restarted. So what is delivered again is written 
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from typing import TYPE_CHECKING, Any
 
 from trackside.destinations.context import check_template, file_name
 from trackside.destinations.files import OwnFile
+from trackside.destinations.tensorboard.artifacts import artifact_events, as_code
 from trackside.errors import DestinationFailedError, RejectedError
 from trackside.protocols import Destination
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from trackside.destinations.context import DestinationContext
     from trackside.events import RunEnd
-    from trackside.journal.format import ConfigRecord, MetricsRecord
+    from trackside.journal.format import ArtifactRecord, ConfigRecord, MetricsRecord
 
 DEFAULT_LOG_DIR = "runs/{experiment_name}/{run}"
 
@@ -105,6 +106,10 @@ class TensorBoardDestination(Destination):
         self._append(events)
         self._has_hparams = self._has_hparams or bool(hparams)
 
+    def write_artifact(self, record: ArtifactRecord, content: Path | None) -> None:
+        """Write a picture, histogram, text, table or sound. Anything else has no place in event files."""
+        self._append(artifact_events(self._events, self.context, record, content))
+
     def write_end(self, end: RunEnd) -> None:
         """Say in the HParams tab how the run ended, and get the file onto the disk.
 
@@ -161,5 +166,4 @@ def flat_numbers(document: Mapping[str, Any], prefix: str = "") -> dict[str, boo
 
 def as_markdown(document: Mapping[str, Any]) -> str:
     """``document`` as JSON, indented so that Markdown shows it as it is."""
-    text = json.dumps(document, indent=2, ensure_ascii=False, default=str)
-    return "".join(f"    {line}\n" for line in io.StringIO(text))
+    return as_code(json.dumps(document, indent=2, ensure_ascii=False, default=str))

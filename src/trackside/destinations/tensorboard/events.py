@@ -15,6 +15,9 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_RGB = 3
+"""A colour space of ``Summary.Image``. The file says what it really has."""
+
 
 class Events:
     """Each method gives one framed record. ``seconds`` are since the epoch."""
@@ -30,7 +33,25 @@ class Events:
         )
         return _record(event_pb2.Event(wall_time=seconds, step=step, summary=summary))
 
-    def text(self, seconds: float, tag: str, markdown: str) -> bytes:
+    def picture(self, seconds: float, step: int, tag: str, data: bytes, size: tuple[int, int]) -> bytes:
+        """A picture, encoded as a browser takes it. ``size``: width and height, zeros if not known."""
+        image = summary_pb2.Summary.Image(
+            width=size[0], height=size[1], colorspace=_RGB, encoded_image_string=data
+        )
+        value = summary_pb2.Summary.Value(tag=tag, image=image)
+        return _record(_event(seconds, step, value))
+
+    def histogram(self, seconds: float, step: int, tag: str, fields: Mapping[str, Any]) -> bytes:
+        """A distribution. ``fields`` are those of ``HistogramProto``."""
+        histogram = summary_pb2.HistogramProto(**fields)
+        return _record(_event(seconds, step, summary_pb2.Summary.Value(tag=tag, histo=histogram)))
+
+    def sound(self, seconds: float, step: int, tag: str, fields: Mapping[str, Any]) -> bytes:
+        """A sound. ``fields`` are those of ``Summary.Audio``."""
+        value = summary_pb2.Summary.Value(tag=tag, audio=summary_pb2.Summary.Audio(**fields))
+        return _record(_event(seconds, step, value))
+
+    def text(self, seconds: float, tag: str, markdown: str, step: int = 0) -> bytes:
         """Something to read in the Text tab."""
         tensor = tensor_pb2.TensorProto(
             dtype=types_pb2.DT_STRING,
@@ -39,7 +60,7 @@ class Events:
         )
         metadata = text_metadata.create_summary_metadata(display_name=None, description=None)
         value = summary_pb2.Summary.Value(tag=tag, metadata=metadata, tensor=tensor)
-        return _record(event_pb2.Event(wall_time=seconds, summary=summary_pb2.Summary(value=[value])))
+        return _record(_event(seconds, step, value))
 
     def hparams(self, seconds: float, values: Mapping[str, bool | float | str], trial: str) -> bytes:
         """The hyperparameters of a run."""
@@ -58,6 +79,10 @@ class Events:
             tensor=hparams_metadata.NULL_TENSOR,
         )
         return _record(event_pb2.Event(wall_time=seconds, summary=summary_pb2.Summary(value=[value])))
+
+
+def _event(seconds: float, step: int, value: Any) -> Any:
+    return event_pb2.Event(wall_time=seconds, step=step, summary=summary_pb2.Summary(value=[value]))
 
 
 def _record(event: Any) -> bytes:

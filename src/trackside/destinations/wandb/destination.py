@@ -25,36 +25,34 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from trackside.destinations.context import check_template, file_name
 from trackside.destinations.files import open_failed, prepare_file
+from trackside.destinations.wandb.artifacts import ArtifactWays
+from trackside.destinations.wandb.kept_files import KeptFiles
 from trackside.destinations.wandb.log import TransactionLog
+from trackside.destinations.wandb.media import again
+from trackside.destinations.wandb.rows import STEP, THEIRS, row_of, row_of_medium
 from trackside.errors import (
     ConfigurationError,
     DeliveryError,
     DestinationFailedError,
+    RejectedError,
     RetryableError,
     UnauthorisedError,
 )
 from trackside.journal.files import read_json, write_atomically
 from trackside.protocols import Destination
 from trackside.redaction.redact import redact
+from trackside.system.files import is_disk_full
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from trackside.destinations.context import DestinationContext
     from trackside.events import RunEnd
-    from trackside.journal.format import ConfigRecord, MetricsRecord
+    from trackside.journal.format import ArtifactRecord, ConfigRecord, MetricsRecord
 
 logger = logging.getLogger("trackside.destinations")
 
 Mode = Literal["online", "offline"]
-
-STEP = "trainer/global_step"
-"""The x axis, by the name that Lightning and transformers use too."""
-
-RESERVED = frozenset({"_step", "_timestamp", "_runtime", "_wandb"})
-"""W&B's own columns."""
-
-_THEIRS = RESERVED - {"_timestamp"}
 
 EXIT_CODES = {"FINISHED": 0, "FAILED": 1, "KILLED": 255}
 """255 is what wandb itself gives a run that Ctrl-C ended (``wandb/sdk/lib/exit_hooks.py``)."""
@@ -113,6 +111,7 @@ class WandbDestination(Destination):
         """Rows below this number are in W&B, whoever brought them there."""
         self._run: Any = None
         self._log: TransactionLog | None = None
+        self._ways: ArtifactWays | None = None
 
     @staticmethod
     def check_options(**options: Any) -> None:
@@ -144,6 +143,8 @@ class WandbDestination(Destination):
             ) from error
         self._wandb: Any = wandb
         self._directory = self.context.path(self._template)
+        # Tables wait here for `wandb sync`. By default it would be a folder in your home.
+        os.environ.setdefault("WANDB_DATA_DIR", str(self._directory / "wandb"))
         probe = self._directory / f".trackside-{self._init['id']}"
         try:
             prepare_file(probe)  # wandb would quietly write to /tmp instead
@@ -156,13 +157,27 @@ class WandbDestination(Destination):
         """Log a row for each record, and wait until they are in the run's file."""
         self._start()
         try:
-            for number, record in enumerate(batch, self._rows):
-                self._put(number, row_of(record))
-            self._wait_for(self._rows + len(batch))
+            self._log_rows([row_of(record) for record in batch])
         except Exception as error:
             self._abandon()
             raise self._translate(error) from error
-        self._rows += len(batch)
+
+    def write_artifact(self, record: ArtifactRecord, content: Path | None) -> None:
+        """Log a picture or table in a row, keep a file with the run, or log a model.
+
+        What W&B has no word for is left out: a dataset, and kinds of a later version.
+        """
+        self._start()
+        assert self._ways is not None  # noqa: S101 - _start() has set it
+        try:
+            self._ways.write(record, content)
+        except RejectedError:
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) and is_disk_full(error):
+                raise open_failed(self._directory, error) from error
+            self._abandon()
+            raise self._translate(error) from error
 
     def write_config(self, record: ConfigRecord) -> None:
         """Update the run's config. Values that changed are replaced."""
@@ -213,10 +228,13 @@ class WandbDestination(Destination):
         self._log = TransactionLog(new)
         self._held = int(run.starting_step) if run.resumed else 0
         self._run = run
+        kept = KeptFiles(self._wandb, run, new.parent)
+        self._ways = self._make_ways(kept)
         try:
             run.define_metric("*", step_metric=STEP)
             run.config.update(self._known_config(), allow_val_change=True)
             self._log_again(old)
+            self._keep_again(kept, [path.parent for path in old if path != new])
         except Exception as error:
             self._abandon()
             raise self._translate(error) from error
@@ -260,13 +278,42 @@ class WandbDestination(Destination):
         for path in files:
             for row in TransactionLog(path).new_rows():
                 if number <= row.number < self._rows:
-                    self._put(row.number, {k: v for k, v in row.values.items() if k not in _THEIRS})
+                    values = {k: v for k, v in row.values.items() if k not in THEIRS}
+                    folder = path.parent / "files"
+                    self._put(row.number, {k: again(self._wandb, v, folder) for k, v in values.items()})
                     number = row.number + 1
         if number < self._rows:
             gone = self._rows - number
             reason = "because W&B's files were removed"
             self.context.notice(f"{self._directory}: {gone} rows are missing, {reason}")
         self._wait_for(number)
+
+    def _make_ways(self, kept: KeptFiles) -> ArtifactWays:
+        """How artifacts get to W&B. Each way returns when that is in the run's file."""
+        log = self._log
+        assert log is not None  # noqa: S101 - _start() has set it
+
+        def row(record: ArtifactRecord, medium: Any) -> None:
+            self._log_rows([row_of_medium(record, medium)])
+
+        def save(place: str, source: Path) -> None:
+            wanted = log.files + kept.save(place, source)
+            self._wait_until(lambda: log.files >= wanted, place)
+
+        def model(record: ArtifactRecord, source: Path) -> None:
+            wanted = log.models + kept.log_model(record, source)
+            self._wait_until(lambda: log.models >= wanted, record.place)
+
+        return ArtifactWays(self._wandb, self.context, row=row, save=save, model=model)
+
+    def _keep_again(self, kept: KeptFiles, folders: list[Path]) -> None:
+        log = self._log
+        assert log is not None  # noqa: S101 - _start() has set it
+        files, models = log.files, log.models
+        for folder in folders:
+            told = kept.take_over(folder)
+            files, models = files + told[0], models + told[1]
+        self._wait_until(lambda: log.files >= files and log.models >= models, "the files of the run")
 
     def _files(self) -> list[Path]:
         """The transaction logs that the acknowledged rows are in. None elsewhere is read, nor removed."""
@@ -289,17 +336,28 @@ class WandbDestination(Destination):
         if number >= self._held:
             self._run.log(values, step=number, commit=True)
 
+    def _log_rows(self, rows: list[dict[str, Any]]) -> None:
+        """Log rows behind the last ones, and wait until they are in the run's file."""
+        for number, row in enumerate(rows, self._rows):
+            self._put(number, row)
+        self._wait_for(self._rows + len(rows))
+        self._rows += len(rows)
+
     def _wait_for(self, rows: int) -> None:
         """Wait until rows up to that number are in the file, and so survive ``wandb-core``."""
+        self._wait_until(lambda: self._held >= rows, f"row {rows - 1}")
+
+    def _wait_until(self, is_there: Callable[[], bool], what: str) -> None:
+        """Read the run's file until ``is_there()``."""
         assert self._log is not None  # noqa: S101 - _start() came first
         deadline = time.monotonic() + WRITE_TIMEOUT
-        while self._held < rows:
+        while not is_there():
             for row in self._log.new_rows():
                 self._held = max(self._held, row.number + 1)
                 deadline = time.monotonic() + WRITE_TIMEOUT
-            if self._held < rows:
+            if not is_there():
                 if time.monotonic() > deadline:
-                    raise TimeoutError(f"wandb-core has not written row {rows - 1} in {WRITE_TIMEOUT:.0f} s")
+                    raise TimeoutError(f"wandb-core has not written {what} in {WRITE_TIMEOUT:.0f} s")
                 time.sleep(POLL)
 
     def _wait_for_end(self) -> None:
@@ -337,12 +395,3 @@ class WandbDestination(Destination):
 
 
 _NOT_IN_PROJECT = str.maketrans(dict.fromkeys("/\\#?%:", "_"))
-
-
-def row_of(record: MetricsRecord) -> dict[str, Any]:
-    """What is logged for ``record``."""
-    values = {
-        f"metrics/{name}" if name in RESERVED else name: value
-        for name, value in record.named_values().items()
-    }
-    return {**values, STEP: record.step, "_timestamp": record.timestamp_ms / 1000}

@@ -26,6 +26,7 @@ class Row(NamedTuple):
 
     number: int
     values: dict[str, Any]
+    """By name. A picture, table or the like has a mapping that says what it is and where its file is."""
 
 
 class TransactionLog:
@@ -36,6 +37,10 @@ class TransactionLog:
         self._offset = _FILE_HEADER
         self.ended = False
         """Whether the record was met that says how the run ended."""
+        self.files = 0
+        """Files below ``artifacts`` that W&B was told of, as far as the records were read."""
+        self.models = 0
+        """The same of models."""
 
     def new_rows(self) -> Iterator[Row]:
         """The rows that came to the file since the last call. None when it isn't there."""
@@ -46,11 +51,10 @@ class TransactionLog:
             record = records.Record.FromString(data)
             kind = record.WhichOneof("record_type")
             self.ended = self.ended or kind == "exit"
+            self.models += kind == "artifact" and record.artifact.type == "model"
+            self.files += sum(item.path.startswith("artifacts/") for item in record.files.files)
             if kind == "history":
-                history = record.history
-                names = [item.key or "/".join(item.nested_key) for item in history.item]
-                values = [json.loads(item.value_json) for item in history.item]
-                yield Row(history.step.num, dict(zip(names, values, strict=True)))
+                yield Row(record.history.step.num, _values(record.history.item))
 
     def _new_records(self) -> Iterator[bytes]:
         try:
@@ -68,6 +72,17 @@ class TransactionLog:
                 self._offset = position
                 yield parts
                 parts = b""
+
+
+def _values(items: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for item in items:
+        path = [item.key] if item.key else list(item.nested_key)
+        inner = values
+        for name in path[:-1]:
+            inner = inner.setdefault(name, {})
+        inner[path[-1]] = json.loads(item.value_json)
+    return values
 
 
 def _fragment(data: bytes, position: int, base: int) -> tuple[bytes, int, int] | None:
