@@ -4,21 +4,20 @@ Invariants:
 
 * What is delivered is the file as it was for the whole of the upload. One that was written to meanwhile is
   delivered again.
-* A file that is still being written to is waited for, but not for ever: after :data:`MOST_LOOKS` looks and
-  :data:`MOST_REPEATS` uploads it is delivered as it is, and the user is told.
+* A file that is still being written to is waited for, but not for ever (:mod:`trackside.journal.settled`).
+  After that, or after :data:`MOST_REPEATS` uploads, it is delivered as it is, and the user is told.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING
 
-from trackside.journal.held_content import content_of, files_under, fingerprint
+from trackside.journal.held_content import content_of, fingerprint
+from trackside.journal.settled import Settling
 from trackside.redaction.redact import redact
 from trackside.shipper.securing import securer_of
 from trackside.system.once import Once
-from trackside.system.writers import has_writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,12 +27,11 @@ if TYPE_CHECKING:
     from trackside.journal.format import ArtifactRecord, HeldFile
     from trackside.protocols import Destination
 
-SETTLES = 1.0
-"""Seconds without a write after which a file counts as complete, where the kernel can't tell."""
+LOOK_EVERY = 1.0
+"""Seconds between two looks at a file that is still being written to."""
 
 SOON = 0.1
 
-MOST_LOOKS = 300
 MOST_REPEATS = 3
 
 
@@ -47,7 +45,7 @@ class ArtifactSender:
         self._journal = journal
         self._notice = notice
         self._securer = securer_of(journal)
-        self._looks: dict[int, tuple[int, tuple[int, int]]] = {}
+        self._settling: dict[int, Settling] = {}
         self._repeats: dict[int, int] = {}
         self._told = Once()
 
@@ -55,10 +53,11 @@ class ArtifactSender:
         """Record ``record`` will be sent: have its file secured."""
         self._securer.add(record)
 
-    def send(self, record: ArtifactRecord) -> float | None:
+    def send(self, record: ArtifactRecord, *, ended: bool) -> float | None:
         """Deliver ``record``. Returns the seconds to wait if it has to be delivered later, or again.
 
-        Raises what the destination raises, and ``OSError`` for a file that can't be read.
+        ``ended``: whether the run has ended. Raises what the destination raises, and ``OSError`` for a file
+        that can't be read.
         """
         held = record.held
         if held is None:
@@ -72,42 +71,46 @@ class ArtifactSender:
             self._tell_change(record, held, fingerprint(self._journal, held))
             self._write(record, content)
             return None
-        return self._send_unsecured(record, held, content)
+        return self._send_unsecured(record, held, content, ended=ended)
 
     def forget(self, record: ArtifactRecord) -> None:
         """Record ``record`` is settled."""
-        self._looks.pop(record.seq, None)
+        self._settling.pop(record.seq, None)
         self._repeats.pop(record.seq, None)
 
     def _write(self, record: ArtifactRecord, content: Path | None) -> None:
         self._destination.artifact_bytes = 0
         self._destination.write_artifact(record, content)
 
-    def _send_unsecured(self, record: ArtifactRecord, held: HeldFile, content: Path) -> float | None:
+    def _send_unsecured(
+        self, record: ArtifactRecord, held: HeldFile, content: Path, *, ended: bool
+    ) -> float | None:
+        if not self._is_settled(record, held, ended=ended):
+            return LOOK_EVERY
         before = fingerprint(self._journal, held)
-        if self._is_written_to(record, content, before):
-            return SETTLES
         self._tell_change(record, held, before)
         self._write(record, content)
         if fingerprint(self._journal, held) != before and self._is_to_be_repeated(record):
-            return SETTLES
+            return LOOK_EVERY
         return None
 
-    def _is_written_to(self, record: ArtifactRecord, content: Path, found: tuple[int, int]) -> bool:
-        """Whether a program still writes to it. If the kernel can't tell: whether it has changed lately."""
-        looks, last = self._looks.get(record.seq, (0, None))
-        if looks >= MOST_LOOKS:
-            return False
-        writing = is_open_for_writing(content)
-        if writing is None:
-            writing = last != found
-        self._looks[record.seq] = (looks + 1, found)
-        return writing
+    def _is_settled(self, record: ArtifactRecord, held: HeldFile, *, ended: bool) -> bool:
+        """Whether nobody writes to it any more, or it is not waited for any longer."""
+        settling = self._settling.get(record.seq)
+        if settling is None:
+            settling = self._settling[record.seq] = Settling(self._journal, held)
+        settled = settling.is_settled(ended=ended)
+        if settling.gave_up and self._told.is_first(f"never settled {record.place}"):
+            self._notice(
+                f"{redact(record.place)} is still written to. It is uploaded as it is at "
+                f"{time.strftime('%H:%M:%S')}. Log it again once it is complete"
+            )
+        return settled
 
     def _is_to_be_repeated(self, record: ArtifactRecord) -> bool:
         repeats = self._repeats[record.seq] = self._repeats.get(record.seq, 0) + 1
         again = repeats <= MOST_REPEATS
-        self._looks.pop(record.seq, None)
+        self._settling.pop(record.seq, None)
         if self._told.is_first(f"again {record.place}" if again else f"as it is {record.place}"):
             what = (
                 "It is uploaded again once nobody writes to it"
@@ -126,18 +129,3 @@ class ArtifactSender:
                 f"{redact(record.place)} was written to after it was logged. It is uploaded as it is at "
                 f"{time.strftime('%H:%M:%S')}. To keep each version, write a new file each time"
             )
-
-
-def is_open_for_writing(content: Path) -> bool | None:
-    """Whether a program has a file of ``content`` open for writing. None where that can't be told of one."""
-    answer: bool | None = False
-    for path in files_under(content):
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            writer = has_writer(descriptor)
-        finally:
-            os.close(descriptor)
-        if writer:
-            return True
-        answer = answer if writer is False else None
-    return answer

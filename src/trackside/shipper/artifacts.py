@@ -33,7 +33,7 @@ from trackside.journal.meta import FileProgress
 from trackside.protocols import Destination
 from trackside.redaction.redact import redact
 from trackside.shipper import retry
-from trackside.shipper.artifact_sending import SETTLES, ArtifactSender
+from trackside.shipper.artifact_sending import LOOK_EVERY, ArtifactSender
 from trackside.shipper.rest_of_artifacts import RestOfArtifacts
 from trackside.shipper.sending import describe
 from trackside.shipper.waiting_artifacts import WaitingArtifacts
@@ -201,7 +201,7 @@ class ArtifactDelivery:
         while not self.is_done and self.error is None and not self._stopped and self._clock() < until:
             wait = self._deliver_next()
             if wait is not None:
-                self._wake.wait(min(wait, SETTLES))
+                self._wake.wait(min(wait, LOOK_EVERY))
 
     def end(self) -> None:
         """The run has ended: those that wait for that are due."""
@@ -242,7 +242,7 @@ class ArtifactDelivery:
             return min(_IDLE if found is None else found, self._rest.wait(now))
         self._moved = (0, now)
         try:
-            wait = self._sender.send(found)
+            wait = self._sender.send(found, ended=self.waiting.has_ended)
         except BaseException as error:  # whatever it is: it must not end the deliveries
             self._fail(found, error)
         else:
