@@ -16,7 +16,7 @@ from tests.sinks.kept import Kept
 from trackside.events import LifecycleEvent, MetricsSample
 from trackside.sinks import mlflow as sink_
 from trackside.sinks.accelerator import DeviceQueue
-from trackside.sinks.torch_devices import PLACES, TorchDevices, stacked
+from trackside.sinks.torch_devices import ARRAYS, PLACES, TorchDevices, stacked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,7 +36,7 @@ class OnDevice:
 class FakeCopy:
     """A copy that arrives when the test says so."""
 
-    def __init__(self, numbers: list[float]) -> None:
+    def __init__(self, numbers: Any) -> None:
         self.numbers = numbers
         self.arrived = False
         self.error: Exception | None = None
@@ -51,7 +51,7 @@ class FakeCopy:
         assert self.error is not None
         return self.arrived
 
-    def read(self) -> list[float]:
+    def read(self) -> Any:
         assert self.arrived
         return self.numbers
 
@@ -82,6 +82,12 @@ class FakeDevices:
         if self.error is not None:
             raise self.error
         self.copies.append(FakeCopy([value.number for value in values]))
+        return self.copies[-1]
+
+    def start_array(self, value: Any) -> FakeCopy:
+        if self.error is not None:
+            raise self.error
+        self.copies.append(FakeCopy(value.number))
         return self.copies[-1]
 
 
@@ -414,14 +420,14 @@ class CpuAsAccelerator:
 
     def __init__(self, torch: Any) -> None:
         self._torch = torch
-        self.pinned: list[int] = []
+        self.pinned: list[Any] = []
         """The sizes of all allocations."""
         self.cpu = SimpleNamespace(Event=Event, current_stream=lambda _device: None)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._torch, name)
 
-    def empty(self, size: int, *, pin_memory: bool, **options: Any) -> Any:
+    def empty(self, size: Any, *, pin_memory: bool, **options: Any) -> Any:
         assert pin_memory
         self.pinned.append(size)
         return self._torch.empty(size, **options)
@@ -501,3 +507,20 @@ def test_no_value_is_kept(kept: OnAccelerator) -> None:
     del other
     assert gone() is None
     assert kept.on_device == 4
+
+
+def test_arrays_are_copied_whole(stand_in: CpuAsAccelerator) -> None:
+    """In their own type and shape, into memory of their own. So many bytes may wait, and no more."""
+    devices = TorchDevices()
+    source = stand_in.arange(12, dtype=stand_in.bfloat16).reshape(3, 4).T
+    copy = devices.start_array(source.requires_grad_())
+    with stand_in.no_grad():
+        source.zero_()
+    assert copy.passed()
+    assert copy.read().tolist() == [[0, 4, 8], [1, 5, 9], [2, 6, 10], [3, 7, 11]]
+    many = stand_in.zeros(1).expand(ARRAYS // 4)
+    with pytest.raises(RuntimeError, match="MiB of arrays would wait"):
+        devices.start_array(many)
+    del copy
+    del many
+    devices.start_array(stand_in.zeros(3))

@@ -11,6 +11,7 @@ import pytest
 
 from tests.sinks.kept import Kept
 from trackside.events import MetricsSample
+from trackside.journal.held_content import content_of
 from trackside.sinks.accelerator import SLOTS
 
 if TYPE_CHECKING:
@@ -347,3 +348,31 @@ def test_capture_of_another_thread_is_not_spoiled(cuda: Any, on_gpu: Kept) -> No
     graph.replay()
     assert total.item() == 2
     assert sorted(losses(on_gpu)) == sorted([*range(20), *range(20)])
+
+
+# Nor does an image or a histogram
+
+
+def test_arrays_arrive_whole(cuda: Any, no_waiting: Kept) -> None:
+    """Of what was in them at the call, though the loop runs ahead and changes them."""
+    image = cuda.zeros(3, 64, 48, device="cuda")
+    weights = cuda.randn(2000, 1000, device="cuda").T
+    cuda.cuda._sleep(SECOND)
+    image += 0.2
+    no_waiting.bus.log_image(image, key="a", step=1)
+    no_waiting.bus.log_histogram(weights, "w", step=1)
+    image += 0.6
+    no_waiting.bus.log_image(image.to(cuda.bfloat16), key="a", step=2)
+    weights.fill_(9)
+    assert no_waiting.on_device == 3
+    cuda.cuda.set_sync_debug_mode("default")
+    assert no_waiting.sink.drain(TIMEOUT)
+    first, metrics, histogram, second = no_waiting.records()
+    for record, level in ((first, 51), (second, 204)):
+        data = content_of(no_waiting.journal, record.held).read_bytes()
+        assert len(data) == 3 * 64 * 48
+        assert abs(data[0] - level) <= 1
+        assert {*data} == {data[0]}
+    assert abs(metrics.metrics["p50"]) < 0.1
+    assert histogram.details["total"] == 2_000_000
+    assert (no_waiting.dropped, no_waiting.on_device) == (0, 0)

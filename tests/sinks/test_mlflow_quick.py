@@ -49,6 +49,9 @@ class Devices:
         self._count = len(values)
         return self
 
+    def start_array(self, value: Any) -> Devices:
+        return self.start([value])
+
     def passed(self) -> bool:
         return self.arrived
 

@@ -12,6 +12,7 @@ Invariants:
 * At most ``slots`` samples wait. Further ones are refused, and the sink counts them. An unbounded queue would
   hide that the accelerator is stuck, and waiting would stall the loop.
 * Nothing is queued while a CUDA graph is captured. It would become part of the graph, and run at each replay.
+* The lock is held while numbers are fetched and journaled, and never while an array's file is written.
 * No tensor of the program is kept beyond its emit, because it may hold the activations of a whole step.
 * A device that has failed costs only the samples whose numbers had not arrived before.
 
@@ -45,8 +46,8 @@ class Copy(Protocol):
     def passed(self) -> bool:
         """Whether they have arrived. Never waits. Raises what the device raises."""
 
-    def read(self) -> list[float]:
-        """Return the numbers in the order they were given. Called once, after they have arrived."""
+    def read(self) -> Any:
+        """Return the numbers in the order they were given, or the array. Called once, after they arrived."""
 
     def arrived_before_failure(self) -> bool:
         """Whether the numbers are here, although the device has failed and can no longer say so."""
@@ -70,16 +71,21 @@ class Devices(Protocol):
     def start(self, values: Sequence[Any]) -> Copy:
         """Begin to copy one number of each (the mean of several). Never waits."""
 
+    def start_array(self, value: Any) -> Copy:
+        """Begin to copy all of ``value`` into an array on the host. Never waits."""
+
 
 class Waiting(NamedTuple):
     """A sample whose numbers are on their way."""
 
     copy: Copy
     points: int
-    deliver: Callable[[list[float]], None]
-    """Called with the numbers, in the order the values were given."""
+    deliver: Callable[[Any], None]
+    """Called with the numbers, in the order the values were given, or with the array."""
     lose: Callable[[str], None]
     """Called with the reason, if the numbers never arrive."""
+    is_array: bool
+    """Whether delivering takes a while: it is done without the queue's lock."""
 
 
 class DeviceQueue:
@@ -93,6 +99,7 @@ class DeviceQueue:
         self._points = 0
         self._lock = threading.RLock()
         self._collecting = False
+        self._arrived: deque[tuple[Waiting, Any]] = deque()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -105,6 +112,13 @@ class DeviceQueue:
         lose: Callable[[str], None],
     ) -> None:
         """Begin to fetch ``values``. Call ``deliver`` or ``lose``, now or at a later :meth:`collect`."""
+        self._add(lambda: Waiting(self._devices.start(values), points, deliver, lose, is_array=False), lose)
+
+    def add_array(self, value: Any, deliver: Callable[[Any], None], lose: Callable[[str], None]) -> None:
+        """Begin to fetch all of ``value``, as :meth:`add` does. It counts as one point."""
+        self._add(lambda: Waiting(self._devices.start_array(value), 1, deliver, lose, is_array=True), lose)
+
+    def _add(self, begin: Callable[[], Waiting], lose: Callable[[str], None]) -> None:
         if self._capturing():
             lose("it was emitted while a CUDA graph was captured")
             return
@@ -113,12 +127,13 @@ class DeviceQueue:
             full = len(self._waiting) >= self._slots
             if not full:
                 try:
-                    copy = self._devices.start(values)
+                    waiting = begin()
                 except Exception as error:
                     lose(f"the accelerator refused it: {_brief(error)}")
                     return
-                self._waiting.append(Waiting(copy, points, deliver, lose))
-                self._count(points)
+                self._waiting.append(waiting)
+                self._count(waiting.points)
+        self._deliver_arrays()
         if full:
             lose(f"{self._slots} samples wait for the accelerator already")
 
@@ -133,6 +148,18 @@ class DeviceQueue:
                     self._collect()
         finally:
             self._lock.release()
+        self._deliver_arrays()
+
+    def _deliver_arrays(self) -> None:
+        """Deliver the arrays that have arrived: their files are written, and no other thread waits for it."""
+        while self._arrived:
+            try:
+                waiting, array = self._arrived.popleft()
+            except IndexError:  # another thread, or a signal handler, was faster
+                return
+            waiting.deliver(array)
+            with self._lock:
+                self._count(-waiting.points)
 
     def _collect(self) -> None:
         if self._collecting:
@@ -179,6 +206,9 @@ class DeviceQueue:
             first.lose(f"the accelerator failed: {_brief(error)}")
         else:
             self._waiting.popleft()
+            if first.is_array:
+                self._arrived.append((first, numbers))
+                return True
             first.deliver(numbers)
         self._count(-first.points)  # last: a death before this counts it twice, and loses nothing silently
         return True

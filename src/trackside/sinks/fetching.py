@@ -114,10 +114,17 @@ class Fetcher:
             self._scoreboard.note_dropped(record.points)
             self._warn(f"a sample with values on an accelerator is dropped: {reason};", "such are counted")
 
+        self._open_queue().add(values, record.points, deliver, lose)
+
+    def fetch_array(self, value: Any, deliver: Callable[[Any], None], lose: Callable[[str], None]) -> None:
+        """Call ``deliver`` with ``value`` on the host once it has arrived, or ``lose`` with the reason."""
+        self._open_queue().add_array(value, deliver, lose)
+
+    def _open_queue(self) -> DeviceQueue:
         self._samples.quiet_until = 0  # further logs look for what has arrived
         if self.queue is None:
             self.queue = DeviceQueue(self._devices, note_points=self._scoreboard.note_on_device)
-        self.queue.add(values, record.points, deliver, lose)
+        return self.queue
 
     def _keep_under_layout(self, record: MetricsRecord) -> None:
         """Append ``record``, under a layout if its names came before."""

@@ -97,7 +97,11 @@ class MLflowSink:
         )
         self._texts = TextKeeper(journal, warn=self._warn)
         self._artifacts = ArtifactKeeper(
-            journal, warn=self._warn, last_step=lambda: self.last_step, cap=held_files_cap
+            journal,
+            warn=self._warn,
+            last_step=lambda: self.last_step,
+            cap=held_files_cap,
+            fetcher=self._fetcher,
         )
         self._quiet_until = self._samples.quiet_until
         self._watch = watch
@@ -207,6 +211,8 @@ class MLflowSink:
     def on_artifact(self, event: ArtifactEvent) -> None:
         """Keep a file, a picture, a table, a checkpoint or a model."""
         self._artifacts.keep(event)
+        if self._fetcher.queue is not None:
+            self._fetcher.queue.collect()
 
     def keep_params(self, params: Mapping[str, str], timestamp_ms: int | None = None) -> bool:
         """Keep params that are no configuration, masked. Returns whether they are in the journal."""

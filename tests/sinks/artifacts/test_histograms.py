@@ -12,7 +12,7 @@ import pytest
 from tests.sinks.artifacts.delivered import file_of, pixels_of, told
 from tests.sinks.kept import Kept
 from trackside.journal.format import ArtifactRecord, MetricsRecord
-from trackside.sinks.artifacts.distributions import LIMIT, sampled, spacing
+from trackside.sinks.artifacts.distributions import LIMIT, sample_of, spacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -173,7 +173,7 @@ def test_a_sample_passes_through_all_columns(count: int) -> None:
 def test_a_large_array_is_not_copied() -> None:
     """A sample of an array in one piece is a view of it."""
     many = np.zeros((4096, 1024), np.float32)
-    assert np.shares_memory(sampled(many), many)
+    assert np.shares_memory(sample_of(many).numbers, many)
 
 
 @pytest.mark.parametrize(

@@ -264,11 +264,10 @@ def test_tensors_without_numbers_are_told(kept: Kept, caplog: pytest.LogCaptureF
         torch.empty(3, 4, 5, device="meta"),
         torch.zeros(4, 5, dtype=torch.complex64),
         torch.zeros(0, 5),
-        torch.nested.as_nested_tensor([torch.zeros(3, 4), torch.zeros(3, 5)], layout=torch.jagged),
     ):
         kept.bus.log_image(image, key="samples", step=3)
     assert kept.records() == []
-    assert told(caplog).count("is not logged") == 4
+    assert told(caplog).count("is not logged") == 3
 
 
 def test_an_image_may_change_after_the_call(kept: Kept, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def _narrow(numpy: Any, array: Any, call: str) -> Any:
 
 
 def _of_tensor(tensor: Any, call: str) -> Any:
-    """``tensor`` as a numpy array. An accelerator's is waited for: callers fetch it beforehand."""
+    """``tensor`` as a numpy array. Of accelerators that torch has no events for, this waits."""
     torch = sys.modules["torch"]
     if any(base.__name__ == "DTensor" for base in type(tensor).__mro__):
         raise ArtifactError(
@@ -77,6 +77,11 @@ def _of_tensor(tensor: Any, call: str) -> Any:
         raise ArtifactError(f"{call}() got a tensor {kind}. Pass a dense one")
     if tensor.dtype.is_complex:
         raise ArtifactError(f"{call}() got complex numbers. Pass tensor.real or tensor.abs()")
+    if tensor.device.type in {"cuda", "xpu", "mps"}:  # others were fetched beforehand
+        raise ArtifactError(
+            f"{call}() got a tensor on {tensor.device} that can't be copied without waiting for it. "
+            "Pass tensor.to_dense().cpu()"
+        )
     tensor = tensor.detach()
     if tensor.is_quantized:
         tensor = tensor.dequantize()

@@ -25,6 +25,13 @@ BINS = 64
 PERCENTILES = (5, 25, 50, 75, 95)
 
 
+class Sample(NamedTuple):
+    """Some of ``total`` numbers."""
+
+    numbers: Any
+    total: int
+
+
 class Distribution(NamedTuple):
     """Finite numbers in ascending order, how many were neither, and how many numbers there were in all."""
 
@@ -42,8 +49,9 @@ class Distribution(NamedTuple):
 def distribution_of(values: Any) -> Distribution:
     """Look at ``values``. Raises :class:`ArtifactError` if they are no numbers."""
     if is_array(values):
-        total = math.prod(values.shape)
-        return _of_array(numbers_of(sampled(values), "log_histogram"), total)
+        values = sample_of(values)
+    if isinstance(values, Sample):
+        return _of_array(numbers_of(values.numbers, "log_histogram"), values.total)
     if isinstance(values, (str, bytes)) or not hasattr(values, "__len__") or hasattr(values, "keys"):
         raise ArtifactError(
             f"log_histogram() takes a tensor, an array or a list of numbers, not {type(values).__name__}"
@@ -58,12 +66,14 @@ def distribution_of(values: Any) -> Distribution:
     return Distribution(ordered, nan, len(looked_at) - len(ordered) - nan, len(flat))
 
 
-def sampled(values: Any) -> Any:
-    """``values``, or every n-th of them in one row. On an accelerator this waits for nothing."""
+def sample_of(values: Any) -> Sample:
+    """All of an array's numbers, or every n-th in one row. On an accelerator this waits for nothing."""
     count = math.prod(values.shape)
     every = spacing(count)
-    if every == 1:
-        return values
+    return Sample(values if every == 1 else _every(values, every, count), count)
+
+
+def _every(values: Any, every: int, count: int) -> Any:
     if is_tensor(values):
         torch = sys.modules["torch"]
         if values.layout is not torch.strided:

@@ -39,6 +39,7 @@ from trackside.sinks.artifacts.histograms import histogram_record
 from trackside.sinks.artifacts.images import image_record
 from trackside.sinks.artifacts.keeping import Keeping
 from trackside.sinks.artifacts.models import model_record
+from trackside.sinks.artifacts.on_device import fetch_values
 from trackside.sinks.artifacts.tables import table_record
 from trackside.sinks.artifacts.texts import text_record
 from trackside.sinks.artifacts.video import video_record
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from trackside.events import ArtifactEvent
     from trackside.journal.format import ArtifactRecord
     from trackside.journal.writer import JournalWriter
+    from trackside.sinks.fetching import Fetcher
 
 _RECORDS: dict[type[ArtifactEvent], Callable[[Any, Keeping], ArtifactRecord]] = {
     FileEvent: file_record,
@@ -76,7 +78,7 @@ class ArtifactKeeper:
 
     ``warn(subject, text, once_for=...)`` tells the user once for each ``once_for``, or else each subject.
     ``last_step`` gives the step of the latest sample, which what has no step of its own gets. ``cap``: the
-    bytes on a disk that files which wait may take.
+    bytes on a disk that files which wait may take. ``fetcher``: what copies values from accelerators.
     """
 
     def __init__(
@@ -86,8 +88,10 @@ class ArtifactKeeper:
         warn: Callable[..., None],
         last_step: Callable[[], int | None] = lambda: None,
         cap: int | None = None,
+        fetcher: Fetcher | None = None,
     ) -> None:
         self._journal = journal
+        self._fetcher = fetcher
         self._held = Keeping(journal, warn=warn, last_step=last_step, cap=cap, leave_out=self._leave_out)
         self._warn = warn
         self._reasons = Once(_MOST_NAMED)
@@ -98,10 +102,21 @@ class ArtifactKeeper:
         }
 
     def keep(self, event: ArtifactEvent) -> bool:
-        """Keep ``event``. Returns whether it is in the journal."""
+        """Keep ``event``. Returns whether it is in the journal, or will be once its values have arrived."""
         if self._journal.is_closed:  # a forked child, or after the end: its parent's files are not touched
             return False
-        kind = type(event).__name__.removesuffix("Event").lower()
+        lose = partial(self._lose, _called(event))
+        try:
+            if self._fetcher is not None and fetch_values(
+                event, self._fetcher, self._held, keep=self._keep, lose=lose
+            ):
+                return True
+        except Exception as error:
+            lose(text_of(error) if isinstance(error, ArtifactError) else self._why(error))
+            return False
+        return self._keep(event)
+
+    def _keep(self, event: ArtifactEvent) -> bool:
         held = None
         try:
             record = self._records[type(event)](event, self._held)
@@ -115,7 +130,7 @@ class ArtifactKeeper:
             reason = self._why(error)
         if held is not None:
             self._held.let_go(held)
-        self._lose(f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}", reason)
+        self._lose(_called(event), reason)
         return False
 
     def _leave_out(self, reason: str) -> None:
@@ -142,3 +157,8 @@ class ArtifactKeeper:
         if isinstance(error, OSError) and not self._journal.directory.path.exists():
             return "the journal was removed"
         return f"{type(error).__name__}: {text_of(error)}"
+
+
+def _called(event: ArtifactEvent) -> str:
+    kind = type(event).__name__.removesuffix("Event").lower()
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
