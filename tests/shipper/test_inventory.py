@@ -21,7 +21,14 @@ from trackside.journal.outbox import Outbox
 from trackside.journal.owner import SILENCE
 from trackside.journal.reader import JournalReader
 from trackside.journal.writer import JournalWriter
-from trackside.shipper.inventory import DestinationReport, journals_in, living_runs, owner_has_ended, report
+from trackside.shipper.inventory import (
+    DestinationReport,
+    FilesReport,
+    journals_in,
+    living_runs,
+    owner_has_ended,
+    report,
+)
 from trackside.shipper.leftovers import last_step_of, leftovers_of
 
 if TYPE_CHECKING:
@@ -69,6 +76,8 @@ def test_a_journal_that_waits(tmp_path: Path) -> None:
         "rejected": 0,
         "error": None,
         "destinations": [DestinationReport("mlflow", 0, 0, 0, None, None)],
+        "files": FilesReport(),
+        "uploading": None,
     }
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trackside.cli.options import directory_option, existing_directory, journals_lying_in
-from trackside.text import format_duration, one_line, shorten
+from trackside.text import format_duration, one_line, shorten, size_text
 
 if TYPE_CHECKING:
     from trackside.shipper.inventory import Condition, JournalReport
@@ -28,6 +28,9 @@ _OTHERS = 1 + 9 + 15 + 9 + 3 * 8 + 9
 
 _OTHERS_LOST = _OTHERS + 8 + 9
 _SHORTEST_NAME = 16
+
+_MOST_NAMES = 5
+"""Files that are named."""
 
 _DELIVERY = {"opening": "has not begun", "failed": "has failed"}
 
@@ -87,8 +90,8 @@ def _print_table(reports: list[JournalReport]) -> None:
     console.print(table)
     for item in reports:
         name = Path(item.journal).name
-        if item.artifacts:
-            console.print(Text(one_line(f"{name}: waiting to be uploaded: {', '.join(item.artifacts)}")))
+        if item.artifacts or item.files.waiting:
+            console.print(Text(one_line(f"{name}: {_waiting_files(item)}")))
         if item.condition == "running" and item.delivery in _DELIVERY:
             because = f": {item.error}" if item.error else ""
             console.print(
@@ -100,6 +103,22 @@ def _print_table(reports: list[JournalReport]) -> None:
             told = f"{other.shipped:,} shipped, {other.merged:,} merged, {other.rejected:,} rejected"
             text = f"{name}: {other.name}: {told}" + (f"; {other.error}" if other.error else "")
             console.print(Text(one_line(text), style="yellow" if other.error else ""))
+
+
+def _waiting_files(item: JournalReport) -> str:
+    """Which files wait, how many there are, and how far the current one is."""
+    more = len(item.artifacts) - _MOST_NAMES
+    names = ", ".join(item.artifacts[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+    told = [f"waiting to be uploaded: {names or 'files'}"]
+    if item.files.waiting:
+        noun = "file" if item.files.waiting == 1 else "files"
+        told.append(f"{item.files.waiting:,} {noun}, {size_text(item.files.bytes_waiting)}")
+    current = item.uploading
+    if current is not None:
+        told.append(
+            f"{size_text(current.sent)} of {size_text(current.size)} of {current.place} have gone out"
+        )
+    return "; ".join(told)
 
 
 def _names(reports: list[JournalReport], width: int) -> list[str]:

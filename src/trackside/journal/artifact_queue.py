@@ -58,6 +58,7 @@ class _Before(msgspec.Struct, tag="b", array_like=True):
     delivered: int
     replaced: int
     rejected: int
+    bytes_settled: int
     kept: dict[int, str]
     settled: list[ArtifactRecord]
 
@@ -85,6 +86,7 @@ class Contents:
         """The names of the held files of those that were rejected. They stay."""
         self.outcomes: dict[str, int] = {}
         self.bytes_waiting = 0
+        self.bytes_settled = 0
 
     def apply(self, entry: _Entry) -> None:
         """Take in one frame. One that was taken in before changes nothing."""
@@ -110,10 +112,14 @@ class Contents:
     def counts(self) -> FileCounts:
         """How many there are, by what became of them."""
         due = (record.seq for record in self.waiting.values() if record.policy != "end")
+        delivered, replaced, rejected = (self.outcomes.get(name, 0) for name in OUTCOMES)
         return FileCounts(
-            **{name: self.outcomes.get(name, 0) for name in OUTCOMES},
+            delivered,
+            replaced,
+            rejected,
             waiting=len(self.waiting),
             bytes_waiting=self.bytes_waiting,
+            bytes_settled=self.bytes_settled,
             first_waiting=next(due, 0),
         )
 
@@ -125,7 +131,9 @@ class Contents:
         """All of it, as a new file would say it."""
         delivered, replaced, rejected = (self.outcomes.get(name, 0) for name in OUTCOMES)
         settled = [*self.settled.values()]
-        entries: list[_Entry] = [_Before(delivered, replaced, rejected, self.kept, settled)]
+        entries: list[_Entry] = [
+            _Before(delivered, replaced, rejected, self.bytes_settled, self.kept, settled)
+        ]
         entries += [*self.waiting.values(), _Taken(self.taken)]
         return b"".join(map(_frame, entries))
 
@@ -134,6 +142,7 @@ class Contents:
         if record is None:
             return
         self.bytes_waiting -= size_of(record)
+        self.bytes_settled += size_of(record)
         self.outcomes[entry.outcome] = self.outcomes.get(entry.outcome, 0) + 1
         if record.held is not None:
             if entry.outcome == "rejected":
@@ -147,6 +156,7 @@ class Contents:
             "replaced": entry.replaced,
             "rejected": entry.rejected,
         }
+        self.bytes_settled = entry.bytes_settled
         self.kept = dict(entry.kept)
         self.settled = {record.seq: record for record in entry.settled}
 

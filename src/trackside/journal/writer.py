@@ -107,6 +107,9 @@ class JournalWriter(_End):
         self.directory = directory
         self.last_seq: int = 0
         self.unfinished: Reserved | None = None
+        self.artifacts: int = 0
+        """How many records of artifacts there are."""
+        self.artifact_bytes: int = 0
         self._lock = threading.RLock()
         self._closed = self._given_up = False
         self._ready: Segment | None = None
@@ -198,6 +201,11 @@ class JournalWriter(_End):
                 self._finish()
                 return Place(segment, following)
         return None
+
+    def note_artifact(self, size: int) -> None:
+        """Count an artifact of ``size`` bytes, whose record was appended."""
+        self.artifacts += 1
+        self.artifact_bytes += size
 
     def __reduce__(self) -> NoReturn:
         """Raise ``TypeError``: a journal has one writer, in the process that started the run."""

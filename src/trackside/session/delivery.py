@@ -17,6 +17,15 @@ from trackside.journal.lock import is_locked
 from trackside.journal.outbox import Outbox
 from trackside.lifecycle.exit_hold import in_container
 from trackside.session.announce import announce
+from trackside.session.file_delivery import (
+    WaitForFiles,
+    describe_files,
+    files_error,
+    files_in,
+    files_wait,
+    some_of,
+    waiting_names,
+)
 from trackside.session.last_words import HELD_UP, AtWork, describe_delivery, describe_offline, describe_rest
 from trackside.session.run import Counts
 from trackside.system.clock import steady
@@ -24,6 +33,7 @@ from trackside.system.once import Once
 
 if TYPE_CHECKING:
     from trackside.events import FinalStatus
+    from trackside.journal.cursor import Cursor
     from trackside.journal.directory import JournalDirectory
     from trackside.journal.meta import Meta, RunInfo, State
     from trackside.journal.writer import JournalWriter
@@ -71,9 +81,10 @@ class Delivery:
 
     def counts(self) -> Counts:
         """Points by what became of them until now."""
-        cursors = [load_cursor(self._journal.cursor(name)) for name in self._meta.destination_names]
+        cursors = self._cursors()
         shipped, rejected = delivered_points(cursors)
-        return Counts(shipped, rejected, self._writer.scoreboard.dropped_points)
+        files = files_in(cursors, self._writer)
+        return Counts(shipped, rejected, self._writer.scoreboard.dropped_points, files)
 
     def status(self) -> DeliveryStatus:
         """How it stands now."""
@@ -118,7 +129,10 @@ class Delivery:
         """
         wanted = self._writer.last_seq
         self._shipper.nudge()
-        state = self._shipper.wait_for(lambda state: self._acknowledged(wanted, state), timeout)
+        files = WaitForFiles(self._journal, self._meta.destination_names, nudge=self._shipper.nudge)
+        state = self._shipper.wait_for(
+            lambda state: self._acknowledged(wanted, state) and files.have(wanted, state), timeout
+        )
         self._shipper.log_notices(self._shipper.state())
         self._warn_if_held_up()
         return state is not None and not _refuses(state)
@@ -186,16 +200,16 @@ class Delivery:
         self.opening.look(last)
         self._shipper.log_notices(last)
         delivered = self.learn_end(state)
-        files = self.waiting_files()
+        files = waiting_names(self._journal, self._meta.destination_names)
         if not delivered and (failed_before or self.opening.failure is None):
             self._warn_of_rest(last)
         elif delivered and files:
             self._warn_of_files(files, last)
         return delivered and not files
 
-    def waiting_files(self) -> list[str]:
-        """The names of the files that are not uploaded yet."""
-        return [path.name for path in Outbox(self._journal.path).pending()]
+    def has_waiting_files(self) -> bool:
+        """Whether files are not uploaded yet."""
+        return bool(Outbox(self._journal.path).pending() or files_wait(self._cursors()))
 
     def learn_end(self, state: State | None) -> bool:
         """Keep the status that was set. Returns whether everything but files is delivered."""
@@ -222,6 +236,7 @@ class Delivery:
         if state.phase in {"done", "refused"}:
             return True
         files_fail = state.artifacts_error is not None or not Outbox(self._journal.path).pending()
+        files_fail = files_fail and (not files_wait(self._cursors()) or files_error(state) is not None)
         over = state.phase == "artifacts" or (state.status is not None and files_fail)
         return over and self._acknowledged(self._end.wanted, state)
 
@@ -233,8 +248,14 @@ class Delivery:
             lagging = list(self._meta.destination_names[:1])
         workers = [state.workers.get(name) for name in lagging]
         failing = all(worker is not None and worker.error and not worker.waits for worker in workers)
-        mark = (state.status, *((cursor.position.seq, cursor.configs) for cursor in reached.values()))
+        if not lagging and files_wait(reached.values()):
+            failing = files_error(state) is not None
+        counts = ((cursor.position.seq, cursor.configs, cursor.files.settled) for cursor in reached.values())
+        mark = (state.status, *counts, *(worker.files.sent for worker in state.workers.values()))
         return mark, failing  # if no destination lags, only files are left
+
+    def _cursors(self) -> list[Cursor]:
+        return [load_cursor(self._journal.cursor(name)) for name in self._meta.destination_names]
 
     def _warn(self, text: str, *details: object) -> None:
         extra = {"trackside_journal": str(self._journal.path)}
@@ -277,8 +298,8 @@ class Delivery:
     def _warn_of_files(self, names: list[str], state: State | None) -> None:
         self._warn(
             "metrics and status are delivered, but not uploaded yet: %s (%s). They are kept in %s. %s",
-            ", ".join(names),
-            (state and state.artifacts_error) or "the artifact store has not answered yet",
+            some_of(names),
+            describe_files(state),
             self._journal.path,
             self.how_it_goes_out(state),
         )

@@ -30,15 +30,50 @@ if TYPE_CHECKING:
     from trackside.session.parent import Parent
 
 
-class Counts(NamedTuple):
-    """How many points (name, value, step, time) of a run reached their destinations, and how many did not."""
+class Files(NamedTuple):
+    """Files, pictures, tables and models of a run, by what became of them. A folder is one of them."""
 
+    delivered: int = 0
+    """Every destination that takes files has them."""
+    replaced: int = 0
+    """Not delivered, because a newer one of the same place came (``policy="latest"`` or ``"end"``)."""
+    rejected: int = 0
+    """Rejected for good by a destination, and kept, with the reason in the dead-letter file."""
+    waiting: int = 0
+    bytes_waiting: int = 0
+    not_kept: int = 0
+    """Never kept: a missing file, an image of a strange shape, no room."""
+
+
+class _Points(NamedTuple):
     shipped: int = 0
     """Acknowledged by every destination."""
     rejected: int = 0
     """Rejected for good by a destination, and kept in the dead-letter file."""
     dropped: int = 0
     """Never kept: the journal had no room, or the value is not a number."""
+
+
+class Counts(_Points):
+    """How many points (name, value, step, time) of a run reached their destinations, and how many did not.
+
+    ``shipped, rejected, dropped = run.counts`` gives the points. ``run.counts.files`` has the files.
+    """
+
+    files: Files
+
+    def __new__(
+        cls, shipped: int = 0, rejected: int = 0, dropped: int = 0, files: Files | None = None
+    ) -> Self:
+        """Of files there are none by default."""
+        made = super().__new__(cls, shipped, rejected, dropped)
+        made.files = files or Files()
+        return made
+
+    def __repr__(self) -> str:
+        """The files are left out where there were none."""
+        points = ", ".join(f"{name}={value}" for name, value in self._asdict().items())
+        return f"Counts({points})" if self.files == Files() else f"Counts({points}, files={self.files})"
 
 
 def status_with(error: BaseException | None, status: FinalStatus) -> FinalStatus:

@@ -95,11 +95,11 @@ class EndedRun:
         """Whether a shipper that we have left has only the journal to remove, which then is gone for good."""
         if not self.shipper.is_left or state.phase in {"refused", "artifacts"}:
             return False
-        return self.journal.meta.exists() and not self.delivery.waiting_files()
+        return self.journal.meta.exists() and not self.delivery.has_waiting_files()
 
     def is_delivered(self) -> bool:
         """Whether everything is delivered, files too. Of one that is over."""
-        return self.delivery.learn_end(self.shipper.state()) and not self.delivery.waiting_files()
+        return self.delivery.learn_end(self.shipper.state()) and not self.delivery.has_waiting_files()
 
     def tell(self, *, delivered: bool) -> None:
         """Tell the run what became of it, once."""

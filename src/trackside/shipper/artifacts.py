@@ -135,7 +135,7 @@ class ArtifactDelivery:
         """How many there are, by what became of them."""
         counts = self.waiting.counts()
         firsts = [seq for seq in (counts.first_waiting, self._rest.since) if seq]
-        return msgspec.structs.replace(counts, first_waiting=min(firsts, default=0))
+        return msgspec.structs.replace(counts, first_waiting=min(firsts, default=0), takes=self.takes_any)
 
     def progress(self) -> FileProgress:
         """What is being delivered now, and how far it is."""

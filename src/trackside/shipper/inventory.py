@@ -12,13 +12,15 @@ import msgspec
 
 from trackside.events import FinalStatus
 from trackside.journal import lossless_json
+from trackside.journal.artifact_queue import read_queue, size_of
 from trackside.journal.cursor import Cursor, delivered_points, load_cursor
 from trackside.journal.delivery_status import DeliveryPhase, status_in
 from trackside.journal.directory import JournalDirectory, last_sign_ms
+from trackside.journal.file_counts import FileCounts
 from trackside.journal.files import read_json
-from trackside.journal.format import TagsRecord
+from trackside.journal.format import ArtifactRecord, TagsRecord
 from trackside.journal.lock import is_locked
-from trackside.journal.meta import Meta, State, WorkerState
+from trackside.journal.meta import FileProgress, Meta, State, WorkerState
 from trackside.journal.opening import MAX_STATE, read_file
 from trackside.journal.outbox import Outbox
 from trackside.journal.owner import has_ended
@@ -26,10 +28,11 @@ from trackside.journal.provenance import advice, why_untrusted
 from trackside.journal.reader import JournalReader, Position
 from trackside.journal.scoreboard import read_dropped, read_on_device
 from trackside.lifecycle.crash_notes import holds_notes
+from trackside.redaction.redact import redact
 from trackside.shipper.waiting import read_waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
     from pathlib import Path
 
 logger = logging.getLogger("trackside.shipper")
@@ -48,6 +51,16 @@ class DestinationReport(msgspec.Struct, frozen=True):
     rejected: int
     status: FinalStatus | None
     error: str | None
+
+
+class FilesReport(msgspec.Struct, frozen=True):
+    """Files that were logged, by what became of them."""
+
+    delivered: int = 0
+    replaced: int = 0
+    rejected: int = 0
+    waiting: int = 0
+    bytes_waiting: int = 0
 
 
 Condition: TypeAlias = Literal[
@@ -96,6 +109,10 @@ class JournalReport(msgspec.Struct, frozen=True):
     """What ``run.delivery`` says in the training. None for a journal that cannot be read."""
     artifacts: list[str] = []
     """Files that wait to be uploaded, and "params" where a configuration waits."""
+    files: FilesReport = FilesReport()
+    """Files that were logged, by what became of them, at the destination that is furthest behind."""
+    uploading: FileProgress | None = None
+    """The file that is uploaded now."""
 
 
 def journals_in(directory: Path) -> list[JournalDirectory]:
@@ -156,7 +173,7 @@ def _report(journal: JournalDirectory) -> JournalReport | None:
     cursors = {name: load_cursor(journal.cursor(name)) for name in meta.destination_names}
     shipped, rejected = delivered_points([*cursors.values()])
     start = min((cursor.position for cursor in cursors.values()), key=lambda p: p.seq, default=Position())
-    pending = sum(_pending_points(journal, start))
+    pending = _Pending(journal, start)
     dropped = read_dropped(journal.scoreboard)
     if owner_has_ended(journal, meta):
         dropped += read_on_device(journal.scoreboard)
@@ -171,14 +188,16 @@ def _report(journal: JournalDirectory) -> JournalReport | None:
         host=meta.owner.host,
         pid=meta.owner.pid,
         status=state.status if state is not None else None,
-        emitted=shipped + rejected + pending + dropped,
+        emitted=shipped + rejected + pending.points + dropped,
         shipped=shipped,
-        pending=pending,
+        pending=pending.points,
         dropped=dropped,
         rejected=rejected,
         age_seconds=max(0.0, time.time() - meta.started_ms / 1000),
         error=None if state is None else state.error or state.artifacts_error,
         artifacts=waiting_names(journal, meta),
+        files=_files(cursors.values(), pending),
+        uploading=None if state is None else _uploading(state),
         delivery="offline" if meta.mode == "offline" else status_in(state, mlflow=meta.mlflow).phase,
         destinations=[_destination(name, cursor, state) for name, cursor in cursors.items()],
     )
@@ -260,18 +279,46 @@ def _condition(journal: JournalDirectory, meta: Meta, state: State | None) -> Co
     return "refused" if phase == "refused" else "waiting"
 
 
-def _pending_points(journal: JournalDirectory, start: Position) -> Iterator[int]:
-    reader = JournalReader(journal, start)
-    try:
-        while entries := reader.read():
-            yield from (entry.record.points for entry in entries)
-    finally:
-        reader.close()
+class _Pending:
+    """What ``journal`` holds from ``start`` on."""
+
+    def __init__(self, journal: JournalDirectory, start: Position) -> None:
+        self.points = self.files = self.bytes = 0
+        reader = JournalReader(journal, start)
+        try:
+            while entries := reader.read():
+                for record in (entry.record for entry in entries):
+                    self.points += record.points
+                    if isinstance(record, ArtifactRecord):
+                        self.files += 1
+                        self.bytes += size_of(record)
+        finally:
+            reader.close()
+
+
+def _files(cursors: Iterable[Cursor], pending: _Pending) -> FilesReport:
+    """The account of the destination that is furthest behind."""
+    counts = [cursor.files for cursor in cursors if cursor.files.takes or not cursor.position.seq]
+    slowest = min(counts, key=lambda found: found.settled, default=FileCounts())
+    return FilesReport(
+        slowest.delivered,
+        slowest.replaced,
+        slowest.rejected,
+        slowest.waiting + pending.files,
+        slowest.bytes_waiting + pending.bytes,
+    )
+
+
+def _uploading(state: State) -> FileProgress | None:
+    return next((worker.files for worker in state.workers.values() if worker.files.size), None)
 
 
 def waiting_names(journal: JournalDirectory, meta: Meta) -> list[str]:
     """Names of the artifacts that wait to be uploaded, and "params" or "tags" where such wait."""
     names = [path.name for outbox in _outboxes(journal, meta) for path in outbox.pending()]
+    for destination in meta.destination_names:
+        names += [redact(record.place) for record in read_queue(journal.path, destination).waiting.values()]
+    names = list(dict.fromkeys(names))
     waiting = [record for name in meta.destination_names for record in read_waiting(journal.path, name)]
     return [*names, *sorted({"tags" if isinstance(record, TagsRecord) else "params" for record in waiting})]
 

@@ -351,9 +351,10 @@ class Shipper:
         if not all(worker.finished for worker in self.workers):
             self._progress.update(phase="stopped")
             return EXIT_UNFINISHED
-        waiting = waiting_names(self._journal, self._meta)
-        if waiting:
-            error = self._progress.state.artifacts_error or self.workers[0].failing
+        undone = any(not worker.artifacts.is_done for worker in self.workers)
+        if undone or waiting_names(self._journal, self._meta):
+            failing = next((worker.failing for worker in self.workers if worker.failing), None)
+            error = self._progress.state.artifacts_error or failing
             self._progress.update(phase="artifacts", error=error)
             self._segments.remove_all()
             return EXIT_UNFINISHED

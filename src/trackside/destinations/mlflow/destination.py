@@ -100,6 +100,7 @@ class MLflowDestination(Destination):
             context.journal / f"made-for-{context.name}",
             tables=self._tables,
             notice=notice,
+            on_sent=self._note_sent,
         )
         self._changed = ChangedParams(self._connection, self._claim, notice=notice)
         self._texts = TextWriter(self._connection, self._changed)
@@ -272,6 +273,9 @@ class MLflowDestination(Destination):
     def close(self) -> None:
         """Stop sampling. Nothing is held open."""
         self._load.stop()
+
+    def _note_sent(self, size: int) -> None:
+        self.artifact_bytes += size
 
     def _sample_load(self) -> None:
         if self._claim.held and not (self._connection.client.is_light and self._is_early()):

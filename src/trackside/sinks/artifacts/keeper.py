@@ -122,6 +122,7 @@ class ArtifactKeeper:
             record = self._records[type(event)](event, self._held)
             held = record.held
             if self._journal.append(record):
+                self._journal.note_artifact(0 if held is None else held.size)
                 return True
             reason = "the journal has no room"
         except ArtifactError as error:
