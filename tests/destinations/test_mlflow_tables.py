@@ -147,6 +147,17 @@ def test_the_tag_is_set_once_for_each_table(store: Store) -> None:
     ]
 
 
+@pytest.mark.parametrize("tag", ['[{"path": "cut', "{}", json.dumps(["x" * 7990])])
+def test_a_tag_that_is_full_or_damaged_stays(store: Store, tag: str) -> None:
+    """Servers of old have cut it. The table itself is there, and the user is told."""
+    store.client.set_tag(store.run.info.run_id, tables_.TAG, tag)
+    store.add(1, {"a": 1})
+    store.send()
+    assert store.table()["data"] == [[1]]
+    assert store.run.data.tags[tables_.TAG] == tag
+    assert "can't compare the table 't.json'" in store.notices[-1]
+
+
 def test_a_restarted_shipper_continues_the_table(store: Store) -> None:
     """Rows that were added and not uploaded arrive, and a record that comes again is there once."""
     store.add(1, {"a": 1})

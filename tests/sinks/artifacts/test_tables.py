@@ -238,6 +238,34 @@ def test_columns_with_times_and_missing_values(kept: Kept) -> None:
     assert math.isnan(second[2])
 
 
+def test_an_index_that_names_the_rows_is_a_column(kept: Kept) -> None:
+    """Without it, the table of ``describe()`` says nothing. One that counts is left out."""
+    kept.bus.log_table(pd.DataFrame({"a": [1, 3]}).describe(), "t.json")
+    columns, rows = table_in(kept)
+    assert columns == ["index", "a"]
+    assert rows[:2] == [["count", 2.0], ["mean", 2.0]]
+    kept.bus.log_table(pd.DataFrame({"a": [1]}, index=pd.Index(["x"], name="a")), "t.json")
+    assert table_in(kept) == (["a"], [[1]])
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"a": 1}, {"a": "text"}, {"a": None}, {"a": math.inf}],
+        [{"a": [[np.arange(3), np.arange(3)], [np.arange(3)]]}],
+        [{"a": [{"b": 1, "c": [[{"d": 1, "e": None}]]}]}, {"a": [{"b": 1, "c": [[{"d": 1}]]}]}],
+        [{"a": b"\xff"}, {"a": object()}, {"a": lambda: None}, {"a": torch.nn.Linear(1, 1)}],
+        [{"a": {1, 2}}, {"a": ...}, {"a": 1 + 2j}, {"a": float}],
+        [{"": 1}, {None: 2}, {("x", 1): 3}, {math.nan: 4}],
+        [{"a": "line\nbreak \x00 \u2028 \U0001f600"}],
+    ],
+)
+def test_what_other_trackers_choke_on_is_kept(kept: Kept, rows: list[dict[Any, Any]]) -> None:
+    """Columns of mixed types, nested arrays of unequal lengths, objects, and names that are no texts."""
+    kept.bus.log_table(rows, "t.json")
+    assert len(table_in(kept)[1]) == len(rows)
+
+
 def test_rows_are_copied(kept: Kept) -> None:
     """A loop that fills the same list again changes nothing that was logged."""
     row = {"a": [1]}

@@ -52,6 +52,7 @@ def _frame(data: Any) -> tuple[list[Any], list[Any]] | None:
         kind = type(data)
     if hasattr(kind, "iloc") and hasattr(data, "columns"):  # pandas
         _check_size(*data.shape)
+        data = _with_index(data)
         return list(data.columns), [data.iloc[:, index] for index in range(len(data.columns))]
     if hasattr(kind, "get_columns") and hasattr(kind, "to_dicts"):  # polars
         _check_size(data.height, data.width)
@@ -60,6 +61,16 @@ def _frame(data: Any) -> tuple[list[Any], list[Any]] | None:
         _check_size(data.num_rows, data.num_columns)
         return list(data.column_names), [column.to_pylist() for column in data.columns]
     return None
+
+
+def _with_index(frame: Any) -> Any:
+    """A DataFrame with its index as columns, unless it only counts. That of ``describe()`` names the rows."""
+    if getattr(getattr(frame.index, "dtype", None), "kind", "i") in {"i", "u"}:
+        return frame
+    try:
+        return frame.reset_index()
+    except ValueError:  # there is a column of that name
+        return frame
 
 
 def _check_size(rows: int, columns: int) -> None:

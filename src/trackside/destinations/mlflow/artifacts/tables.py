@@ -182,14 +182,14 @@ def _name_in_tag(run: ArtifactRun, name: str) -> None:
     """Name the table in the tag, as ``mlflow.log_table`` does."""
     try:
         known = json.loads(run.tags().get(TAG, "[]"))
-    except ValueError:
-        known = []
+    except ValueError:  # older servers have cut long tags
+        known = None
     wanted = {"path": name, "type": "table"}
-    if not isinstance(known, list) or wanted in known:
+    if isinstance(known, list) and wanted in known:
         return
-    value = json.dumps([*known, wanted])
-    if len(value) > MAX_TAG_VALUE_LENGTH:
-        run.notice(f"MLflow's pages can't compare the table {name!r}: the tag {TAG} is full")
+    value = json.dumps([*known, wanted]) if isinstance(known, list) else None
+    if value is None or len(value) > MAX_TAG_VALUE_LENGTH:
+        run.notice(f"MLflow's pages can't compare the table {name!r}: the run's tag {TAG} is full or damaged")
     else:
         run.set_tag(TAG, value)
 

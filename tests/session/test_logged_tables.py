@@ -1,0 +1,84 @@
+"""Texts, documents, tables and datasets: from the calls to what MLflow shows, with real parts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import PIL.Image
+import pytest
+import yaml
+from mlflow.tracking import MlflowClient
+
+import trackside
+from tests.ends.harness import new_database, wait_until_settled
+from trackside.session import plan
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+
+class Store:
+    """A sqlite store, and what is in it."""
+
+    def __init__(self, place: Path) -> None:
+        self.uri = new_database(place)
+        self.client = MlflowClient(self.uri)
+        self.journals = place / "journals"
+
+    def settled(self) -> Run:
+        """The only run, when everything has arrived."""
+        found = wait_until_settled(self.uri, self.journals)
+        assert found is not None
+        return found
+
+    def text(self, run: Run, name: str) -> str:
+        """The contents of an artifact."""
+        return Path(self.client.download_artifacts(run.info.run_id, name)).read_text("utf-8")
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """In a folder of its own."""
+    monkeypatch.setenv("TRACKSIDE_DIR", str(tmp_path / "journals"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plan, "_env_run_ids_used", {})
+    return Store(tmp_path)
+
+
+def test_all_of_them_arrive(store: Store) -> None:
+    """A thousand rows one by one, a document, a text, images in cells and a dataset."""
+    with trackside.start(tracking_uri=store.uri) as run:
+        run.log_text("# Notes", "notes.md")
+        run.log_dict({"matrix": np.eye(2)}, "matrix.yaml")
+        run.log_dataset(np.zeros((3, 2)), "train", name="zeros")
+        run.log_table([{"image": PIL.Image.new("RGB", (4, 4)), "label": "cat"}], "mistakes.json")
+        for step in range(1000):
+            run.log_table({"step": step, "loss": 1 / (step + 1)}, "losses.json")
+    found = store.settled()
+    assert store.text(found, "notes.md") == "# Notes"
+    assert yaml.safe_load(store.text(found, "matrix.yaml")) == {"matrix": [[1.0, 0.0], [0.0, 1.0]]}
+    losses = store.client.load_table(found.info.experiment_id, "losses.json", [found.info.run_id])
+    assert losses["step"].tolist() == list(range(1000))
+    ((cell, label),) = json.loads(store.text(found, "mistakes.json"))["data"]
+    assert label == "cat"
+    assert PIL.Image.open(store.client.download_artifacts(found.info.run_id, cell["filepath"])).size == (4, 4)
+    tables = json.loads(found.data.tags["mlflow.loggedArtifacts"])
+    assert {"path": "losses.json", "type": "table"} in tables
+    assert found.inputs is not None
+    (used,) = found.inputs.dataset_inputs
+    assert (used.dataset.name, used.tags[0].value) == ("zeros", "train")
+
+
+def test_a_flush_uploads_the_rows_so_far(store: Store) -> None:
+    """Although the next upload would be due later."""
+    with trackside.start(tracking_uri=store.uri) as run:
+        for step in range(5):
+            run.log_table({"step": step}, "losses.json")
+            assert run.flush(120)
+            client = store.client
+            shown = json.loads(Path(client.download_artifacts(run.run_id or "", "losses.json")).read_text())
+            assert shown["data"] == [[number] for number in range(step + 1)]
+    store.settled()
