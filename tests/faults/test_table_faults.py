@@ -42,6 +42,7 @@ def test_rows_survive_the_death_of_shipper_and_trainer(
             wait_for("killed-{first}")
             for step in range({first} + 300, {first} + 600):
                 run.log_table({{"step": step}}, "rows.json")
+                emit(1, step, pause=0.03)  # the training starts another shipper meanwhile
             os.kill(os.getpid(), 9)
         """)
         training.wait_to_be_asked(f"killed-{first}")
