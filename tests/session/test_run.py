@@ -225,7 +225,7 @@ def test_emitting_after_the_end_warns_and_raises_nothing(bus: Bus, caplog: pytes
     for _ in range(3):
         bus.emit(MetricsSample(1, metrics={"loss": 0.5}))
     assert [record.getMessage() for record in caplog.records] == [
-        "metrics were emitted, but no run is started and no sink attached: call trackside.start()"
+        "something was logged, but no run is started and no sink attached: call trackside.start()"
     ]
 
 
