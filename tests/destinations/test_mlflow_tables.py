@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import mlflow
 import msgspec
 import pandas as pd
 import pytest
@@ -29,8 +28,11 @@ if TYPE_CHECKING:
 
     from trackside.destinations.context import DestinationContext
 
-# mlflow.log_table makes pandas 3 warn.
-pytestmark = pytest.mark.filterwarnings("ignore:For backward compatibility, 'str' dtypes")
+# mlflow.log_table makes pandas warn, of 3.x and of 2.x.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:For backward compatibility, 'str' dtypes"),
+    pytest.mark.filterwarnings("ignore:The behavior of DataFrame concatenation"),
+]
 
 
 class Store:
@@ -87,10 +89,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """In a folder of its own, where MLflow's own calls find it, too."""
     monkeypatch.chdir(tmp_path)
     made = Store(tmp_path)
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(made.uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", made.uri)
     yield made
-    mlflow.set_tracking_uri(before)
     made.destination.close()
 
 

@@ -45,7 +45,9 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setenv("TRACKSIDE_DIR", str(tmp_path / "journals"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(plan, "_env_run_ids_used", {})
-    return Store(tmp_path)
+    made = Store(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", made.uri)
+    return made
 
 
 def test_all_of_them_arrive(store: Store) -> None:
