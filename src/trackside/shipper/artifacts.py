@@ -30,6 +30,7 @@ from trackside.errors import (
 from trackside.journal.artifact_queue import size_of
 from trackside.journal.held_content import content_of, files_under
 from trackside.journal.meta import FileProgress
+from trackside.journal.scoreboard import read_not_kept
 from trackside.protocols import Destination
 from trackside.redaction.redact import redact
 from trackside.shipper import retry
@@ -136,6 +137,16 @@ class ArtifactDelivery:
         counts = self.waiting.counts()
         firsts = [seq for seq in (counts.first_waiting, self._rest.since) if seq]
         return msgspec.structs.replace(counts, first_waiting=min(firsts, default=0), takes=self.takes_any)
+
+    def page_counts(self) -> dict[str, int]:
+        """What the run's page says of files, if any. Those that wait arrive after the page is written."""
+        counts = self.waiting.counts()
+        found = {
+            "files": counts.delivered + counts.waiting,
+            "files_rejected": counts.rejected,
+            "files_not_kept": read_not_kept(self._journal.scoreboard).artifacts,
+        }
+        return {name: count for name, count in found.items() if count}
 
     def progress(self) -> FileProgress:
         """What is being delivered now, and how far it is."""

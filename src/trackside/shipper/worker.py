@@ -134,6 +134,7 @@ class DeliveryWorker(threading.Thread):
             "emitted": cursor.shipped + cursor.merged + cursor.rejected + dropped,
             "shipped": cursor.shipped,
             "merged": cursor.merged,
+            **self.artifacts.page_counts(),
             "dropped": dropped,
             "rejected": cursor.rejected,
             "damaged": cursor.damaged + cursor.missing + self.reader.torn,

@@ -7,7 +7,7 @@ See https://mlflow.org/docs/latest/api_reference/rest-api.html. The bodies are t
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import msgspec
 
@@ -18,7 +18,9 @@ from trackside.destinations.mlflow.file_body import FileBody
 from trackside.destinations.mlflow.rest_models import RestModels
 from trackside.destinations.mlflow.rest_session import Done, RestSession
 from trackside.destinations.mlflow.tracking import Experiment, Run, RunData, description_of, experiment_of
+from trackside.destinations.mlflow.upload_in_parts import PartsUploader
 from trackside.destinations.mlflow.used_datasets import CONTEXT_TAG
+from trackside.errors import RetryableError
 from trackside.tag_names import USER_TAG
 
 if TYPE_CHECKING:
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 _API = "/api/2.0/mlflow"
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 _RUNS_IN_AN_ANSWER = 1000
+
+CHECKED = 1_000_000
+"""Bytes from which on an uploaded file is looked up in the run's list of artifacts."""
 
 
 def _note_nothing(_bytes: int) -> None:
@@ -110,6 +115,7 @@ class _Created(msgspec.Struct):
 
 class _File(msgspec.Struct):
     path: str | None = None
+    file_size: int | None = None
 
 
 class _Files(msgspec.Struct):
@@ -124,6 +130,7 @@ class RestClient:
     def __init__(self, uri: str) -> None:
         self._uri = uri
         self._session = RestSession(uri)
+        self._parts = PartsUploader(self._session)
         self.models: LoggedModels = RestModels(self._session)
         self._mlflow: TrackingClient | None = None
 
@@ -205,7 +212,7 @@ class RestClient:
         if not is_proxied(run.info.artifact_uri):
             return self._through_mlflow().read_artifact(run, name)
         folder, _, file = name.rpartition("/")
-        path = _artifact(run, folder).removeprefix(_ARTIFACTS + "/")
+        path = unquote(_artifact(run, folder).removeprefix(_ARTIFACTS + "/"))
         listed = self._session.get(_ARTIFACTS, _Files, path=path).files or ()
         if all((item.path or "").rpartition("/")[2] != file for item in listed):
             return None
@@ -220,10 +227,28 @@ class RestClient:
     def upload_file(
         self, run: Run, source: Path, artifact_file: str, *, on_sent: Callable[[int], None] = _note_nothing
     ) -> None:
-        if is_proxied(run.info.artifact_uri):
-            self._session.put_file(_artifact(run, artifact_file), FileBody(source, on_sent=on_sent))
-        else:
+        if not is_proxied(run.info.artifact_uri):
             self._through_mlflow().upload_file(run, source, artifact_file, on_sent=on_sent)
+            return
+        body, endpoint = FileBody(source, on_sent=on_sent), _artifact(run, artifact_file)
+        place = endpoint.removeprefix(_ARTIFACTS + "/")
+        in_parts = self._parts.takes(len(body)) and self._parts.upload(source, len(body), place, on_sent)
+        if not in_parts:
+            self._session.put_file(endpoint, body)
+        if len(body) >= CHECKED:
+            self._check(run, artifact_file, len(body))
+
+    def _check(self, run: Run, name: str, size: int) -> None:
+        """Raise :class:`RetryableError` unless the run shows a file of that size."""
+        folder, _, file = name.rpartition("/")
+        path = unquote(_artifact(run, folder).removeprefix(_ARTIFACTS + "/"))
+        listed = self._session.get(_ARTIFACTS, _Files, path=path).files or ()
+        found = [item for item in listed if (item.path or "").rpartition("/")[2] == file]
+        if not found:
+            raise RetryableError(f"{name} was uploaded, and the run does not show it")
+        shown = found[0].file_size
+        if shown not in {None, size}:
+            raise RetryableError(f"{name} has {size} bytes, and the run shows {shown} of them")
 
     def remove_artifact(self, run: Run, name: str) -> None:
         if is_proxied(run.info.artifact_uri):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from trackside.events import RunEnd
 
-LOST = ("dropped", "rejected", "damaged")
+LOST = ("dropped", "rejected", "damaged", "files_rejected", "files_not_kept")
 """Counts with a tag of their own, because users look for them. Zeros are left out."""
 
 _LOST_TAGS = tuple(f"{COUNT_PREFIX}{name}" for name in LOST)

@@ -1,0 +1,116 @@
+"""Files on their way to a real MLflow, past deaths, outages and full disks: every hash is right."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from tests.ends.harness import new_database
+from tests.faults.servers import MlflowServer, wait_until
+
+if TYPE_CHECKING:
+    from tests.faults.training import Play, Training
+
+pytestmark = pytest.mark.process
+
+SIZE = 60_000_000
+
+LOG = """
+import hashlib, pathlib
+run = trackside.start("files")
+emit(3)
+path = pathlib.Path("ckpt.bin")
+path.write_bytes(os.urandom({size}))
+trackside.log_artifact(path, "weights")
+hash = hashlib.sha256(path.read_bytes()).hexdigest()
+path.unlink()
+trackside.log_text("grüße", "notes/a b ü.txt")
+say(hash=hash, run_id=run.run_id)
+{end}
+"""
+
+
+def arrived(uri: str, training: Training, folder: Path) -> str:
+    """The hash of what the run shows."""
+    client = MlflowClient(uri)
+    run_id = training.said["run_id"]
+    assert Path(client.download_artifacts(run_id, "notes/a b ü.txt", str(folder))).read_text() == "grüße"
+    found = Path(client.download_artifacts(run_id, "weights/ckpt.bin", str(folder)))
+    return hashlib.sha256(found.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("kind", ["server", "folder of the server", "sqlite"])
+def test_a_file_arrives_after_the_training_was_killed(play: Play, tmp_path: Path, kind: str) -> None:
+    """SIGKILL right after the call, and the original is deleted. All kinds of stores."""
+    script = LOG.format(size=3_000_000, end="os.kill(os.getpid(), 9)")
+    place = tmp_path / "store"
+    place.mkdir()
+    if kind == "sqlite":
+        uri = new_database(place)
+        training = play(script, uri)
+        training.end()
+        training.wait_until_delivered()
+        assert arrived(uri, training, tmp_path) == training.said["hash"]
+        return
+    with MlflowServer(place, takes_files=kind == "server").running() as server:
+        training = play(script, server.url)
+        training.end()
+        training.wait_until_delivered()
+        assert arrived(server.url, training, tmp_path) == training.said["hash"]
+
+
+def test_an_upload_survives_deaths_of_the_shipper_and_the_server(play: Play, tmp_path: Path) -> None:
+    """The shipper is killed in its midst, then the server goes away and comes back. Metrics go on."""
+    end = """
+    wait_for("killed")
+    emit(50, start=3)
+    run.flush(timeout=1)
+    say(counts=run.counts.files._asdict())
+    """
+    with MlflowServer(tmp_path).running() as server:
+        training = play(LOG.format(size=SIZE, end=end.replace("    ", "")), server.url)
+        training.wait_to_be_asked("killed")
+        wait_until(lambda: _sent(training) > 0 or _delivered(training), 60, training.log)
+        training.kill_shipper()
+        server.kill()
+        training.go("killed")
+        training.wait_to_say("counts")
+        server.start()
+        assert training.end() == 0
+        training.wait_until_delivered()
+        assert arrived(server.url, training, tmp_path) == training.said["hash"]
+        history = MlflowClient(server.url).get_metric_history(training.said["run_id"], "loss")
+        assert [point.step for point in history] == [*range(53)]
+
+
+def _sent(training: Training) -> int:
+    return max((worker.files.sent for worker in training.state.workers.values()), default=0)
+
+
+def _delivered(training: Training) -> bool:
+    from trackside.journal.cursor import load_cursor
+
+    return bool(load_cursor(training.journal.cursor("mlflow")).files.delivered)
+
+
+def test_the_end_does_not_wait_for_a_server_that_takes_no_files_and_sync_finishes_it(
+    play: Play, tmp_path: Path
+) -> None:
+    """The status is set at once. What waits is named, and delivered once the store takes it."""
+    with MlflowServer(tmp_path).running() as server:
+        (tmp_path / "artifacts").write_text("a file where the folder of artifacts should be")
+        training = play(LOG.format(size=1000, end="run.finish()"), server.url)
+        assert training.end() == 0
+        assert "not uploaded yet: weights/ckpt.bin" in training.text
+        run_id = training.said["run_id"]
+        assert MlflowClient(server.url).get_run(run_id).info.status == "FINISHED"
+        training.dismiss_shipper()
+        (tmp_path / "artifacts").unlink()
+        from trackside.shipper.sync import sync_journal
+
+        assert sync_journal(training.journal, tracking_uri=server.url).result == "delivered"
+        assert arrived(server.url, training, tmp_path) == training.said["hash"]
