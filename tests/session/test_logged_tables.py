@@ -34,9 +34,13 @@ class Store:
         assert found is not None
         return found
 
-    def text(self, run: Run, name: str) -> str:
+    def text(self, run_id: str, name: str) -> str:
         """The contents of an artifact."""
-        return Path(self.client.download_artifacts(run.info.run_id, name)).read_text("utf-8")
+        return Path(self.client.download_artifacts(run_id, name)).read_text("utf-8")
+
+    def steps(self, run_id: str) -> list[int]:
+        """The first column of the table."""
+        return [row[0] for row in json.loads(self.text(run_id, "losses.json"))["data"]]
 
 
 @pytest.fixture
@@ -51,20 +55,32 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 def test_all_of_them_arrive(store: Store) -> None:
-    """A thousand rows one by one, a document, a text, images in cells and a dataset."""
+    """A thousand rows one by one, a document, a text, images in cells and a dataset.
+
+    A flush uploads the rows so far.
+    """
     with trackside.start(tracking_uri=store.uri) as run:
         run.log_text("# Notes", "notes.md")
         run.log_dict({"matrix": np.eye(2)}, "matrix.yaml")
         run.log_dataset(np.zeros((3, 2)), "train", name="zeros")
         run.log_table([{"image": PIL.Image.new("RGB", (4, 4)), "label": "cat"}], "mistakes.json")
+        step = 0
         for step in range(1000):
             run.log_table({"step": step, "loss": 1 / (step + 1)}, "losses.json")
+        for _ in range(3):  # although the next upload would be due later
+            step += 1
+            run.log_table({"step": step}, "losses.json")
+            assert run.flush(120)
+            assert store.steps(run.run_id or "") == list(range(step + 1))
+        run.log_table({"step": step + 1}, "losses.json")
     found = store.settled()
-    assert store.text(found, "notes.md") == "# Notes"
-    assert yaml.safe_load(store.text(found, "matrix.yaml")) == {"matrix": [[1.0, 0.0], [0.0, 1.0]]}
+    assert store.text(found.info.run_id, "notes.md") == "# Notes"
+    assert yaml.safe_load(store.text(found.info.run_id, "matrix.yaml")) == {
+        "matrix": [[1.0, 0.0], [0.0, 1.0]]
+    }
     losses = store.client.load_table(found.info.experiment_id, "losses.json", [found.info.run_id])
-    assert losses["step"].tolist() == list(range(1000))
-    ((cell, label),) = json.loads(store.text(found, "mistakes.json"))["data"]
+    assert losses["step"].tolist() == list(range(1004))
+    ((cell, label),) = json.loads(store.text(found.info.run_id, "mistakes.json"))["data"]
     assert label == "cat"
     with PIL.Image.open(store.client.download_artifacts(found.info.run_id, cell["filepath"])) as image:
         assert image.size == (4, 4)
