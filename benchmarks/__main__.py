@@ -18,7 +18,17 @@ from benchmarks.worker import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
-NAMES = ("cost_of_log", "training_step", "start_and_end", "survival", "delivery", "scale", "outage", "fleet")
+NAMES = (
+    "cost_of_log",
+    "cost_of_artifacts",
+    "training_step",
+    "start_and_end",
+    "survival",
+    "delivery",
+    "scale",
+    "outage",
+    "fleet",
+)
 BUILD = ROOT / "build" / "benchmarks"
 
 

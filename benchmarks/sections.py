@@ -70,6 +70,22 @@ def _in_loop(rows: Rows) -> list[Column]:
     ]
 
 
+def _cost_of_artifacts(results: Results) -> Iterator[Table]:
+    for (kind,) in values_seen(results, "kind"):
+        rows = named_by(select(results, kind=kind), "logger")
+        steps = values_of([one for rounds in rows.values() for one in rounds], "step")
+        columns = [
+            Column("in the loop: median", "loop_median", ",.0f"),
+            Column("times trackside's", "loop_median", ",.2f", rows.get("trackside", [])),
+            Column("p99", "loop_p99", ",.0f"),
+            Column("max", "loop_max", ",.0f"),
+            Column("calls", "loop_calls", ",.0f"),
+            Column("a step beside it: times one without", "step_ratio", ",.2f"),
+        ]
+        title = f"{kind[0].upper()}{kind[1:]}, behind a step of {spread(steps, '.0f')} µs, in µs"
+        yield figures_table(title, "logger", rows, columns)
+
+
 def _training_step(results: Results) -> Iterator[Table]:
     for shape, metrics in values_seen(results, "shape", "metrics"):
         rows = named_by(select(results, shape=shape, metrics=metrics), "logger")
@@ -226,6 +242,7 @@ def _fleet(results: Results) -> Iterator[Table]:
 
 TABLES: dict[str, Callable[[Results], Iterator[Table]]] = {
     "cost_of_log": _cost_of_log,
+    "cost_of_artifacts": _cost_of_artifacts,
     "training_step": _training_step,
     "start_and_end": _start_and_end,
     "survival": _survival,

@@ -62,6 +62,14 @@ SECTIONS = {
             ("cost_by_metrics", "What a call costs, by the number of metrics"),
         ),
     ),
+    "cost_of_artifacts": Section(
+        "What a file, image or table costs the training",
+        "The time of one call in your training thread, behind a training step, into a store on this machine. "
+        "Over a network, a library that uploads in the call takes longer. The last column compares the steps "
+        "between such calls with those of blocks that have none: it shows what threads and processes of the "
+        "library take from the training. W&B is offline. MLflow has no call for a histogram, W&B none for a "
+        "text alone, and TensorBoard none for tables and files.",
+    ),
     "training_step": Section(
         "What a training step feels",
         "A real training loop (torch, one thread). Blocks of steps that log take turns with blocks that do "

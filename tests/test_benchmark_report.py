@@ -65,6 +65,12 @@ def case(metrics: int, values: str) -> Figures:
     return {"metrics": metrics, "values": values, "busy": False, "threads": 1}
 
 
+def kept(logger: str, median: float) -> Figures:
+    """What cost_of_artifacts would have found."""
+    figures = {"loop_median": median, "loop_p99": 2 * median, "loop_max": 9 * median, "loop_calls": 100}
+    return {"logger": logger, "kind": "an image", **figures, "step": 450.0, "step_ratio": 1.01}
+
+
 def delivered(way: str, rate: float) -> Figures:
     """What delivery would have found."""
     return {"place": "sqlite", "way": way, "points": 1000, "keys": 10, "rate": rate, "cpu": 10 / rate}
@@ -115,6 +121,7 @@ def results(tmp_path: Path) -> Path:
         logged("mlflow", 6000.0),
         {"logger": "aim", **case(10, "floats"), "error": "ImportError: no aim"},
     )
+    write(directory, "cost_of_artifacts", kept("trackside", 60.0), kept("mlflow", 600.0))
     write(
         directory,
         "delivery",
@@ -212,6 +219,15 @@ def test_the_readme_has_the_comments():
 
 
 @pytest.mark.outside  # it draws
+def test_the_page_compares_files(results: Path, tmp_path: Path):
+    """A table for each kind, with what a call costs by trackside's."""
+    page = make_page(results, tmp_path / "docs")
+    assert "An image, behind a step of 450 (450-450) µs, in µs:" in page
+    assert "| trackside | 60 | 1.00 | 120 | 540 | 100 | 1.01 |" in page
+    assert "| mlflow | 600 | 10.00 | 1,200 | 5,400 | 100 | 1.01 |" in page
+
+
+@pytest.mark.outside  # it draws
 def test_the_page_leaves_out_what_there_are_no_results_for(results: Path, tmp_path: Path):
     """With a note; what failed in part shows why."""
     page = make_page(results, tmp_path / "docs")
@@ -248,7 +264,7 @@ def test_the_same_results_make_the_same_files(results: Path, tmp_path: Path):
 def test_a_page_can_be_made_of_nothing(tmp_path: Path):
     """Where no benchmark has been run, every section says so."""
     page = make_page(tmp_path / "nowhere", tmp_path / "docs")
-    assert page.count("Not measured yet") == 9  # the headline and eight sections
+    assert page.count("Not measured yet") == 10  # the headline and nine sections
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
+from benchmarks.artifacts.things import IMAGE, TEXT
 from benchmarks.cost_of_log import main as cost_of_log
 from benchmarks.hot_path import main as hot_path
 from benchmarks.loggers import BY_HAND
@@ -72,6 +73,15 @@ def test_cost_of_log(tmp_path: Path):
     found = rounds(tmp_path, "cost_of_log", "--only", "trackside", "--only", BY_HAND, *LITTLE)
     figures = only(found, {*TIGHT, *IN_LOOP, "metrics", "values", "busy", "threads"}, 2)
     assert {one["logger"] for one in figures} == {"trackside", BY_HAND}
+
+
+@pytest.mark.torch
+def test_cost_of_artifacts(tmp_path: Path):
+    """Each kind behind training steps, and the steps beside it. What was not kept would be an error."""
+    kinds = ("--kind", TEXT, "--kind", IMAGE)
+    found = rounds(tmp_path, "cost_of_artifacts", "--only", "trackside", *kinds, "--seconds", "0.3")
+    figures = {f"loop_{figure}" for figure in FIGURES} | {"step", "step_with", "step_ratio", "kind"}
+    assert {one["kind"] for one in only(found, figures, 2)} == {TEXT, IMAGE}
 
 
 def test_without_torch_there_is_no_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
