@@ -66,6 +66,9 @@ SLOWEST = 1 << 22
 LONGEST_END = 10.0
 """Seconds that the run's end waits for files which the worker's thread delivers, beside the last call."""
 
+PROGRESS_EVERY = 1.0
+"""Seconds between two publications of how far an upload is."""
+
 _IDLE = 60.0
 
 
@@ -102,6 +105,7 @@ class ArtifactDelivery:
         self._in_a_row = 0
         self._paused_until = 0.0
         self._moved = (0, 0.0)
+        self._shown = (FileProgress(), 0.0)
         self._last_unforeseen = ""
         self._rest = RestOfArtifacts(destination, is_known=self.waiting.began_empty)
         self._wake = threading.Event()
@@ -149,13 +153,21 @@ class ArtifactDelivery:
         return {name: count for name, count in found.items() if count}
 
     def progress(self) -> FileProgress:
-        """What is being delivered now, and how far it is."""
-        record, sent = self.waiting.current, self._destination.artifact_bytes
-        if (sent, record is None) != (self._moved[0], record is None):
-            self._moved = (sent, self._clock())
+        """What is being delivered now, and how far it was in the last second."""
+        record, sent, now = self.waiting.current, self._destination.artifact_bytes, self._clock()
+        if sent != self._moved[0]:
+            self._moved = (sent, now)
         if record is None or not size_of(record):
-            return FileProgress(error=self.failing)
-        return FileProgress(redact(record.place), size_of(record), min(sent, size_of(record)), self.failing)
+            found = FileProgress(error=self.failing)
+        else:
+            found = FileProgress(
+                redact(record.place), size_of(record), min(sent, size_of(record)), self.failing
+            )
+        shown, since = self._shown
+        is_news = (found.place, found.error) != (shown.place, shown.error)
+        if is_news or (found != shown and now - since >= PROGRESS_EVERY):
+            self._shown = (found, now)
+        return self._shown[0]
 
     def needs(self, seq: int) -> bool:
         """Whether the held file of record ``seq`` is still needed here."""

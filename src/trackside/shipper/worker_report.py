@@ -37,6 +37,16 @@ class WorkerReport:
         self._troubles = [
             Trouble(meta.label_of(worker.destination.name), progress.notice) for worker in workers
         ]
+        self._troubles_with_files = [
+            Trouble(
+                meta.label_of(worker.destination.name),
+                progress.notice,
+                fails="has taken no file",
+                then="Metrics go on. Files are kept, and are tried again",
+                mended="The files that were kept are being delivered",
+            )
+            for worker in workers
+        ]
         self._rejections = Once()
 
     def publish(self) -> None:
@@ -65,10 +75,13 @@ class WorkerReport:
                 )
 
     def _tell_of_troubles(self) -> None:
-        for worker, trouble in zip(self._workers, self._troubles, strict=True):
-            failing = None if worker.calls.waits else worker.failing  # its turn has not come yet
+        troubles = zip(self._workers, self._troubles, self._troubles_with_files, strict=True)
+        for worker, trouble, files in troubles:
+            failing = None if worker.calls.waits else worker.calls.failing  # its turn has not come yet
             # start() has told of the first that does not open.
             trouble.note(failing, quietly=worker is self._workers[0] and not worker.opened)
+            if failing is None:  # where nothing is taken, that is told
+                files.note(worker.artifacts.failing)
             name = worker.destination.name
             if worker.cursor.rejected and self._rejections.is_first(name):
                 where = f"kept in {self._journal.rejected}, with the reason"
