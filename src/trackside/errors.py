@@ -80,7 +80,13 @@ class RejectedError(DeliveryError):
     """The destination permanently rejects this batch (status 400, for example).
 
     The batch is bisected down to the record that causes it, and that record goes to the dead-letter file.
+    ``write_postponed`` may say which artifact it is, ``place``, and where on this disk it is kept, ``file``.
     """
+
+    def __init__(self, message: str = "", *, place: str = "", file: str | None = None) -> None:
+        super().__init__(message)
+        self.place = place
+        self.file = file
 
 
 class DestinationFailedError(DeliveryError):

@@ -171,7 +171,8 @@ class Destination(ABC):
         """Deliver what ``write_artifact`` has put off, a table that grows: what is due, or everything.
 
         Returns the seconds until more is due, and None if nothing is left. It is called where
-        ``write_artifact`` is, when no file waits. ``everything`` is True for a flush, and at the end.
+        ``write_artifact`` is, when no file waits. ``everything`` is True for a flush, and at the end. Raise
+        :class:`trackside.errors.RejectedError` once for what is never accepted, and don't try it again.
         """
         return None
 

@@ -208,17 +208,23 @@ def test_a_file_that_is_no_table_is_left_alone(store: Store) -> None:
     assert store.table("other.json")["data"] == [[1]]
 
 
-def test_a_table_that_mlflow_refuses_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It holds up neither the other tables nor the end."""
+def test_a_table_that_mlflow_refuses_is_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes to the dead letters, and holds up neither the other tables nor the end."""
 
     def refuse(*_: Any, **__: Any) -> None:
         raise RejectedError("too large")
 
     store.add(1, {"a": 1})
+    store.add(2, {"a": 2}, place="other.json")
     with monkeypatch.context() as patch:
         patch.setattr(type(store.destination._files), "upload", refuse)
-        store.send()
-    assert "refuses the table 't.json': too large" in store.notices[-1]
+        with pytest.raises(RejectedError, match="too large") as raised:
+            store.destination.write_postponed(everything=True)
+    refused = raised.value
+    assert json.loads(Path(refused.file or "").read_text("utf-8"))["columns"] == ["a"]
+    store.send()
+    (arrived,) = {"t.json", "other.json"} - {refused.place}
+    assert store.table(arrived)["columns"] == ["a"]
 
 
 def test_a_store_that_is_away_keeps_the_rows(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

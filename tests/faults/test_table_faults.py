@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.proxy import cut
+from tests.faults.proxy import Reply, answer, cut
 from tests.faults.servers import wait_until
 
 if TYPE_CHECKING:
@@ -79,3 +79,22 @@ def test_rows_wait_for_a_server_that_is_away(
     assert training.end() == 0, training.text
     training.wait_until_delivered()
     assert steps_in(client, tmp_path.name) == list(range(101))
+
+
+def test_a_table_that_the_server_refuses_is_a_dead_letter(play: Play, proxy: FaultProxy) -> None:
+    """A proxy with a limit on what it takes. The metrics arrive, and the journal keeps the table."""
+    proxy.add(answer(Reply(413)), lambda request: request.is_for("rows.json"))
+    training = play("""
+        run = trackside.start()
+        run.log_table({"step": [0, 1]}, "rows.json")
+        run.log_text("hello", "notes.txt")
+        emit(10)
+        run.finish()
+    """)
+    assert training.end() == 0, training.text
+    rejected = training.journal.rejected
+    wait_until(rejected.exists, 60, training.log)
+    (entry,) = [json.loads(line) for line in rejected.read_text("utf-8").splitlines()]
+    assert entry["artifact"] == "rows.json"
+    assert json.loads(Path(entry["file"]).read_text("utf-8")) == {"columns": ["step"], "data": [[0], [1]]}
+    assert any(seen.request.is_for("notes.txt") and seen.status == 200 for seen in proxy.seen)

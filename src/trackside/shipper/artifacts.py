@@ -17,6 +17,7 @@ import logging
 import random
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -27,7 +28,9 @@ from trackside.errors import (
     RetryableError,
     UnauthorisedError,
 )
+from trackside.events import now_ms
 from trackside.journal.artifact_queue import size_of
+from trackside.journal.format import ArtifactRecord
 from trackside.journal.held_content import content_of, files_under
 from trackside.journal.meta import FileProgress
 from trackside.journal.scoreboard import read_not_kept
@@ -42,12 +45,10 @@ from trackside.system.files import is_disk_full
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from trackside.journal.artifact_queue import Outcome
     from trackside.journal.directory import JournalDirectory
     from trackside.journal.file_counts import FileCounts
-    from trackside.journal.format import ArtifactRecord
     from trackside.shipper.dead_letters import RejectedFile
 
 logger = logging.getLogger("trackside.shipper")
@@ -283,12 +284,23 @@ class ArtifactDelivery:
             if isinstance(error, DestinationFailedError):
                 self.refused = redact(str(error))
                 return
+            if isinstance(error, RejectedError):
+                self._reject_rest(error)
             self._in_a_row += 1
             self._pause("what was put off", error, self._delay(self._in_a_row, error))
             if not isinstance(error, RetryableError | RejectedError | OSError):
                 self._tell_unforeseen("what was put off", error)
         else:
             self._in_a_row, self.error = 0, None
+
+    def _reject_rest(self, error: RejectedError) -> None:
+        """Note what was put off and is refused. The destination does not try it again."""
+        record = ArtifactRecord(self._rest.since, now_ms(), "table", error.place)
+        try:
+            self._rejects.add_artifact(record, Path(error.file) if error.file else None, str(error))
+        except OSError as failure:  # a full disk
+            logger.warning("a rejected artifact can't be noted: %s", failure)
+        self._notice(f"{redact(error.place)} is not delivered: {error}. See {self._journal.rejected}")
 
     def _fail(self, record: ArtifactRecord, error: BaseException) -> None:
         tries = self._failures[record.seq] = self._failures.get(record.seq, 0) + 1

@@ -76,6 +76,10 @@ class _Entry:
         self._due = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
+    def set_aside(self, made: Path) -> Path:
+        """Keep a table that was refused, in the journal. It takes the place of an earlier one."""
+        return made.replace(self._sent_path.with_suffix(".json"))
+
 
 class Tables:
     """The tables of one run. They are kept in ``folder``, which lasts as long as the journal.
@@ -143,7 +147,13 @@ class Tables:
             run.upload(made, table.name)
             _name_in_tag(run, table.name)
         except RejectedError as error:
-            run.notice(f"MLflow refuses the table {table.name!r}: {error}. Log fewer rows, or other names")
+            kept = entry.set_aside(made)
+            entry.done(size)
+            raise RejectedError(
+                f"MLflow refuses the table {table.name!r}: {error}. Log fewer rows, or other names",
+                place=table.name,
+                file=str(kept),
+            ) from error
         finally:
             with contextlib.suppress(OSError):
                 made.unlink()
