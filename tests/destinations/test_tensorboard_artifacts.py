@@ -13,17 +13,18 @@ from PIL import Image
 
 from tests.destinations.test_tensorboard import opened, read, tell_end
 from tests.destinations.tools import START_MS, artifact, metrics
+from tests.sinks.kept import Kept
 from trackside.destinations.tensorboard.artifacts import MAX_ROWS, MAX_TEXT, as_markdown_table
 from trackside.encoding.tables import ROWS, Rows, pack_rows
 from trackside.errors import RejectedError
+from trackside.journal.format import ArtifactRecord
+from trackside.journal.held_content import content_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    from trackside.journal.format import ArtifactRecord
 
 
 def written(directory: Path, records: Sequence[tuple[ArtifactRecord, Path | None]]) -> EventAccumulator:
@@ -217,6 +218,41 @@ def test_what_has_no_place_in_event_files_is_left_out(kind: str, tmp_path: Path)
     before = written(tmp_path / "a", []).Tags()
     record = artifact(kind, "place", path, form="of a later version")
     assert written(tmp_path / "b", [(record, path), (record, None)]).Tags() == before
+
+
+def test_a_step_beyond_64_bits_is_rejected(tmp_path: Path) -> None:
+    """As that of a metric is."""
+    path = picture(tmp_path / "a.png")
+    made = opened(tmp_path)
+    with pytest.raises(RejectedError, match="cannot hold 'samples'"):
+        made.write_artifact(artifact("image", "samples", path, step=1 << 63), path)
+    made.close()
+
+
+def test_what_a_training_keeps_is_what_tensorboard_shows(tmp_path: Path) -> None:
+    """Each call that has a place there, from the sink's own record to the tab."""
+    kept = Kept(tmp_path / "journals")
+    kept.bus.log_image(np.full((3, 5, 3), 7, np.uint8), key="samples", step=1)
+    kept.bus.log_histogram(np.array([0.0, 1.0, 3.0]), "weights", 2)
+    kept.bus.log_text("hello", "a.txt")
+    kept.bus.log_dict({"lr": 0.1}, "b.json")
+    kept.bus.log_table([{"a": 1}], "c.json")
+    kept.bus.log_audio(np.zeros(80, np.float32), "voice", 3, sample_rate=8000)
+    kept.bus.log_video(np.zeros((2, 4, 6, 3), np.uint8), "clip", 4, fps=2)
+    records = [record for record in kept.records() if isinstance(record, ArtifactRecord)]
+    contents = [None if one.held is None else content_of(kept.journal, one.held) for one in records]
+    found = written(tmp_path, list(zip(records, contents, strict=True)))
+    kept.close()
+    (image,), (clip,) = found.Images("samples"), found.Images("clip")
+    assert Image.open(io.BytesIO(image.encoded_image_string)).getpixel((4, 2)) == (7, 7, 7)
+    assert (image.step, clip.step, clip.width, clip.height) == (1, 4, 6, 4)
+    (weights,) = found.Histograms("weights")
+    assert (weights.step, weights.histogram_value.num, weights.histogram_value.sum) == (2, 3, 4)
+    assert sum(weights.histogram_value.bucket) == 3
+    assert texts(found, "a.txt") == [(0, "    hello\n")]
+    assert texts(found, "b.json") == [(0, '    {\n      "lr": 0.1\n    }\n')]
+    assert texts(found, "c.json") == [(0, "| a |\n|---|\n| 1 |")]
+    assert found.Audio("voice")[0].length_frames == 80
 
 
 def test_a_file_that_is_gone_is_rejected(tmp_path: Path) -> None:

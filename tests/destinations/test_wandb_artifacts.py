@@ -198,6 +198,24 @@ def test_a_place_outside_the_run_is_rejected(tmp_path: Path) -> None:
     assert models(tmp_path) == []
 
 
+def test_what_can_never_be_delivered_is_rejected(tmp_path: Path) -> None:
+    """A place that is a file and a folder, a page that is no text. The next one is delivered."""
+    content, page = picture(tmp_path / "held"), tmp_path / "page.html"
+    page.write_bytes(b"<html>\xff")
+    made = opened(tmp_path)
+    made.write_artifact(artifact("file", "a", content), content)
+    with pytest.raises(RejectedError, match="can't be a copy"):
+        made.write_artifact(artifact("file", "a/b", content), content)
+    with pytest.raises(RejectedError, match="W&B takes no figure 'plot'"):
+        made.write_artifact(artifact("figure", "plot", page, step=1), page)
+    with pytest.raises(RejectedError, match="gone from this machine"):
+        made.write_artifact(artifact("image", "gone", tmp_path / "gone", step=1), tmp_path / "gone")
+    made.write_artifact(artifact("image", "samples", content, step=1), content)
+    tell_end(made)
+    assert [row["samples"]["_type"] for row in rows(tmp_path)] == ["image-file"]
+    assert "artifacts/a" in saved(tmp_path)
+
+
 @pytest.mark.parametrize("kind", ["dataset", "hologram"])
 def test_what_wandb_has_no_word_for_is_left_out(kind: str, tmp_path: Path) -> None:
     """Quietly."""

@@ -39,8 +39,12 @@ def picture_size(data: bytes) -> tuple[int, int]:
 def ending_of(record: ArtifactRecord, path: PurePath) -> str:
     """The ending of the file at ``path``, in small letters with its dot.
 
-    What is held has a name without one, so then it is that of the file that was logged, or of its place.
+    What is held has a name without one, so then it is what the record says, or that of the file that was
+    logged, or of its place.
     """
     source = "" if record.held is None else record.held.source
+    told = record.details.get("suffix")
+    if not path.suffix and isinstance(told, str) and told:
+        return told.lower()
     endings = (name.suffix.lower() for name in (path, PurePath(source), PurePath(record.place)))
     return next(filter(None, endings), "")

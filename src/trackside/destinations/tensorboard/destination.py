@@ -108,7 +108,11 @@ class TensorBoardDestination(Destination):
 
     def write_artifact(self, record: ArtifactRecord, content: Path | None) -> None:
         """Write a picture, histogram, text, table or sound. Anything else has no place in event files."""
-        self._append(artifact_events(self._events, self.context, record, content))
+        try:
+            events = artifact_events(self._events, self.context, record, content)
+        except (OverflowError, ValueError) as error:
+            raise RejectedError(f"TensorBoard's files cannot hold {record.place!r}: {error}") from error
+        self._append(events)
 
     def write_end(self, end: RunEnd) -> None:
         """Say in the HParams tab how the run ended, and get the file onto the disk.

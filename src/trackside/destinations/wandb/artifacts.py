@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trackside.destinations.finished_files import finished_file, made_folder
 from trackside.destinations.wandb import media
+from trackside.errors import RejectedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +60,13 @@ class ArtifactWays:
         else:
             ending = media.ending_for(record, path)
             if ending:
-                self._row(record, media.from_file(self._wandb, record.kind, self._named(path, ending)))
+                self._row(record, self._medium(record, self._named(path, ending)))
+
+    def _medium(self, record: ArtifactRecord, path: Path) -> Any:
+        try:
+            return media.from_file(self._wandb, record.kind, path)
+        except (OSError, ValueError) as error:  # W&B has looked into it, and found something else
+            raise RejectedError(f"W&B takes no {record.kind} {record.place!r}: {error}") from error
 
     def _named(self, path: Path, ending: str) -> Path:
         """The same file under a name with that ending. It goes with what was made for this artifact."""

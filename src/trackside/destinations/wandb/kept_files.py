@@ -10,6 +10,7 @@ run's folders to the new one, and tells W&B of all that is in them.
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import json
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 FILES = Path("files", "artifacts")
 MODELS = Path("models")
 NOTE = "model.json"
+_NEVER = {errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR}
+"""A place that is a file for one artifact and a folder for another, or a file that is gone."""
+
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_.\-]")
 
 
@@ -96,11 +100,16 @@ def checked(place: str) -> PurePosixPath:
 
 
 def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if source.is_dir():
-        shutil.copytree(source, target, copy_function=shutil.copyfile, dirs_exist_ok=True)
-    else:
-        shutil.copyfile(source, target)
+    """Copy a file, or all files of a folder. Raises :class:`RejectedError` for what can never be copied."""
+    try:
+        for path in _files_in(source):
+            copy = target / path.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+    except OSError as error:
+        if error.errno in _NEVER:
+            raise RejectedError(f"{target} can't be a copy of {source}: {error.strerror}") from error
+        raise
 
 
 def _files_in(place: Path) -> Iterator[Path]:
