@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +14,7 @@ import pytest
 
 import trackside
 from tests.parts import journal_of, records_of
+from tests.support import recorder
 from tests.support.program import run_python
 from trackside.event_bus.bus import Bus
 from trackside.journal.directory import JournalDirectory
@@ -334,3 +338,34 @@ def test_a_program_that_becomes_a_daemon_keeps_its_files(tmp_path: Path) -> None
     texts = [text for journal in journals for text in kept(journal).items()]
     assert sorted(texts) == [("after.txt", "hello"), ("before.txt", "hello")], done.stderr
     assert "is not kept" not in done.stderr
+
+
+DELIVERED = """
+import trackside
+with trackside.start("x", destinations=[{"type": "jsonl", "path": "lines.jsonl"}]) as run:
+    trackside.log({"loss": 0.5}, step=1)
+    trackside.log_text("hello", "a.txt")
+    trackside.log_table([{"a": 1}], "b.json")
+    trackside.log({"loss": 0.25}, step=2)
+    trackside.log_artifact("train.py")
+print(run.delivery.phase)
+"""
+
+
+def test_destinations_without_mlflow_get_artifacts_too(tmp_path: Path) -> None:
+    """Each gets all of them, in the order of the calls. The journal goes, and the held files with it."""
+    (tmp_path / "train.py").write_text(recorder.IN_A_SCRIPT + DELIVERED)
+    environment = {**os.environ, **recorder.environment(tmp_path / "records"), "TRACKSIDE_MODE": "online"}
+    done = run_python("train.py", cwd=tmp_path, env=environment, check=True, TRACKSIDE_EXIT_TIMEOUT="300")
+    assert done.stdout.split() == ["delivered"], done.stderr
+    wanted = [("text", "a.txt"), ("table", "b.json"), ("file", "train.py")]
+    found = recorder.only_run(tmp_path / "records").artifacts
+    assert [(line["artifact"]["kind"], line["artifact"]["place"]) for line in found] == wanted
+    lines = [json.loads(line) for line in (tmp_path / "lines.jsonl").read_text().splitlines()]
+    assert sorted(line["step"] for line in lines if "loss" in line) == [1, 2]
+    places = [line["artifact"]["place"] for line in lines if recorder.is_artifact(line)]
+    assert places == [place for _, place in wanted]
+    deadline = time.monotonic() + 120
+    while [*(tmp_path / "journals").iterdir()]:  # the shipper removes it once the program has ended
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
