@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +20,6 @@ from tests.unchanged.play import PROGRAMS, environment_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from mlflow.entities import Run
 
@@ -169,3 +170,53 @@ def test_nested_runs_of_a_process_that_is_killed(tmp_path: Path) -> None:
     inner = runs()["inner"]
     assert len(client.get_metric_history(inner.info.run_id, "m")) == 100
     assert (inner.data.tags["t"], runs()["outer"].data.params) == ("v", {"a": "1"})
+
+
+def logging_files(server: MlflowServer, folder: Path, **environment: str) -> subprocess.Popen[str]:
+    """A training that logs files for each line that it gets."""
+    return subprocess.Popen(
+        [sys.executable, str(PROGRAMS / "files.py")],
+        cwd=folder,
+        env={**environment_of(folder, f"journal+{server.url}"), **environment},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def files_of(client: MlflowClient, run_id: str, folder: Path) -> dict[str, bytes]:
+    """All files of a run."""
+    place = Path(client.download_artifacts(run_id, "", str(folder)))
+    return {
+        path.relative_to(place).as_posix(): path.read_bytes() for path in place.rglob("*") if path.is_file()
+    }
+
+
+def test_files_that_are_logged_and_removed_while_the_server_is_away(
+    server: MlflowServer, tmp_path: Path
+) -> None:
+    """They arrive as they were, from a program that is killed right after the call."""
+    with logging_files(server, tmp_path, READS="") as training:
+        run_id = first_line(training)
+        say(training, "before")
+        server.kill()
+        took = float(say(training, "away"))
+        training.kill()
+    server.start()
+    wait_until_delivered(tmp_path / "journals", PATIENCE)
+    found = files_of(MlflowClient(server.url), run_id, tmp_path)
+    for word in ("before", "away"):
+        large = hashlib.sha256(word.encode()).digest() * 50_000
+        assert found[f"large/{word}.bin"] == found[f"folder/{word}/{word}.bin"] == large
+        assert found[f"folder/{word}/small.txt"] == found[f"texts/{word}.txt"] == word.encode()
+    assert took < 60  # MLflow alone waits for minutes, and raises
+
+
+def test_a_program_reads_the_files_that_it_has_logged(server: MlflowServer, tmp_path: Path) -> None:
+    """Right after the call."""
+    with logging_files(server, tmp_path, READS="1") as training:
+        first_line(training)
+        assert say(training, "a").endswith(" ['texts/a.txt']")
+        assert say(training, "b").endswith(" ['texts/a.txt', 'texts/b.txt']")
+        assert end_of(training) == 0

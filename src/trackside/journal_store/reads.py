@@ -24,14 +24,15 @@ FAILING_PATIENCE = 5.0
 _SLICE = 1.0
 
 
-def catch_up(runs: Runs, recordings: Iterable[Recording]) -> None:
-    """Wait until what was logged into ``recordings`` is delivered."""
+def catch_up(runs: Runs, recordings: Iterable[Recording], *, files: bool = False) -> None:
+    """Wait until what was logged into ``recordings`` is delivered, with ``files`` or without them."""
     if interpreter_is_leaving():  # the exit waits by itself
         return
     began = steady()
     for recording in recordings:
         run = recording.run
-        while not run.flush(_SLICE):
+        flush = run.flush if files else run.flush_points
+        while not flush(_SLICE):
             delivery, waited = run.delivery, steady() - began
             if not run.is_recording and waited < _SLICE / 2:
                 break  # it is just ending, perhaps further up on this very stack

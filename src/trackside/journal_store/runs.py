@@ -121,6 +121,12 @@ class Runs:
             )
             self._seen.pop(next(only_read, ""), None)
 
+    def run_at(self, artifact_uri: str) -> str | None:
+        """The id of the run whose artifacts are there, of those that MLflow has shown."""
+        return next(
+            (run_id for run_id, run in [*self._seen.items()] if run.info.artifact_uri == artifact_uri), None
+        )
+
     def forget(self, run_id: str) -> None:
         """The run was deleted: what is known of it no longer holds."""
         self._seen.pop(run_id, None)
@@ -286,6 +292,11 @@ def _meant(status: FinalStatus) -> FinalStatus:
     The exit code decides that.
     """
     return "FINISHED" if status == "FAILED" and isinstance(sys.exc_info()[1], SystemExit) else status
+
+
+def runs_in_use() -> list[Runs]:
+    """The tables of all stores in this process."""
+    return list(_tables)
 
 
 def _abandon_all() -> None:

@@ -122,16 +122,17 @@ class Delivery:
         finally:
             self._watching.release()
 
-    def wait_for_all(self, timeout: float) -> bool:
+    def wait_for_all(self, timeout: float, *, files: bool = True) -> bool:
         """Whether every destination has all that is in the journal now, within ``timeout`` seconds.
 
         Also False if a destination has failed permanently.
         """
         wanted = self._writer.last_seq
         self._shipper.nudge()
-        files = WaitForFiles(self._journal, self._meta.destination_names, nudge=self._shipper.nudge)
+        waiting = WaitForFiles(self._journal, self._meta.destination_names, nudge=self._shipper.nudge)
         state = self._shipper.wait_for(
-            lambda state: self._acknowledged(wanted, state) and files.have(wanted, state), timeout
+            lambda state: self._acknowledged(wanted, state) and (not files or waiting.have(wanted, state)),
+            timeout,
         )
         self._shipper.log_notices(self._shipper.state())
         self._warn_if_held_up()

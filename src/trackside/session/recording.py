@@ -30,7 +30,7 @@ from trackside.system.once import Once
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from trackside.events import ConfigEvent, FinalStatus, RunStatus
+    from trackside.events import ArtifactEvent, ConfigEvent, FinalStatus, RunStatus
     from trackside.journal.directory import JournalDirectory
     from trackside.journal.meta import Adopted, RunInfo
     from trackside.session.plan import RunPlan
@@ -97,6 +97,10 @@ class RecordingRun(Run):
     def keep_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags on the run, through the journal."""
         self._assembly.sink.keep_tags(tags)
+
+    def keep_artifact(self, event: ArtifactEvent) -> str | None:
+        """Keep a file, which may be deleted right away. Returns why not, if it can't be kept."""
+        return self._assembly.sink.keep_artifact(event)
 
     def known_info(self) -> RunInfo | None:
         """The run in MLflow, as far as it is known now. Waits for nothing."""
@@ -167,11 +171,19 @@ class RecordingRun(Run):
     # What you call
 
     def flush(self, timeout: float = 30.0) -> bool:
+        return self._flush(timeout, files=True)
+
+    def flush_points(self, timeout: float) -> bool:
+        """As :meth:`flush`, without the files."""
+        return self._flush(timeout, files=False)
+
+    def _flush(self, timeout: float, *, files: bool) -> bool:
         if not self._assembly.delivery.online or self._ending.over:
             return self._ending.flush(timeout)
         before = steady()
         arrived = self._assembly.sink.drain(timeout)
-        return self._assembly.delivery.wait_for_all(timeout - (steady() - before)) and arrived
+        left = timeout - (steady() - before)
+        return self._assembly.delivery.wait_for_all(left, files=files) and arrived
 
     def finish(
         self,

@@ -214,6 +214,10 @@ class MLflowSink:
         if self._fetcher.queue is not None:
             self._fetcher.queue.collect()
 
+    def keep_artifact(self, event: ArtifactEvent) -> str | None:
+        """Keep a file that may be deleted right away. Returns why not, and the caller sees to it."""
+        return self._artifacts.attempt(event, outlives=True)
+
     def keep_params(self, params: Mapping[str, str], timestamp_ms: int | None = None) -> bool:
         """Keep params that are no configuration, masked. Returns whether they are in the journal."""
         return self._texts.keep_params(params, timestamp_ms)

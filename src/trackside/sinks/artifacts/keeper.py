@@ -27,6 +27,7 @@ from trackside.artifact_events import (
     VideoEvent,
 )
 from trackside.errors import ArtifactError
+from trackside.journal.claims import ORIGINAL
 from trackside.lifecycle.crash import text_of
 from trackside.redaction.redact import redact
 from trackside.sinks.artifacts.audio import audio_record
@@ -117,22 +118,36 @@ class ArtifactKeeper:
         return self._keep(event)
 
     def _keep(self, event: ArtifactEvent) -> bool:
+        reason = self.attempt(event)
+        if reason is not None:
+            self._lose(_called(event), reason)
+        return reason is None
+
+    def attempt(self, event: ArtifactEvent, *, outlives: bool = False) -> str | None:
+        """Keep ``event``. Returns why that is not possible, for a caller who then does something else.
+
+        ``outlives``: only where what was logged may be deleted right away.
+        """
+        if self._journal.is_closed:
+            return "the run is over"
         held = None
         try:
             record = self._records[type(event)](event, self._held)
             held = record.held
-            if self._journal.append(record):
+            if outlives and held is not None and held.way == ORIGINAL:
+                reason = "it can't be linked to"
+            elif self._journal.append(record):
                 self._journal.note_artifact(0 if held is None else held.size)
-                return True
-            reason = "the journal has no room"
+                return None
+            else:
+                reason = "the journal has no room"
         except ArtifactError as error:
             reason = str(error)
         except Exception as error:
             reason = self._why(error)
         if held is not None:
             self._held.let_go(held)
-        self._lose(_called(event), reason)
-        return False
+        return reason
 
     def _leave_out(self, reason: str) -> None:
         """Count a file of a folder that is kept without it."""
