@@ -18,8 +18,9 @@ from trackside.sinks.artifacts.arrays import is_array, is_tensor, numbers_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-LIMIT = 1 << 17
-"""Numbers that are looked at. The rank of a percentile is then right to 0.3 in 100."""
+LIMIT = 1 << 15
+"""Numbers that are looked at: sorting them takes 1 to 2 ms. The rank of a percentile is then right to 0.6 in
+100, by two standard deviations."""
 
 BINS = 64
 PERCENTILES = (5, 25, 50, 75, 95)
