@@ -103,7 +103,7 @@ fuzz: .venv/test.stamp ## minutes of odd bytes in the place of a journal's files
 frameworks: .venv-frameworks/frameworks.stamp ## the integrations, tested with the real frameworks: no models or data to download
 	.venv-frameworks/bin/python $(PYTEST) -m "frameworks and not gpu" --timeout 600 $(PYTEST_ARGS) tests/frameworks
 
-their-tests: .venv-frameworks/frameworks.stamp ## a framework's own tests against ours: SUITE=mlflow, accelerate or lightning, FROM=its repository
+their-tests: .venv-frameworks/frameworks.stamp ## a framework's own tests against ours: SUITE=mlflow, accelerate, lightning, transformers or mmengine, FROM=its repository
 	@.ci/their-tests "$(SUITE)" "$(FROM)" $(PYTEST_ARGS)
 
 test-oldest: .venv-oldest/test.stamp ## `test` and `test-processes`, with the oldest mlflow that is tested
