@@ -17,6 +17,7 @@ from tests.destinations.tools import context
 from tests.ends.harness import new_database
 from trackside.destinations.mlflow.artifacts import growing_table
 from trackside.destinations.mlflow.artifacts import tables as tables_
+from trackside.destinations.mlflow.artifacts.tables import Tables
 from trackside.destinations.mlflow.destination import MLflowDestination
 from trackside.encoding.tables import ROWS, Rows
 from trackside.errors import RejectedError, RetryableError
@@ -54,6 +55,11 @@ class Store:
         made.open()
         self._kept = made.state()
         return made
+
+    @property
+    def folder(self) -> Path:
+        """Where its tables wait."""
+        return self._made.journal / f"tables-for-{self._made.name}"
 
     def restart(self) -> None:
         """Go on as a shipper that is started again."""
@@ -240,3 +246,17 @@ def test_a_store_that_is_away_keeps_the_rows(store: Store, monkeypatch: pytest.M
             store.destination.write_postponed(everything=True)
     store.send()
     assert store.table()["data"] == [[1]]
+
+
+def test_a_secondary_writer_has_a_table_of_its_own(store: Store) -> None:
+    """The last upload would win. The name stays when the shipper is restarted, whoever owns the run then."""
+    store.destination._tables = Tables(store.folder, name_for=lambda _place: "t.mine.json")
+    store.destination._files.tables = store.destination._tables
+    store.client.log_table(store.run.info.run_id, {"a": [1]}, "t.json")
+    store.add(1, {"a": 2})
+    store.send()
+    store.restart()
+    store.add(2, {"a": 3})
+    store.send()
+    assert store.table()["data"] == [[1]]
+    assert store.table("t.mine.json")["data"] == [[2], [3]]
