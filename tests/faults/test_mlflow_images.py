@@ -103,31 +103,35 @@ def picture(client: MlflowClient, run_id: str, path: str, into: Path) -> Any:
 
 
 def test_a_keyed_image_is_as_mlflow_writes_it(
-    pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pictures: Pictures, server: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Names that the page reads alike, equal pixels, a small one of the same size and kind, and the tag."""
-    pictures.bus.log_image(COLOURS, key="val/samples 1", step=12)
+    pictures.bus.log_image(COLOURS, key="samples 1", step=7)
     pictures.deliver()
     monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)  # MLflow 3.6 uploads to this one
     client = pictures.client
     own = client.create_run(client.get_run(pictures.run_id).info.experiment_id).info.run_id
-    client.log_image(own, COLOURS, key="val/samples 1", step=12)
+    # MLflow 3.6 itself loses images with a slash in their key, and of steps such as 12: "%12" is a character.
+    client.log_image(own, COLOURS, key="samples 1", step=7)
     theirs = sorted(file.path for file in client.list_artifacts(own, "images"))
     ours = pictures.names()
-    shown = [
-        [(n.key.replace("/", "~"), n.step, n.compressed, n.suffix) for n in map(named, names)]
-        for names in (ours, theirs)
-    ]
-    assert sorted(shown[0]) == [("val~samples 1", 12, False, "png"), ("val~samples 1", 12, True, "webp")]
+    shown = [[(n.key, n.step, n.compressed, n.suffix) for n in map(named, names)] for names in (ours, theirs)]
+    assert sorted(shown[0]) == sorted(shown[1])
+    assert sorted(shown[0]) == [("samples 1", 7, False, "png"), ("samples 1", 7, True, "webp")]
     assert len({named(name).image for name in ours}) == 1
-    assert {kind for *_, kind in map(named, theirs)} == {"png", "webp"}
-    if "#" not in theirs[0]:  # which the server of that version does not let us download
-        assert sorted(shown[0]) == sorted(shown[1])
     full, small = (next(n for n in ours if named(n).suffix == kind) for kind in ("png", "webp"))
     assert np.array_equal(picture(client, pictures.run_id, full, tmp_path / "full"), COLOURS)
     assert picture(client, pictures.run_id, small, tmp_path / "small").shape == (256, 192, 3)
     tags = [client.get_run(run_id).data.tags[LOGGED_IMAGES] for run_id in (pictures.run_id, own)]
     assert tags == ["True", "True"]
+
+
+def test_a_key_may_have_slashes(pictures: Pictures) -> None:
+    """The page groups images by them."""
+    pictures.bus.log_image(COLOURS[:9, :9], key="val/samples", step=12)
+    pictures.deliver()
+    assert {(named(name).key, named(name).step) for name in pictures.names()} == {("val/samples", 12)}
 
 
 def test_each_step_has_one_image(pictures: Pictures) -> None:
