@@ -95,24 +95,27 @@ class Claimer:
     def _link(self, source: str, status: os.stat_result, entry: str) -> tuple[str, os.stat_result]:
         """Link to the file ``source``. Returns the way, and what was linked to."""
         try:
-            _link(source, entry)
+            linked = _link(source, entry)
         except OSError as error:
             found = os.path.realpath(source)
             if error.errno != errno.EXDEV or not self._hidden.link(found, status.st_dev, entry):
                 os.symlink(found, entry)
                 return ORIGINAL, status
-        linked = os.stat(entry)
+            linked = os.stat(entry)
         if not stat.S_ISREG(linked.st_mode):  # the file was replaced just now
             raise _no_file(source)
         return LINK, linked
 
 
-def _link(source: str, entry: str) -> None:
-    """Make ``entry`` a hard link to the file that ``source`` names. Raises ``OSError``."""
+def _link(source: str, entry: str) -> os.stat_result:
+    """Make ``entry`` a hard link to the file that ``source`` names, and return it. Raises ``OSError``."""
     os.link(source, entry)
-    if os.path.islink(entry):  # ``source`` is a symbolic link, and the system has linked to that
+    linked = os.lstat(entry)
+    if stat.S_ISLNK(linked.st_mode):  # ``source`` is a symbolic link, and the system has linked to that
         os.unlink(entry)
         os.link(os.path.realpath(source), entry)
+        linked = os.lstat(entry)
+    return linked
 
 
 def write_new(path: str, *pieces: bytes | memoryview) -> int:

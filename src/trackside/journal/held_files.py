@@ -62,6 +62,7 @@ class HeldFiles:
         self._room = Room(journal.path, self._folder, cap)
         self._claimer = Claimer(HiddenFolders(journal.path), self._room)
         self._leave_out = leave_out
+        self._has_folder = False
 
     def keep_bytes(self, *pieces: bytes | memoryview) -> HeldFile:
         """Keep ``pieces``, one behind the other. Raises :class:`ArtifactError` and ``OSError``."""
@@ -113,8 +114,10 @@ class HeldFiles:
 
     def _new_entry(self) -> tuple[str, str]:
         name = new_token()
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(self._folder, DIRECTORY_MODE)
+        if not self._has_folder:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(self._folder, DIRECTORY_MODE)
+            self._has_folder = True
         return name, str(self._folder / name)
 
 
