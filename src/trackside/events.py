@@ -163,6 +163,8 @@ class RunEnd(msgspec.Struct, frozen=True, kw_only=True):
     counts: Mapping[str, int] = {}
     """Points by what became of them: ``emitted``, ``shipped``, ``merged``, ``dropped``, ``rejected``. Records
     that could not be read are ``damaged``."""
+    why_not_kept: tuple[str, ...] = ()
+    """Why files, pictures and tables were not kept: the first few reasons, masked."""
     error_type: str | None = None
     """The type of the exception that explains the end."""
     error_message: str = ""

@@ -82,6 +82,16 @@ def test_tags_have_content() -> None:
     assert set(end_tags(end_of(CLEAN))) == {"trackside.end.reason"}
     assert set(stale_tags([*tags, *end_tags(end_of(BOOM)), "trackside.journal", "team"])) >= set(tags)
     assert stale_tags(["trackside.journal", "team", "trackside.attempt"]) == []
+
+
+def test_files_that_were_not_kept_are_named() -> None:
+    """The first reasons, one a line. A later attempt removes them."""
+    end = run_end(decide(CLEAN), CLEAN, {}, ("a file: there is no file at 'a'", "an image: it is closed"))
+    tags = end_tags(end)
+    assert tags["trackside.end.files_not_kept"] == "a file: there is no file at 'a'\nan image: it is closed"
+    assert "trackside.end.files_not_kept" in stale_tags(tags)
+    long = run_end(decide(CLEAN), CLEAN, {}, ("x" * 2 * MAX_TAG_VALUE_LENGTH,))
+    assert len(end_tags(long)["trackside.end.files_not_kept"]) == MAX_TAG_VALUE_LENGTH
     assert counts_in({"trackside.summary": "of somebody else"}) == {}
 
 

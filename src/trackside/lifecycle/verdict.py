@@ -61,7 +61,9 @@ def decide(evidence: Evidence) -> Verdict:
     return Verdict("FINISHED", "finished") if evidence.finishing else Verdict()
 
 
-def run_end(verdict: Verdict, evidence: Evidence, counts: Mapping[str, int]) -> RunEnd:
+def run_end(
+    verdict: Verdict, evidence: Evidence, counts: Mapping[str, int], why_not_kept: tuple[str, ...] = ()
+) -> RunEnd:
     """The record that a destination gets at the end. Raises ``ValueError`` while the run is RUNNING."""
     crash = evidence.exception
     return RunEnd(
@@ -71,6 +73,7 @@ def run_end(verdict: Verdict, evidence: Evidence, counts: Mapping[str, int]) -> 
         ended_ms=evidence.ended_ms or evidence.died_ms,
         announced_ms=evidence.ended_ms,
         counts=counts,
+        why_not_kept=why_not_kept,
         error_type=None if crash is None else crash.error_type,
         error_message="" if crash is None else crash.message,
         traceback=None if crash is None else crash.traceback,

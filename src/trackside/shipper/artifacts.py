@@ -153,6 +153,10 @@ class ArtifactDelivery:
         }
         return {name: count for name, count in found.items() if count}
 
+    def why_not_kept(self) -> tuple[str, ...]:
+        """Why the training could not keep some: the first few reasons."""
+        return read_not_kept(self._journal.scoreboard).reasons
+
     def progress(self) -> FileProgress:
         """What is being delivered now, and how far it was in the last second."""
         record, sent, now = self.waiting.current, self._destination.artifact_bytes, self._clock()

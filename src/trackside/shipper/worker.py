@@ -352,7 +352,7 @@ class DeliveryWorker(threading.Thread):
             self.artifacts.finish_in_order()
             if not (self._is_at_end() and self._prove()):
                 return
-        end = run_end(verdict, evidence, self.counts())
+        end = run_end(verdict, evidence, self.counts(), self.artifacts.why_not_kept())
         self.calls.until_done(self.destination.write_end, end)
         self.told = verdict
 

@@ -17,6 +17,7 @@ from trackside.tag_names import (
     END_EXCEPTION_TAG,
     END_EXIT_CODE_TAG,
     END_MESSAGE_TAG,
+    END_NOT_KEPT_TAG,
     END_OOM_TAG,
     END_PREFIX,
     END_REASON_TAG,
@@ -55,6 +56,7 @@ def end_tags(end: RunEnd) -> dict[str, str]:
         END_SIGNAL_TAG: ", ".join(end.signals),
         END_EXIT_CODE_TAG: str(end.exit_code) if end.exit_code else "",
         END_OOM_TAG: "true" if end.out_of_memory else "",
+        END_NOT_KEPT_TAG: "\n".join(end.why_not_kept),
     }
     return {key: value[:MAX_TAG_VALUE_LENGTH] for key, value in tags.items() if value}
 
