@@ -103,6 +103,8 @@ def test_journals_and_claims_in_a_folder_are_no_part_of_it(journal, tmp_path):
     (tmp_path / "train.py").write_bytes(b"pass")
     (tmp_path / ".trackside" / "other").mkdir(parents=True)
     (tmp_path / ".trackside" / "other" / "meta.json").write_bytes(b"{}")
+    (tmp_path / ".trackside-1000").mkdir()
+    (tmp_path / ".trackside-1000" / "meta.json").write_bytes(b"{}")
     (tmp_path / ".trackside-12-run").mkdir()
     (tmp_path / ".trackside-12-run" / "0123456789abcdef").write_bytes(b"x")
     (journal.path / "a file").write_bytes(b"x")

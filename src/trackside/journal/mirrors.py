@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, TypeAlias
 from trackside.errors import ArtifactError
 from trackside.journal.claims import COPY, LINK, ORIGINAL, Claim
 from trackside.journal.files import DIRECTORY_MODE
-from trackside.journal.hidden_folders import is_hidden_folder
 from trackside.redaction.redact import redact
 from trackside.settings import DEFAULT_DIRECTORY
 
@@ -102,7 +101,7 @@ class Mirror:
     def _is_ours(self, folder: os.DirEntry[str]) -> bool:
         """Whether it is a journal, or where journals or claims lie."""
         name = folder.name
-        if name.startswith(DEFAULT_DIRECTORY) and (name == DEFAULT_DIRECTORY or is_hidden_folder(name)):
+        if name == DEFAULT_DIRECTORY or name.startswith(f"{DEFAULT_DIRECTORY}-"):
             return True
         return folder.inode() == self._journal.st_ino and folder.stat().st_dev == self._journal.st_dev
 
