@@ -102,7 +102,7 @@ def test_every_attribute_is_there_and_of_the_same_kind(kind: type[Run], name: st
 def test_no_kind_of_run_adds_to_the_face_of_a_no_op_run() -> None:
     """What a program uses on rank 0 is there on other ranks."""
     for_starts = {"begin", "finish_before", "follow", "take_start", "takes_starts"}
-    internal = {*for_starts, "journal_id", "keep_tags", "known_info"}
+    internal = {*for_starts, "flush_points", "journal_id", "keep_artifact", "keep_tags", "known_info"}
     for kind in (RecordingRun, NoopRun, RunHandle):
         assert {name for name in dir(kind) if not name.startswith("_")} - internal == {*PUBLIC}
 

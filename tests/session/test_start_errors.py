@@ -112,7 +112,7 @@ def test_arguments_of_a_wrong_type(refused: Callable[..., str], arguments: dict[
 @pytest.mark.parametrize(
     ("sinks", "says"),
     [
-        ((object(),), "is not a sink: it has no method on_metrics, on_config or on_lifecycle"),
+        ((object(),), "is not a sink: it has no method on_metrics, on_config, on_lifecycle or on_artifact"),
         ((print, 5), "5 is not a sink"),
         ((Idle,), "Attach an object of the class: Idle(...)"),
         (print, "sinks must be several, such as (sink,), not builtin_function_or_method"),
