@@ -76,6 +76,7 @@ def hash_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_files_that_rotate_arrive_as_they_were(play: Play, tmp_path: Path, place: Path) -> None:
     """Folders that are removed, files that are replaced, a log that stays open. A missing file is named."""
     uri = new_database(tmp_path)

@@ -43,7 +43,7 @@ def arrived(uri: str, training: Training, folder: Path) -> str:
     return hashlib.sha256(found.read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("kind", ["server", "folder of the server", "sqlite"])
+@pytest.mark.parametrize("kind", ["server", pytest.param("folder of the server", marks=pytest.mark.slow), "sqlite"])
 def test_a_file_arrives_after_the_training_was_killed(play: Play, tmp_path: Path, kind: str) -> None:
     """SIGKILL right after the call, and the original is deleted. All kinds of stores."""
     script = LOG.format(size=3_000_000, end="os.kill(os.getpid(), 9)")
@@ -63,6 +63,7 @@ def test_a_file_arrives_after_the_training_was_killed(play: Play, tmp_path: Path
         assert arrived(server.url, training, tmp_path) == training.said["hash"]
 
 
+@pytest.mark.slow
 def test_an_upload_survives_deaths_of_the_shipper_and_the_server(play: Play, tmp_path: Path) -> None:
     """The shipper is killed in its midst, then the server goes away and comes back. Metrics go on."""
     end = """
@@ -97,6 +98,7 @@ def _delivered(training: Training) -> bool:
     return bool(load_cursor(training.journal.cursor("mlflow")).files.delivered)
 
 
+@pytest.mark.slow
 def test_the_end_does_not_wait_for_a_server_that_takes_no_files_and_sync_finishes_it(
     play: Play, tmp_path: Path
 ) -> None:

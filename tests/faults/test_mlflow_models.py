@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tests.faults.delivery import Delivery
     from tests.faults.servers import MlflowServer
 
+pytestmark = pytest.mark.process
+
 LOGGED = 1_700_000_000_000
 
 
@@ -42,7 +44,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: Any) -> 
     with delivery(tmp_path / "journals", uri) as made:
         made.destination.open()
         yield made
-    mlflow.set_tracking_uri("")
+    mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
 
 
 def checkpoint(step: int | None = 10, seq: int = 7, **details: Any) -> ArtifactRecord:

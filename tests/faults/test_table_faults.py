@@ -29,6 +29,7 @@ def steps_in(client: MlflowClient, experiment: str) -> list[int]:
     return [row[0] for row in json.loads(Path(path).read_text("utf-8"))["data"]]
 
 
+@pytest.mark.slow
 def test_rows_survive_the_death_of_shipper_and_trainer(
     play: Play, client: MlflowClient, tmp_path: Path
 ) -> None:

@@ -193,6 +193,7 @@ def files_of(client: MlflowClient, run_id: str, folder: Path) -> dict[str, bytes
     }
 
 
+@pytest.mark.slow
 def test_files_that_are_logged_and_removed_while_the_server_is_away(
     server: MlflowServer, tmp_path: Path
 ) -> None:
