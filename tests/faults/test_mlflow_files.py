@@ -43,7 +43,9 @@ def arrived(uri: str, training: Training, folder: Path) -> str:
     return hashlib.sha256(found.read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("kind", ["server", pytest.param("folder of the server", marks=pytest.mark.slow), "sqlite"])
+@pytest.mark.parametrize(
+    "kind", ["server", pytest.param("folder of the server", marks=pytest.mark.slow), "sqlite"]
+)
 def test_a_file_arrives_after_the_training_was_killed(play: Play, tmp_path: Path, kind: str) -> None:
     """SIGKILL right after the call, and the original is deleted. All kinds of stores."""
     script = LOG.format(size=3_000_000, end="os.kill(os.getpid(), 9)")
