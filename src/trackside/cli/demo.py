@@ -139,8 +139,7 @@ def _line_printer(steps: int) -> Callable[[Step], None]:
 
 
 def _numbers(step: Step) -> str:
-    accuracy = "" if step.accuracy is None else f"  val accuracy {step.accuracy:.1%}"
-    return f"loss {step.loss:.4f}{accuracy}"
+    return f"loss {step.loss:.4f}  val accuracy {step.accuracy:.1%}"
 
 
 def _report(run: Run, counter: PointCounter) -> None:

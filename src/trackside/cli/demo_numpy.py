@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import trackside
-from trackside import ConfigEvent, MetricsSample
-from trackside.cli.demo_training import Digits, Step, load_data
+from trackside import ConfigEvent
+from trackside.cli.demo_training import Digits, Step, load_data, log_data
+from trackside.cli.demo_validation import Validation, measure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,24 +30,26 @@ WARM_UP = 0.3
 def train(config: dict[str, Any], on_step: Callable[[Step], None]) -> Step:
     """Train as ``config`` says, log every step on the default bus, and return the last step."""
     random = np.random.default_rng(config["seed"])
-    training, validation = load_data(config["seed"])
+    training, held_back = load_data(config["seed"])
+    log_data(training, held_back)
     network = Network(config["model"]["hidden"], config["optimizer"], random)
     trackside.emit(ConfigEvent({"model": {"parameters": sum(w.size for w in network.weights)}}))
 
     steps, batch_size = config["schedule"]["steps"], config["data"]["batch_size"]
     steps_per_epoch = len(training.digits) // batch_size
-    last = Step(0, float("nan"), None)
+    validation = Validation(held_back, config, steps_per_epoch, ".npz")
+
+    def validate(step: int) -> float:
+        return validation.log(step, network.predict(held_back), network.weights[0], network.save)
+
+    last = Step(0, float("nan"), validate(0))
     for step in range(1, steps + 1):
         lr = one_cycle(step / steps, config["optimizer"]["lr"])
         chosen = random.integers(len(training.digits), size=batch_size)
         batch = Digits(training.images[chosen], training.digits[chosen])
         metrics = network.learn(batch, lr, config["clip_grad_norm"])
         trackside.log({**metrics, "lr": lr}, step=step, epoch=step / steps_per_epoch, prefix="train")
-        accuracy = last.accuracy
-        if step % steps_per_epoch == 0 or step == steps:
-            found = network.measure(validation)
-            trackside.emit(MetricsSample(step=step, metrics=found, prefix="val"))
-            accuracy = float(found["accuracy"])
+        accuracy = validate(step) if validation.is_due(step) else last.accuracy
         last = Step(step, float(metrics["loss"]), accuracy)
         on_step(last)
     return last
@@ -85,11 +88,15 @@ class Network:
         norm = math.sqrt(sum(float((g * g).sum()) for g in gradients))
         scale = min(1.0, clip / (norm + 1e-6))
         self._update([g * scale for g in gradients], lr)
-        return {**_metrics(chances, batch.digits), "grad_norm": norm}
+        return {**measure(chances, batch.digits), "grad_norm": norm}
 
-    def measure(self, split: Digits) -> dict[str, Any]:
-        """The loss and the accuracy on ``split``."""
-        return _metrics(self._forward(split)[2], split.digits)
+    def predict(self, split: Digits) -> Array:
+        """How probable each of the ten digits is, for each image of ``split``."""
+        return self._forward(split)[2]
+
+    def save(self, path: str) -> None:
+        """Write the weights to ``path``."""
+        np.savez(path, *self.weights)
 
     def _forward(self, batch: Digits) -> tuple[Array, Array, Array]:
         pixels = batch.images.reshape(len(batch.images), -1)
@@ -108,11 +115,3 @@ class Network:
             step = mean / (1 - first**self._updates)
             scale = np.sqrt(square / (1 - second**self._updates)) + 1e-8
             weight[:] -= lr * (step / scale + self._decay * weight)
-
-
-def _metrics(chances: Array, digits: NDArray[np.int64]) -> dict[str, Any]:
-    right = chances[np.arange(len(digits)), digits]
-    return {
-        "loss": -np.log(np.maximum(right, 1e-12)).mean(),
-        "accuracy": (chances.argmax(axis=1) == digits).mean(),
-    }

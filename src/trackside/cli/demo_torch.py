@@ -6,17 +6,22 @@ Written to be read as an example.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 import trackside
-from trackside import ConfigEvent, MetricsSample
-from trackside.cli.demo_training import Step, load_data
+from trackside import ConfigEvent
+from trackside.cli.demo_training import Step, load_data, log_data
+from trackside.cli.demo_validation import Validation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from trackside.cli.demo_training import Digits
 
@@ -46,7 +51,9 @@ def train(config: dict[str, Any], on_step: Callable[[Step], None]) -> Step:
     # The network is too small for more, and OpenMP's threads spin when another process is busy.
     torch.set_num_threads(1)
     torch.manual_seed(config["seed"])
-    training, validation = map(Split.of, load_data(config["seed"]))
+    data = load_data(config["seed"])
+    log_data(*data)
+    training, held_back = map(Split.of, data)
     model = make_model(**{name: value for name, value in config["model"].items() if name != "kind"})
     parameters = sum(p.numel() for p in model.parameters())
     trackside.emit(ConfigEvent({"model": {"parameters": parameters}}))
@@ -54,15 +61,19 @@ def train(config: dict[str, Any], on_step: Callable[[Step], None]) -> Step:
     steps, batch_size = config["schedule"]["steps"], config["data"]["batch_size"]
     optimizer, schedule = make_optimizer(model, config["optimizer"], steps)
     steps_per_epoch = len(training.digits) // batch_size
-    last = Step(0, float("nan"), None)
+    validation = Validation(data[1], config, steps_per_epoch, ".pt")
+
+    def validate(step: int) -> float:
+        save = partial(torch.save, model.state_dict())
+        return validation.log(step, predict(model, held_back.images), model[0].weight, save)
+
+    last = Step(0, float("nan"), validate(0))
     for step in range(1, steps + 1):
         metrics = learn(model, optimizer, training.sample(batch_size), config["clip_grad_norm"])
         metrics["lr"] = schedule.get_last_lr()[0]
         schedule.step()
         trackside.log(metrics, step=step, epoch=step / steps_per_epoch, prefix="train")
-        accuracy = last.accuracy
-        if step % steps_per_epoch == 0 or step == steps:
-            accuracy = validate(model, validation, step)
+        accuracy = validate(step) if validation.is_due(step) else last.accuracy
         last = Step(step, float(metrics["loss"]), accuracy)
         on_step(last)
     return last
@@ -80,20 +91,16 @@ def learn(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Split, clip
     return {"loss": loss.detach(), "accuracy": right.float().mean(), "grad_norm": grad_norm}
 
 
-def validate(model: nn.Module, split: Split, step: int) -> float:
-    """Log the loss and the accuracy on ``split``, and return the accuracy."""
+def predict(model: nn.Module, images: Tensor) -> NDArray[np.float32]:
+    """How probable each of the ten digits is, for each of ``images``."""
     model.eval()
     with torch.no_grad():
-        logits = model(split.images)
+        chances: NDArray[np.float32] = model(images).softmax(dim=1).numpy()
     model.train()
-    accuracy = (logits.argmax(dim=1) == split.digits).float().mean()
-    loss = nn.functional.cross_entropy(logits, split.digits)
-    metrics = {"loss": loss, "accuracy": accuracy}
-    trackside.emit(MetricsSample(step=step, metrics=metrics, prefix="val"))
-    return float(accuracy)
+    return chances
 
 
-def make_model(channels: list[int], hidden: int, dropout: float) -> nn.Module:
+def make_model(channels: list[int], hidden: int, dropout: float) -> nn.Sequential:
     """A small convolutional network: 8 by 8 pixels in, ten logits out."""
     narrow, wide = channels
     return nn.Sequential(

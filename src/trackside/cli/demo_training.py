@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from sklearn.datasets import load_digits
+
+import trackside
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,12 +43,12 @@ def make_config(steps: int, model: dict[str, Any]) -> dict[str, Any]:
 class Step(NamedTuple):
     """What the progress display is told after each step.
 
-    ``accuracy`` is the latest on the validation set, None before the first epoch's end.
+    ``accuracy`` is the latest on the validation set.
     """
 
     number: int
     loss: float
-    accuracy: float | None
+    accuracy: float
 
 
 class PointCounter:
@@ -70,6 +71,8 @@ class Digits(NamedTuple):
 
 def load_data(seed: int) -> tuple[Digits, Digits]:
     """scikit-learn's 1,797 digits, shuffled, as a training and a validation set."""
+    from sklearn.datasets import load_digits
+
     bunch = load_digits()
     order = np.random.default_rng(seed).permutation(len(bunch.target))
     held_back = int(len(order) * VALIDATION_SHARE)
@@ -79,3 +82,9 @@ def load_data(seed: int) -> tuple[Digits, Digits]:
         for part in parts
     )
     return training, validation
+
+
+def log_data(training: Digits, validation: Digits) -> None:
+    """Say which data the run uses, and for what."""
+    for split, context in ((training, "train"), (validation, "eval")):
+        trackside.log_dataset({"images": split.images, "digits": split.digits}, context, name="digits")
