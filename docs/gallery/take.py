@@ -162,11 +162,11 @@ def wait_for(address: str) -> None:
 
 def train(address: str) -> Run:
     """Log a training of the demo, and a figure beside it. Return the run."""
-    subprocess.run([BIN / "trackside", "demo", "--tracking-uri", address], check=True)
+    subprocess.run([BIN / "trackside", "demo", "--with", "numpy", "--tracking-uri", address], check=True)
     client = MlflowClient(address)
     experiment = client.get_experiment_by_name("digits")
     (run,) = client.search_runs([experiment.experiment_id])
-    with trackside.start("digits", run_id=run.info.run_id, tracking_uri=address) as resumed:
+    with trackside.start("digits", run_id=run.info.run_id, resume="always", tracking_uri=address) as resumed:
         log_figure(resumed, client)
     return run
 
