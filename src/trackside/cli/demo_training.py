@@ -87,4 +87,4 @@ def load_data(seed: int) -> tuple[Digits, Digits]:
 def log_data(training: Digits, validation: Digits) -> None:
     """Say which data the run uses, and for what."""
     for split, context in ((training, "train"), (validation, "eval")):
-        trackside.log_dataset({"images": split.images, "digits": split.digits}, context, name="digits")
+        trackside.log_dataset(split.images, context, name="digits")
