@@ -87,10 +87,10 @@ def last_step(page: Page) -> None:
             page.keyboard.press("ArrowRight")
 
 
-def scroll_right(page: Page) -> None:
-    """Show the last columns of the table."""
+def scroll_to_metrics(page: Page) -> None:
+    """Show the columns with the metrics."""
     page.mouse.move(WIDTH - 300, 230)
-    page.mouse.wheel(3 * WIDTH, 0)
+    page.mouse.wheel(800, 0)
 
 
 def scroll_to_models(page: Page) -> None:
@@ -106,11 +106,11 @@ def open_dataset(page: Page) -> None:
 RUN = "runs/{run}"
 SHOTS = {
     "images": Shot(f"{RUN}/model-metrics", 640, "Auto-refresh", only("val")),
-    "table": Shot(f"{RUN}/artifacts/mistakes.json", 560, "confidence"),
+    "table": Shot(f"{RUN}/artifacts/mistakes.json", 800, "confidence"),
     "histogram": Shot(f"{RUN}/model-metrics", 640, "Auto-refresh", only("weights")),
     "figure": Shot(f"{RUN}/artifacts/figures/learning_curve.png", 640, "learning_curve.png"),
-    "checkpoints": Shot(RUN, 560, "Logged models (", scroll_to_models),
-    "models": Shot("models", 560, "digits-", scroll_right),
+    "checkpoints": Shot(RUN, 720, "Logged models (", scroll_to_models),
+    "models": Shot("models", 560, "digits-", scroll_to_metrics),
     "datasets": Shot(RUN, 480, "Datasets", open_dataset),
 }
 

@@ -12,6 +12,7 @@ from trackside.cli.demo_pictures import (
     TILE,
     count_predictions,
     draw_confusion,
+    draw_digit,
     draw_predictions,
 )
 from trackside.cli.demo_training import Digits, make_config
@@ -71,11 +72,15 @@ def test_predictions_are_green_if_right_and_red_if_wrong():
 
 
 def test_mistakes_come_with_the_surest_first():
-    """Plain numbers, as a table takes them."""
-    assert list_mistakes(SPLIT, CHANCES) == [
-        {"image": 3, "digit": 1, "predicted": 7, "confidence": 0.8},
-        {"image": 1, "digit": 3, "predicted": 8, "confidence": 0.5},
+    """With their images, and plain numbers beside them."""
+    mistakes = list_mistakes(SPLIT, CHANCES)
+    pictures = [np.asarray(row.pop("image")) for row in mistakes]
+    assert mistakes == [
+        {"digit": 1, "predicted": 7, "confidence": 0.8},
+        {"digit": 3, "predicted": 8, "confidence": 0.5},
     ]
+    assert [picture.shape for picture in pictures] == [(56, 56), (56, 56)]
+    assert all(map(np.array_equal, pictures, map(draw_digit, SPLIT.images[[3, 1]])))
 
 
 def test_loss_and_accuracy():

@@ -1,12 +1,12 @@
-"""The pictures of ``trackside demo``: a confusion matrix and a sheet of predictions, drawn by numpy alone.
+"""The pictures of ``trackside demo``, drawn by numpy: a confusion matrix, a sheet of predictions, a digit.
 
-Both are arrays of shape (height, width, 3) with values from 0 to 255. Their height is two thirds of their
-width: MLflow cuts off the lower edge of higher images in its grid.
+The first two are arrays of shape (height, width, 3) with values from 0 to 255. Their height is two thirds of
+their width: MLflow cuts off the lower edge of higher images in its grid.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     Picture = NDArray[np.uint8]
     Color = tuple[int, int, int]
+
+Pixel = TypeVar("Pixel", bound=np.generic)
 
 WHITE, BLACK, GREY = (255, 255, 255), (0, 0, 0), (120, 120, 120)
 BLUE, GREEN, RED = (30, 100, 200), (20, 140, 60), (210, 40, 40)
@@ -65,12 +67,17 @@ def draw_predictions(split: Digits, predicted: NDArray[np.int64]) -> Picture:
     shown = zip(np.ndindex(rows, columns), split.images, split.digits, predicted, strict=False)
     for (row, column), image, digit, guess in shown:
         top, left = row * TILE[0] + MARGIN, column * TILE[1] + MARGIN
-        large = _enlarge((255 - image * 255).astype(np.uint8), 7)
+        large = draw_digit(image)
         height, width = large.shape
         picture[top : top + height, left : left + width] = large[..., np.newaxis]
         beside = picture[top : top + height, left + width : left + TILE[1] - MARGIN]
         _write(beside, int(guess), GREEN if guess == digit else RED, size=4)
     return picture
+
+
+def draw_digit(image: NDArray[np.float32]) -> Picture:
+    """The digit black on white and large, as an array of shape (height, width)."""
+    return _enlarge((255 - image * 255).astype(np.uint8), 7)
 
 
 def _write(cell: Picture, number: int, color: Color, size: int = 3) -> None:
@@ -86,7 +93,7 @@ def _glyph(figure: str) -> NDArray[np.bool_]:
     return np.array(rows, np.bool_)
 
 
-def _enlarge(pixels: NDArray[np.generic], times: int) -> NDArray[np.generic]:
+def _enlarge(pixels: NDArray[Pixel], times: int) -> NDArray[Pixel]:
     return pixels.repeat(times, axis=0).repeat(times, axis=1)
 
 

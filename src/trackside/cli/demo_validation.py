@@ -13,7 +13,7 @@ import numpy as np
 
 import trackside
 from trackside import MetricsSample
-from trackside.cli.demo_pictures import count_predictions, draw_confusion, draw_predictions
+from trackside.cli.demo_pictures import count_predictions, draw_confusion, draw_digit, draw_predictions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,11 +92,13 @@ def log_pictures(split: Digits, chances: Array, step: int) -> None:
 
 def list_mistakes(split: Digits, chances: Array) -> list[dict[str, Any]]:
     """The images that were not recognised, the surest mistakes first."""
+    from PIL import Image
+
     predicted, confidence = chances.argmax(axis=1), chances.max(axis=1)
     (wrong,) = np.nonzero(predicted != split.digits)
     return [
         {
-            "image": int(index),
+            "image": Image.fromarray(draw_digit(split.images[index])),
             "digit": int(split.digits[index]),
             "predicted": int(predicted[index]),
             "confidence": round(float(confidence[index]), 3),
