@@ -109,7 +109,7 @@ SHOTS = {
     "table": Shot(f"{RUN}/artifacts/mistakes.json", 800, "confidence"),
     "histogram": Shot(f"{RUN}/model-metrics", 640, "Auto-refresh", only("weights")),
     "figure": Shot(f"{RUN}/artifacts/figures/learning_curve.png", 640, "learning_curve.png"),
-    "checkpoints": Shot(RUN, 720, "Logged models (", scroll_to_models),
+    "checkpoints": Shot(RUN, 780, "Logged models (", scroll_to_models),
     "models": Shot("models", 560, "digits-", scroll_to_metrics),
     "datasets": Shot(RUN, 480, "Datasets", open_dataset),
 }

@@ -67,7 +67,7 @@ def draw_predictions(split: Digits, predicted: NDArray[np.int64]) -> Picture:
     shown = zip(np.ndindex(rows, columns), split.images, split.digits, predicted, strict=False)
     for (row, column), image, digit, guess in shown:
         top, left = row * TILE[0] + MARGIN, column * TILE[1] + MARGIN
-        large = draw_digit(image)
+        large = draw_digit(image, 7)
         height, width = large.shape
         picture[top : top + height, left : left + width] = large[..., np.newaxis]
         beside = picture[top : top + height, left + width : left + TILE[1] - MARGIN]
@@ -75,9 +75,9 @@ def draw_predictions(split: Digits, predicted: NDArray[np.int64]) -> Picture:
     return picture
 
 
-def draw_digit(image: NDArray[np.float32]) -> Picture:
-    """The digit black on white and large, as an array of shape (height, width)."""
-    return _enlarge((255 - image * 255).astype(np.uint8), 7)
+def draw_digit(image: NDArray[np.float32], times: int) -> Picture:
+    """The digit black on white and ``times`` as large, as an array of shape (height, width)."""
+    return _enlarge((255 - image * 255).astype(np.uint8), times)
 
 
 def _write(cell: Picture, number: int, color: Color, size: int = 3) -> None:

@@ -98,7 +98,7 @@ def list_mistakes(split: Digits, chances: Array) -> list[dict[str, Any]]:
     (wrong,) = np.nonzero(predicted != split.digits)
     return [
         {
-            "image": Image.fromarray(draw_digit(split.images[index])),
+            "image": Image.fromarray(draw_digit(split.images[index], 16)),
             "digit": int(split.digits[index]),
             "predicted": int(predicted[index]),
             "confidence": round(float(confidence[index]), 3),
