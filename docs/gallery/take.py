@@ -44,6 +44,8 @@ PATIENCE = 60
 """Seconds for the server to start, and for a page to show what is waited for."""
 
 # MLflow's assistant opens by itself on a first visit.
+TALL = 3000
+SECTION = ".du-bois-light-collapse-header"
 CARD = "[data-testid='experiment-view-compare-runs-card']"
 NO_ASSISTANT = "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')"
 
@@ -61,10 +63,17 @@ def only(section: str) -> Callable[[Page], None]:
     """Show only the charts of ``section``, their images large and of the last step."""
 
     def act(page: Page) -> None:
+        before = page.viewport_size
+        page.set_viewport_size({"width": WIDTH, "height": TALL})  # what is out of sight is not on the page
         page.get_by_placeholder("Search metric charts").fill(section)
+        settle(page)
+        for title in page.locator(SECTION).all():
+            if not title.inner_text().startswith(section):
+                title.click()  # the search leaves images of other sections
         settle(page)
         hide_params(page)
         last_step(page)
+        page.set_viewport_size(before)
 
     return act
 
@@ -85,6 +94,7 @@ def last_step(page: Page) -> None:
         slider.focus()
         while slider.get_attribute("aria-valuenow") != slider.get_attribute("aria-valuemax"):
             page.keyboard.press("ArrowRight")
+            page.wait_for_timeout(200)  # the next press would go beyond the end
 
 
 def scroll_to_metrics(page: Page) -> None:
@@ -105,9 +115,9 @@ def open_dataset(page: Page) -> None:
 
 RUN = "runs/{run}"
 SHOTS = {
-    "images": Shot(f"{RUN}/model-metrics", 640, "Auto-refresh", only("val")),
+    "images": Shot(f"{RUN}/model-metrics", 990, "Auto-refresh", only("val")),
     "table": Shot(f"{RUN}/artifacts/mistakes.json", 800, "confidence"),
-    "histogram": Shot(f"{RUN}/model-metrics", 640, "Auto-refresh", only("weights")),
+    "histogram": Shot(f"{RUN}/model-metrics", 1410, "Auto-refresh", only("weights")),
     "figure": Shot(f"{RUN}/artifacts/figures/learning_curve.png", 640, "learning_curve.png"),
     "checkpoints": Shot(RUN, 780, "Logged models (", scroll_to_models),
     "models": Shot("models", 560, "digits-", scroll_to_metrics),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -14,6 +15,7 @@ import click
 import pytest
 import yaml
 from click.testing import CliRunner
+from mlflow.entities import LoggedModelStatus, Run
 from mlflow.tracking import MlflowClient
 
 import trackside.cli
@@ -23,6 +25,7 @@ from trackside.cli.main import main
 
 TRAIN = ("train/loss", "train/accuracy", "train/grad_norm", "train/lr", "epoch")
 VALIDATION = ("val/loss", "val/accuracy")
+WEIGHTS = tuple(f"weights/{name}" for name in ("min", "p05", "p25", "p50", "p75", "p95", "max"))
 STEPS_PER_EPOCH = 22
 
 
@@ -65,8 +68,18 @@ def histories(client: MlflowClient, run) -> dict[str, list[int]]:
 
 def reported(output: str) -> dict[str, str]:
     """The table at the end of the demo's output."""
-    names = "run|status|emitted|shipped|rejected|dropped"
+    names = "run|status|emitted|shipped|rejected|dropped|files"
     return dict(re.findall(rf"^({names}) +(\w+)", output, re.MULTILINE))
+
+
+def files_below(client: MlflowClient, run_id: str, folder: str | None = None) -> list[str]:
+    """The paths of all artifacts of a run, in order."""
+    found = client.list_artifacts(run_id, folder)
+    return sorted(
+        name
+        for item in found
+        for name in (files_below(client, run_id, item.path) if item.is_dir else [item.path])
+    )
 
 
 LIBRARIES = [pytest.param("torch", marks=pytest.mark.torch), "numpy"]
@@ -75,16 +88,18 @@ LIBRARIES = [pytest.param("torch", marks=pytest.mark.torch), "numpy"]
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.process
 def test_everything_emitted_is_in_mlflow_once(library: str, tmp_path: Path):
-    """60 steps: every point once, params, the whole config, FINISHED, and nothing left behind."""
+    """60 steps: every point and file once, params, the whole config, FINISHED, and nothing left behind."""
     new_database(tmp_path)
     done = run_demo(tmp_path, "--steps", 60, "--experiment", "mine", "--with", library)
     assert (done.returncode, done.stderr) == (0, "")
 
     client, (run,) = runs_in(tmp_path)
-    steps, epochs = list(range(1, 61)), [STEPS_PER_EPOCH, 2 * STEPS_PER_EPOCH, 60]
-    wanted = {**dict.fromkeys(TRAIN, steps), **dict.fromkeys(VALIDATION, epochs)}
-    assert histories(client, run) == wanted
+    steps, looks = list(range(1, 61)), [0, STEPS_PER_EPOCH, 2 * STEPS_PER_EPOCH, 60]
+    wanted = {**dict.fromkeys(TRAIN, steps), **dict.fromkeys((*VALIDATION, *WEIGHTS), looks)}
     points = str(sum(map(len, wanted.values())))
+    found = histories(client, run)
+    # MLflow has the metrics of the run's models among its own, so these may be there twice.
+    assert {**found, **{key: sorted(set(found[key])) for key in VALIDATION}} == wanted
     assert reported(done.stdout) == {
         "run": run.info.run_id,
         "status": "FINISHED",
@@ -92,6 +107,7 @@ def test_everything_emitted_is_in_mlflow_once(library: str, tmp_path: Path):
         "shipped": points,
         "rejected": "0",
         "dropped": "0",
+        "files": str(check_files(client, run, looks, tmp_path)),
     }
 
     assert f"/runs/{run.info.run_id}/model-metrics?workflowType=machine_learning" in done.stdout
@@ -106,6 +122,33 @@ def test_everything_emitted_is_in_mlflow_once(library: str, tmp_path: Path):
     assert config["optimizer"]["betas"] == [0.9, 0.99]
     assert config["model"]["parameters"] == int(run.data.params["model.parameters"])
     assert not (tmp_path / ".trackside").exists()
+
+
+def check_files(client: MlflowClient, run: Run, looks: list[int], folder: Path) -> int:
+    """Find everything but curves in MLflow. Return how many files were logged."""
+    keys = ("val~confusion", "val~predictions", "weights~histogram")
+    images = sorted(f"images/{key}+step+{step}" for key in keys for step in looks)
+    files = files_below(client, run.info.run_id)
+    shown = [path.partition("+timestamp")[0] for path in files if path.startswith("images/")]
+    assert sorted(shown) == sorted(2 * images), "a PNG and a small one beside it"
+
+    mistakes = json.loads(
+        Path(client.download_artifacts(run.info.run_id, "mistakes.json", str(folder))).read_text()
+    )
+    assert mistakes["columns"] == ["image", "digit", "predicted", "confidence"]
+    assert all(digit != predicted for _, digit, predicted, _ in mistakes["data"])
+    assert {image["filepath"] for image, *_ in mistakes["data"]} <= set(files)
+
+    assert run.inputs is not None
+    contexts = [item.tags[0].value for item in run.inputs.dataset_inputs]
+    assert sorted(contexts) == ["eval", "train"]
+
+    models = client.search_logged_models([run.info.experiment_id])
+    assert {model.name: model.status for model in models} == dict.fromkeys(
+        (*(f"checkpoint-{step}" for step in looks[1:-1]), "digits"), LoggedModelStatus.READY
+    )
+    assert all({metric.key for metric in model.metrics or []} == set(VALIDATION) for model in models)
+    return len(images) + len(contexts) + len(models) + len(mistakes["data"]) + 1
 
 
 @pytest.mark.timeout(300)
@@ -194,7 +237,7 @@ def test_offline_says_where_the_points_are(tmp_path: Path):
     done = run_demo(tmp_path, "--steps", 3, "--with", "numpy", TRACKSIDE_MODE="offline")
     assert done.returncode == 0, done.stderr
     (journal,) = (tmp_path / ".trackside").iterdir()
-    assert f"17 points are kept in {journal}" in done.stdout
+    assert f"33 points and 10 files are kept in {journal}" in done.stdout
     assert "To deliver them, run `trackside sync`." in done.stdout
 
 

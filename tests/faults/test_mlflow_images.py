@@ -208,3 +208,12 @@ def test_figures_and_histograms_are_in_the_grid(pictures: Pictures) -> None:
     assert sound.endswith(".wav")
     (video,) = pictures.names("videos")
     assert video.endswith(".gif")
+
+
+def test_a_histogram_is_shown_among_its_percentiles(pictures: Pictures) -> None:
+    """Its picture has a key below theirs, because the page groups both by what is before the last slash."""
+    pictures.bus.log_histogram(np.arange(9), "weights/fc1", 12)
+    pictures.deliver()
+    assert {(named(name).key, named(name).step) for name in pictures.names()} == {
+        ("weights/fc1/histogram", 12)
+    }

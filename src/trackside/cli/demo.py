@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from trackside.cli.demo_training import PointCounter, Step
-    from trackside.session.run import Run
+    from trackside.session.run import Files, Run
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: what a shell reports for a program that SIGINT ended."""
@@ -50,6 +50,9 @@ def demo(
     ctx: click.Context, steps: int, experiment: str, tracking_uri: str | None, library: str | None
 ) -> None:
     """Train a small network on scikit-learn's digits and log every step.
+
+    Beside the curves, the run gets pictures of the predictions, a table of the mistakes, histograms of the
+    weights, checkpoints, the model and the data.
 
     The run goes to MLflow's embedded database in this directory, unless you name another address. At the
     end you see what was delivered and how to open it in MLflow. If you press Ctrl-C, the training ends, and
@@ -143,7 +146,7 @@ def _numbers(step: Step) -> str:
 
 
 def _report(run: Run, counter: PointCounter) -> None:
-    """Report what became of the points, and how to view them."""
+    """Report what became of the points and files, and how to view them."""
     counts = run.counts
     waiting = counter.points - sum(counts)
     rows = {
@@ -153,16 +156,35 @@ def _report(run: Run, counter: PointCounter) -> None:
         "shipped": f"{counts.shipped}",
         "rejected": f"{counts.rejected}",
         "dropped": f"{counts.dropped}",
+        "files": _what_became_of(counts.files),
     }
     click.echo()
     for name, value in rows.items():
         click.echo(f"{name:<10}{one_line(value)}")
     click.echo()
     place = "" if run.journal is None else one_line(str(run.journal.path))
-    if waiting and run.journal is not None and not run.journal.meta.exists():
-        click.echo(f"{waiting} points are lost: {place} was removed before they were delivered")
-    elif waiting:
-        click.echo(f"{waiting} points are kept in {place}")
+    kept = _listed(waiting, counts.files.waiting)
+    if kept and run.journal is not None and not run.journal.meta.exists():
+        click.echo(f"{kept} are lost: {place} was removed before they were delivered")
+    elif kept:
+        click.echo(f"{kept} are kept in {place}")
         click.echo("To deliver them, run `trackside sync`.")
-    else:
+    if not waiting:
         click.echo(printable(how_to_look(run.tracking_uri, run.url)))
+
+
+def _what_became_of(files: Files) -> str:
+    """The counts of ``files`` that are not zero."""
+    named = {
+        "delivered": files.delivered,
+        "waiting": files.waiting,
+        "rejected": files.rejected,
+        "not kept": files.not_kept,
+    }
+    return ", ".join(f"{count} {name}" for name, count in named.items() if count or name == "delivered")
+
+
+def _listed(points: int, files: int) -> str:
+    """What waits, in words. Empty if nothing does."""
+    named = [f"{count} {name}" for count, name in ((points, "points"), (files, "files")) if count]
+    return " and ".join(named)

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 import trackside
+from trackside.artifact_events import HistogramEvent
+from trackside.sinks.artifacts.distributions import PERCENTILES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trackside import MetricsSample
+    from trackside.events import ArtifactEvent
 
 VALIDATION_SHARE = 0.2
 
@@ -23,7 +26,9 @@ DESCRIPTION = """\
 A small network learns **scikit-learn's digits**: 1,797 images of 8 by 8 pixels, a fifth of \
 them held back for validation.
 
-Every optimisation step is logged. The curves to look at: `train/loss`, `train/accuracy` and `val/accuracy`.
+Every optimisation step is logged. The curves to look at: `train/loss`, `train/accuracy` and `val/accuracy`. \
+Among them are pictures with a slider for the step: `val/confusion`, `val/predictions` and `weights/histogram`. \
+The mistakes are in `mistakes.json` among the artifacts.
 """
 """Shown on the run's page, as Markdown."""
 
@@ -52,7 +57,7 @@ class Step(NamedTuple):
 
 
 class PointCounter:
-    """A sink that counts what is emitted, to compare it with what was delivered."""
+    """A sink that counts the points that are emitted, to compare them with what was delivered."""
 
     def __init__(self) -> None:
         self.points = 0
@@ -60,6 +65,11 @@ class PointCounter:
     def on_metrics(self, sample: MetricsSample) -> None:
         """Count the sample's points as MLflow will: one a metric, and one for the epoch."""
         self.points += len(sample.metrics) + (sample.epoch is not None)
+
+    def on_artifact(self, event: ArtifactEvent) -> None:
+        """Count the percentiles that a histogram becomes, the smallest and the largest value among them."""
+        if isinstance(event, HistogramEvent):
+            self.points += len(PERCENTILES) + 2
 
 
 class Digits(NamedTuple):

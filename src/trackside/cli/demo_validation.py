@@ -63,14 +63,15 @@ class Validation:
 
     def _log_network(self, step: int, metrics: dict[str, Any], save: Callable[[str], object]) -> None:
         """Save and log a checkpoint, or at the end the model. After that the file may go."""
+        named = {f"val/{name}": value for name, value in metrics.items()}  # as the curves are called
         # In this folder and not in /tmp: a file is held best on the journal's own file system.
         with tempfile.TemporaryDirectory(prefix=".digits-", dir=".") as folder:
             path = Path(folder, f"digits{self._suffix}")
             save(str(path))
             if step == self._steps:
-                trackside.log_model(path, "digits", step, metrics, params=self._model)
+                trackside.log_model(path, "digits", step, named, params=self._model)
             elif step > 0:
-                trackside.log_checkpoint(path, step, metrics)
+                trackside.log_checkpoint(path, step, named)
 
 
 def measure(chances: Array, digits: NDArray[np.int64]) -> dict[str, Any]:

@@ -67,7 +67,9 @@ def _write_to_grid(run: ArtifactRun, record: ArtifactRecord, content: Path | Non
 
 
 def _stem(run: ArtifactRun, record: ArtifactRecord) -> str:
-    key = image_key(record.place).replace("/", "~")
+    # Behind a slash, so that the page shows the picture in one section with the percentiles.
+    place = f"{record.place}/histogram" if record.form == HISTOGRAM else record.place
+    key = image_key(place).replace("/", "~")
     unique = uuid.uuid5(uuid.NAMESPACE_OID, f"{run.connection.journal_id}/{record.seq}")
     return f"{key}+step+{record.step}+timestamp+{record.timestamp_ms}+{unique}"
 
