@@ -27,8 +27,8 @@ A small network learns **scikit-learn's digits**: 1,797 images of 8 by 8 pixels,
 them held back for validation.
 
 Every optimisation step is logged. The curves to look at: `train/loss`, `train/accuracy` and `val/accuracy`. \
-Among them are pictures with a slider for the step: `val/confusion`, `val/predictions` and `weights/histogram`. \
-The mistakes are in `mistakes.json` among the artifacts.
+Among them are pictures with a slider for the step: `val/confusion`, `val/predictions` and \
+`weights/histogram`. The mistakes are in `mistakes.json` among the artifacts.
 """
 """Shown on the run's page, as Markdown."""
 
