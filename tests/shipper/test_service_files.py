@@ -12,15 +12,19 @@ from tests.faults.fake import raise_if, until
 from tests.faults.test_artifacts import Beside
 from tests.support.bench import Bench
 from trackside.journal.artifact_queue import read_queue
+from trackside.journal.cursor import load_cursor
 from trackside.journal.format import ArtifactRecord
 from trackside.journal.held_files import HeldFiles
 from trackside.journal.releasing import entries
 from trackside.shipper import trouble
+from trackside.shipper.artifacts import ArtifactDelivery
 from trackside.shipper.protocol import EXIT_DONE, EXIT_UNFINISHED, SEEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from trackside.journal.file_counts import FileCounts
 
 pytestmark = pytest.mark.usefixtures("handlers_put_back")
 
@@ -92,3 +96,28 @@ def test_a_shipper_without_a_trainer_leaves_files_to_the_next_one(dead: tuple[Be
     assert bench.shipper(linger=0.2).run() == EXIT_DONE
     assert destination.files == {"ckpt.pt": b"x" * 10}
     assert not bench.journal.path.exists()
+
+
+def test_the_last_file_is_in_the_account_that_the_trainer_reads(
+    living: tuple[Bench, Beside], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if it is delivered while the shipper counts what waits: the training is not told of a rest."""
+    bench, destination = living
+    only_files_are_left, counted = threading.Event(), threading.Event()
+    destination.on_artifact = lambda _record: until(counted.is_set)
+    monkeypatch.setattr(destination, "finish_uploads", only_files_are_left.set)
+    count = ArtifactDelivery.counts
+
+    def deliver_after_counting(artifacts: ArtifactDelivery) -> FileCounts:
+        found = count(artifacts)
+        if only_files_are_left.is_set():
+            counted.set()
+            until(lambda: artifacts.is_done)
+        return found
+
+    monkeypatch.setattr(ArtifactDelivery, "counts", deliver_after_counting)
+    bench.pipe.send(SEEN)
+    monkeypatch.setattr(bench.journal, "remove", lambda: None)
+    assert bench.shipper().run() == EXIT_DONE
+    files = load_cursor(bench.journal.cursor("mlflow")).files
+    assert (files.is_done, files.delivered, files.waiting) == (True, 1, 0)

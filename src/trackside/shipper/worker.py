@@ -290,9 +290,10 @@ class DeliveryWorker(threading.Thread):
         """Send artifacts that are due, or see that their thread does. Returns whether some still wait."""
         self.artifacts.tend()
         self.artifacts.waiting.give_up(lambda: self.calls.once(self.destination.sync))
+        is_done = self.artifacts.is_done  # asked first: else the last cursor might lack what came in between
         if self.artifacts.counts() != self.cursor.files:
             self._keep_cursor()
-        return not self.artifacts.is_done
+        return not is_done
 
     # Between two batches
 
