@@ -109,6 +109,7 @@ def test_a_server_that_is_away_in_the_middle(
     assert all(float(line.split()[-1]) < 10 for line in said)  # MLflow alone waits for minutes
 
 
+@pytest.mark.slow
 def test_a_server_that_is_away_at_the_end(
     server: MlflowServer, training: subprocess.Popen[str], tmp_path: Path
 ) -> None:

@@ -16,7 +16,14 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(900)]
 
 
 @pytest.mark.parametrize(
-    "program", ["fluent", "client_only", "threads_and_processes", "sklearn_autolog", "two_stores"]
+    "program",
+    [
+        "fluent",
+        "client_only",
+        "threads_and_processes",
+        pytest.param("sklearn_autolog", marks=pytest.mark.slow),
+        "two_stores",
+    ],
 )
 def test_the_pages_in_a_database_are_the_same(program: str, tmp_path: Path) -> None:
     """And what the program says it has read, and its exit code."""
@@ -24,7 +31,11 @@ def test_the_pages_in_a_database_are_the_same(program: str, tmp_path: Path) -> N
     assert ours.pages["experiments"]
 
 
-@pytest.mark.parametrize("takes_files", [True, False], ids=["proxied files", "direct files"])
+@pytest.mark.parametrize(
+    "takes_files",
+    [pytest.param(True, marks=pytest.mark.slow), False],
+    ids=["proxied files", "direct files"],
+)
 def test_the_pages_of_a_server_are_the_same(takes_files: bool, tmp_path: Path) -> None:
     """Whether its files go through the server or not."""
 
