@@ -345,7 +345,7 @@ def test_ctrl_c_in_a_sink_is_not_swallowed(bus: Bus) -> None:
         bus.log_text("hello", "hello.txt")
 
 
-# Nobody listens
+# Without a listener
 
 
 def test_silence_is_reported_once_on_rank_0(

@@ -34,7 +34,7 @@ as_json = msgspec.json.Encoder().encode
 
 
 def rows_of(record: ArtifactRecord, content: Path | None) -> Rows:
-    """The rows of ``record``. Raises :class:`RejectedError` for bytes that are none, and ``OSError``."""
+    """The rows of ``record``. Raises :class:`RejectedError` if its bytes hold no table, and ``OSError``."""
     try:
         if content is None:
             found = msgspec.convert(record.details.get("rows"), Rows)

@@ -212,7 +212,7 @@ def test_a_forked_child_claims_nothing(kept, project):
 
 
 def test_nothing_is_claimed_after_the_end(kept, project):
-    """Nobody would let it go."""
+    """Nothing would let go of it afterwards."""
     kept.writer.close()
     kept.bus.log_artifact("last.ckpt")
     assert entries(kept.journal.path) == []
