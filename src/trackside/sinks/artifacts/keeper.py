@@ -44,6 +44,7 @@ from trackside.sinks.artifacts.on_device import fetch_values
 from trackside.sinks.artifacts.tables import table_record
 from trackside.sinks.artifacts.texts import text_record
 from trackside.sinks.artifacts.video import video_record
+from trackside.sinks.described import kind_of
 from trackside.system.files import is_disk_full
 from trackside.system.once import Once
 
@@ -176,5 +177,5 @@ class ArtifactKeeper:
 
 
 def _called(event: ArtifactEvent) -> str:
-    kind = type(event).__name__.removesuffix("Event").lower()
+    kind = kind_of(event)
     return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
