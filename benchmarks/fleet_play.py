@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 from sqlalchemy import create_engine
@@ -99,10 +99,7 @@ class Play:
         self._watch(server, log, processes, begin)
         reader.stop()
         course.join()
-        said = [
-            json.loads((process.stdout.read() if process.stdout else "").splitlines()[-1])
-            for process in processes
-        ]
+        said = [_last_words(process) for process in processes]
         log.read()
         requests = log.requests - before
         runs = self._of_runs(said, begin)
@@ -268,6 +265,16 @@ class Play:
         updated = after["updated"] - before["updated"]
         in_place = after["in_place"] - before["in_place"]
         return {"tag_updates": updated, "tag_updates_in_place": in_place, "dead_tags": after["dead"]}
+
+
+def _last_words(process: subprocess.Popen[str]) -> Any:
+    """What a process of the fleet has found out. Raises ``RuntimeError`` if it died before that."""
+    assert process.stdout is not None
+    lines = process.stdout.read().splitlines()
+    code = process.wait()
+    if not lines or code:
+        raise RuntimeError(f"a process of the fleet ended with exit code {code}, and said {lines[-1:]}")
+    return json.loads(lines[-1])
 
 
 def _begin(processes: list[subprocess.Popen[str]]) -> float:
