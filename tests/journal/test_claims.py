@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from tests.journal.holding import LARGE, targets
+from tests.journal.holding import LARGE, targets, waiting_in
 from trackside.errors import ArtifactError
 from trackside.journal import claims
 from trackside.journal.held_content import content_of, has_changed
 from trackside.journal.held_files import HeldFiles
-from trackside.journal.releasing import entries, release, waiting_in
+from trackside.journal.releasing import entries, release
 
 
 @pytest.mark.parametrize("size", [0, 10, claims.SMALL, claims.SMALL + 1, 5_000_000])

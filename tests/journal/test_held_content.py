@@ -42,7 +42,7 @@ def say_made_in(journal: JournalDirectory, folder: int) -> None:
 
 @pytest.fixture
 def secret(tmp_path: Path) -> Path:
-    """A file of yours that nobody has logged."""
+    """A file of yours that was never logged."""
     path = tmp_path / "id_rsa"
     path.write_bytes(b"secret")
     return path

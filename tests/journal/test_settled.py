@@ -25,7 +25,7 @@ def clock():
     return Clock()
 
 
-def test_a_file_that_nobody_writes_to_is_settled_at_once(journal, tmp_path, clock):
+def test_a_file_that_is_not_written_to_is_settled_at_once(journal, tmp_path, clock):
     """Without a second look."""
     (tmp_path / "f").write_bytes(b"x" * LARGE)
     held = HeldFiles(journal).hold_file(tmp_path / "f")

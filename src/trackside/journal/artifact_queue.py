@@ -173,7 +173,7 @@ class ArtifactQueue:
         """What a full disk did not take. It goes before the next frame."""
 
     def add(self, records: Iterable[ArtifactRecord]) -> list[ArtifactRecord]:
-        """Have ``records`` wait, but for those taken before. Returns the new ones.
+        """Have those of ``records`` wait that were not taken before. Returns them.
 
         Raises ``OSError`` when they can't be kept, and takes none.
         """

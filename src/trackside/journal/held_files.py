@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def _nowhere(_reason: str) -> None:
-    """Tell nobody."""
+    """Ignore the reason."""
 
 
 def _as_they_are(names: Sequence[str]) -> Sequence[str]:

@@ -7,8 +7,8 @@ Invariants:
 
 * The name of a hidden folder holds the inode number of the journal's folder, which no copy of a journal has.
   So a copy never removes the claims of the journal that it was made of.
-* The names of claims are random, and others can't look into the folder. So nobody else's journal can name a
-  claim of yours.
+* The names of claims are random, and others can't look into the folder. So another user's journal can't name
+  a claim of yours.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TOKEN = re.compile(r"[0-9a-f]{16}")
 
 
 def new_token() -> str:
-    """A name that nobody can guess."""
+    """A name that can't be guessed."""
     return secrets.token_hex(8)
 
 

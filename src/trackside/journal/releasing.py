@@ -10,19 +10,11 @@ import contextlib
 import os
 import shutil
 from pathlib import Path
-from typing import NamedTuple
 
 from trackside.journal.hidden_folders import TOKEN, is_own_claim, remove_claim
 
 FILES = "files"
 """The journal's folder with an entry for each held file."""
-
-
-class Waiting(NamedTuple):
-    """Held files: how many, and their bytes."""
-
-    files: int
-    size: int
 
 
 def release(journal: Path, name: str) -> None:
@@ -56,16 +48,6 @@ def entries(journal: Path) -> list[str]:
         return sorted(name for name in os.listdir(folder) if TOKEN.fullmatch(name))
     except OSError:
         return []
-
-
-def waiting_in(journal: Path) -> Waiting:
-    """What the journal in the folder ``journal`` holds."""
-    found = [path for name in entries(journal) for path in _files_under(journal / FILES / name)]
-    sizes = []
-    for path in found:
-        with contextlib.suppress(OSError):
-            sizes.append(path.stat().st_size)
-    return Waiting(len(sizes), sum(sizes))
 
 
 def _remove(journal: Path, entry: Path) -> None:

@@ -1,4 +1,4 @@
-"""One try to deliver one artifact, from a file that nobody writes to meanwhile.
+"""One try to deliver one artifact, from a file that is not written to meanwhile.
 
 Invariants:
 
@@ -95,7 +95,7 @@ class ArtifactSender:
         return None
 
     def _is_settled(self, record: ArtifactRecord, held: HeldFile, *, ended: bool) -> bool:
-        """Whether nobody writes to it any more, or it is not waited for any longer."""
+        """Whether it is not written to any more, or has been waited for long enough."""
         settling = self._settling.get(record.seq)
         if settling is None:
             settling = self._settling[record.seq] = Settling(self._journal, held)
@@ -113,7 +113,7 @@ class ArtifactSender:
         self._settling.pop(record.seq, None)
         if self._told.is_first(f"again {record.place}" if again else f"as it is {record.place}"):
             what = (
-                "It is uploaded again once nobody writes to it"
+                "It is uploaded again once it is left alone"
                 if again
                 else "What arrived may be a mixture. Log it again once it is complete"
             )

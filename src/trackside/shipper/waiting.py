@@ -35,7 +35,7 @@ class Waiting:
         self.records: list[TextsRecord] = _read(self._path)
 
     def add(self, records: Iterable[TextsRecord]) -> None:
-        """Have ``records`` wait, but for those that an earlier shipper has kept already."""
+        """Have those of ``records`` wait that no earlier shipper has kept."""
         known = {record.seq for record in self.records}
         new = [record for record in records if record.seq not in known]
         if new:
