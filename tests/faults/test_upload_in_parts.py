@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from trackside.destinations.mlflow.rest_client import RestClient
 from trackside.destinations.mlflow.rest_session import RestSession
+from trackside.destinations.mlflow.tracking import Run, RunDescription
 from trackside.destinations.mlflow.upload_in_parts import PartsUploader
 from trackside.errors import RetryableError
 
@@ -105,6 +107,17 @@ def test_each_part_goes_to_an_address_of_its_own(store: Store, source: Path) -> 
         (2, "tag2"),
         (3, "tag3"),
     ]
+
+
+def test_a_file_keeps_its_name(store: Store, source: Path) -> None:
+    """The address of the folder is quoted. The name stands in the body, so it is not."""
+    run = Run(RunDescription("run", artifact_uri="mlflow-artifacts:/1/run/artifacts"))
+    RestClient(store.url).upload_file(run, source, "my models/epoch=3 é.ckpt")
+    assert [path.partition("/mpu/")[2] for path, _ in store.asked] == [
+        "create/1/run/artifacts/my%20models",
+        "complete/1/run/artifacts/my%20models",
+    ]
+    assert [body["path"] for _, body in store.asked] == ["epoch=3 é.ckpt"] * 2
 
 
 def test_an_upload_that_fails_is_taken_back(store: Store, source: Path) -> None:

@@ -7,7 +7,7 @@ See https://mlflow.org/docs/latest/api_reference/rest-api.html. The bodies are t
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import msgspec
 
@@ -211,10 +211,7 @@ class RestClient:
     def read_artifact(self, run: Run, name: str) -> str | None:
         if not is_proxied(run.info.artifact_uri):
             return self._through_mlflow().read_artifact(run, name)
-        folder, _, file = name.rpartition("/")
-        path = unquote(_artifact(run, folder).removeprefix(_ARTIFACTS + "/"))
-        listed = self._session.get(_ARTIFACTS, _Files, path=path).files or ()
-        if all((item.path or "").rpartition("/")[2] != file for item in listed):
+        if self._listed(run, name) is None:
             return None
         return self._session.fetch(_artifact(run, name)).decode("utf-8")
 
@@ -230,25 +227,26 @@ class RestClient:
         if not is_proxied(run.info.artifact_uri):
             self._through_mlflow().upload_file(run, source, artifact_file, on_sent=on_sent)
             return
-        body, endpoint = FileBody(source, on_sent=on_sent), _artifact(run, artifact_file)
-        place = endpoint.removeprefix(_ARTIFACTS + "/")
+        body, place = FileBody(source, on_sent=on_sent), _place(run, artifact_file)
         in_parts = self._parts.takes(len(body)) and self._parts.upload(source, len(body), place, on_sent)
         if not in_parts:
-            self._session.put_file(endpoint, body)
+            self._session.put_file(_artifact(run, artifact_file), body)
         if len(body) >= CHECKED:
             self._check(run, artifact_file, len(body))
 
     def _check(self, run: Run, name: str, size: int) -> None:
         """Raise :class:`RetryableError` unless the run shows a file of that size."""
-        folder, _, file = name.rpartition("/")
-        path = unquote(_artifact(run, folder).removeprefix(_ARTIFACTS + "/"))
-        listed = self._session.get(_ARTIFACTS, _Files, path=path).files or ()
-        found = [item for item in listed if (item.path or "").rpartition("/")[2] == file]
-        if not found:
+        found = self._listed(run, name)
+        if found is None:
             raise RetryableError(f"{name} was uploaded, and the run does not show it")
-        shown = found[0].file_size
-        if shown not in {None, size}:
-            raise RetryableError(f"{name} has {size} bytes, and the run shows {shown} of them")
+        if found.file_size not in {None, size}:
+            raise RetryableError(f"{name} has {size} bytes, and the run shows {found.file_size} of them")
+
+    def _listed(self, run: Run, name: str) -> _File | None:
+        """What the server's list of the run's artifacts says of ``name``."""
+        folder, _, file = _place(run, name).rpartition("/")
+        listed = self._session.get(_ARTIFACTS, _Files, path=folder).files or ()
+        return next((item for item in listed if (item.path or "").rpartition("/")[2] == file), None)
 
     def remove_artifact(self, run: Run, name: str) -> None:
         if is_proxied(run.info.artifact_uri):
@@ -291,6 +289,11 @@ def _items(texts: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def _artifact(run: Run, name: str) -> str:
-    """The endpoint of a run's artifact, whose address is ``mlflow-artifacts:/...``."""
+    """The endpoint of a run's artifact."""
+    return f"{_ARTIFACTS}/{quote(_place(run, name))}"
+
+
+def _place(run: Run, name: str) -> str:
+    """Where a run's artifact lies below the server's artifacts. Its address is ``mlflow-artifacts:/...``."""
     root = run.info.artifact_uri.partition(":")[2].strip("/")
-    return "/".join(part for part in (_ARTIFACTS, quote(root), quote(name)) if part)
+    return f"{root}/{name}".lstrip("/")

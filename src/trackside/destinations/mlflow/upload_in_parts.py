@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import os
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import msgspec
 
@@ -83,6 +84,7 @@ class PartsUploader:
         """Write ``source`` to ``place``, below the server's artifacts. False if the server can't do it."""
         length = max(_number("MLFLOW_MULTIPART_UPLOAD_CHUNK_SIZE", PART), -(-size // MOST_PARTS))
         folder, _, name = place.rpartition("/")
+        folder = quote(folder)  # part of an address, as the name is not
         try:
             created = self._session.post(
                 f"{_API}/create/{folder}", _Created, {"path": name, "num_parts": -(-size // length)}
