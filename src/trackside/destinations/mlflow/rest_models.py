@@ -8,6 +8,7 @@ from urllib.parse import quote
 import msgspec
 
 from trackside.destinations.mlflow.logged_models import LoggedModel
+from trackside.destinations.mlflow.rest_session import Done
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,10 +47,6 @@ class _ModelsAnswer(msgspec.Struct):
     models: list[_Model] | None = None
 
 
-class _Done(msgspec.Struct):
-    """An answer that says no more than that."""
-
-
 class RestModels:
     """The models of the server of ``session``."""
 
@@ -73,7 +70,7 @@ class RestModels:
 
     def log_params(self, model_id: str, params: Mapping[str, str]) -> None:
         body = {"model_id": model_id, "params": _items(params)}
-        self._session.post(f"{_place(model_id)}/params", _Done, body)
+        self._session.post(f"{_place(model_id)}/params", Done, body)
 
     def end(self, model_id: str, *, ready: bool) -> None:
         status = "LOGGED_MODEL_READY" if ready else "LOGGED_MODEL_UPLOAD_FAILED"
@@ -81,7 +78,7 @@ class RestModels:
 
     def name_output(self, run_id: str, model_id: str, step: int) -> None:
         body = {"run_id": run_id, "models": [{"model_id": model_id, "step": step}]}
-        self._session.post(_OUTPUTS, _Done, body)
+        self._session.post(_OUTPUTS, Done, body)
 
 
 def _place(model_id: str) -> str:
