@@ -27,12 +27,15 @@ for process in [*psutil.Process().children(recursive=True), psutil.Process()]:
 """
 
 PROGRAM = """
-import os, subprocess, sys
+import os, subprocess, sys, threading
 import trackside
 from trackside.integrations.left_journals import LeftJournals
 run = trackside.start("left")
 subprocess.run([sys.executable, "-c", sys.argv[1], run.run_id])
 run.finish()
+def refuse(thread):
+    raise RuntimeError("can't create new thread at interpreter shutdown")
+threading.Thread.start = refuse
 left = LeftJournals(os.environ["TRACKSIDE_DIR"], run.link)
 print(len(left.found()))
 left.deliver(200, end_process=lambda: print("ended"))
@@ -43,7 +46,10 @@ left.deliver(200, end_process=lambda: print("ended again"))
 
 @pytest.mark.process
 def test_what_a_killed_process_has_logged_is_delivered(tmp_path: Path) -> None:
-    """By the process whose run it is, within the time it has. Where nothing is left, nothing is done."""
+    """By the process whose run it is, within the time it has, and without a thread, as at its exit.
+
+    Where nothing is left, nothing is done.
+    """
     uri = new_database(tmp_path)
     environment = {
         **os.environ,

@@ -211,6 +211,16 @@ def test_an_error_seen_on_the_way_is_remembered(tmp_path: Path, shipper: Callabl
     assert sync_journal(journal).detail == "connection refused"
 
 
+def test_a_shipper_that_takes_too_long_is_left_to_itself(
+    tmp_path: Path, shipper: Callable[..., Shipper]
+) -> None:
+    """It continues alone, and is not terminated."""
+    made = shipper(EXIT_DONE)
+    assert sync_journal(make(tmp_path, points=10), follow_for=0.0).result == "busy"
+    assert not made.terminated
+    assert made.returncode is None
+
+
 def test_ctrl_c_stops_the_shipper_too(tmp_path: Path, shipper: Callable[..., Shipper]) -> None:
     """It is in a session of its own, and would continue."""
 

@@ -5,12 +5,12 @@ Invariants:
 * Only journals of our run are delivered, from the folder of our own. One whose process lives, or that a
   shipper is at work on, is waited for and not touched.
 * The wait is bounded. Whatever is left then is told, and ``trackside sync`` delivers it.
+* No thread is started: Python 3.12 starts none once the interpreter has begun to leave.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,9 +55,7 @@ class LeftJournals:
         if not self.found():
             return
         end_process()
-        worker = threading.Thread(target=self._deliver, args=(steady() + timeout,), daemon=True)
-        worker.start()  # a shipper that is slow, and succeeds, is followed without a limit
-        worker.join(timeout)
+        self._deliver(steady() + timeout)
         left = self.found()
         if left:
             logger.warning(
@@ -70,7 +68,12 @@ class LeftJournals:
         while (left := self.found()) and (patience := deadline - steady()) > 0:
             for journal in left:
                 try:
-                    sync_journal(journal, tracking_uri=self._link.tracking_uri, give_up_after=patience)
+                    sync_journal(
+                        journal,
+                        tracking_uri=self._link.tracking_uri,
+                        give_up_after=patience,
+                        follow_for=deadline - steady(),
+                    )
                 except Exception as error:  # what lies in one journal must not keep the others from delivery
                     logger.debug("%s: %s", journal.path, redact(str(error)))
             time.sleep(POLL)

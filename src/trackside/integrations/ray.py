@@ -149,9 +149,8 @@ class TracksideTrainCallback(UserCallback):
         self._reports = 0
         self._writer: Run | None = None
         self._driver = os.getpid()
-        atexit.register(
-            self._deliver_left
-        )  # before the run's own hooks are registered, so it runs after them
+        # Before the run's own hooks are registered, so that it is called after them.
+        atexit.register(self._deliver_left)
         training = TrainingRun()
         self.run: Run = training.begin(**options)
         """The driver's run. In the controller it is a handle."""

@@ -11,6 +11,7 @@ process of this machine that is this journal's shipper gets the signal: by its c
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import time
@@ -40,6 +41,7 @@ from trackside.shipper.grants import (
 from trackside.shipper.inventory import NEWER, has_refused, not_regular, owner_has_ended, report
 from trackside.shipper.protocol import EXIT_DONE, EXIT_LOCKED
 from trackside.shipper.spawn import command_for, is_forked, ships, spawn
+from trackside.system.clock import steady
 
 if TYPE_CHECKING:
     import subprocess
@@ -95,6 +97,7 @@ def sync_journal(
     *,
     tracking_uri: str | None = None,
     give_up_after: float = GIVE_UP_AFTER,
+    follow_for: float = math.inf,
     on_progress: Callable[[int, int], None] = _ignore,
     start: Callable[..., Any] | None = None,
     importable: Iterable[str] = (),
@@ -103,12 +106,14 @@ def sync_journal(
 
     ``tracking_uri`` stands in for the recorded address, whose credentials are not kept on disk. Without it
     ``MLFLOW_TRACKING_URI`` does if it is the same address. ``on_progress(shipped, total)`` counts points.
+    ``follow_for``: seconds after which a shipper that is still at work is left to itself.
     ``start`` starts the shipper, with the signature of :func:`spawn`, which is the default. ``importable``:
     dotted names of destinations that may be imported. A journal that may be another user's is not touched,
     unless :func:`~trackside.journal.trust.vouch_for` was called for it.
     """
+    until = steady() + follow_for
     meta = read_meta(journal)
-    left = _left_alone(journal, meta)
+    left = _left_alone(journal, meta, until)
     if left is not None or meta is None:
         return left or Synced(journal.path, "unreadable", "meta.json is missing or damaged")
     if not _is_writable(journal.path):
@@ -131,10 +136,10 @@ def sync_journal(
         if not journal.path.exists():
             return _left_to_another(journal)
         return Synced(journal.path, "unfinished", f"no shipper can be started: {error}")
-    return _follow(journal, meta, process, on_progress)
+    return _follow(journal, meta, process, on_progress, until)
 
 
-def _left_alone(journal: JournalDirectory, meta: Meta | None) -> Synced | None:
+def _left_alone(journal: JournalDirectory, meta: Meta | None, until: float) -> Synced | None:
     """The result for a journal that must not be touched now, or None if it may be delivered."""
     reason = why_untrusted(journal)
     if reason is not None:
@@ -150,7 +155,7 @@ def _left_alone(journal: JournalDirectory, meta: Meta | None) -> Synced | None:
         return None if journal.path.exists() else _left_to_another(journal)
     if not owner_has_ended(journal, meta):
         return Synced(journal.path, "running", f"process {meta.owner.pid} on {meta.owner.host} lives")
-    if is_locked(journal.lock) and not _take_over(journal):
+    if is_locked(journal.lock) and not _take_over(journal, until):
         return _left_to_another(journal)
     return None
 
@@ -224,12 +229,15 @@ def _follow(
     meta: Meta,
     process: Started,
     on_progress: Callable[[int, int], None],
+    until: float,
 ) -> Synced:
     first = report(journal)
     total = first.shipped + first.rejected + first.pending if first is not None else 0
     error = ""
     try:
         while process.poll() is None:
+            if steady() >= until:
+                return _left_to_another(journal)
             seen = _shipped(journal)
             if seen is not None:
                 on_progress(seen, total)
@@ -291,14 +299,14 @@ def _failing_with(journal: JournalDirectory) -> str | None:
     return state.error if state.phase == "retrying" else next(iter(errors), state.artifacts_error)
 
 
-def _take_over(journal: JournalDirectory) -> bool:
+def _take_over(journal: JournalDirectory, until: float) -> bool:
     """Whether the shipper of ``journal``, whose trainer is dead, fails and has left after it was asked to."""
     state = read_json(journal.state, State)
     if state is None or _failing_with(journal) is None or not _ask(state.pid, journal):
         return False
-    deadline = time.monotonic() + LEAVE_PATIENCE
+    until = min(until, steady() + LEAVE_PATIENCE)
     while is_locked(journal.lock):
-        if time.monotonic() > deadline or _failing_with(journal) is None:
+        if steady() > until or _failing_with(journal) is None:
             return False
         time.sleep(POLL)
     return journal.meta.exists()
