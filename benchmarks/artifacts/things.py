@@ -32,7 +32,7 @@ def _images() -> Callable[[int], Any]:
 
 
 def _figures() -> Callable[[int], Any]:
-    """One figure, whose line moves: who makes a new one for each step pays matplotlib for that."""
+    """One figure, whose line moves. A new figure for each step would cost time in matplotlib."""
     import matplotlib as mpl
 
     mpl.use("Agg")

@@ -43,10 +43,10 @@ COLORS = 128
 PATIENCE = 60
 """Seconds for the server to start, and for a page to show what is waited for."""
 
-# MLflow's assistant opens by itself on a first visit.
 TALL = 3000
 SECTION = ".du-bois-light-collapse-header"
 CARD = "[data-testid='experiment-view-compare-runs-card']"
+# MLflow's assistant opens by itself on a first visit.
 NO_ASSISTANT = "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')"
 
 
