@@ -22,12 +22,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from trackside.errors import (
-    DestinationFailedError,
-    RejectedError,
-    RetryableError,
-    UnauthorisedError,
-)
+from trackside.errors import DestinationFailedError, RejectedError, RetryableError
 from trackside.events import now_ms
 from trackside.journal.artifact_queue import size_of
 from trackside.journal.format import ArtifactRecord
@@ -352,13 +347,7 @@ class ArtifactDelivery:
         return True
 
     def _delay(self, tries: int, error: BaseException) -> float:
-        return retry.delay(
-            tries,
-            uniform=self._uniform,
-            retry_after=error.retry_after if isinstance(error, RetryableError) else None,
-            slow=isinstance(error, UnauthorisedError),
-            policy=self._policy,
-        )
+        return retry.delay_after(error, tries, uniform=self._uniform, policy=self._policy)
 
     def _reject(self, record: ArtifactRecord, error: BaseException) -> None:
         reason = _reason(error)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from trackside.errors import RetryableError, UnauthorisedError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -62,3 +64,24 @@ def delay(
     if retry_after is not None:
         wait = max(wait, min(retry_after, policy.retry_after_cap))
     return wait
+
+
+def delay_after(
+    error: BaseException | None,
+    attempt: int,
+    *,
+    uniform: Callable[[float, float], float],
+    others_work: bool = False,
+    policy: Policy = DEFAULT,
+) -> float:
+    """Seconds to wait after ``error``, with which try ``attempt`` has failed.
+
+    ``others_work``: other requests are taken meanwhile, so it is not the login that is refused.
+    """
+    return delay(
+        attempt,
+        uniform=uniform,
+        retry_after=error.retry_after if isinstance(error, RetryableError) else None,
+        slow=isinstance(error, UnauthorisedError) and not others_work,
+        policy=policy,
+    )

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from trackside.errors import DeliveryError, RejectedError, RetryableError, UnauthorisedError
+from trackside.errors import DeliveryError, RejectedError, RetryableError
 from trackside.journal.format import MetricsRecord
 from trackside.journal.reader import JournalReader, Position
 from trackside.shipper import retry
@@ -154,11 +154,11 @@ class Search:
         policy = self._policy
         if not self.failing:
             policy = replace(policy, cap=min(policy.cap, policy.pair_cap))
-        return retry.delay(
+        return retry.delay_after(
+            self.error,
             self._rounds_in_vain,
             uniform=self._uniform,
-            retry_after=None if self.error is None else self.error.retry_after,
-            slow=self.failing and isinstance(self.error, UnauthorisedError),
+            others_work=not self.failing,
             policy=policy,
         )
 

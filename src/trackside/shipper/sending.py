@@ -172,13 +172,7 @@ class Calls:
 
     def note_failure(self, error: RetryableError | OSError, attempt: int) -> float:
         """Have it show that it fails. Returns the seconds to wait until the next try."""
-        wait = retry.delay(
-            attempt,
-            uniform=self.uniform,
-            retry_after=error.retry_after if isinstance(error, RetryableError) else None,
-            slow=isinstance(error, UnauthorisedError),
-            policy=self.policy,
-        )
+        wait = retry.delay_after(error, attempt, uniform=self.uniform, policy=self.policy)
         self.tell_failure(error, wait)
         return wait
 

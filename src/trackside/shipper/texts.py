@@ -16,7 +16,7 @@ import itertools
 import time
 from typing import TYPE_CHECKING
 
-from trackside.errors import DeliveryError, RejectedError, RetryableError, UnauthorisedError
+from trackside.errors import DeliveryError, RejectedError, RetryableError
 from trackside.journal.format import ConfigRecord, ParamsRecord, TextsRecord
 from trackside.shipper import retry
 from trackside.shipper.parts import Part, head_of, merged, parts_of
@@ -189,12 +189,8 @@ class _Line:
         others_work = comparison is not None and comparison.succeeds(strict=False)
         self._failures += 1
         self._pairs += others_work
-        wait = retry.delay(
-            self._failures,
-            uniform=self._calls.uniform,
-            retry_after=error.retry_after if isinstance(error, RetryableError) else None,
-            slow=isinstance(error, UnauthorisedError) and not others_work,
-            policy=policy,
+        wait = retry.delay_after(
+            error, self._failures, uniform=self._calls.uniform, others_work=others_work, policy=policy
         )
         self._due = time.monotonic() + wait
         self._calls.tell_failure(error, wait)
