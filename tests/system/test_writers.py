@@ -54,11 +54,12 @@ def test_the_system_may_not_tell(descriptor: int, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_writer_that_comes_in_between_ends_no_process(descriptor: int, tmp_path: Path) -> None:
-    """It gets the file as if nobody had asked, while this process asks again and again."""
+    """It gets the file as if it were not watched, while this process asks again and again."""
     assert signal.getsignal(signal.SIGIO) == signal.SIG_DFL  # it would end the process
-    done = threading.Event()
+    asked, done = threading.Event(), threading.Event()
 
     def write() -> None:
+        asked.wait()
         for _ in range(2000):
             os.close(os.open(tmp_path / "f", os.O_WRONLY))
         done.set()
@@ -68,6 +69,7 @@ def test_a_writer_that_comes_in_between_ends_no_process(descriptor: int, tmp_pat
     answers = set()
     while not done.is_set():
         answers.add(has_writer(descriptor))
+        asked.set()
     thread.join()
     assert answers <= {True, False}
     assert answers
