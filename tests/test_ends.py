@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.ends.cases import ALL
+from tests.ends.cases import ALL, BASIC, EXCEPTIONS, FINISHES
 from tests.ends.harness import Case, check, play
 
 if TYPE_CHECKING:
@@ -14,9 +14,11 @@ if TYPE_CHECKING:
 
 
 def marks_of(case: Case) -> list[pytest.MarkDecorator]:
-    """``slow``, and ``torch`` if its program imports that, which takes seconds."""
+    """``slow``, ``torch`` if its program imports that, and ``process`` for all but the everyday ends."""
     slow = [pytest.mark.slow] if case.slow else []
-    return [*slow, pytest.mark.torch, pytest.mark.process] if "torch" in repr(case) else slow
+    if "torch" in repr(case):
+        return [*slow, pytest.mark.torch, pytest.mark.process]
+    return slow if case in [*BASIC, *EXCEPTIONS, *FINISHES] else [*slow, pytest.mark.process]
 
 
 CASES = [pytest.param(case, id=case.name, marks=marks_of(case)) for case in ALL]

@@ -47,6 +47,7 @@ from trackside.shipper.service import Shipper
 from trackside.shipper.sync import address_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS") or 4)
@@ -207,13 +208,20 @@ def ship(place: Place) -> None:
         place.put(name, data)
 
 
+@pytest.fixture
+def nothing_logged() -> Iterator[None]:
+    """Pytest would keep it all. By logging's own call: each logger remembers whether it is enabled."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
 @pytest.mark.timeout(SECONDS + 240)
-@pytest.mark.usefixtures("handlers_put_back")
+@pytest.mark.usefixtures("handlers_put_back", "nothing_logged")
 @pytest.mark.outside
 def test_any_bytes_in_a_journal_are_survived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No bytes in any file make a reader or a shipper raise, hang, or leave memory, files or descriptors."""
     monkeypatch.setenv("TRACKSIDE_DIR", str(tmp_path / "journals"))
-    monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)  # pytest keeps what is logged
     place = Place(tmp_path)
     names = place.names()
     process = psutil.Process()
