@@ -19,10 +19,9 @@ from trackside.journal.files import write_atomically
 from trackside.journal.meta import State
 from trackside.journal.reader import Position
 from trackside.session import shipper_handle as process_
+from trackside.session.replacements import MAX_RESTARTS, MAX_TRIES, REST
 from trackside.session.shipper_handle import (
     LOCKED_PAUSE,
-    MAX_RESTARTS,
-    MAX_TRIES,
     SILENT,
     YOUNG,
     ShipperProcess,
@@ -247,6 +246,55 @@ def test_a_shipper_that_dies_each_time_is_not_replaced_for_ever(
     (given_up,) = [record.getMessage() for record in caplog.records if "in a row" in record.getMessage()]
     assert "signal 11" in given_up
     assert "trackside sync" in given_up
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time in its one element."""
+    now = [1000.0]
+    for module in ("shipper_handle", "replacements"):
+        monkeypatch.setattr(f"trackside.session.{module}.steady", lambda: now[0])
+    return now
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_after_a_rest_another_is_tried(
+    shipper: ShipperProcess,
+    started: list[Started],
+    clock: list[float],
+    caplog: pytest.LogCaptureFixture,
+    ready: bool,
+) -> None:
+    """What killed them may be over. If it is not, one dies every few minutes, without another word."""
+    shipper.start()
+
+    def die() -> None:
+        if ready:
+            say(shipper, READY)
+        started[-1].returncode = -9
+        shipper.ensure_running()
+
+    for _ in range(MAX_RESTARTS + 5):
+        die()
+    assert shipper.is_over()
+    before = len(started)
+    for number in range(1, 4):
+        clock[0] += REST / 2
+        shipper.ensure_running()
+        assert shipper.is_over()
+        clock[0] += REST / 2
+        shipper.ensure_running()
+        assert (len(started), shipper.is_over()) == (before + number, False)
+        die()
+        assert shipper.is_over()
+    assert caplog.text.count("trackside sync") == 1
+    clock[0] += REST
+    shipper.ensure_running()
+    say(shipper, READY)
+    clock[0] += YOUNG + 1  # the fourth lives, and then others may die again
+    for _ in range(2):
+        die()
+        assert not shipper.is_over()
 
 
 def test_a_shipper_that_can_not_be_started_is_tried_three_times(

@@ -5,8 +5,8 @@ Invariants:
 * Only the shipper's own word proves delivery: :data:`~trackside.shipper.protocol.DONE`, the phase ``done`` in
   its state, or ``delivered.json`` in the journal's folder, which stay there until this process has read them.
   An exit code proves nothing, because other code may have collected it.
-* A shipper that ends before it is ready counts as one that cannot be started. After ``MAX_TRIES`` of
-  them in a row, one warning names the cause, and no more are started.
+* A shipper that ends before it is ready counts as one that cannot be started. After some of them in a row,
+  one warning names the cause, and there is a rest (:mod:`trackside.session.replacements`).
 * A journal that was removed gets no new shipper.
 * One thread at a time looks after the shipper. The others, and a signal handler that interrupts it, leave the
   work to it and wait for the outcome. Eight threads in ``flush()`` start one shipper in place of a dead one.
@@ -28,6 +28,7 @@ from trackside.journal.files import read_json
 from trackside.journal.meta import State
 from trackside.session.conversation import Conversation
 from trackside.session.further_shippers import further_shippers
+from trackside.session.replacements import MAX_RESTARTS, MAX_TRIES, REST, Replacements
 from trackside.session.shipper_log import ShipperLog, describe_exit
 from trackside.settings import PYTHON_VARIABLE
 from trackside.shipper.forked import ForkedShipper
@@ -58,12 +59,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trackside.session")
 
 POLL = 0.01
-MAX_RESTARTS = 20
-"""Shippers in a row that died young and delivered nothing. The same cause would kill the next, too."""
-
-MAX_TRIES = 3
-"""Shippers in a row that ended before they were ready."""
-
 YOUNG = 60.0
 """Seconds within which a shipper that dies has died young."""
 
@@ -104,14 +99,14 @@ class ShipperProcess:
         self._left = self._hung_up = False
         self._watching = threading.Lock()
         self._logged = Once()
-        self._in_vain = self._tries = 0
+        self._replacements = Replacements()
         self._started_at = 0.0
         self._delivered_before = 0
         self._log = ShipperLog(journal.log)
         self._proof_asked, self._next_proof = 0, 0.0
         self._done = False
         self.gave_up: str | None = None
-        """Why no more shippers are started. None while they are."""
+        """Why no shipper is started for a while, or ever. None while they are."""
         self.restarts = 0
         self.pipe = WakeupPipe()
 
@@ -141,7 +136,7 @@ class ShipperProcess:
                 secrets=self._secrets,
             )
         except (OSError, ValueError, RuntimeError, subprocess.SubprocessError) as error:
-            if self._process is None or self._tries >= MAX_TRIES - 1:
+            if self._process is None or self._replacements.tries >= MAX_TRIES - 1:
                 self._give_up(f"the shipper could not be started ({error})")
             return False
         if self._left:
@@ -208,10 +203,13 @@ class ShipperProcess:
             self._watching.release()
 
     def _look_after(self) -> None:
-        if self._process is None or self.gave_up is not None or self.is_running():
+        if self._process is None or self.is_running():
             self._end_if_silent()
             return
         if self.is_done() or self._is_refused():
+            return
+        if self.gave_up is not None:
+            self._end_rest()
             return
         if not self._journal.meta.exists():
             if not self.is_done():  # another shipper of ours may have delivered it just now
@@ -223,6 +221,13 @@ class ShipperProcess:
             self._try_again()
         else:
             self._replace()
+
+    def _end_rest(self) -> None:
+        """Start one more, if what killed the others may be over."""
+        if self._journal.meta.exists() and self._replacements.end_rest():
+            self.gave_up = None
+            self.restarts += 1
+            self.start()
 
     def _is_refused(self) -> bool:
         return self._is_in({"refused", "artifacts"})
@@ -242,44 +247,42 @@ class ShipperProcess:
 
     def _try_again(self) -> None:
         """Replace a shipper that ended before it was ready, a few times."""
-        self._tries += 1
         code = self._exit_code()
-        if self._tries < MAX_TRIES and code != EXIT_NOT_PYTHON:
+        if self._replacements.after_silence() and code != EXIT_NOT_PYTHON:
             self.restarts += 1
             self.start()
             return
-        times = "once" if self._tries == 1 else f"{self._tries} times"
+        times = "once" if self._replacements.tries == 1 else f"{self._replacements.tries} times"
         cause = self._log.last_words() or describe_exit(code)
         advice = f". Set {PYTHON_VARIABLE} to a Python interpreter" if code == EXIT_NOT_PYTHON else ""
         self._give_up(f"the shipper was started {times} and ended before it was ready ({cause}){advice}")
 
     def _replace(self) -> None:
-        self._tries = 0
-        if self._was_of_use():  # in weeks of training some die, each for its own reason
-            self._in_vain = 0
-        if self._in_vain >= MAX_RESTARTS:
+        if not self._replacements.after_death(of_use=self._was_of_use()):
             cause = self._log.last_words() or describe_exit(self._exit_code())
             self._give_up(f"{MAX_RESTARTS} shippers in a row died and delivered nothing ({cause})")
             return
-        self._in_vain += 1
         self.restarts += 1
         logger.warning("the shipper (process %s) died. Starting another", self.pid)
         self.start()
 
     def _give_up(self, reason: str) -> None:
-        """Say once why delivery has stopped, and what to do."""
+        """Say once why delivery has stopped, and what to do. After a rest one more shipper is tried."""
         if self.gave_up is not None:
             return
         self.gave_up = reason
+        self._replacements.rest()
         if self._process is not None and not self._journal.meta.exists():
             logger.warning("%s. What was not delivered is lost", reason)
-            return
-        logger.warning(
-            "%s. Metrics are kept in %s. To deliver them, run `trackside sync` (log: %s)",
-            reason,
-            self._journal.path,
-            self._journal.log,
-        )
+        elif self._logged.is_first("gave up"):
+            logger.warning(
+                "%s. Metrics are kept in %s. While this program runs, another is tried every %g minutes. "
+                "To deliver them without it, run `trackside sync` (log: %s)",
+                reason,
+                self._journal.path,
+                REST / 60,
+                self._journal.log,
+            )
 
     def _exit_code(self) -> int | None:
         return None if self._process is None else self._process.returncode
