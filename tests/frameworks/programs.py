@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 REPOSITORY = Path(__file__).parents[2]
+DEADLINE = 280.0
 
 
 class Programs:
@@ -31,24 +32,28 @@ class Programs:
             "MLFLOW_TRACKING_URI": uri,
             "PYTHONPATH": str(REPOSITORY),
             "TRACKSIDE_DIR": str(self.journals),
+            "TRACKSIDE_START_TIMEOUT": "100",
             "TRACKSIDE_EXIT_TIMEOUT": "120",
             "OMP_NUM_THREADS": "1",
         }
 
     def run(
-        self, program: str, *, before: tuple[str, ...] = (), code: int | None = 0, **environment: str
+        self,
+        program: str,
+        *arguments: str,
+        before: tuple[str, ...] = (),
+        code: int | None = 0,
+        **environment: str,
     ) -> str:
         """Run ``program`` and return what it printed. It has to leave with ``code``, if that is not None."""
-        path = self.directory / "program.py"
-        path.write_text(textwrap.dedent(program), "utf-8")
         done = subprocess.run(
-            [sys.executable, *before, str(path)],
+            self._command(program, before, arguments),
             cwd=self.directory,
             env={**self.environment, **environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=280,
+            timeout=DEADLINE,
             check=False,
         )
         assert code is None or done.returncode == code, (
@@ -56,13 +61,42 @@ class Programs:
         )
         return done.stdout + done.stderr
 
+    def kill_when_it_says(self, word: str, program: str, *arguments: str) -> None:
+        """Run ``program``, and kill it when it prints ``word``."""
+        with subprocess.Popen(
+            self._command(program, (), arguments),
+            cwd=self.directory,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if line.strip() == word:
+                    break
+            process.kill()
+
+    def _command(self, program: str, before: tuple[str, ...], arguments: tuple[str, ...]) -> list[str]:
+        path = self.directory / "program.py"
+        path.write_text(textwrap.dedent(program), "utf-8")
+        return [sys.executable, *before, str(path), *arguments]
+
     def runs(self, experiment: str) -> list[Run]:
         """The runs of an experiment, the oldest first, once everything is delivered."""
         wait_until_delivered(self.journals, 120)
         assert not list(self.journals.glob("*/meta.json")), "not everything was delivered"
         found = self.client.get_experiment_by_name(experiment)
         assert found is not None, [e.name for e in self.client.search_experiments()]
-        return [*self.client.search_runs([found.experiment_id], order_by=["attributes.start_time"])]
+        order = ["attributes.start_time"]
+        return list(self.client.search_runs([found.experiment_id], max_results=1000, order_by=order))
+
+    def runs_by_name(self, experiment: str) -> dict[str, Run]:
+        """The same runs, each with a name of its own."""
+        runs = self.runs(experiment)
+        by_name = {str(run.info.run_name): run for run in runs}
+        assert len(by_name) == len(runs)
+        return by_name
 
     def only_run(self, experiment: str) -> Run:
         """The run of an experiment that has one."""
@@ -75,10 +109,18 @@ class Programs:
         run = self.only_run(experiment)
         return run.info.status, run.data.tags.get("trackside.end.reason", "")
 
+    def history(self, run: Run, metric: str) -> list[tuple[int, float]]:
+        """Step and value of each point of a metric."""
+        return sorted((m.step, m.value) for m in self.client.get_metric_history(run.info.run_id, metric))
+
     def points(self, run: Run) -> dict[str, list[tuple[int, float]]]:
         """Step and value of a run's points, by name. MLflow keeps equal points of a millisecond once."""
-        run_id = run.info.run_id
         return {
-            key: sorted({(m.step, round(m.value, 6)) for m in self.client.get_metric_history(run_id, key)})
+            key: sorted({(step, round(value, 6)) for step, value in self.history(run, key)})
             for key in sorted(run.data.metrics)
         }
+
+
+def parent_of(run: Run) -> str | None:
+    """The id of the run that it is nested under."""
+    return run.data.tags.get("mlflow.parentRunId")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.frameworks.stored import Program, parent_of
+from tests.frameworks.programs import Programs, parent_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,17 +49,16 @@ main()
 
 
 @pytest.fixture
-def program(tmp_path: Path, mlflow_url: str, request: pytest.FixtureRequest) -> Program:
-    """An application, with an experiment named after the test."""
+def programs(tmp_path: Path, mlflow_url: str, request: pytest.FixtureRequest) -> Programs:
+    """Runs the application, with an experiment named after the test."""
     (tmp_path / "config.yaml").write_text(CONFIG.format(experiment=request.node.name))
-    return Program(tmp_path, mlflow_url, SCRIPT)
+    return Programs(tmp_path, mlflow_url)
 
 
-def test_single_job(program: Program, request: pytest.FixtureRequest) -> None:
+def test_single_job(programs: Programs, request: pytest.FixtureRequest) -> None:
     """Its configuration, without Hydra's own, and its overrides."""
-    code, _, errors = program.run("lr=7")
-    assert code == 0, errors
-    (run,) = program.runs(request.node.name).values()
+    programs.run(SCRIPT, "lr=7")
+    run = programs.only_run(request.node.name)
     assert (run.info.status, run.data.metrics) == ("FINISHED", {"loss": 14.0})
     assert run.data.params["lr"] == "7"
     assert not [name for name in run.data.params if name.startswith("hydra")]
@@ -72,28 +71,27 @@ def test_single_job(program: Program, request: pytest.FixtureRequest) -> None:
     ("lr", "end"), [("3", (1, "FAILED", "no good")), ("4", (0, "FINISHED", ""))], ids=["raises", "exits"]
 )
 def test_single_job_ends(
-    program: Program, request: pytest.FixtureRequest, lr: str, end: tuple[int, str, str]
+    programs: Programs, request: pytest.FixtureRequest, lr: str, end: tuple[int, str, str]
 ) -> None:
     """Hydra catches an exception and leaves with code 1. It does not see sys.exit()."""
     code, status, reason = end
-    assert program.run(f"lr={lr}")[0] == code
-    (run,) = program.runs(request.node.name).values()
+    programs.run(SCRIPT, f"lr={lr}", code=code)
+    run = programs.only_run(request.node.name)
     assert run.info.status == status
     assert reason in json.dumps(run.data.tags)
 
 
-def test_killed_job(program: Program, request: pytest.FixtureRequest) -> None:
+def test_killed_job(programs: Programs, request: pytest.FixtureRequest) -> None:
     """What it logged is there, and it is FAILED."""
-    program.kill_when_it_says("now", "lr=5")
-    (run,) = program.runs(request.node.name).values()
+    programs.kill_when_it_says("now", SCRIPT, "lr=5")
+    run = programs.only_run(request.node.name)
     assert (run.info.status, run.data.metrics) == ("FAILED", {"loss": 10.0})
 
 
-def test_multirun(program: Program, request: pytest.FixtureRequest) -> None:
+def test_multirun(programs: Programs, request: pytest.FixtureRequest) -> None:
     """A run for each job, under that of the sweep."""
-    code, _, errors = program.run("--multirun", "lr=1,2")
-    assert code == 0, errors
-    runs = program.runs(request.node.name)
+    programs.run(SCRIPT, "--multirun", "lr=1,2")
+    runs = programs.runs_by_name(request.node.name)
     parents = [run for run in runs.values() if parent_of(run) is None]
     jobs = [run for run in runs.values() if parent_of(run) is not None]
     assert len(parents) == 1
@@ -106,11 +104,10 @@ def test_multirun(program: Program, request: pytest.FixtureRequest) -> None:
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
 
 
-def test_multirun_with_a_job_that_fails(program: Program, request: pytest.FixtureRequest) -> None:
+def test_multirun_with_a_job_that_fails(programs: Programs, request: pytest.FixtureRequest) -> None:
     """That job is FAILED, and so is the sweep. The others are not."""
-    code, _, _ = program.run("--multirun", "lr=1,3")
-    assert code == 1
-    runs = program.runs(request.node.name)
+    programs.run(SCRIPT, "--multirun", "lr=1,3", code=1)
+    runs = programs.runs_by_name(request.node.name)
     parent = next(run for run in runs.values() if parent_of(run) is None)
     assert parent.info.status == "FAILED"
     assert (runs["lr=1"].info.status, runs["lr=3"].info.status) == ("FINISHED", "FAILED")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.frameworks.stored import Program
+from tests.frameworks.programs import Programs
 from trackside.testing import capture
 
 if TYPE_CHECKING:
@@ -103,11 +103,12 @@ def test_the_recipes_mlflow_with_the_variable_alone(
     tmp_path: Path, mlflow_url: str, experiment: str, status: str
 ) -> None:
     """``MLflowConfig.build`` and ``mlflow.log_metrics`` as Automodel's recipes call them."""
-    program = Program(tmp_path, mlflow_url, RECIPE, MLFLOW_TRACKING_URI=f"journal+{mlflow_url}")
-    _, _, errors = program.run(str(tmp_path / "rendezvous"), experiment)
-    (run,) = program.runs(experiment).values()
-    assert run.info.status == status, errors
-    assert program.points(run, "loss") == [(step, 0.5**step) for step in range(5)]
+    programs, address = Programs(tmp_path, mlflow_url), f"journal+{mlflow_url}"
+    rendezvous = str(tmp_path / "rendezvous")
+    said = programs.run(RECIPE, rendezvous, experiment, code=None, MLFLOW_TRACKING_URI=address)
+    run = programs.only_run(experiment)
+    assert run.info.status == status, said
+    assert programs.history(run, "loss") == [(step, 0.5**step) for step in range(5)]
     assert (run.data.params["model.size"], run.data.tags["team"]) == ("1", "a")
     assert run.data.tags["mlflow.note.content"].startswith("words")
     assert (tmp_path / "checkpoints" / "mlflow_run_id").read_text().strip() == run.info.run_id

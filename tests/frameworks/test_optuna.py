@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.frameworks.stored import Program, parent_of
+from tests.frameworks.programs import Programs, parent_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,11 +27,8 @@ sampler = optuna.samplers.RandomSampler(seed=3)
 
 def test_a_study_with_decorator_and_callback(tmp_path: Path, mlflow_url: str) -> None:
     """Complete, pruned and failed trials are told apart, each in a run under that of the study."""
-    program = Program(
-        tmp_path,
-        mlflow_url,
-        SETUP
-        + """
+    programs = Programs(tmp_path, mlflow_url)
+    script = """
 tracker = TracksideCallback("loss")
 
 @tracker.track_in_trackside()
@@ -52,11 +49,9 @@ with tracker:
     study.optimize(objective, n_trials=5, callbacks=[tracker], catch=(ValueError,))
 assert len(study.trials) == 5
 trackside.log({"after": 1.0}, step=0)
-""",
-    )
-    code, _, errors = program.run()
-    assert code == 0, errors
-    runs = program.runs("my_study")
+"""
+    programs.run(SETUP + script)
+    runs = programs.runs_by_name("my_study")
     assert set(runs) == {"my_study", "0", "1", "2", "3", "4"}
     study = runs["my_study"]
     trials = [runs[str(number)] for number in range(5)]
@@ -64,9 +59,9 @@ trackside.log({"after": 1.0}, step=0)
     assert [trial.info.status for trial in trials] == ["FINISHED", "FINISHED", "FAILED", "FAILED", "FINISHED"]
     states = [trial.data.tags["state"] for trial in trials]
     assert states == ["COMPLETE", "PRUNED", "FAIL", "FAIL", "COMPLETE"]
-    assert program.points(trials[0], "intermediate_loss") == [(0, 0.0), (1, 0.1), (2, 0.2)]
-    assert program.points(trials[1], "intermediate_loss") == [(0, 1.0), (1, 1.1)]
-    assert program.points(trials[1], "own") == [(0, 0.0), (1, 2.0)]
+    assert programs.history(trials[0], "intermediate_loss") == [(0, 0.0), (1, 0.1), (2, 0.2)]
+    assert programs.history(trials[1], "intermediate_loss") == [(0, 1.0), (1, 1.1)]
+    assert programs.history(trials[1], "own") == [(0, 0.0), (1, 2.0)]
     assert trials[1].data.metrics["loss"] == pytest.approx(1.1)
     assert "loss" not in trials[2].data.metrics
     assert trials[0].data.params["x"] == str(trials[0].data.metrics["loss"])
@@ -80,17 +75,14 @@ trackside.log({"after": 1.0}, step=0)
     best = min(trials[0].data.metrics["loss"], trials[4].data.metrics["loss"])
     assert study.data.metrics["best_loss"] == best
     assert study.data.params["best_params.x"] == str(best)
-    assert [step for step, _ in program.points(study, "loss")] == [0, 4]
+    assert [step for step, _ in programs.history(study, "loss")] == [0, 4]
     assert "own" not in study.data.metrics
 
 
 def test_the_callback_alone_in_threads(tmp_path: Path, mlflow_url: str) -> None:
     """Several trials at once, several objectives. Trials of an uncaught exception are logged at the end."""
-    program = Program(
-        tmp_path,
-        mlflow_url,
-        SETUP
-        + """
+    programs = Programs(tmp_path, mlflow_url)
+    script = """
 def objective(trial):
     x = trial.suggest_float("x", 0, 1)
     return x, trial.number
@@ -103,11 +95,9 @@ try:
         study.optimize(lambda trial: 1 / 0, n_trials=1, callbacks=[tracker])
 except ZeroDivisionError:
     print("raised")
-""",
-    )
-    code, output, errors = program.run()
-    assert (code, output.strip()) == (0, "raised"), errors
-    runs = program.runs("elsewhere")
+"""
+    assert "raised" in programs.run(SETUP + script).splitlines()
+    runs = programs.runs_by_name("elsewhere")
     study = runs.pop("many")
     assert study.info.status == "FAILED"
     assert set(runs) == {str(number) for number in range(7)}
@@ -122,11 +112,8 @@ except ZeroDivisionError:
 
 def test_a_killed_study(tmp_path: Path, mlflow_url: str) -> None:
     """The trial that the process died in has what it reported, and is FAILED. So is the study."""
-    program = Program(
-        tmp_path,
-        mlflow_url,
-        SETUP
-        + """
+    programs = Programs(tmp_path, mlflow_url)
+    script = """
 tracker = TracksideCallback()
 
 @tracker.track_in_trackside()
@@ -141,45 +128,37 @@ def objective(trial):
 
 study = optuna.create_study(study_name="killed", sampler=sampler)
 study.optimize(objective, n_trials=3, callbacks=[tracker])
-""",
-    )
-    program.kill_when_it_says("now")
-    runs = program.runs("killed")
+"""
+    programs.kill_when_it_says("now", SETUP + script)
+    runs = programs.runs_by_name("killed")
     statuses = {name: run.info.status for name, run in runs.items()}
     assert statuses == {"killed": "FAILED", "0": "FINISHED", "1": "FAILED"}
-    assert program.points(runs["1"], "intermediate_value") == [(0, 7.0)]
+    assert programs.history(runs["1"], "intermediate_value") == [(0, 7.0)]
 
 
 def test_two_processes_on_one_study(tmp_path: Path, mlflow_url: str) -> None:
     """The second one's trials are under the first one's run, which the first one ends."""
-    script = (
-        SETUP
-        + """
+    programs = Programs(tmp_path, mlflow_url)
+    script = """
 storage = optuna.storages.RDBStorage("sqlite:///study.db")
 tracker = TracksideCallback("loss")
 study = optuna.create_study(study_name="shared", storage=storage, sampler=sampler, load_if_exists=True)
 study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2, callbacks=[tracker])
 """
-    )
-    program = Program(tmp_path, mlflow_url, script)
     for _ in range(2):
-        code, _, errors = program.run()
-        assert code == 0, errors
-    runs = program.runs("shared")
+        programs.run(SETUP + script)
+    runs = programs.runs_by_name("shared")
     study = runs.pop("shared")
     assert set(runs) == {"0", "1", "2", "3"}
     assert {parent_of(run) for run in runs.values()} == {study.info.run_id}
     assert {run.info.experiment_id for run in runs.values()} == {study.info.experiment_id}
-    assert [step for step, _ in program.points(study, "loss")] == [0, 1]
+    assert [step for step, _ in programs.history(study, "loss")] == [0, 1]
 
 
 def test_the_programs_own_run_is_the_parent(tmp_path: Path, mlflow_url: str) -> None:
     """It gets the study's curve, and the program ends it. The callback alone knows a pruned trial, too."""
-    program = Program(
-        tmp_path,
-        mlflow_url,
-        SETUP
-        + """
+    programs = Programs(tmp_path, mlflow_url)
+    script = """
 def objective(trial):
     trial.report(0.5, 3)
     if trial.number == 0:
@@ -192,26 +171,21 @@ with trackside.start("mine", run_name="mine") as run:
     tracker.finish()
     assert run.is_recording
     trackside.log({"after": 1.0}, step=0)
-""",
-    )
-    code, _, errors = program.run()
-    assert code == 0, errors
-    runs = program.runs("mine")
+"""
+    programs.run(SETUP + script)
+    runs = programs.runs_by_name("mine")
     mine = runs.pop("mine")
     assert mine.data.metrics["after"] == 1.0
     assert {parent_of(run) for run in runs.values()} == {mine.info.run_id}
     assert (runs["0"].info.status, runs["0"].data.tags["state"]) == ("FINISHED", "PRUNED")
-    assert program.points(runs["0"], "intermediate_value") == [(3, 0.5)]
+    assert programs.history(runs["0"], "intermediate_value") == [(3, 0.5)]
     assert runs["1"].data.params["kind"] in {"a", "b"}
 
 
 def test_odd_trials(tmp_path: Path, mlflow_url: str) -> None:
     """Long and odd names and values, numpy's numbers, more arguments, ask and tell, and Ctrl-C."""
-    program = Program(
-        tmp_path,
-        mlflow_url,
-        SETUP
-        + """
+    programs = Programs(tmp_path, mlflow_url)
+    script = """
 import functools
 import numpy as np
 tracker = TracksideCallback(experiment_name="odd")
@@ -242,13 +216,11 @@ try:
 except KeyboardInterrupt:
     pass
 tracker.finish()
-""",
-    )
-    code, _, errors = program.run()
-    assert code == 0, errors
-    runs = program.runs("odd")
+"""
+    programs.run(SETUP + script)
+    runs = programs.runs_by_name("odd")
     assert (runs["0"].data.metrics["value"], runs["0"].data.metrics["mine"]) == (6.0, 1.0)
-    assert program.points(runs["0"], "intermediate_value") == [(3, 1.5)]
+    assert programs.history(runs["0"], "intermediate_value") == [(3, 1.5)]
     assert len(runs["0"].data.params) == 2
     assert runs["0"].data.tags["long"].startswith("yyyy")
     assert runs["1"].data.params["n"] in {"1", "2", "3"}
