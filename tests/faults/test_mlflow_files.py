@@ -35,10 +35,12 @@ say(hash=hash, run_id=run.run_id)
 
 
 def arrived(uri: str, training: Training, folder: Path) -> str:
-    """The hash of what the run shows."""
+    """The hash of what the run shows. The store is in ``folder``."""
     client = MlflowClient(uri)
     run_id = training.said["run_id"]
-    assert Path(client.download_artifacts(run_id, "notes/a b ü.txt", str(folder))).read_text() == "grüße"
+    assert [file.path for file in client.list_artifacts(run_id, "notes")] == ["notes/a b ü.txt"]
+    (note,) = folder.rglob("a b ü.txt")  # MLflow 3.6's server takes such a name, but can't send its file
+    assert note.read_text() == "grüße"
     found = Path(client.download_artifacts(run_id, "weights/ckpt.bin", str(folder)))
     return hashlib.sha256(found.read_bytes()).hexdigest()
 

@@ -59,7 +59,7 @@ def folder(tmp_path: Path) -> Path:
     place = tmp_path / "held"
     (place / "sub dir").mkdir(parents=True)
     (place / "model.bin").write_bytes(b"x" * 100_000)
-    (place / "sub dir" / "größe.json").write_bytes(b"{}")
+    (place / "sub dir" / "a b+1.json").write_bytes(b"{}")
     return place
 
 
@@ -94,7 +94,7 @@ def test_a_checkpoint_is_a_model_with_step_metrics_params_and_run(
     assert model.params == many
     (metric,) = model.metrics
     assert (metric.key, metric.value, metric.step, metric.run_id) == ("val/loss", 0.25, 10, opened.run_id)
-    assert downloaded(model, tmp_path) == {"model.bin": b"x" * 100_000, "sub dir/größe.json": b"{}"}
+    assert downloaded(model, tmp_path) == {"model.bin": b"x" * 100_000, "sub dir/a b+1.json": b"{}"}
     client = MlflowClient(opened.uri)
     outputs = client.get_run(opened.run_id).outputs
     assert outputs is not None

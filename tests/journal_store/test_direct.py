@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import mlflow
@@ -19,12 +20,16 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def _wanted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _wanted(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """The environment named the journal store as MLflow was imported. MLflow has our provider once."""
+    logger = logging.getLogger("trackside.journal_store")
+    monkeypatch.setattr(logger, "propagate", False)
+    logger.addHandler(caplog.handler)  # MLflow 3.6 takes the root's handlers as it opens a database
     monkeypatch.setattr(direct, "_wanted", True)
     monkeypatch.setattr(direct, "_told", Once())
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "journal+http://wanted:5000")
     yield
+    logger.removeHandler(caplog.handler)
     mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
 
 

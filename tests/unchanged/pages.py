@@ -40,7 +40,7 @@ MEASURED_FILES = {"cv_results.csv", "estimator.html"}
 
 VARYING = re.compile(
     r"(?P<time>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.\d]*)"
-    r"|(?P<id>\b[0-9a-f]{32}\b|\b[mtr]+-[0-9a-f]{32}\b|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+    r"|(?P<id>\b[0-9a-f]{32}\b|\b[mtr]+-[0-9a-f]{32}\b|[0-9a-z][0-9a-f]{7}(-[0-9a-f]{4}){3}-[0-9a-f]{12})"
     r"|(?P<number>\b\d{12,19}\b)"
 )
 """What differs between two runs of one program."""
