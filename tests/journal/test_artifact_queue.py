@@ -6,10 +6,13 @@ import errno
 import os
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from trackside.journal import artifact_queue
+from trackside.journal import format as frames
 from trackside.journal.artifact_queue import ArtifactQueue, queue_path, read_queue
+from trackside.journal.files import write_atomically
 from trackside.journal.format import ArtifactRecord, HeldFile
 from trackside.system.files import write_all
 
@@ -141,7 +144,6 @@ def test_what_waits_is_the_same_once_the_file_was_begun_anew(
 ) -> None:
     """A new file says all that the old one did."""
     monkeypatch.setattr(artifact_queue, "SMALL", 0)
-    monkeypatch.setattr(artifact_queue, "ROOM", 1)
     queue = ArtifactQueue(tmp_path, "mlflow")
     queue.add([record(seq) for seq in range(1, 9)])
     for seq, outcome in ((1, "delivered"), (2, "rejected"), (3, "replaced"), (4, "delivered")):
@@ -150,3 +152,57 @@ def test_what_waits_is_the_same_once_the_file_was_begun_anew(
     found = ArtifactQueue(tmp_path, "mlflow").contents
     assert (found.taken, [*found.waiting], [*found.settled], [*found.kept]) == (8, [5, 6, 7, 8], [1, 3], [2])
     assert found.counts() == queue.contents.counts()
+
+
+def test_a_file_of_any_size_is_read(tmp_path: Path) -> None:
+    """A million pictures may wait while a server is away. The next shipper reads them all."""
+    queue = ArtifactQueue(tmp_path, "mlflow")
+    queue.add([msgspec.structs.replace(record(1), details={"text": "x" * (8 << 20)})])
+    queue.close()
+    path = queue_path(tmp_path, "mlflow")
+    large = path.read_bytes()[: -artifact_queue.ROOM]
+    with path.open("wb") as file:
+        for _ in range(33):  # 264 MiB
+            file.write(large)
+    ArtifactQueue(tmp_path, "mlflow").add([record(2)])
+    assert [*ArtifactQueue(tmp_path, "mlflow").contents.waiting] == [1, 2]
+    assert path.stat().st_size > 264 << 20
+
+
+def test_no_frame_of_a_new_file_is_too_large_to_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many were rejected, and many are settled whose files are still there: all of them are known."""
+    monkeypatch.setattr(artifact_queue, "_NAMES", 10)
+    queue = ArtifactQueue(tmp_path, "mlflow")
+    queue.add([record(seq) for seq in range(1, 102)])
+    for seq in range(1, 101):
+        queue.settle(seq, "rejected" if seq <= 50 else "delivered")
+    before = queue.contents
+    queue.take_again()
+    monkeypatch.setattr(frames, "MAX_PAYLOAD", 400)
+    found = ArtifactQueue(tmp_path, "mlflow").contents
+    assert [*found.waiting] == [101]
+    assert (found.kept, found.settled, found.counts()) == (before.kept, before.settled, before.counts())
+
+
+def test_what_stays_does_not_have_the_file_begun_anew_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run whose server refuses everything keeps a name for each. That is no reason to write them again."""
+    monkeypatch.setattr(artifact_queue, "SMALL", 0)
+    monkeypatch.setattr(os, "fdatasync", lambda _descriptor: None)
+    replaced = 0
+
+    def counting(path: Path, data: bytes, **_: Any) -> None:
+        nonlocal replaced
+        replaced += 1
+        write_atomically(path, data, durable=False)
+
+    monkeypatch.setattr(artifact_queue, "write_atomically", counting)
+    queue = ArtifactQueue(tmp_path, "mlflow")
+    for seq in range(1, 2001):
+        queue.add([record(seq)])
+        queue.settle(seq, "rejected")
+    assert 0 < replaced < 50
+    assert len(ArtifactQueue(tmp_path, "mlflow").contents.kept) == 2000

@@ -10,6 +10,7 @@ Invariants:
 * A record is taken once. The cursor may go back, and nothing here does.
 * A held file counts as needed until :meth:`ArtifactQueue.forget` was told that it was let go.
 * A process that dies in the midst of a write loses what it was about to say, and the next one does it again.
+* The file may be of any size. It is read frame by frame, and no frame grows with how many there are.
 """
 
 from __future__ import annotations
@@ -17,18 +18,27 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
 from trackside.journal.file_counts import FileCounts
 from trackside.journal.files import write_atomically
-from trackside.journal.format import ArtifactRecord, encode, frame_header, frame_size, read_frame
-from trackside.journal.opening import MAX_TEXT, open_own, read_file
+from trackside.journal.format import (
+    ArtifactRecord,
+    bytes_wanted,
+    encode,
+    frame_header,
+    frame_size,
+    read_frame,
+)
+from trackside.journal.opening import open_own
+from trackside.names import chunks
 from trackside.system.files import write_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 logger = logging.getLogger("trackside.journal")
@@ -42,6 +52,12 @@ ROOM = 1 << 16
 SMALL = 1 << 20
 """Bytes up to which the file may hold what is settled."""
 
+READ = 1 << 22
+"""Bytes that are read at a time."""
+
+_NAMES = 10_000
+"""How many names of held files are in one frame."""
+
 
 class _Settled(msgspec.Struct, tag="s", array_like=True):
     seq: int
@@ -53,7 +69,7 @@ class _Forgotten(msgspec.Struct, tag="g", array_like=True):
 
 
 class _Before(msgspec.Struct, tag="b", array_like=True):
-    """What came before, in place of all frames about it."""
+    """What came before, in place of all frames about it. Several of them add up, but for their counts."""
 
     delivered: int
     replaced: int
@@ -130,10 +146,10 @@ class Contents:
     def frames(self) -> bytes:
         """All of it, as a new file would say it."""
         delivered, replaced, rejected = (self.outcomes.get(name, 0) for name in OUTCOMES)
-        settled = [*self.settled.values()]
-        entries: list[_Entry] = [
-            _Before(delivered, replaced, rejected, self.bytes_settled, self.kept, settled)
-        ]
+        before = partial(_Before, delivered, replaced, rejected, self.bytes_settled)
+        entries: list[_Entry] = [before({}, [])]
+        entries += [before(dict(names), []) for names in chunks([*self.kept.items()], _NAMES)]
+        entries += [before({}, [record]) for record in self.settled.values()]
         entries += [*self.waiting.values(), _Taken(self.taken)]
         return b"".join(map(_frame, entries))
 
@@ -148,7 +164,7 @@ class Contents:
             if entry.outcome == "rejected":
                 self.kept[record.seq] = record.held.name
             else:
-                self.settled[record.seq] = record
+                self.settled[record.seq] = msgspec.structs.replace(record, details={})
 
     def _begin(self, entry: _Before) -> None:
         self.outcomes = {
@@ -157,8 +173,8 @@ class Contents:
             "rejected": entry.rejected,
         }
         self.bytes_settled = entry.bytes_settled
-        self.kept = dict(entry.kept)
-        self.settled = {record.seq: record for record in entry.settled}
+        self.kept.update(entry.kept)
+        self.settled.update((record.seq, record) for record in entry.settled)
 
 
 class ArtifactQueue:
@@ -167,6 +183,8 @@ class ArtifactQueue:
     def __init__(self, journal: Path, destination: str) -> None:
         self._path = queue_path(journal, destination)
         self.contents, self._end = _read(self._path)
+        self._lasting = 0
+        """How long the file was when it was begun anew."""
         self._descriptor: int | None = None
         self._reserved = 0
         self._unsaid = b""
@@ -238,9 +256,8 @@ class ArtifactQueue:
         return self._descriptor
 
     def _shorten(self) -> None:
-        """Begin anew when most of the file is about what is settled."""
-        live = len(self.contents.waiting) + len(self.contents.settled)
-        if self._end > SMALL and self._end > 4 * ROOM * (1 + live // 100):
+        """Begin anew when most of the file is about what is settled, or may be."""
+        if self._end > SMALL + 2 * self._lasting:
             self._replace()
 
     def _replace(self) -> None:
@@ -248,7 +265,7 @@ class ArtifactQueue:
         with contextlib.suppress(OSError):  # then it stays long
             write_atomically(self._path, data, durable=True)
             self.close()
-            self._end, self._unsaid = len(data), b""
+            self._end, self._lasting, self._unsaid = len(data), len(data), b""
 
 
 def queue_path(journal: Path, destination: str) -> Path:
@@ -275,11 +292,32 @@ def _read(path: Path) -> tuple[Contents, int]:
     """What the file says, and where the last whole frame of it ends."""
     contents, end = Contents(), 0
     try:
-        data = read_file(path, MAX_TEXT)
+        descriptor = open_own(path, os.O_RDONLY)
     except FileNotFoundError:
         return contents, end
-    while (frame := read_frame(data, end)) is not None:
-        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
-            contents.apply(_decode(frame.payload))
-        end = frame.end
+    try:
+        for payload, whole in _frames(descriptor):
+            end = whole
+            with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                contents.apply(_decode(payload))
+    finally:
+        os.close(descriptor)
     return contents, end
+
+
+def _frames(descriptor: int) -> Iterator[tuple[bytes, int]]:
+    """The payload of each frame, and where it ends. Up to what is no whole frame."""
+    data, start, offset = b"", 0, 0
+    while True:
+        frame = read_frame(data, offset)
+        if frame is not None:
+            offset = frame.end
+            yield frame.payload, start + offset
+            continue
+        wanted, has = bytes_wanted(data, offset), len(data) - offset
+        if wanted <= has:  # nothing yet, or damage
+            return
+        more = os.pread(descriptor, max(READ, wanted), start + offset)
+        if len(more) <= max(0, has):
+            return
+        data, start, offset = more, start + offset, 0
