@@ -6,15 +6,13 @@ import ast
 import logging
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pytest
 
 import trackside
 from tests.support.program import run_python
 from trackside.coerce import to_float_metrics
 from trackside.event_bus.bus import FAULTS_BEFORE_DETACH, Bus
-
-if TYPE_CHECKING:
-    import pytest
 
 SOURCE = Path(trackside.__file__).parent
 PAGE = (Path(__file__).parents[1] / "docs" / "logging.md").read_text("utf-8")
@@ -94,6 +92,38 @@ def test_a_program_may_silence_it() -> None:
         "logging.lastResort = None",
     ):
         assert run(f"{how}\n{WARN}") == ""
+
+
+def test_mlflow_does_not_hide_warnings() -> None:
+    """``import mlflow.pytorch`` raises the level of the whole program. Ours is left."""
+    raised = "import sys; sys.modules['mlflow.pytorch'] = sys; logging.basicConfig(level=logging.ERROR)\n"
+    assert run(raised + WARN + INFO) == "WARNING:trackside.session:metrics are lost\n"
+    assert run(raised + "logging.getLogger('other').warning('text')") == ""
+    ours = "logging.getLogger('trackside').setLevel(logging.ERROR)\n"
+    assert run(ours + raised + WARN) == run(raised + ours + WARN) == ""
+
+
+def test_mlflow_does_not_hide_the_lines_of_a_run() -> None:
+    """That of its end is the one place where a short program learns of its run."""
+    raised = "import sys; sys.modules['mlflow.pytorch'] = sys; logging.basicConfig(level=logging.ERROR)\n"
+    line = "from trackside.session.announce import announce; announce('run x is FINISHED')"
+    assert run(raised + line) == "trackside: run x is FINISHED\n"
+    quiet = "logging.getLogger('trackside').setLevel(logging.WARNING)\n"
+    assert run(raised + quiet + line) == ""
+
+
+def test_a_level_that_the_program_chose_is_left() -> None:
+    """Without MLflow, ``ERROR`` is what somebody wants. With it, so is everything above and below."""
+    raised = "import sys; sys.modules['mlflow.pytorch'] = sys\n"
+    assert run("logging.basicConfig(level=logging.ERROR)\n" + WARN) == ""
+    assert run(raised + "logging.basicConfig(level=logging.CRITICAL)\n" + WARN) == ""
+    assert run(raised + "logging.basicConfig(level=logging.INFO, format='%(message)s')\n" + INFO) == "fine\n"
+
+
+def test_mlflows_own_import() -> None:
+    """That is what it does, where torch is installed."""
+    pytest.importorskip("torch")
+    assert "metrics are lost\n" in run("import mlflow.pytorch\n" + WARN)
 
 
 def test_the_handler_is_there_once() -> None:

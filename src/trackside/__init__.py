@@ -18,7 +18,7 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from trackside.events import ArtifactEvent, ConfigEvent, LifecycleEvent, MetricsSample
-from trackside.system import last_resort
+from trackside.system import last_resort, raised_level
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,6 +115,7 @@ __all__ = [
 ]
 
 last_resort.add_to(logging.getLogger("trackside"))
+raised_level.keep_level(logging.getLogger("trackside"))
 
 _LAZY = {
     **{name: ("trackside.errors", name) for name in __all__ if name.endswith("Error")},

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from trackside.destinations.mlflow.run_page import front_page, how_to_look, run_page
 from trackside.system.last_resort import has_handlers
+from trackside.system.raised_level import given_level, is_raised_by_mlflow
 from trackside.text import printable
 
 if TYPE_CHECKING:
@@ -28,9 +29,9 @@ logger = logging.getLogger("trackside")
 def announce(text: str) -> None:
     """Tell the user ``text``, of one line or several."""
     text = printable(text)
-    if has_handlers(logger.name):
+    if has_handlers(logger.name) and not is_raised_by_mlflow():
         logger.info("%s", text)
-    elif logger.level <= logging.INFO and not logger.disabled:
+    elif given_level(logger) <= logging.INFO and not logger.disabled:
         with contextlib.suppress(Exception):  # stderr may be None, closed, or a full disk
             sys.stderr.write(f"trackside: {text}\n")
             sys.stderr.flush()
