@@ -7,6 +7,7 @@ import contextlib
 import functools
 import os
 import signal
+import subprocess
 import sys
 import types
 from typing import TYPE_CHECKING, Any
@@ -215,6 +216,40 @@ def test_a_loop_class_that_inherits_its_methods(heard: Heard, monkeypatch: pytes
     with ProcessHooks(heard.bus, terminate_signals=(USR1,)):
         assert "add_signal_handler" in vars(Loop)
     assert "add_signal_handler" not in vars(Loop)
+
+
+LATER = """
+import signal, sys
+from trackside.event_bus.bus import Bus
+from trackside.lifecycle.hooks import ProcessHooks
+
+class Heard:
+    def on_lifecycle(self, event):
+        print(event.kind, flush=True)
+
+bus = Bus()
+bus.attach(Heard())
+hooks = ProcessHooks(bus, terminate_signals=(signal.SIGUSR1,))
+with hooks:
+    assert "asyncio" not in sys.modules, "hooks need no asyncio"
+    import asyncio
+    async def main():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, print, "callback")
+        signal.raise_signal(signal.SIGUSR1)
+        await asyncio.sleep(0.1)
+    asyncio.run(main())
+    bus.deliver_postponed()
+assert "trackside" not in asyncio.SelectorEventLoop.add_signal_handler.__code__.co_filename
+print("end")
+"""
+
+
+def test_a_loop_of_an_asyncio_that_is_imported_later() -> None:
+    """It is covered too, and asyncio's import is the program's own."""
+    done = subprocess.run(
+        [sys.executable, "-c", LATER], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (sorted(done.stdout.split()), done.stderr) == (["callback", "end", "terminating"], "")
 
 
 def test_a_loop_that_outlives_the_hooks_keeps_its_handlers(heard: Heard, default_action: None) -> None:

@@ -5,8 +5,9 @@ chains to neither. ``loop.remove_signal_handler`` and the end of the loop set th
 offers no way to be told, so both methods are wrapped on the loop classes while there are hooks. The
 callbacks that the loop calls are left as they are.
 
-asyncio's loop is always covered, uvloop's if uvloop was imported before. Trio and Twisted are not covered,
-since they have no such method.
+asyncio's loop and uvloop's are covered, also if they are imported later. asyncio itself is not imported for
+it: that takes a third of what :func:`trackside.start` takes in a program without it. Trio and Twisted are
+not covered, since they have no such method.
 """
 
 from __future__ import annotations
@@ -16,29 +17,44 @@ import functools
 import sys
 from typing import TYPE_CHECKING, Any
 
+from trackside.system.after_import import after_import
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _METHODS = ("add_signal_handler", "remove_signal_handler")
 
+_LOOPS = {"asyncio": "SelectorEventLoop", "uvloop": "Loop"}
+"""Modules, and their class of a loop that has the methods."""
+
 _wrapped: list[tuple[type, str, Any, Any]] = []
 """Class, method's name, the class's own method, and our wrapper."""
+
+_changed: Callable[[int], None] | None = None
+"""Who is to be told. None while there are no hooks."""
+
+_awaited: set[str] = set()
+"""Modules whose import is waited for, or was."""
 
 
 def watch_event_loops(changed: Callable[[int], None]) -> None:
     """Have ``changed(number)`` called whenever a loop takes or gives up a signal. Idempotent."""
-    if _wrapped:
+    global _changed  # noqa: PLW0603 - one for the process, as the loop classes are
+    if _changed is not None:
         return
-    for loop in _loop_classes():
-        for name in _METHODS:
-            own = vars(loop).get(name)  # None: inherited, and to be hidden only
-            wrapper = _wrap(getattr(loop, name), changed)
-            setattr(loop, name, wrapper)
-            _wrapped.append((loop, name, own, wrapper))
+    _changed = changed
+    for module in _LOOPS:
+        if module in sys.modules:
+            _wrap_loop(module)
+        elif module not in _awaited:
+            _awaited.add(module)
+            after_import(module, functools.partial(_wrap_loop, module))
 
 
 def leave_event_loops() -> None:
     """Undo :func:`watch_event_loops`, unless other code has wrapped the method since."""
+    global _changed  # noqa: PLW0603
+    _changed = None
     for loop, name, own, wrapper in _wrapped:
         if vars(loop).get(name) is not wrapper:
             continue
@@ -49,13 +65,15 @@ def leave_event_loops() -> None:
     _wrapped.clear()
 
 
-def _loop_classes() -> list[type]:
-    import asyncio
-
-    uvloop = sys.modules.get("uvloop")
-    return [
-        found for found in (asyncio.SelectorEventLoop, getattr(uvloop, "Loop", None)) if found is not None
-    ]
+def _wrap_loop(module: str) -> None:
+    loop = getattr(sys.modules.get(module), _LOOPS[module], None)
+    if _changed is None or loop is None:
+        return
+    for name in _METHODS:
+        own = vars(loop).get(name)  # None: inherited, and to be hidden only
+        wrapper = _wrap(getattr(loop, name), _changed)
+        setattr(loop, name, wrapper)
+        _wrapped.append((loop, name, own, wrapper))
 
 
 def _wrap(original: Any, changed: Callable[[int], None]) -> Any:
