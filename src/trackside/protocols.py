@@ -167,6 +167,13 @@ class Destination(ABC):
         yours to read until you return. None where the record says it all, as for a dataset.
         """
 
+    def give_up_artifact(self, record: ArtifactRecord) -> None:
+        """Close what ``write_artifact`` has begun for ``record``. Ignored by default.
+
+        It is not delivered: it was rejected, its file can't be read, or a newer one has come in its place
+        after a try. It is called where ``write_artifact`` is, also for records of which nothing was begun.
+        """
+
     def write_postponed(self, *, everything: bool) -> float | None:  # noqa: ARG002 - for those that override it
         """Deliver what ``write_artifact`` has put off, a table that grows: what is due, or everything.
 

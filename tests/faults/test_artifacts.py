@@ -32,6 +32,8 @@ class Takes(FakeDestination):
         self.threads: set[str] = set()
         self.synced = 0
         self.on_artifact: Callable[[ArtifactRecord], None] = lambda _record: None
+        self.given_up: list[str] = []
+        self.on_given_up: Callable[[ArtifactRecord], None] = lambda _record: None
 
     def write_artifact(self, record: ArtifactRecord, content: Path | None) -> None:
         self.threads.add(threading.current_thread().name)
@@ -39,6 +41,10 @@ class Takes(FakeDestination):
         self.on_artifact(record)
         self.files[record.place] = data
         self.order.append(record.place)
+
+    def give_up_artifact(self, record: ArtifactRecord) -> None:
+        self.given_up.append(record.place)
+        self.on_given_up(record)
 
     def sync(self) -> None:
         self.synced += 1
@@ -174,6 +180,48 @@ def test_a_file_that_is_gone_is_named(rig: ArtifactRig, tmp_path: Path) -> None:
     rig.deliver()
     assert rig.destination.files == {"good": b"x"}
     assert "not in the journal any more" in rejected(rig)[0]["error"]
+
+
+def test_a_file_that_vanishes_in_its_upload_is_given_up(rig: ArtifactRig) -> None:
+    """The destination fails to read it, and closes what it has begun, once it answers. Then it is told."""
+    away = iter(range(3))
+
+    def vanish(record: ArtifactRecord) -> None:
+        if record.place == "gone":
+            path = rig.journal.path / "files" / record.held.name  # type: ignore[union-attr]
+            path.unlink(missing_ok=True)
+            try:
+                path.open("rb")
+            except OSError as error:
+                raise RetryableError(f"the file can't be read: {error}") from error
+
+    def be_away(_record: ArtifactRecord) -> None:
+        assert not rig.journal.rejected.exists()
+        if next(away, None) is not None:
+            raise RetryableError("down")
+
+    rig.destination.on_artifact, rig.destination.on_given_up = vanish, be_away
+    rig.log("gone")
+    rig.log("good")
+    rig.deliver()
+    assert rig.destination.files == {"good": b"x"}
+    assert rig.destination.given_up == ["gone"] * 4
+    assert [entry["artifact"] for entry in rejected(rig)] == ["gone"]
+
+
+def test_what_a_newer_one_replaces_after_a_try_is_given_up(rig: ArtifactRig) -> None:
+    """The destination may have begun it. Of one that was never tried it hears nothing."""
+    fail(rig, RetryableError("down"))
+    rig.log("last.pt", b"0", policy="latest")
+    rig.worker.start()
+    until(lambda: rig.worker.artifacts.error is not None)
+    rig.log("last.pt", b"1", policy="latest")
+    until(lambda: rig.worker.artifacts.counts().replaced == 1)
+    rig.destination.on_artifact = lambda _record: None
+    rig.worker.retry_now()
+    rig.finish()
+    assert rig.destination.files == {"last.pt": b"1"}
+    assert rig.destination.given_up == ["last.pt"]
 
 
 def test_a_restarted_shipper_goes_on_where_the_last_one_was_killed(rig: ArtifactRig) -> None:

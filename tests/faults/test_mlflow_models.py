@@ -5,23 +5,29 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlflow
+import msgspec
 import pytest
 from mlflow.tracking import MlflowClient
 
 from tests.ends.harness import new_database
 from tests.faults.delivery import delivery
+from tests.faults.fake import rejected
+from tests.faults.proxy import Reply, answer
 from trackside.errors import RejectedError, RetryableError
 from trackside.journal.format import ArtifactRecord, MetricsRecord
+from trackside.journal.held_files import HeldFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.faults.delivery import Delivery
+    from tests.faults.proxy import FaultProxy
     from tests.faults.servers import MlflowServer
 
 pytestmark = pytest.mark.process
@@ -142,8 +148,93 @@ def test_a_model_whose_files_are_rejected_has_failed(
     monkeypatch.setattr(type(opened.destination._connection.client), "upload_file", refuse)
     with pytest.raises(RejectedError, match="too large"):
         opened.destination.write_artifact(checkpoint(), folder)
+    opened.destination.give_up_artifact(checkpoint())
     (model,) = models_of(opened)
     assert model.status == "FAILED"
+    assert "MLflow shows the checkpoint 'checkpoint-10' as failed" in opened.notices
+
+
+def test_a_model_that_is_ready_stays_so(opened: Delivery, folder: Path) -> None:
+    """Its files went after the last of them had arrived. Nothing is made for one that was never begun."""
+    opened.destination.write_artifact(checkpoint(), folder)
+    opened.destination.give_up_artifact(checkpoint())
+    opened.destination.give_up_artifact(checkpoint(20, seq=8))
+    assert [(model.name, model.status) for model in models_of(opened)] == [("checkpoint-10", "READY")]
+    assert "as failed" not in opened.notices
+
+
+def test_a_model_whose_file_went_away_has_failed(opened: Delivery) -> None:
+    """It was made, and then the file could not be read. The worker gives it up, and what follows arrives."""
+    held = HeldFiles(opened.journal)
+    lost, other = (held.keep_bytes(b"weights") for _ in range(2))
+
+    def lose(call: Any, *arguments: Any, **options: Any) -> Any:
+        (opened.journal.path / "files" / lost.name).unlink(missing_ok=True)
+        return call(*arguments, **options)
+
+    models = opened.destination._files_connection
+    opened.destination._files_connection.open()
+    create = models.client.models.create
+    models.client.models.create = partial(lose, create)  # type: ignore[method-assign]
+    for record, file in ((checkpoint(), lost), (checkpoint(20), other)):
+        opened.writer.append(msgspec.structs.replace(record, seq=0, held=file, form="file"))
+    opened.deliver()
+    found = sorted((str(model.name), str(model.status)) for model in models_of(opened))
+    assert found == [("checkpoint-10", "FAILED"), ("checkpoint-20", "READY")]
+    assert "MLflow shows the checkpoint 'checkpoint-10' as failed" in opened.notices
+    assert [entry["artifact"] for entry in rejected(opened)] == ["checkpoint"]
+
+
+NO_SUCH_CALL = [
+    Reply(404, {"Content-Type": "text/html"}, b"<h1>Not Found</h1>"),
+    Reply.error(404, "ENDPOINT_NOT_FOUND", "No API found for this path"),
+]
+
+
+@pytest.mark.parametrize("reply", NO_SUCH_CALL, ids=["MLflow 2", "a proxy"])
+def test_a_server_without_models_gets_their_files(
+    proxy: FaultProxy, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reply: Reply
+) -> None:
+    """In a folder for each step, with the metrics as the run's own. It is told once."""
+    monkeypatch.chdir(tmp_path)
+    proxy.add(answer(reply), lambda request: request.is_for("logged-models", "outputs"))
+    file = tmp_path / "0123456789abcdef"
+    file.write_bytes(b"weights")
+    with delivery(tmp_path / "journals", proxy.url) as made:
+        destination = made.destination
+        destination.open()
+        destination.write_artifact(checkpoint(), folder)
+        destination.write_artifact(checkpoint(20, seq=8, name="net/best", file="a b.ckpt"), file)
+        destination.give_up_artifact(checkpoint(30, seq=9))
+        client = MlflowClient(f"http://{proxy.upstream}")
+        assert made.notices.count("knows no logged models") == 1
+        history = client.get_metric_history(made.run_id, "val/loss")
+        assert [(metric.step, metric.value) for metric in history] == [(10, 0.25), (20, 0.25)]
+        place = Path(client.download_artifacts(made.run_id, "checkpoints", str(tmp_path)))
+        found = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()}
+        assert found == {
+            "checkpoint-10/model.bin",
+            "checkpoint-10/sub dir/a b+1.json",
+            "net-best/step-20/a b.ckpt",
+        }
+
+
+def test_a_server_that_is_gone_is_not_one_without_models(
+    proxy: FaultProxy, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A load balancer answers for it. The model is tried again."""
+    monkeypatch.chdir(tmp_path)
+    with delivery(tmp_path / "journals", proxy.url) as made:
+        made.destination.open()
+        proxy.add(answer(Reply(404, {}, b"default backend")), lambda request: request.is_for("logged-models"))
+        proxy.add(
+            answer(Reply(404, {}, b"default backend")), lambda _request: bool(proxy.count("logged-models"))
+        )
+        with pytest.raises(RetryableError):
+            made.destination.write_artifact(checkpoint(), folder)
+        proxy.heal()
+        made.destination.write_artifact(checkpoint(), folder)
+        assert [model.status for model in models_of(made)] == ["READY"]
 
 
 def test_a_name_that_mlflow_refuses_is_changed_and_told(opened: Delivery, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ Invariants:
   between two batches.
 * What is refused goes to the dead-letter file, with the reason, and its file stays. What fails is tried again
   for ever. An unforeseen error, and a file that can't be read, are tried :data:`MOST_TRIES` times.
+* The destination is told of what was tried and is not delivered after all.
 * One that fails does not hold up those behind it, except those of the same place.
 """
 
@@ -26,15 +27,17 @@ from trackside.errors import DestinationFailedError, RejectedError, RetryableErr
 from trackside.events import now_ms
 from trackside.journal.artifact_queue import size_of
 from trackside.journal.format import ArtifactRecord
-from trackside.journal.held_content import content_of, files_under
+from trackside.journal.held_content import content_of
 from trackside.journal.meta import FileProgress
 from trackside.journal.scoreboard import read_not_kept
 from trackside.protocols import Destination
 from trackside.redaction.redact import redact
 from trackside.shipper import retry
 from trackside.shipper.artifact_sending import LOOK_EVERY, ArtifactSender
+from trackside.shipper.given_up_artifacts import GivenUpArtifacts
 from trackside.shipper.rest_of_artifacts import RestOfArtifacts
 from trackside.shipper.sending import describe
+from trackside.shipper.unreadable_artifacts import can_read, reason_of
 from trackside.shipper.waiting_artifacts import WaitingArtifacts
 from trackside.system.files import is_disk_full
 
@@ -97,6 +100,7 @@ class ArtifactDelivery:
         self._clock = clock
         self._sender = ArtifactSender(destination, journal, notice)
         self._failures: dict[int, int] = {}
+        self._given_up = GivenUpArtifacts(destination)
         self.waiting = WaitingArtifacts(journal, destination.name, left=self._forget, clock=clock)
         self._in_a_row = 0
         self._paused_until = 0.0
@@ -114,8 +118,8 @@ class ArtifactDelivery:
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing waits, nor was put off."""
-        return self.waiting.is_empty and self._rest.is_done
+        """Whether nothing waits, nor was put off, nor is to be told."""
+        return self.waiting.is_empty and self._rest.is_done and self._given_up.is_done
 
     @property
     def is_busy(self) -> bool:
@@ -257,6 +261,9 @@ class ArtifactDelivery:
         now = self._clock()
         if now < self._paused_until:
             return self._paused_until - now
+        if not self._given_up.is_done:
+            self._tell_given_up()
+            return None
         if self._rest.is_due(now):
             self._deliver_rest()
             return None
@@ -275,6 +282,17 @@ class ArtifactDelivery:
             else:
                 self.waiting.postpone(found, wait)
         return None
+
+    def _tell_given_up(self) -> None:
+        try:
+            place = self._given_up.tell_next()
+        except DestinationFailedError as error:
+            self.refused = redact(str(error))
+        except RetryableError as error:
+            self._in_a_row += 1
+            self._pause("what was given up", error, self._delay(self._in_a_row, error))
+        else:
+            logger.info("%s: an older %s was given up", self._destination.name, redact(place))
 
     def _deliver_rest(self) -> None:
         try:
@@ -322,9 +340,11 @@ class ArtifactDelivery:
 
     def _is_passing(self, record: ArtifactRecord, error: BaseException) -> bool:
         """Whether to try again for ever. If not, it is told where the error comes from."""
-        if isinstance(error, RetryableError) or (isinstance(error, OSError) and is_disk_full(error)):
+        if isinstance(error, OSError) and is_disk_full(error):
             return True
-        if isinstance(error, OSError) and self._can_read(record):
+        if isinstance(error, RetryableError) and not isinstance(error.__cause__, OSError):
+            return True
+        if isinstance(error, RetryableError | OSError) and can_read(self._journal, record):
             return True
         self._tell_unforeseen(record.place, error)
         return False
@@ -336,21 +356,18 @@ class ArtifactDelivery:
             name = self._destination.name
             logger.error("%s: an unexpected error with %s: %s", name, what, text, exc_info=error)
 
-    def _can_read(self, record: ArtifactRecord) -> bool:
-        if record.held is None:
-            return True
-        try:
-            for path in files_under(content_of(self._journal, record.held)):
-                path.open("rb").close()
-        except OSError:
-            return False
-        return True
-
     def _delay(self, tries: int, error: BaseException) -> float:
         return retry.delay_after(error, tries, uniform=self._uniform, policy=self._policy)
 
     def _reject(self, record: ArtifactRecord, error: BaseException) -> None:
-        reason = _reason(error)
+        reason = reason_of(error)
+        try:
+            self._given_up.tell(record)
+        except (RetryableError, DestinationFailedError) as failure:  # both come again
+            wait = self._delay(self._failures[record.seq], failure)
+            self._pause(record.place, failure, wait)
+            self.waiting.postpone(record, wait)
+            return
         try:
             self._rejects.add_artifact(record, self._kept_at(record), reason)
         except OSError as failure:  # a full disk
@@ -369,16 +386,10 @@ class ArtifactDelivery:
 
     def _settle(self, record: ArtifactRecord, outcome: Outcome) -> None:
         self._in_a_row, self.error = 0, None
+        self._failures.pop(record.seq, None)
         self.waiting.settle(record, outcome)
 
     def _forget(self, record: ArtifactRecord) -> None:
-        self._failures.pop(record.seq, None)
+        if self._failures.pop(record.seq, 0):  # a newer one has come in its place
+            self._given_up.add(record)
         self._sender.forget(record)
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, RejectedError):
-        return str(error)
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return describe(error)

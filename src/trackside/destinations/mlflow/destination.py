@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from trackside.destinations.mlflow.artifacts.run_artifacts import ArtifactRun
 from trackside.destinations.mlflow.artifacts.tables import Tables
-from trackside.destinations.mlflow.artifacts.writer import write_artifact
+from trackside.destinations.mlflow.artifacts.writer import give_up_artifact, write_artifact
 from trackside.destinations.mlflow.attempts import TRACEBACK
 from trackside.destinations.mlflow.changed_params import ChangedParams
 from trackside.destinations.mlflow.claim import RunClaim
@@ -216,6 +216,12 @@ class MLflowDestination(Destination):
         self._files_connection.take_renewed()
         self._files_connection.open()
         write_artifact(self._files, record, content)
+
+    def give_up_artifact(self, record: ArtifactRecord) -> None:
+        """Say that a model has failed which was begun and does not come."""
+        self._files_connection.take_renewed()
+        self._files_connection.open()
+        give_up_artifact(self._files, record)
 
     def write_postponed(self, *, everything: bool) -> float | None:
         """Upload the tables that are due, or everything that is new in them."""

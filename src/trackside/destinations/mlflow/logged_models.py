@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from trackside.errors import RejectedError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -25,13 +27,22 @@ class LoggedModel:
     artifact_uri: str = ""
     """Where its files are. No run's artifacts lie there."""
     params: Mapping[str, str] = field(default_factory=dict)
+    is_pending: bool = False
+    """Whether it is not said yet that its files are there, or that it failed."""
+
+
+class ModelsUnknownError(RejectedError):
+    """The server knows no logged models: MLflow 2, or a proxy that lets only some requests pass."""
 
 
 class LoggedModels(Protocol):
     """The calls about models. Each raises what its library raises."""
 
     def find(self, experiment_id: str, tag: str, value: str) -> LoggedModel | None:
-        """A model of the experiment that has this tag. None without one, and for one that was deleted."""
+        """A model of the experiment that has this tag. None without one, and for one that was deleted.
+
+        Raises :class:`ModelsUnknownError`.
+        """
 
     def create(self, run: Run, name: str, *, tags: Mapping[str, str], model_type: str | None) -> LoggedModel:
         """Create a model that comes from ``run``. It is pending until :meth:`end`."""

@@ -48,4 +48,5 @@ class ModelsThroughMLflow:
 
 
 def _model_of(found: Any) -> LoggedModel:
-    return LoggedModel(found.model_id, found.artifact_location or "", dict(found.params or {}))
+    params, pending = dict(found.params or {}), found.status == "PENDING"
+    return LoggedModel(found.model_id, found.artifact_location or "", params, pending)

@@ -7,7 +7,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from trackside.destinations.mlflow.logged_models import LoggedModel
+from trackside.destinations.mlflow.errors import AnswerError
+from trackside.destinations.mlflow.logged_models import LoggedModel, ModelsUnknownError
 from trackside.destinations.mlflow.rest_session import Done
 
 if TYPE_CHECKING:
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
 
 _MODELS = "/api/2.0/mlflow/logged-models"
 _OUTPUTS = "/api/2.0/mlflow/runs/outputs"
+_NO_SUCH_CALL = {404, 405}
 
 
 class _Info(msgspec.Struct):
     model_id: str | None = None
     artifact_uri: str | None = None
+    status: str | None = None
 
 
 class _Param(msgspec.Struct):
@@ -55,7 +58,12 @@ class RestModels:
 
     def find(self, experiment_id: str, tag: str, value: str) -> LoggedModel | None:
         body = {"experiment_ids": [experiment_id], "filter": f"tags.`{tag}` = '{value}'", "max_results": 1}
-        found = self._session.post(f"{_MODELS}/search", _ModelsAnswer, body)
+        try:
+            found = self._session.post(f"{_MODELS}/search", _ModelsAnswer, body)
+        except AnswerError as error:
+            if error.answer.status in _NO_SUCH_CALL and error.error_code in {None, "ENDPOINT_NOT_FOUND"}:
+                raise ModelsUnknownError(str(error)) from error
+            raise
         return next((_model_of(model) for model in found.models or ()), None)
 
     def create(self, run: Run, name: str, *, tags: Mapping[str, str], model_type: str | None) -> LoggedModel:
@@ -89,7 +97,8 @@ def _model_of(found: _Model | None) -> LoggedModel:
     found = found or _Model()
     info, data = found.info or _Info(), found.data or _Data()
     params = {param.key or "": param.value or "" for param in data.params or ()}
-    return LoggedModel(info.model_id or "", info.artifact_uri or "", params)
+    pending = info.status == "LOGGED_MODEL_PENDING"
+    return LoggedModel(info.model_id or "", info.artifact_uri or "", params, pending)
 
 
 def _items(texts: Mapping[str, str]) -> list[dict[str, str]]:

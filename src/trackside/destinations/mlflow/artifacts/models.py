@@ -8,6 +8,7 @@ Invariants:
 * One record becomes one model, however often the shipper is restarted in the middle: the record's tag is
   looked for before a model is made, and each further step looks at what is there.
 * A model that is ready has all of its files.
+* A server that knows no logged models gets the files among the run's own. It is asked again for each record.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from trackside.destinations.mlflow.logged_models import ModelsUnknownError
 from trackside.errors import RejectedError
 from trackside.names import (
     MAX_PARAM_VALUE_LENGTH,
@@ -53,37 +55,62 @@ def write_model(run: ArtifactRun, record: ArtifactRecord, content: Path | None) 
     if content is None:
         raise RejectedError(f"the {record.kind} {record.place!r} has no file")
     page = run.connection.get_run()
-    model = _found_or_made(run, record, page)
-    models = run.connection.client.models
     try:
-        _describe(run, record, model, page)
-        _upload(run, record, content, model, page)
-    except RejectedError:
-        run.connection.call(models.end, model.model_id, ready=False)
-        raise
-    run.connection.call(models.end, model.model_id, ready=True)
+        found = _found(run, record, page)
+    except ModelsUnknownError:
+        run.connection.get_run()  # raises if it is the server that is gone
+        _write_among_files(run, record, content)
+        return
+    model = found or _made(run, record, page)
+    _describe(run, record, model, page)
+    _upload(run, record, content, model, page)
+    run.connection.call(run.connection.client.models.end, model.model_id, ready=True)
 
 
-def _found_or_made(run: ArtifactRun, record: ArtifactRecord, page: Run) -> LoggedModel:
+def give_up_model(run: ArtifactRun, record: ArtifactRecord) -> None:
+    """Say that the model of ``record`` has failed, if it was made."""
+    try:
+        found = _found(run, record, run.run)
+    except ModelsUnknownError:
+        return
+    if found is not None and found.is_pending:
+        run.connection.call(run.connection.client.models.end, found.model_id, ready=False)
+        run.notice(f"MLflow shows the {record.kind} {_shown(record)!r} as failed")
+
+
+def _found(run: ArtifactRun, record: ArtifactRecord, page: Run) -> LoggedModel | None:
+    """The model that was made for the record. Raises :class:`ModelsUnknownError`."""
+    find = run.connection.client.models.find
+    found: LoggedModel | None = run.connection.call(
+        find, page.info.experiment_id, ARTIFACT_TAG, _mark(run, record)
+    )
+    return found
+
+
+def _mark(run: ArtifactRun, record: ArtifactRecord) -> str:
+    return f"{run.connection.journal_id}/{record.seq}"
+
+
+def _shown(record: ArtifactRecord) -> str:
+    return str(record.details.get("name") or record.place)
+
+
+def _made(run: ArtifactRun, record: ArtifactRecord, page: Run) -> LoggedModel:
     call, models = run.connection.call, run.connection.client.models
-    mark = f"{run.connection.journal_id}/{record.seq}"
-    found: LoggedModel | None = call(models.find, page.info.experiment_id, ARTIFACT_TAG, mark)
-    if found is not None:
-        return found
     name = _name(run, record)
     tags = {key: page.data.tags[key] for key in _OF_THE_PROGRAM if key in page.data.tags}
     made: LoggedModel = call(
         models.create,
         page,
         name,
-        tags={**tags, ARTIFACT_TAG: mark},
+        tags={**tags, ARTIFACT_TAG: _mark(run, record)},
         model_type="checkpoint" if record.kind == "checkpoint" else None,
     )
     return made
 
 
 def _name(run: ArtifactRun, record: ArtifactRecord) -> str:
-    wanted = str(record.details.get("name") or record.place)
+    wanted = _shown(record)
     valid = valid_model_name(wanted)
     if valid != wanted and _told.is_first(wanted):
         run.notice(f"the model {wanted!r} has a name that MLflow does not take, so it is logged as {valid!r}")
@@ -99,10 +126,14 @@ def _describe(run: ArtifactRun, record: ArtifactRecord, model: LoggedModel, page
     missing = [(key, value) for key, value in params.items() if key not in model.params]
     for chunk in chunks(missing, MAX_PARAMS_TAGS_PER_BATCH):
         connection.call(connection.client.models.log_params, model.model_id, dict(chunk))
-    points = list(_points(record, model, page))
+    points = list(_points(record, page, model.model_id))
+    _log_points(run, record, points)
+
+
+def _log_points(run: ArtifactRun, record: ArtifactRecord, points: list[Point]) -> None:
     try:
         if points:
-            connection.log_points_beside(points)
+            run.connection.log_points_beside(points)
     except RejectedError as error:  # the files matter more
         run.notice(f"MLflow rejects the metrics of the {record.kind} {record.place!r}: {error}")
 
@@ -113,7 +144,7 @@ def _params(record: ArtifactRecord, page: Run) -> Mapping[str, str]:
     return {key: value[:MAX_PARAM_VALUE_LENGTH] for key, value in {**page.data.params, **own}.items()}
 
 
-def _points(record: ArtifactRecord, model: LoggedModel, page: Run) -> Iterator[Point]:
+def _points(record: ArtifactRecord, page: Run, model_id: str | None) -> Iterator[Point]:
     """The metrics of the model, which MLflow adds to those of the run.
 
     One that the run has at that step gets its time, so that it remains one point.
@@ -123,7 +154,8 @@ def _points(record: ArtifactRecord, model: LoggedModel, page: Run) -> Iterator[P
         key = valid_name(name)
         last = page.data.last.get(key)
         time = last[1] if last is not None and last[0] == step else record.timestamp_ms
-        yield key, float(value), time, step, model.model_id, None, None
+        plain = key, float(value), time, step
+        yield plain if model_id is None else (*plain, model_id, None, None)
 
 
 def _mapping(record: ArtifactRecord, name: str) -> Mapping[str, Any]:
@@ -137,4 +169,31 @@ def _upload(run: ArtifactRun, record: ArtifactRecord, content: Path, model: Logg
     if content.is_dir():
         run.upload_folder(content, "", to=place)
     else:
-        run.upload(content, str(record.details.get("file") or content.name), to=place)
+        run.upload(content, _file_name(record, content), to=place)
+
+
+def _file_name(record: ArtifactRecord, content: Path) -> str:
+    return str(record.details.get("file") or content.name)
+
+
+def _write_among_files(run: ArtifactRun, record: ArtifactRecord, content: Path) -> None:
+    """Upload the files into a folder of the run, and log the metrics as the run's own."""
+    if _told.is_first(f"{run.connection.journal_id} knows no models"):
+        run.notice(
+            "this MLflow server knows no logged models (MLflow 3 does). Checkpoints and models are uploaded "
+            "among the run's artifacts, and their metrics are the run's. Their params are left out"
+        )
+    page, folder = run.connection.get_run(), _folder(record)
+    _log_points(run, record, list(_points(record, page, None)))
+    if content.is_dir():
+        run.upload_folder(content, folder)
+    else:
+        run.upload(content, f"{folder}/{_file_name(record, content)}")
+
+
+def _folder(record: ArtifactRecord) -> str:
+    """A folder of its own for each step."""
+    name = valid_model_name(_shown(record))
+    if record.step is not None and not name.endswith(f"-{record.step}"):
+        name = f"{name}/step-{record.step}"
+    return f"checkpoints/{name}" if record.kind == "checkpoint" else name

@@ -1,4 +1,4 @@
-"""Which function writes the artifacts of a kind."""
+"""Which function writes the artifacts of a kind, and which one closes what it has begun."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from trackside.destinations.mlflow.artifacts.datasets import write_dataset
 from trackside.destinations.mlflow.artifacts.files import write_file, write_folder
 from trackside.destinations.mlflow.artifacts.images import write_keyed_file, write_picture
-from trackside.destinations.mlflow.artifacts.models import write_model
+from trackside.destinations.mlflow.artifacts.models import give_up_model, write_model
 from trackside.destinations.mlflow.artifacts.tables import write_table
 from trackside.errors import RejectedError
 
@@ -47,3 +47,9 @@ def write_artifact(run: ArtifactRun, record: ArtifactRecord, content: Path | Non
         writer(run, record, content)
     finally:
         run.clear()
+
+
+def give_up_artifact(run: ArtifactRun, record: ArtifactRecord) -> None:
+    """Close what :func:`write_artifact` has begun for ``record``, which is not delivered."""
+    if _WRITERS.get(record.kind) is write_model:
+        give_up_model(run, record)
