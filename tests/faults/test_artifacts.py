@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,6 +12,7 @@ import pytest
 from tests.faults.fake import FakeDestination, Gate, Rig, rejected, until
 from trackside.errors import RejectedError, RetryableError
 from trackside.events import now_ms
+from trackside.journal import artifact_queue
 from trackside.journal.cursor import load_cursor
 from trackside.journal.format import ArtifactRecord, HeldFile
 from trackside.journal.held_files import HeldFiles
@@ -379,3 +381,36 @@ def test_a_thousand_small_files_are_linear_and_quick(rig: ArtifactRig) -> None:
     until(lambda: len(rig.destination.files) == 1000, timeout=60)
     rig.finish()
     assert rig.destination.order == [f"{number}.txt" for number in range(1000)]
+
+
+def test_a_full_disk_holds_up_no_metric_and_a_killed_shipper_loses_no_file(
+    rig: ArtifactRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next shipper finds in the journal what only the memory of the dead one knew."""
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    fail(rig, RetryableError("503"))
+    rig.emit(5)
+    rig.log("kept")
+    rig.worker.start()
+    until(lambda: rig.worker.cursor.position.seq == 6)
+    monkeypatch.setattr(artifact_queue, "write_all", full)
+    rig.emit(5, start=5)
+    rig.log("in memory")
+    rig.emit(5, start=10)
+    until(lambda: rig.worker.cursor.position.seq == 17)
+    assert len(rig.destination.points) == 15
+    cursor = load_cursor(rig.journal.cursor("fake"))
+    assert (cursor.files.waiting, cursor.first_needed) == (2, 1)
+    assert cursor.unkept is not None
+    rig.worker.calls.stop()
+    rig.join()
+    monkeypatch.undo()
+    rig.make_destination(None)
+    rig.worker = rig.new_worker()
+    rig.deliver()
+    assert rig.destination.order == ["kept", "in memory"]
+    assert not rig.destination.points  # they are not sent again
+    assert load_cursor(rig.journal.cursor("fake")).unkept is None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +20,6 @@ from tests.faults.training import Training
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.process
 
@@ -141,6 +142,62 @@ run.finish()
         training.abandon()
     assert [file.path for file in client.list_artifacts(run_id)] == ["config.yaml"]
     assert "config.yaml can't be kept for its upload" in training.text
+
+
+def test_files_on_a_full_disk_hold_up_nothing_and_are_delivered_or_named(tmp_path: Path, disk: Path) -> None:
+    """Nothing is raised. Metrics and what is held go on, pixels and texts are counted and named."""
+    uri = new_database(tmp_path)
+    script = """
+import numpy, pathlib
+run = trackside.start("full")
+emit(20)
+assert run.flush()
+say(run_id=run.run_id)
+wait_for("full")
+pathlib.Path("small.txt").write_text("small")
+pathlib.Path("large.bin").write_bytes(bytes(3_000_000))
+run.log_artifact("small.txt")
+run.log_artifact("large.bin")
+run.log_table([{"a": 1}], "rows.json")
+run.log_image(numpy.zeros((8, 8), numpy.uint8), key="val/samples", step=1)
+run.log_text("text", "notes.txt")
+pathlib.Path("large.bin").unlink()
+emit(20, start=20)
+for _ in range(300):
+    if run.counts.shipped == 80 and run.counts.files.delivered == 2:
+        break
+    time.sleep(0.1)
+say(counts=run.counts.files._asdict(), shipped=run.counts.shipped)
+wait_for("room")
+run.finish()
+"""
+    training = Training(tmp_path, uri, script, TRACKSIDE_DIR=str(disk / "journals"))
+    client = MlflowClient(uri)
+    try:
+        training.wait_to_be_asked("full")
+        fill(disk)
+        training.go("full")
+        training.wait_to_say("counts")
+        assert training.said["shipped"] == 80
+        counts = training.said["counts"]
+        assert {name: counts[name] for name in ("delivered", "waiting", "not_kept")} == {
+            "delivered": 2,
+            "waiting": 1,
+            "not_kept": 2,
+        }
+        run_id = training.said["run_id"]
+        assert {file.path for file in client.list_artifacts(run_id)} == {"small.txt", "large.bin"}
+        room_for(disk, 1 << 20)
+        training.go("room")
+        assert training.end() == 0
+        wait_until(lambda: not list((disk / "journals").glob("*/meta.json")), 60, lambda: log_of(disk))
+    finally:
+        training.abandon()
+    rows = json.loads(Path(client.download_artifacts(run_id, "rows.json", str(tmp_path))).read_text())
+    assert rows == {"columns": ["a"], "data": [[1]]}
+    assert steps_of(client, run_id) == once_each(40)
+    assert "an image 'val/samples' is not logged: there is no room for it" in training.text
+    assert "a text 'notes.txt' is not logged: there is no room for it" in training.text
 
 
 def log_of(disk: Path) -> str:

@@ -7,7 +7,6 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import pytest
 
 from trackside.journal import artifact_queue
 from trackside.journal import format as frames
@@ -18,6 +17,8 @@ from trackside.system.files import write_all
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 
 def record(seq: int, policy: str = "now", size: int = 10) -> ArtifactRecord:
@@ -94,7 +95,7 @@ def test_a_held_file_is_known_until_it_was_let_go(tmp_path: Path) -> None:
 def test_a_full_disk_takes_records_into_the_room_that_is_reserved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No room can be had, so what was reserved is used. Then nothing is taken, and nothing is lost."""
+    """No room can be had, so what was reserved is used. Then records wait in memory, and it says so."""
     queue = ArtifactQueue(tmp_path, "mlflow")
     queue.add([record(1)])
 
@@ -104,12 +105,17 @@ def test_a_full_disk_takes_records_into_the_room_that_is_reserved(
     monkeypatch.setattr(os, "posix_fallocate", full)
     queue.add([record(2)])
     monkeypatch.setattr(artifact_queue, "write_all", full)
-    with pytest.raises(OSError, match="No space"):
-        queue.add([record(3)])
+    assert not queue.is_behind
+    assert queue.add([record(3), record(4)]) == [record(3), record(4)]
     queue.settle(1, "delivered")  # said later
-    assert [*queue.contents.waiting] == [2]
+    queue.catch_up()
+    assert queue.is_behind
+    assert [*queue.contents.waiting] == [2, 3, 4]
     assert [*read_queue(tmp_path, "mlflow").waiting] == [1, 2]
     monkeypatch.undo()
+    queue.catch_up()
+    assert not queue.is_behind
+    assert [*read_queue(tmp_path, "mlflow").waiting] == [2, 3, 4]
     queue.settle(2, "delivered")
     assert read_queue(tmp_path, "mlflow").counts().delivered == 2
 

@@ -6,6 +6,7 @@ or says what became of one.
 Invariants:
 
 * A record that waits is with the disk before :meth:`ArtifactQueue.add` returns, so before the cursor passes.
+  If the disk takes none, :attr:`ArtifactQueue.is_behind` says so until it has.
 * Each record takes one write when it comes and one when it is settled, however many wait.
 * A record is taken once. The cursor may go back, and nothing here does.
 * A held file counts as needed until :meth:`ArtifactQueue.forget` was told that it was let go.
@@ -189,18 +190,29 @@ class ArtifactQueue:
         self._reserved = 0
         self._unsaid = b""
         """What a full disk did not take. It goes before the next frame."""
+        self.is_behind = False
+        """Whether records wait in memory alone, because the disk did not take them."""
+        self._is_told = False
 
     def add(self, records: Iterable[ArtifactRecord]) -> list[ArtifactRecord]:
-        """Have those of ``records`` wait that were not taken before. Returns them.
-
-        Raises ``OSError`` when they can't be kept, and takes none.
-        """
+        """Have those of ``records`` wait that were not taken before. Returns them."""
         new = [record for record in records if self.contents.is_new(record)]
         if new:
-            self._write(b"".join(map(_frame, new)), durable=True)
+            self._unsaid += b"".join(map(_frame, new))
             for record in new:
                 self.contents.apply(record)
+            if not self.is_behind:
+                self.is_behind = True
+                self.catch_up(level=logging.WARNING)
         return new
+
+    def catch_up(self, level: int = logging.DEBUG) -> None:
+        """Try to put on disk what waits in memory alone."""
+        if self.is_behind:
+            try:
+                self._write_unsaid(durable=True)
+            except OSError as error:
+                logger.log(level, "artifacts wait in memory only: %s", error)
 
     def settle(self, seq: int, outcome: Outcome) -> None:
         """Say what became of record ``seq``."""
@@ -228,16 +240,20 @@ class ArtifactQueue:
 
     def _say(self, entry: _Settled | _Forgotten) -> None:
         self.contents.apply(entry)
-        data = self._unsaid + _frame(entry)
+        self._unsaid += _frame(entry)
         try:
-            self._write(data)
-            self._unsaid = b""
+            self._write_unsaid(durable=self.is_behind)
             self._shorten()
         except OSError as error:  # said with the next one, or done again by the next shipper
-            self._unsaid = data
-            logger.warning("what became of artifacts can't be noted: %s", error)
+            level = logging.DEBUG if self._is_told else logging.WARNING
+            self._is_told = True
+            logger.log(level, "what became of artifacts can't be noted: %s", error)
 
-    def _write(self, data: bytes, *, durable: bool = False) -> None:
+    def _write_unsaid(self, *, durable: bool) -> None:
+        self._write(self._unsaid, durable=durable)
+        self._unsaid, self.is_behind, self._is_told = b"", False, False
+
+    def _write(self, data: bytes, *, durable: bool) -> None:
         descriptor = self._open()
         if self._end + len(data) > self._reserved:
             with contextlib.suppress(OSError):  # a full disk is met by the write, if it is needed at all
@@ -266,6 +282,7 @@ class ArtifactQueue:
             write_atomically(self._path, data, durable=True)
             self.close()
             self._end, self._lasting, self._unsaid = len(data), len(data), b""
+            self.is_behind = False
 
 
 def queue_path(journal: Path, destination: str) -> Path:

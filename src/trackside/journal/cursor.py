@@ -51,6 +51,14 @@ class Cursor(msgspec.Struct):
     files: FileCounts = FileCounts()
     """The artifacts before ``position``, by what became of them (:mod:`trackside.journal.artifact_queue`)."""
 
+    unkept: Position | None = None
+    """Where artifacts before ``position`` begin that a full disk did not take into their queue, or None."""
+
+    @property
+    def first_needed(self) -> int:
+        """The first segment that a new shipper would read."""
+        return (self.unkept or self.position).segment
+
     def acknowledges(self, seq: int) -> bool:
         """Whether everything up to record ``seq`` is acknowledged, or rejected."""
         return self.position.seq >= seq and not self.configs

@@ -61,15 +61,16 @@ class Room:
             return
         if steady() >= self._next_count:
             self._count()
-        taken = self._taken.get(device, 0)
+        taken, free = self._taken.get(device, 0), _free(path)
         if self._cap is None:
-            limit = (_free(path) + taken) // 2
+            limit = (free + taken) // 2
         if taken + (size if copied else 0) > limit:
             what = "it" if copied else repr(redact(path))
+            mend = "have them delivered" if taken else "set TRACKSIDE_DIR to a folder on another one"
             raise ArtifactError(
                 f"there is no room for {what}. Files that wait for their delivery take {size_text(taken)} of "
-                f"the disk, and may take {size_text(limit)}. Have them delivered, or set "
-                "TRACKSIDE_HELD_FILES_CAP"
+                f"the disk, which has {size_text(free)} free, and may take {size_text(limit)}. Make room, "
+                f"{mend}, or set TRACKSIDE_HELD_FILES_CAP"
             )
 
     def take_here(self, size: int) -> None:

@@ -2,8 +2,9 @@
 
 Invariants:
 
-* The cursor passes an artifact once it waits durably (:mod:`trackside.journal.artifact_queue`). It leaves the
-  queue when it is delivered, rejected, or replaced by a newer one.
+* The cursor passes an artifact once it waits durably (:mod:`trackside.journal.artifact_queue`), or says that
+  it does not (:mod:`trackside.shipper.unkept`). It leaves the queue when it is delivered, rejected, or
+  replaced by a newer one.
 * Where the destination has it so, a thread of its own delivers them. Otherwise the worker's thread does,
   between two batches.
 * What is refused goes to the dead-letter file, with the reason, and its file stays. What fails is tried again
@@ -196,7 +197,7 @@ class ArtifactDelivery:
     # For the worker
 
     def take(self, records: Sequence[ArtifactRecord]) -> None:
-        """Have ``records`` wait, on disk. Raises ``OSError`` when they can't be kept."""
+        """Have ``records`` wait, on disk if there is room."""
         if not self.takes_any:
             return
         for record in self.waiting.take(records):
@@ -231,11 +232,11 @@ class ArtifactDelivery:
                 self._wake.wait(min(wait, LOOK_EVERY))
 
     def end(self) -> None:
-        """The run has ended: those that wait for that are due."""
+        """The run has ended: those that wait for that are due, and what failed is tried again."""
         if not self.waiting.has_ended:
             self.waiting.end()
             self._rest.end()
-            self._wake.set()
+            self.retry_now()
 
     # Delivering, in one thread
 

@@ -9,6 +9,7 @@ from trackside.shipper.dead_letters import RejectedFile
 from trackside.shipper.search import delivered_before
 from trackside.shipper.sending import MetricsDelivery, comparison_with
 from trackside.shipper.texts import TextsDelivery, first_waiting, waiting_for
+from trackside.shipper.unkept import unkept_artifacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,15 +44,17 @@ def deliveries_to(
     waiting = waiting_for(journal.path, destination.name)
     open_from = first_waiting(waiting, cursor.position.seq)
     rejects = RejectedFile(journal.rejected, destination.name, after_seq=open_from)
+    artifacts = ArtifactDelivery(
+        destination,
+        journal,
+        rejects=RejectedFile(journal.rejected, destination.name, after_seq=0),
+        notice=notice,
+        policy=calls.policy,
+        uniform=calls.uniform,
+    )
+    artifacts.take(unkept_artifacts(journal, cursor))
     return Deliveries(
         MetricsDelivery(destination, calls, rejects, comparison),
         TextsDelivery(destination, calls, rejects, comparison, waiting),
-        ArtifactDelivery(
-            destination,
-            journal,
-            rejects=RejectedFile(journal.rejected, destination.name, after_seq=0),
-            notice=notice,
-            policy=calls.policy,
-            uniform=calls.uniform,
-        ),
+        artifacts,
     )

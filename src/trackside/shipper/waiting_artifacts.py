@@ -27,6 +27,7 @@ logger = logging.getLogger("trackside.shipper")
 
 SYNC_EVERY = 1.0
 SYNC_AFTER_FAILURE = 30.0
+CATCH_UP_EVERY = 1.0
 
 
 class WaitingArtifacts:
@@ -46,7 +47,7 @@ class WaitingArtifacts:
         self._left = left
         self._clock = clock
         self._synced: set[int] = set()
-        self._next_sync = 0.0
+        self._next_sync = self._next_catch_up = 0.0
         self.began_empty = not self._queue.contents.taken
         """Whether none was ever taken before."""
         for record in self.records():
@@ -79,8 +80,13 @@ class WaitingArtifacts:
 
     # What comes, and what becomes of it
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether some wait in memory alone, because the disk did not take them."""
+        return self._queue.is_behind
+
     def take(self, records: Iterable[ArtifactRecord]) -> list[ArtifactRecord]:
-        """Have ``records`` wait, and return those that are new. Raises ``OSError`` if they can't be kept."""
+        """Have ``records`` wait, and return those that are new."""
         with self._lock:
             new = self._queue.add(records)
             for record in new:
@@ -146,6 +152,7 @@ class WaitingArtifacts:
 
     def give_up(self, sync_destination: Callable[[], object]) -> None:
         """Now and then, have what was delivered survive a power cut, so that its files can be let go."""
+        self._catch_up()
         with self._lock:
             settled = [seq for seq in self._queue.contents.settled if seq not in self._synced]
         if not settled or self._clock() < self._next_sync:
@@ -160,6 +167,13 @@ class WaitingArtifacts:
         else:
             with self._lock:
                 self._synced.update(settled)
+
+    def _catch_up(self) -> None:
+        """Now and then, try to put on disk what waits in memory alone."""
+        if self._queue.is_behind and self._clock() >= self._next_catch_up:
+            self._next_catch_up = self._clock() + CATCH_UP_EVERY
+            with self._lock:
+                self._queue.catch_up()
 
     def _plan(self, record: ArtifactRecord) -> None:
         for older in self._schedule.add(record, self._clock()):

@@ -240,7 +240,7 @@ class DeliveryWorker(threading.Thread):
         records = [entry.record for entry in entries]
         artifacts = [record for record in records if isinstance(record, ArtifactRecord)]
         if artifacts:  # apart, so that pictures in between do not make a request of each sample
-            self.calls.until_done(self.artifacts.take, artifacts)
+            self.artifacts.take(artifacts)
             records = [record for record in records if not isinstance(record, ArtifactRecord)]
         if self._texts.may_be_overtaken:  # so that tags in between do not make a request of each sample
             self._texts.take([record for record in records if isinstance(record, TextsRecord)])
@@ -271,13 +271,16 @@ class DeliveryWorker(threading.Thread):
             merged=cursor.merged if transformer is None else transformer.merged,
             destination=self.calls.until_done(state_of, self.destination),
             transform=None if transformer is None else transformer.state(),
+            unkept=cursor.unkept or cursor.position,
         )
         self._keep_cursor()
 
     def _keep_cursor(self) -> None:
         rejected = self.cursor.rejected + self._texts.take_rejected()
         files = self.artifacts.counts()
-        self._acknowledged.cursor = msgspec.structs.replace(self.cursor, rejected=rejected, files=files)
+        unkept = self.cursor.unkept if self.artifacts.waiting.is_behind else None
+        changes = {"rejected": rejected, "files": files, "unkept": unkept}
+        self._acknowledged.cursor = msgspec.structs.replace(self.cursor, **changes)
         self._acknowledged.keep(configs=len(self._texts), needs_proof=self.destination.needs_proof)
 
     def _keep_state(self) -> None:
@@ -315,7 +318,7 @@ class DeliveryWorker(threading.Thread):
 
     def _give_up_segments(self) -> None:
         """Let go of delivered segments, once the destination would keep their points in a power cut."""
-        segment = self.cursor.position.segment
+        segment = self.cursor.first_needed
         if segment > self.keep_from and self._prove():
             try:
                 self.calls.once(self.destination.sync)

@@ -190,7 +190,7 @@ def test_a_module_that_cannot_be_saved_leaves_nothing_behind(
             return lambda: None
 
     kept.bus.log_model(Odd(), "net")
-    assert "a model is not logged" in caplog.text
+    assert "a model 'net' is not logged" in caplog.text
     assert kept.records() == []
     assert list((kept.journal.path / "files").iterdir()) == []
 

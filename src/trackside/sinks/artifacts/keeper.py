@@ -8,6 +8,7 @@ Invariants:
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ from trackside.sinks.artifacts.on_device import fetch_values
 from trackside.sinks.artifacts.tables import table_record
 from trackside.sinks.artifacts.texts import text_record
 from trackside.sinks.artifacts.video import video_record
-from trackside.sinks.described import kind_of
+from trackside.sinks.described import kind_of, place_of
 from trackside.system.files import is_disk_full
 from trackside.system.once import Once
 
@@ -107,7 +108,7 @@ class ArtifactKeeper:
         """Keep ``event``. Returns whether it is in the journal, or will be once its values have arrived."""
         if self._journal.is_closed:  # a forked child, or after the end: its parent's files are not touched
             return False
-        lose = partial(self._lose, _called(event))
+        lose = partial(self._lose_event, event)
         try:
             if self._fetcher is not None and fetch_values(
                 event, self._fetcher, self._held, keep=self._keep, lose=lose
@@ -121,7 +122,7 @@ class ArtifactKeeper:
     def _keep(self, event: ArtifactEvent) -> bool:
         reason = self.attempt(event)
         if reason is not None:
-            self._lose(_called(event), reason)
+            self._lose_event(event, reason)
         return reason is None
 
     def attempt(self, event: ArtifactEvent, *, outlives: bool = False) -> str | None:
@@ -154,6 +155,9 @@ class ArtifactKeeper:
         """Count a file of a folder that is kept without it."""
         self._lose("a file of a folder", reason)
 
+    def _lose_event(self, event: ArtifactEvent, reason: str) -> None:
+        self._lose(_called(event, reason), reason)
+
     def _lose(self, what: str, reason: str) -> None:
         text = f"{what}: {reason}"
         is_new = self._reasons.is_first(text)
@@ -176,6 +180,12 @@ class ArtifactKeeper:
         return f"{type(error).__name__}: {text_of(error)}"
 
 
-def _called(event: ArtifactEvent) -> str:
+def _called(event: ArtifactEvent, reason: str) -> str:
+    """Its kind, and where it is kept, unless ``reason`` names that."""
     kind = kind_of(event)
-    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+    text = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+    try:
+        place = redact(place_of(event))
+    except Exception:  # a key of any type
+        return text
+    return text if not place or f"{os.path.basename(place)}'" in reason else f"{text} {place!r}"
