@@ -400,7 +400,7 @@ def test_a_full_disk_holds_up_no_metric_and_a_killed_shipper_loses_no_file(
     rig.emit(5, start=5)
     rig.log("in memory")
     rig.emit(5, start=10)
-    until(lambda: rig.worker.cursor.position.seq == 17)
+    until(lambda: load_cursor(rig.journal.cursor("fake")).position.seq == 17)
     assert len(rig.destination.points) == 15
     cursor = load_cursor(rig.journal.cursor("fake"))
     assert (cursor.files.waiting, cursor.first_needed) == (2, 1)
