@@ -86,6 +86,11 @@ def size_text(size: float) -> str:
     return f"{size:,.0f} {_SIZES[-1]}"
 
 
+def files_text(count: int) -> str:
+    """How many files: ``1 file``, ``1,000 files``."""
+    return f"{count:,} file{'' if count == 1 else 's'}"
+
+
 def shorten(text: str, width: int) -> str:
     """``text`` in at most ``width`` characters, its middle left out: names differ at their ends."""
     if len(text) <= width:

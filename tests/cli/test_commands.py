@@ -16,6 +16,7 @@ from trackside.journal.version import FORMAT
 from trackside.shipper import inventory as survey
 from trackside.shipper import sync as sync_
 from trackside.shipper.sync import Synced
+from trackside.shipper.sync_progress import SyncProgress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -201,7 +202,7 @@ def results(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     def sync_journal(journal: JournalDirectory, *, on_progress: Any, **options: Any) -> Synced:
         told["options"] = options
         told["starters"] = {*told.get("starters", ()), options.pop("start").__self__}
-        on_progress(1, 2)
+        on_progress(SyncProgress(1, 2, 0, 3, 2000))
         return Synced(journal.path, told.get(journal.name, "delivered"), told.get("detail", ""))
 
     monkeypatch.setattr(sync_, "sync_journal", sync_journal)

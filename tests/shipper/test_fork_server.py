@@ -24,6 +24,7 @@ from trackside.shipper.inventory import journals_in
 from trackside.shipper.protocol import EXIT_LOCKED, LOST, MOST, ShipperRequest
 from trackside.shipper.spawn import command_for
 from trackside.shipper.sync import sync_all
+from trackside.shipper.sync_progress import SyncProgress
 from trackside.system.descriptors import OwnDescriptor
 
 if TYPE_CHECKING:
@@ -85,11 +86,11 @@ def test_one_process_delivers_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(ForkServer, "_begin", counted)
     monkeypatch.setattr(forked, "spawn", None)  # nothing is started from scratch
-    seen: list[tuple[str, int, int]] = []
+    seen: list[tuple[str, SyncProgress]] = []
     results = list(
         sync_all(
             found,
-            on_progress=lambda journal, *points: seen.append((journal.name, *points)),
+            on_progress=lambda journal, progress: seen.append((journal.name, progress)),
             importable=["deadly:Destination"],
         )
     )
@@ -97,7 +98,7 @@ def test_one_process_delivers_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert servers == [1]
     assert [one.result for one in results] == ["unfinished", "delivered", "delivered", "delivered"]
     assert [journal.path.exists() for journal in found] == [True, False, False, False]
-    assert seen[-1] == (found[-1].name, 20, 20)
+    assert seen[-1] == (found[-1].name, SyncProgress(20, 20))
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name("x")
     assert experiment is not None

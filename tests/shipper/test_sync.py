@@ -13,14 +13,17 @@ from tests.ends.harness import new_database
 from tests.support.journals import ALIVE, make, say
 from trackside.journal.cursor import Cursor, save_cursor
 from trackside.journal.directory import JournalDirectory, create_directory
+from trackside.journal.file_counts import FileCounts
 from trackside.journal.files import read_json
 from trackside.journal.lock import JournalLock
-from trackside.journal.meta import Meta, Target
+from trackside.journal.meta import FileProgress, Meta, Target, WorkerState
 from trackside.journal.reader import Position
 from trackside.shipper import sync as sync_
 from trackside.shipper.forked import ForkServer
+from trackside.shipper.inventory import report
 from trackside.shipper.protocol import EXIT_DONE, EXIT_LOCKED, EXIT_REFUSED, EXIT_UNFINISHED
 from trackside.shipper.sync import address_of, sync_journal
+from trackside.shipper.sync_progress import SyncProgress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,18 +106,51 @@ def test_what_is_left_to_others(tmp_path: Path) -> None:
 def test_delivered(tmp_path: Path, shipper: Callable[..., Shipper]) -> None:
     """With a shipper of its own, which is given as long as wanted. The progress in points."""
     journal = make(tmp_path, points=10)
-    seen: list[tuple[int, int]] = []
+    seen: list[SyncProgress] = []
 
     def ship_some() -> None:
         save_cursor(journal.cursor("mlflow"), Cursor(Position(), shipped=3, rejected=1))
         say(journal, phase="done")
 
     started = shipper(EXIT_DONE, ship_some)
-    done = sync_journal(journal, give_up_after=7.0, on_progress=lambda *points: seen.append(points))
+    done = sync_journal(journal, give_up_after=7.0, on_progress=seen.append)
     assert (done.result, done.detail) == ("delivered", "10 points")
-    assert seen == [(4, 10), (4, 10), (10, 10)]
+    assert seen == [SyncProgress(4, 10), SyncProgress(4, 10), SyncProgress(10, 10)]
     assert started.command[3:] == [str(journal.path), "--linger", "7.0"]
     assert started.options["tracking_uri"] == "sqlite:///mlflow.db"
+
+
+def test_files_are_shown_as_status_shows_them(tmp_path: Path, shipper: Callable[..., Shipper]) -> None:
+    """How many are left and how many bytes, without what has gone out of the current one."""
+    journal = make(tmp_path, points=10)
+    cursor = journal.cursor("mlflow")
+    counts = FileCounts(delivered=1, waiting=3, bytes_waiting=5000, bytes_settled=100, takes=True)
+    save_cursor(cursor, Cursor(Position(), files=counts))
+    before = report(journal)
+    assert before is not None
+    seen: list[SyncProgress] = []
+
+    def ship_some() -> None:
+        now = FileCounts(delivered=2, waiting=2, bytes_waiting=3000, bytes_settled=2100, takes=True)
+        save_cursor(cursor, Cursor(Position(), shipped=10, files=now))
+        say(journal, phase="shipping", workers={"mlflow": WorkerState(files=FileProgress("w.pt", 2500, 500))})
+
+    shipper(EXIT_UNFINISHED, ship_some)
+    done = sync_journal(journal, on_progress=seen.append)
+    assert seen[0] == SyncProgress(10, 10, 2, 4, 2500)
+    assert (seen[0].left, done.result) == ("2 files, 2.5 kB wait", "unfinished")
+    assert done.detail.endswith("; 2 files, 2.5 kB wait")
+    assert (before.files.waiting, before.files.bytes_waiting) == (3, 5000)
+    after = report(journal)
+    assert after is not None
+    assert (after.files.waiting, after.files.bytes_waiting) == (2, 3000)
+
+    def ship_all() -> None:
+        say(journal, phase="done")
+
+    shipper(EXIT_DONE, ship_all)
+    assert sync_journal(journal, on_progress=seen.append).detail == "20 points, 4 files"
+    assert seen[-1] == SyncProgress(20, 20, 4, 4)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trackside.cli.options import directory_option, existing_directory, journals_lying_in
-from trackside.text import format_duration, one_line, shorten, size_text
+from trackside.text import files_text, format_duration, one_line, shorten, size_text
 
 if TYPE_CHECKING:
     from trackside.shipper.inventory import Condition, JournalReport
@@ -111,8 +111,7 @@ def _waiting_files(item: JournalReport) -> str:
     names = ", ".join(item.artifacts[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
     told = [f"waiting to be uploaded: {names or 'files'}"]
     if item.files.waiting:
-        noun = "file" if item.files.waiting == 1 else "files"
-        told.append(f"{item.files.waiting:,} {noun}, {size_text(item.files.bytes_waiting)}")
+        told.append(f"{files_text(item.files.waiting)}, {size_text(item.files.bytes_waiting)}")
     current = item.uploading
     if current is not None:
         told.append(

@@ -14,6 +14,7 @@ from trackside.text import one_line
 if TYPE_CHECKING:
     from trackside.journal.directory import JournalDirectory
     from trackside.shipper.sync import Synced
+    from trackside.shipper.sync_progress import SyncProgress
 
 
 def _address(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
@@ -135,15 +136,17 @@ def _deliver(
     from trackside.cli.columns import Remaining
     from trackside.shipper.sync import sync_all
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), Remaining())
+    name, files = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[files]}"))
+    columns = (name, BarColumn(), MofNCompleteColumn(), Remaining(), files)
     tasks: dict[str, TaskID] = {}
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
 
-        def show(journal: JournalDirectory, done: int, total: int) -> None:
+        def show(journal: JournalDirectory, progress: SyncProgress) -> None:
             if journal.name not in tasks:
-                tasks[journal.name] = bars.add_task(one_line(journal.name), total=None)
-            bars.update(tasks[journal.name], completed=done, total=total)
+                tasks[journal.name] = bars.add_task(one_line(journal.name), total=None, files="")
+            done, total = progress.points, progress.points_total
+            bars.update(tasks[journal.name], completed=done, total=total, files=progress.left)
 
         return list(
             sync_all(

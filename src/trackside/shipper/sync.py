@@ -38,10 +38,12 @@ from trackside.shipper.grants import (
     credentials_for,
     imports,
 )
-from trackside.shipper.inventory import NEWER, has_refused, not_regular, owner_has_ended, report
+from trackside.shipper.inventory import NEWER, has_refused, not_regular, owner_has_ended
 from trackside.shipper.protocol import EXIT_DONE, EXIT_LOCKED
 from trackside.shipper.spawn import command_for, is_forked, ships, spawn
+from trackside.shipper.sync_progress import ProgressWatch
 from trackside.system.clock import steady
+from trackside.text import files_text
 
 if TYPE_CHECKING:
     import subprocess
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trackside.journal.directory import JournalDirectory
+    from trackside.shipper.sync_progress import SyncProgress
 
 
 Result: TypeAlias = Literal[
@@ -79,7 +82,7 @@ Started: TypeAlias = "subprocess.Popen[bytes] | ForkedShipper"
 """A shipper that was started."""
 
 
-def _ignore(_done: int, _total: int) -> None:
+def _ignore(_progress: SyncProgress) -> None:
     """Show no progress."""
 
 
@@ -98,14 +101,14 @@ def sync_journal(
     tracking_uri: str | None = None,
     give_up_after: float = GIVE_UP_AFTER,
     follow_for: float = math.inf,
-    on_progress: Callable[[int, int], None] = _ignore,
+    on_progress: Callable[[SyncProgress], None] = _ignore,
     start: Callable[..., Any] | None = None,
     importable: Iterable[str] = (),
 ) -> Synced:
     """Deliver ``journal`` with a shipper of its own, and wait for it.
 
     ``tracking_uri`` stands in for the recorded address, whose credentials are not kept on disk. Without it
-    ``MLFLOW_TRACKING_URI`` does if it is the same address. ``on_progress(shipped, total)`` counts points.
+    ``MLFLOW_TRACKING_URI`` does if it is the same address. ``on_progress`` is told how far it is.
     ``follow_for``: seconds after which a shipper that is still at work is left to itself.
     ``start`` starts the shipper, with the signature of :func:`spawn`, which is the default. ``importable``:
     dotted names of destinations that may be imported. A journal that may be another user's is not touched,
@@ -165,7 +168,7 @@ def sync_all(
     *,
     tracking_uri: str | None = None,
     give_up_after: float = GIVE_UP_AFTER,
-    on_progress: Callable[[JournalDirectory, int, int], None] = lambda *_: None,
+    on_progress: Callable[[JournalDirectory, SyncProgress], None] = lambda *_: None,
     importable: Sequence[str] = (),
 ) -> Iterator[Synced]:
     """Deliver ``journals`` one after the other, in the order given, and yield what became of each.
@@ -228,20 +231,19 @@ def _follow(
     journal: JournalDirectory,
     meta: Meta,
     process: Started,
-    on_progress: Callable[[int, int], None],
+    on_progress: Callable[[SyncProgress], None],
     until: float,
 ) -> Synced:
-    first = report(journal)
-    total = first.shipped + first.rejected + first.pending if first is not None else 0
+    watch = ProgressWatch(journal)
     error = ""
     try:
         while process.poll() is None:
             if steady() >= until:
                 return _left_to_another(journal)
-            seen = _shipped(journal)
-            if seen is not None:
-                on_progress(seen, total)
             state = read_json(journal.state, State)
+            seen = watch.look(state)
+            if seen is not None:
+                on_progress(seen)
             error = (state.error if state is not None else None) or error
             time.sleep(POLL)
     except KeyboardInterrupt:
@@ -252,12 +254,12 @@ def _follow(
     state = read_json(journal.state, State)
     phase = "" if state is None else state.phase
     if process.returncode == EXIT_DONE and (not journal.meta.exists() or phase == "done"):
-        on_progress(total, total)
-        return Synced(journal.path, "delivered", _delivered(journal, meta, total))
+        on_progress(watch.delivered())
+        return Synced(journal.path, "delivered", _delivered(journal, meta, watch.delivered()))
     if not journal.meta.exists():
         lost = "the journal was removed before its shipper said that everything is delivered"
         return Synced(journal.path, "unfinished", lost)
-    detail = (state.error if state is not None else None) or error or f"see {journal.log}"
+    detail = _with_files((state.error if state else None) or error or f"see {journal.log}", watch, state)
     results: dict[str, Result] = {"refused": "refused", "artifacts": "artifacts wait"}
     return Synced(journal.path, results.get(phase, "unfinished"), detail)
 
@@ -266,11 +268,24 @@ def _is_writable(path: Path) -> bool:
     return os.access(path, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
-def _delivered(journal: JournalDirectory, meta: Meta, total: int) -> str:
+def _delivered(journal: JournalDirectory, meta: Meta, all_of_it: SyncProgress) -> str:
     if not has_refused(journal, meta):
-        return f"{total} points"
-    shipped, _ = delivered_points([load_cursor(path) for path in journal.cursors()])
-    return f"{shipped} points. Some were rejected: see {journal.path}"
+        return f"{all_of_it.points} points{_and_files(all_of_it.files)}"
+    cursors = [load_cursor(path) for path in journal.cursors()]
+    shipped, _ = delivered_points(cursors)
+    rejected = max((cursor.files.rejected for cursor in cursors), default=0)
+    files = _and_files(all_of_it.files - rejected)
+    return f"{shipped} points{files}. Some were rejected: see {journal.path}"
+
+
+def _and_files(count: int) -> str:
+    return f", {files_text(count)}" if count else ""
+
+
+def _with_files(text: str, watch: ProgressWatch, state: State | None) -> str:
+    """``text``, and how many files wait."""
+    watch.look(state)
+    return f"{text}; {watch.last.left}" if watch.last.left else text
 
 
 def _left_to_another(journal: JournalDirectory) -> Synced:
@@ -280,11 +295,6 @@ def _left_to_another(journal: JournalDirectory) -> Synced:
     if error is not None:
         return Synced(journal.path, "unfinished", f"another shipper keeps it and fails: {error}")
     return Synced(journal.path, "busy", "another shipper is at work on it")
-
-
-def _shipped(journal: JournalDirectory) -> int | None:
-    seen = [load_cursor(path) for path in journal.cursors()]
-    return min((cursor.shipped + cursor.rejected for cursor in seen), default=None)
 
 
 logger = logging.getLogger("trackside.shipper")
