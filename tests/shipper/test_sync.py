@@ -260,7 +260,7 @@ def test_a_shipper_that_takes_too_long_is_left_to_itself(
 def test_ctrl_c_stops_the_shipper_too(tmp_path: Path, shipper: Callable[..., Shipper]) -> None:
     """It is in a session of its own, and would continue."""
 
-    def interrupt(*_: int) -> None:
+    def interrupt(_progress: SyncProgress) -> None:
         raise KeyboardInterrupt
 
     journal = make(tmp_path)
