@@ -196,7 +196,7 @@ run.finish()
     rows = json.loads(Path(client.download_artifacts(run_id, "rows.json", str(tmp_path))).read_text())
     assert rows == {"columns": ["a"], "data": [[1]]}
     assert steps_of(client, run_id) == once_each(40)
-    assert "an image 'val/samples' is not logged: there is no room for it" in training.text
+    assert "the image 'val/samples' is not logged: there is no room for it" in training.text
     assert "a text 'notes.txt' is not logged: there is no room for it" in training.text
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from trackside.sinks.odd_values import brief
 
 if TYPE_CHECKING:
     from trackside.events import ArtifactEvent
@@ -14,13 +16,41 @@ def kind_of(event: ArtifactEvent) -> str:
     return type(event).__name__.removesuffix("Event").lower()
 
 
+_NOUNS = {"audio": "sound"}
+"""Kinds that no sentence can be made of."""
+
+
+def noun_of(event: ArtifactEvent) -> str:
+    """What people call it: ``image``, ``sound``."""
+    kind = kind_of(event)
+    return _NOUNS.get(kind, kind)
+
+
+def subject_of(event: ArtifactEvent, reason: str = "") -> str:
+    """``the image 'val/samples'``: the beginning of a sentence.
+
+    ``a file`` if it has no name in the run, or if ``reason``, the rest of the sentence, names it.
+    """
+    noun, name = noun_of(event), _given_name(event)
+    if name is None:
+        name = _name_of_path(event)
+    if isinstance(name, str) and name and f"{os.path.basename(name)}'" not in reason:
+        return f"the {noun} {brief(name)}"
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
 def place_of(event: ArtifactEvent) -> str:
     """Its key or file in the run, or the name of what was logged. Empty for a dataset without a name."""
+    place = _given_name(event)
+    return _name_of_path(event) if place is None else str(place)
+
+
+def _given_name(event: ArtifactEvent) -> Any:
     for field in ("key", "artifact_file", "name"):
         place = getattr(event, field, None)
         if place is not None:
-            return str(place)
-    return _name_of_path(event)
+            return place
+    return None
 
 
 def _name_of_path(event: ArtifactEvent) -> str:

@@ -69,7 +69,7 @@ def test_the_users_own_settings_are_kept(kept: Kept, tmp_path: Path) -> None:
 
 
 def test_axes_and_a_closed_figure(kept: Kept, tmp_path: Path) -> None:
-    """Closing a figure takes its window away and not its contents. Axes and grids stand for their figure."""
+    """Closing a figure takes away its window alone. Axes, also several, and grids stand for their figure."""
     import matplotlib.pyplot as plt
 
     with plt.rc_context({"backend": "Agg"}):
@@ -78,7 +78,9 @@ def test_axes_and_a_closed_figure(kept: Kept, tmp_path: Path) -> None:
         expected = saved(drawn)
         kept.bus.log_figure(plt, key="curve", step=3)
         plt.close(drawn)
-    for shown in (axes, SimpleNamespace(figure=drawn), drawn):
+    several = np.array([[axes, axes]])
+    named = {"left": axes}
+    for shown in (axes, SimpleNamespace(figure=drawn), drawn, several, [axes], (drawn, several), named):
         kept.bus.log_figure(shown, key="curve", step=3)
     for record in kept.records():
         assert np.array_equal(pixels_of(file_of(kept, record, tmp_path)), expected)
@@ -117,6 +119,9 @@ class Broken:
         ("curve.png", {}, "log_artifact()"),
         (np.zeros((4, 4)), {}, "log_image()"),
         (Figure, {}, "not type"),
+        ([], {}, "not list"),
+        (np.array([], object), {}, "not numpy.ndarray"),
+        ({}, {}, "not dict"),
         (Broken(), {}, "can't draw the figure: ValueError: Expected end of text"),
         (Figure(figsize=(100, 100), dpi=100), {}, "Choose another size or dpi"),
         (figure(), {"artifact_file": "curve.html"}, "End it in .png"),

@@ -183,10 +183,44 @@ def test_pixels_that_are_no_number(
     assert "NaN or infinite" in told(caplog)
 
 
-def test_a_mask_of_whole_numbers_is_told(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
-    """0 and 1 of 255 look black, and that was not meant."""
-    kept.bus.log_image((GREY > 100).astype(np.int64), key="mask", step=0)
-    assert "Pass bools for a mask" in told(caplog)
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8])
+@pytest.mark.parametrize("classes", [2, 20])
+def test_a_mask_of_whole_numbers_is_told(
+    kept: Kept, caplog: pytest.LogCaptureFixture, dtype: Any, classes: int
+) -> None:
+    """0 and 1 of 255 look black, and so do 20 classes. That was not meant."""
+    kept.bus.log_image((GREY % classes).astype(dtype), key="mask", step=0)
+    assert "the image 'mask' has only small whole numbers" in told(caplog)
+
+
+def test_dark_is_not_black(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
+    """An image that is all black, or as bright as a photo at night, is nothing to tell of."""
+    kept.bus.log_image(np.zeros((4, 4), np.uint8), key="night", step=0)
+    kept.bus.log_image(np.full((4, 4), 60, np.uint8), key="night", step=1)
+    assert told(caplog) == ""
+
+
+def test_a_warning_names_the_image_and_comes_once(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
+    """The program may log several. A loop that gives each another name is told once."""
+    for step in range(3):
+        kept.bus.log_image(RNG.random((5, 8, 8)), key=f"val/{step}", step=step)
+        kept.bus.log_image(RNG.random((8, 8)) * 9, f"a{step}.png")
+        kept.bus.log_table([{"shown": Image.new("F", (8, 8), 9.0)}], f"t{step}.json")
+    named = [message.partition(" is ")[0].partition(" has ")[0] for message in caplog.messages]
+    assert named == ["the image 'val/0'", "the image 'a0.png'", "an image of the table 't0.json', of mode F,"]
+    assert kept.writer.scoreboard.artifacts_not_kept == 3
+
+
+def test_what_has_no_name_is_told_so(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
+    """A name of another type is not one."""
+    kept.bus.log_image(GREY)
+    kept.bus.log_image(GREY, key=7, step=1)  # type: ignore[arg-type]
+    kept.bus.log_audio(GREY, None, sample_rate=8)  # type: ignore[arg-type]
+    assert [message.partition(":")[0] for message in caplog.messages] == [
+        "an image is not logged",
+        "an image is not logged",
+        "a sound is not logged",
+    ]
 
 
 def test_an_ambiguous_shape_is_told(kept: Kept, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -109,6 +109,21 @@ def test_frames_are_an_animation(kept: Kept, tmp_path: Path, planar: bool, tenso
             assert np.abs(seen - FRAMES[index]).max() <= 3
 
 
+@pytest.mark.parametrize("kind", ["numpy", "torch", "Pillow"])
+def test_frames_may_be_a_list(kept: Kept, tmp_path: Path, kind: str) -> None:
+    """As the environments of reinforcement learning and diffusion pipelines return them."""
+    frames: list[Any] = list(FRAMES)
+    if kind == "torch":
+        torch = pytest.importorskip("torch")
+        frames = [torch.from_numpy(frame.transpose(2, 0, 1).copy()) for frame in frames]
+    elif kind == "Pillow":
+        frames = [Image.fromarray(frame) for frame in frames]
+    kept.bus.log_video(frames, "a", step=2, fps=4)
+    kept.bus.log_video(FRAMES, "a", step=2, fps=4)
+    first, second = (file_of(kept, record, tmp_path).read_bytes() for record in kept.records())
+    assert first == second
+
+
 def test_frames_in_grey(kept: Kept, tmp_path: Path) -> None:
     """Of floats, without an axis for colours."""
     kept.bus.log_video(np.linspace(0, 1, 3 * 6 * 8).reshape(3, 6, 8), "a", step=2, fps=10)
@@ -123,7 +138,7 @@ def test_frames_in_grey(kept: Kept, tmp_path: Path) -> None:
         ("log_audio", SAMPLES, {"sample_rate": "fast"}, "pass the samples a second"),
         ("log_audio", np.zeros((100, 100)), {"sample_rate": 8000}, "is no sound"),
         ("log_audio", np.zeros(0), {"sample_rate": 8000}, "empty"),
-        ("log_audio", [0.1, 0.2], {"sample_rate": 8000}, "not list"),
+        ("log_audio", [0.1, 0.2], {"sample_rate": 8000}, "not list. Pass numpy.asarray() of it"),
         ("log_audio", "missing.wav", {}, "missing.wav"),
         ("log_audio", "/", {}, "is a folder"),
         ("log_audio", __file__.removesuffix(".py"), {}, "has no ending"),
@@ -133,6 +148,10 @@ def test_frames_in_grey(kept: Kept, tmp_path: Path) -> None:
         ("log_video", FRAMES[..., :2], {"fps": 5}, "is no video"),
         ("log_video", FRAMES[:0], {"fps": 5}, "empty"),
         ("log_video", None, {"fps": 5}, "not NoneType"),
+        ("log_video", [], {"fps": 5}, "Pass at least one frame"),
+        ("log_video", [FRAMES[0], None], {"fps": 5}, "frame 1 of the list is no array"),
+        ("log_video", [FRAMES[0], FRAMES[0, :3]], {"fps": 5}, "frame 1 has shape (3, 8, 3), and frame 0 has"),
+        ("log_video", [np.broadcast_to(np.uint8(0), (9000, 9000))] * 4, {"fps": 5}, "MiB of pixels"),
         ("log_video", np.broadcast_to(np.uint8(0), (500, 1000, 1000, 1)), {"fps": 5}, "MiB of pixels"),
     ],
 )

@@ -81,8 +81,17 @@ def test_what_cannot_be_read_costs_itself_and_not_the_checkpoint(
     assert first.step is None
     assert first.details["metrics"].keys() == {"loss", "nan"}
     assert kept.dropped == 6
-    assert caplog.text.count("metric 'odd' of a checkpoint or model is dropped") == 1
-    assert caplog.text.count("the step of a checkpoint or model is dropped") == 1
+    assert caplog.text.count("metric 'odd' of the checkpoint 'step=500.ckpt' is dropped") == 1
+    assert caplog.text.count("the step of the checkpoint 'step=500.ckpt' is dropped") == 1
+
+
+def test_metrics_that_are_none_are_told(
+    kept: Kept, checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The checkpoint is kept without them, and the warning names it."""
+    kept.bus.log_checkpoint(checkpoint, 1, cast("Any", [1]), name="best")
+    assert kept.record().details["metrics"] == {}
+    assert "every metric of the checkpoint 'best' is dropped: metrics must be a mapping" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -190,7 +199,7 @@ def test_a_module_that_cannot_be_saved_leaves_nothing_behind(
             return lambda: None
 
     kept.bus.log_model(Odd(), "net")
-    assert "a model 'net' is not logged" in caplog.text
+    assert "the model 'net' is not logged" in caplog.text
     assert kept.records() == []
     assert list((kept.journal.path / "files").iterdir()) == []
 

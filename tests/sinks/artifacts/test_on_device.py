@@ -114,7 +114,7 @@ def test_an_image_that_never_arrives_is_counted(
     devices.in_capture = False
     for step in range(SLOTS + 1):
         kept.bus.log_image(ArrayOnDevice(PIXELS), key="a", step=step)
-    assert told(caplog).count("an image 'a' is not logged") == 4
+    assert told(caplog).count("the image 'a' is not logged") == 4
     for reason in (
         "has not delivered it",
         "illegal memory access",

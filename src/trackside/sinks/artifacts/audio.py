@@ -14,6 +14,7 @@ from trackside.journal.format import ArtifactRecord
 from trackside.sinks.artifacts.arrays import is_array, is_tensor, numbers_of
 from trackside.sinks.artifacts.files import absolute_path, hold_path
 from trackside.sinks.artifacts.places import key_at
+from trackside.sinks.described import subject_of
 
 if TYPE_CHECKING:
     from trackside.artifact_events import AudioEvent, VideoEvent
@@ -40,14 +41,18 @@ def audio_record(event: AudioEvent, keeping: Keeping) -> ArtifactRecord:
         return file_record_at(event, event.audio, place, keeping)
     if not is_array(event.audio):
         raise ArtifactError(
-            f"log_audio() takes samples in an array or tensor, or the path of a file, not "
-            f"{type_name(type(event.audio))}"
+            "log_audio() takes samples in an array or tensor, or the path of a file, not "
+            f"{type_name(type(event.audio))}. {_advice(event.audio)}"
         )
     rate = _rate(event.sample_rate)
-    samples = _samples(event.audio, keeping)
+    samples = _samples(event.audio, keeping, subject_of(event))
     held = keeping.keep_bytes(_header(samples, rate), samples.data.cast("B"))
     details = {"suffix": ".wav", "sample_rate": rate, "channels": samples.shape[1]}
     return keyed_record(event, place, held, details)
+
+
+def _advice(audio: Any) -> str:
+    return "Pass numpy.asarray() of it" if isinstance(audio, (list, tuple)) else "Convert it"
 
 
 def is_path(value: Any) -> bool:
@@ -86,7 +91,7 @@ def _rate(sample_rate: Any) -> int:
     return rate
 
 
-def _samples(audio: Any, keeping: Keeping) -> Any:
+def _samples(audio: Any, keeping: Keeping, subject: str) -> Any:
     """Samples of 16 bits, of shape (time, channels)."""
     array = numbers_of(audio, "log_audio")
     if array.ndim == 3 and array.shape[0] == 1:  # noqa: PLR2004 - a batch of one
@@ -94,7 +99,7 @@ def _samples(audio: Any, keeping: Keeping) -> Any:
     array = _by_time(array, tensor=is_tensor(audio))
     numpy = sys.modules["numpy"]
     if array.dtype.kind == "f":
-        levels = _of_floats(numpy, array, keeping)
+        levels = _of_floats(numpy, array, keeping, subject)
     elif array.dtype == numpy.uint8:  # 128 is silence
         levels = (array.astype("<i2") - 128) * 256
     else:
@@ -102,13 +107,13 @@ def _samples(audio: Any, keeping: Keeping) -> Any:
     return numpy.ascontiguousarray(levels, "<i2")
 
 
-def _of_floats(numpy: Any, array: Any, keeping: Keeping) -> Any:
+def _of_floats(numpy: Any, array: Any, keeping: Keeping, subject: str) -> Any:
     with numpy.errstate(all="ignore"):
         finite = numpy.nan_to_num(array.astype(numpy.float32), nan=0.0, posinf=1.0, neginf=-1.0)
         peak = float(numpy.abs(finite).max())
         if peak > 1:
             keeping.tell(
-                "a sound", "has samples outside -1 to 1, so all of it is made quieter. Scale it yourself"
+                subject, "has samples outside -1 to 1, so all of it is made quieter. Scale it yourself"
             )
         return numpy.rint(finite * (_LOUDEST / max(1.0, peak))).astype("<i2")
 

@@ -32,7 +32,7 @@ def metrics_of(metrics: Any, on_drop: OnDrop) -> dict[str, float]:
     try:
         found = to_float_metrics(metrics, lambda key, reason: on_drop(f"metric {key!r}", reason))
     except CoercionError as error:
-        on_drop("all metrics", str(error))
+        on_drop("every metric", str(error))
         return {}
     return {encodable_text(name): value for name, value in found.items()}
 
@@ -42,7 +42,7 @@ def params_of(params: Any, on_drop: OnDrop) -> dict[str, str]:
     try:
         return flatten_params(params, max_depth=None) if params else {}
     except CoercionError as error:
-        on_drop("all params", str(error))
+        on_drop("every param", str(error))
         return {}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from trackside.coerce.floats import type_name
@@ -60,16 +61,26 @@ def _record(
 
 
 def _matplotlib_figure(value: Any) -> Any:
-    """The figure of a figure, of axes, of a seaborn grid, or the current one of ``pyplot``."""
+    """The figure of a figure, of one or several axes, of a seaborn grid, or the current one of ``pyplot``."""
     if value is sys.modules.get("matplotlib.pyplot") and value is not None:
         return value.gcf()
-    for figure in (value, getattr(value, "figure", None)):
+    first = _first_of(value)
+    for figure in (value, getattr(value, "figure", None), first, getattr(first, "figure", None)):
         if not isinstance(figure, type) and hasattr(figure, "savefig") and hasattr(figure, "get_size_inches"):
             return figure
     raise ArtifactError(
         f"log_figure() takes a figure of matplotlib or plotly, not {type_name(type(value))}. "
         "For an image call log_image(), for a file log_artifact()"
     )
+
+
+def _first_of(value: Any) -> Any:
+    """The first of several axes, as ``plt.subplots()``, ``subplot_mosaic()`` and pandas return them."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    elif getattr(getattr(value, "dtype", None), "kind", "") == "O":
+        value = list(value.flat)
+    return value[0] if isinstance(value, (list, tuple)) and value else None
 
 
 class _Canvas:

@@ -13,6 +13,7 @@ from trackside.sinks.artifacts.arrays import is_array
 from trackside.sinks.artifacts.pillow import is_pillow, pixels_of_pillow
 from trackside.sinks.artifacts.pixels import pixels_of
 from trackside.sinks.artifacts.places import place_of
+from trackside.sinks.described import subject_of
 
 if TYPE_CHECKING:
     from trackside.artifact_events import ImageEvent
@@ -25,7 +26,7 @@ def image_record(event: ImageEvent, keeping: Keeping) -> ArtifactRecord:
     place = place_of(event, keeping)
     if place.step is None:
         check_format(place.name)
-    pixels = image_pixels(event.image, keeping)
+    pixels = image_pixels(event.image, keeping, subject_of(event))
     return pixels_record(event, "image", place, pixels, keeping)
 
 
@@ -50,14 +51,14 @@ def check_format(name: str) -> None:
         raise ArtifactError(f"{name!r} names no image. End it in .png, or one of {known}")
 
 
-def image_pixels(image: Any, keeping: Keeping) -> Pixels:
-    """The pixels of an image. Raises :class:`ArtifactError` for what is none."""
+def image_pixels(image: Any, keeping: Keeping, subject: str) -> Pixels:
+    """The pixels of an image, called ``subject``. Raises :class:`ArtifactError` for what is none."""
     if hasattr(image, "to_pil"):  # mlflow.Image
         image = image.to_pil()
     if is_pillow(image):
-        return pixels_of_pillow(image, keeping)
+        return pixels_of_pillow(image, keeping, subject)
     if is_array(image):
-        return pixels_of(image, keeping)
+        return pixels_of(image, keeping, subject)
     raise ArtifactError(
         f"log_image() takes an image of Pillow, an array or a tensor, not {type_name(type(image))}. "
         f"{_advice(image)}"

@@ -8,7 +8,6 @@ Invariants:
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +44,7 @@ from trackside.sinks.artifacts.on_device import fetch_values
 from trackside.sinks.artifacts.tables import table_record
 from trackside.sinks.artifacts.texts import text_record
 from trackside.sinks.artifacts.video import video_record
-from trackside.sinks.described import kind_of, place_of
+from trackside.sinks.described import noun_of, subject_of
 from trackside.system.files import is_disk_full
 from trackside.system.once import Once
 
@@ -55,6 +54,7 @@ if TYPE_CHECKING:
     from trackside.events import ArtifactEvent
     from trackside.journal.format import ArtifactRecord
     from trackside.journal.writer import JournalWriter
+    from trackside.sinks.artifacts.descriptions import OnDrop
     from trackside.sinks.fetching import Fetcher
 
 _RECORDS: dict[type[ArtifactEvent], Callable[[Any, Keeping], ArtifactRecord]] = {
@@ -100,15 +100,15 @@ class ArtifactKeeper:
         self._reasons = Once(_MOST_NAMED)
         self._records: dict[type[ArtifactEvent], Callable[[Any, Keeping], ArtifactRecord]] = {
             **_RECORDS,
-            CheckpointEvent: partial(checkpoint_record, on_drop=self._drop),
-            ModelEvent: partial(model_record, on_drop=self._drop),
+            CheckpointEvent: self._described(checkpoint_record),
+            ModelEvent: self._described(model_record),
         }
 
     def keep(self, event: ArtifactEvent) -> bool:
         """Keep ``event``. Returns whether it is in the journal, or will be once its values have arrived."""
         if self._journal.is_closed:  # a forked child, or after the end: its parent's files are not touched
             return False
-        lose = partial(self._lose_event, event)
+        lose = partial(self._lose, event)
         try:
             if self._fetcher is not None and fetch_values(
                 event, self._fetcher, self._held, keep=self._keep, lose=lose
@@ -122,7 +122,7 @@ class ArtifactKeeper:
     def _keep(self, event: ArtifactEvent) -> bool:
         reason = self.attempt(event)
         if reason is not None:
-            self._lose_event(event, reason)
+            self._lose(event, reason)
         return reason is None
 
     def attempt(self, event: ArtifactEvent, *, outlives: bool = False) -> str | None:
@@ -151,26 +151,31 @@ class ArtifactKeeper:
             self._held.let_go(held)
         return reason
 
+    def _described(
+        self, record: Callable[[Any, Keeping, OnDrop], ArtifactRecord]
+    ) -> Callable[[Any, Keeping], ArtifactRecord]:
+        return lambda event, held: record(event, held, partial(self._drop, event))
+
     def _leave_out(self, reason: str) -> None:
         """Count a file of a folder that is kept without it."""
-        self._lose("a file of a folder", reason)
+        self._count("a file of a folder", reason, once_for=f"a file of a folder: {reason}")
 
-    def _lose_event(self, event: ArtifactEvent, reason: str) -> None:
-        self._lose(_called(event, reason), reason)
+    def _lose(self, event: ArtifactEvent, reason: str) -> None:
+        # Once for each reason, whatever it happens to: a loop may give each image another name.
+        self._count(subject_of(event, reason), reason, once_for=f"{noun_of(event)}: {reason}")
 
-    def _lose(self, what: str, reason: str) -> None:
-        text = f"{what}: {reason}"
-        is_new = self._reasons.is_first(text)
-        self._journal.scoreboard.note_not_kept(redact(text) if is_new else None)
+    def _count(self, subject: str, reason: str, *, once_for: str) -> None:
+        is_new = self._reasons.is_first(once_for)
+        self._journal.scoreboard.note_not_kept(redact(f"{subject}: {reason}") if is_new else None)
         if is_new:
-            self._warn(what, f"is not logged: {reason}", once_for=text)
+            self._warn(subject, f"is not logged: {reason}", once_for=once_for)
             if self._reasons.is_full:
                 self._warn("what else can't be logged", "is counted, and not named any more")
 
-    def _drop(self, what: str, reason: str) -> None:
+    def _drop(self, event: ArtifactEvent, what: str, reason: str) -> None:
         """Count a part of something that is kept without it."""
         self._journal.scoreboard.note_dropped(1)
-        self._warn(f"{what} of a checkpoint or model", f"is dropped: {reason}")
+        self._warn(f"{what} of {subject_of(event)}", f"is dropped: {reason}", once_for=f"{what} of a model")
 
     def _why(self, error: Exception) -> str:
         if isinstance(error, OSError) and is_disk_full(error):
@@ -178,14 +183,3 @@ class ArtifactKeeper:
         if isinstance(error, OSError) and not self._journal.directory.path.exists():
             return "the journal was removed"
         return f"{type(error).__name__}: {text_of(error)}"
-
-
-def _called(event: ArtifactEvent, reason: str) -> str:
-    """Its kind, and where it is kept, unless ``reason`` names that."""
-    kind = kind_of(event)
-    text = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
-    try:
-        place = redact(place_of(event))
-    except Exception:  # a key of any type
-        return text
-    return text if not place or f"{os.path.basename(place)}'" in reason else f"{text} {place!r}"

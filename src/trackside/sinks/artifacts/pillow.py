@@ -22,7 +22,7 @@ def is_pillow(value: Any) -> bool:
     return isinstance(image, type) and isinstance(value, image)
 
 
-def pixels_of_pillow(image: Any, keeping: Keeping) -> Pixels:
+def pixels_of_pillow(image: Any, keeping: Keeping, subject: str) -> Pixels:
     """The pixels of ``image``, of any mode. Raises :class:`ArtifactError` if there are none."""
     width, height = image.size
     if width * height == 0:
@@ -33,7 +33,7 @@ def pixels_of_pillow(image: Any, keeping: Keeping) -> Pixels:
             "or call log_artifact() with its file"
         )
     try:
-        plain = _plain(image, keeping)
+        plain = _plain(image, keeping, subject)
         return Pixels(plain.tobytes(), height, width, _CHANNELS[plain.mode])
     except (ValueError, OSError) as error:
         raise ArtifactError(
@@ -41,19 +41,19 @@ def pixels_of_pillow(image: Any, keeping: Keeping) -> Pixels:
         ) from error
 
 
-def _plain(image: Any, keeping: Keeping) -> Any:
+def _plain(image: Any, keeping: Keeping, subject: str) -> Any:
     """``image`` in one of the modes of :data:`_CHANNELS`."""
     mode = image.mode
     if mode in _CHANNELS:
         return image
     if mode.startswith(_WIDE):
-        return _levels(image, keeping)
+        return _levels(image, keeping, subject)
     if mode in {"LA", "PA", "La", "RGBa"} or "transparency" in image.info:
         return (image.convert("LA") if mode == "La" else image).convert("RGBA")
     return image.convert("L" if mode == "1" else "RGB")
 
 
-def _levels(image: Any, keeping: Keeping) -> Any:
+def _levels(image: Any, keeping: Keeping, subject: str) -> Any:
     """An image of wide integers or floats as levels, by the rules for arrays."""
     if not image.mode.startswith("F"):
         image = image.convert("I")
@@ -61,7 +61,7 @@ def _levels(image: Any, keeping: Keeping) -> Any:
     usual = _WHITE if image.mode == "I" else 1
     if not (low >= 0 and high <= usual):
         keeping.tell(
-            f"an image of mode {image.mode}",
+            f"{subject}, of mode {image.mode},",
             f"has numbers outside 0 to {usual}. They are spread over the range from black to white, for each "
             "image anew",
         )

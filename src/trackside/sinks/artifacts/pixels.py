@@ -32,6 +32,9 @@ _TOLERANCE = 1e-3
 
 _WHITE = 255
 
+_DARK = 31
+"""Up to here, whole numbers are rather those of classes in a mask."""
+
 
 class Pixels(NamedTuple):
     """Bytes, one a channel and pixel, from the top left."""
@@ -54,10 +57,13 @@ class Pixels(NamedTuple):
         }
 
 
-def pixels_of(value: Any, keeping: Keeping) -> Pixels:
-    """The pixels of an array or a tensor. Raises :class:`ArtifactError` if it is no image."""
+def pixels_of(value: Any, keeping: Keeping, subject: str) -> Pixels:
+    """The pixels of an array or a tensor. Raises :class:`ArtifactError` if it is no image.
+
+    ``subject``: what it is called in warnings.
+    """
     array = numbers_of(value, "log_image")
-    planar = _is_planar(array.shape, keeping, tensor=is_tensor(value))
+    planar = _is_planar(array.shape, keeping, subject, tensor=is_tensor(value))
     array = _image(array)
     size = math.prod(array.shape)
     if size > MAX_BYTES:
@@ -65,7 +71,7 @@ def pixels_of(value: Any, keeping: Keeping) -> Pixels:
             f"the image has {array.shape}, more than {MAX_BYTES >> 20} MiB of pixels. Log a smaller one, "
             "or write it to a file and call log_artifact()"
         )
-    data = levels_of(array, keeping, "an image").data.cast("B")
+    data = levels_of(array, keeping, subject).data.cast("B")
     if array.ndim == 2:  # noqa: PLR2004
         height, width = array.shape
         return Pixels(data, height, width, 1)
@@ -81,7 +87,7 @@ def _image(array: Any) -> Any:
     return array[0] if array.ndim == 4 and array.shape[0] == 1 else array  # noqa: PLR2004
 
 
-def _is_planar(shape: tuple[int, ...], keeping: Keeping, *, tensor: bool) -> bool:
+def _is_planar(shape: tuple[int, ...], keeping: Keeping, subject: str, *, tensor: bool) -> bool:
     """Whether the first axis of three holds the colours. Raises :class:`ArtifactError` for odd shapes."""
     if len(shape) == 4 and shape[0] == 1:  # noqa: PLR2004
         shape = shape[1:]
@@ -103,7 +109,7 @@ def _is_planar(shape: tuple[int, ...], keeping: Keeping, *, tensor: bool) -> boo
     if first and last:
         order = "(C, H, W), as torch has it" if tensor else "(H, W, C), as numpy has it"
         keeping.tell(
-            f"an image of shape {shape}",
+            f"{subject}, of shape {shape},",
             f"may be (C, H, W) or (H, W, C). It is read as {order}. Transpose it if that is wrong",
         )
         return tensor
@@ -114,7 +120,9 @@ def levels_of(array: Any, keeping: Keeping, subject: str) -> Any:
     """``array`` as contiguous uint8: how bright each pixel is."""
     numpy = sys.modules["numpy"]
     if array.dtype == numpy.uint8:
-        return numpy.ascontiguousarray(array)
+        levels = numpy.ascontiguousarray(array)
+        _tell_if_dark(int(levels.max()), keeping, subject)
+        return levels
     if array.dtype.kind == "b":
         return numpy.multiply(array, numpy.uint8(_WHITE), order="C")
     whole = array.dtype.kind in "iu"
@@ -122,10 +130,20 @@ def levels_of(array: Any, keeping: Keeping, subject: str) -> Any:
     levels, low, high = _scaled(numpy, array, 0.0, scale)
     usual = low >= 0 and high <= _WHITE if whole else low >= -_TOLERANCE and high <= 1 + _TOLERANCE
     if usual:
-        if whole and high == 1:
-            keeping.tell(subject, "of whole numbers has only 0 and 1, nearly black. Pass bools for a mask")
+        if whole:
+            _tell_if_dark(int(high), keeping, subject)
         return levels
     return _spread(numpy, array, (low, high), keeping, subject)
+
+
+def _tell_if_dark(high: int, keeping: Keeping, subject: str) -> None:
+    """Tell the user if whole numbers look like those of classes."""
+    if 0 < high <= _DARK:
+        keeping.tell(
+            subject,
+            "has only small whole numbers, which are nearly black. For a mask pass bools. Spread the "
+            "numbers of classes over 0 to 255",
+        )
 
 
 def _spread(numpy: Any, array: Any, ends: tuple[float, float], keeping: Keeping, subject: str) -> Any:

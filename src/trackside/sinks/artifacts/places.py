@@ -27,6 +27,8 @@ class Place(NamedTuple):
 def place_of(event: ImageEvent | FigureEvent, keeping: Keeping) -> Place:
     """Where ``event`` goes. Raises :class:`ArtifactError` unless it says one of the two."""
     if event.artifact_file is None:
+        if event.key is None:
+            raise ArtifactError("it has no name. Pass key= and step=, or artifact_file=")
         return key_at(event.key, event.step, keeping)
     if event.key is not None or event.step is not None:
         raise ArtifactError("pass artifact_file alone, or key and step without it: these are two places")
@@ -36,7 +38,7 @@ def place_of(event: ImageEvent | FigureEvent, keeping: Keeping) -> Place:
 def key_at(key: Any, step: Any, keeping: Keeping) -> Place:
     """``key`` at ``step``. Raises :class:`ArtifactError` for what is no key."""
     if key is None:
-        raise ArtifactError("it has no name. Pass key= and step=, or artifact_file=")
+        raise ArtifactError("it has no name. Pass key= and step=")
     if not isinstance(key, str) or not key.strip("/ "):
         raise ArtifactError(f"a key is a text such as 'val/samples', not {key!r:.60}")
     if len(key) > MAX_KEY:

@@ -7,7 +7,7 @@ they can do: none of these libraries is imported.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trackside.encoding.tables import Rows
@@ -38,6 +38,10 @@ def table_rows(data: Any) -> Rows:
 
 
 def _advice(data: Any) -> str:
+    if isinstance(data, Iterator):
+        return ". Pass list() of it"
+    if hasattr(data, "shape"):
+        return ". Name its columns: {'x': array[:, 0], 'y': array[:, 1]}"
     for method in ("collect", "toPandas", "to_pandas", "compute"):
         if hasattr(type(data), method):
             return f". Pass the part you want to see, with .{method}()"

@@ -81,7 +81,11 @@ def _keep_pictures(table: Rows, name: str, event: TableEvent, keeping: Keeping) 
 
 def _keep_picture(image: Any, table: str, event: TableEvent, keeping: Keeping) -> dict[str, str]:
     place = Place(f"table_images/{table.removesuffix('.json')}/{uuid.uuid4()}.png", None)
-    keeping.add_part(pixels_record(event, "image", place, image_pixels(image, keeping), keeping))
+    keeping.add_part(
+        pixels_record(
+            event, "image", place, image_pixels(image, keeping, f"an image of the table {table!r}"), keeping
+        )
+    )
     return {"type": "image", "filepath": place.name, "compressed_filepath": place.name}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,14 @@ from trackside.errors import ArtifactError
 from trackside.journal.format import ArtifactRecord
 from trackside.sinks.artifacts.arrays import is_array, is_tensor, numbers_of
 from trackside.sinks.artifacts.audio import file_record_at, is_path
+from trackside.sinks.artifacts.pillow import is_pillow
 from trackside.sinks.artifacts.pixels import COLOURS, MAX_BYTES, levels_of
 from trackside.sinks.artifacts.places import key_at
+from trackside.sinks.described import subject_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trackside.artifact_events import VideoEvent
     from trackside.sinks.artifacts.keeping import Keeping
 
@@ -28,9 +33,9 @@ def video_record(event: VideoEvent, keeping: Keeping) -> ArtifactRecord:
     place = key_at(event.key, event.step, keeping)
     if is_path(event.video):
         return file_record_at(event, event.video, place, keeping)
-    if not is_array(event.video):
+    if not is_array(event.video) and not isinstance(event.video, (list, tuple)):
         raise ArtifactError(
-            "log_video() takes the path of a file, or frames in an array or tensor, not "
+            "log_video() takes the path of a file, or frames in an array, a tensor or a list, not "
             f"{type_name(type(event.video))}"
         )
     if not _has_pillow():
@@ -39,7 +44,7 @@ def video_record(event: VideoEvent, keeping: Keeping) -> ArtifactRecord:
             "yourself and pass its path"
         )
     fps = _fps(event.fps)
-    frames, details = _frames(event.video, keeping)
+    frames, details = _frames(event, keeping)
     return ArtifactRecord(
         0,
         event.timestamp_ms,
@@ -69,19 +74,19 @@ def _fps(fps: Any) -> float:
     return number
 
 
-def _frames(video: Any, keeping: Keeping) -> tuple[memoryview, dict[str, Any]]:
-    array = numbers_of(video, "log_video")
+def _frames(event: VideoEvent, keeping: Keeping) -> tuple[memoryview, dict[str, Any]]:
+    video = event.video
+    if isinstance(video, (list, tuple)):
+        array, video = _stacked(video), video[0]
+    else:
+        array = numbers_of(video, "log_video")
     if array.ndim == 5 and array.shape[0] == 1:  # noqa: PLR2004 - a batch of one
         array = array[0]
     if array.ndim == 3:  # noqa: PLR2004
         array = array[..., None]
     planar = _is_planar(array.shape, tensor=is_tensor(video))
-    if math.prod(array.shape) > MAX_BYTES:
-        raise ArtifactError(
-            f"the video has {array.shape}, more than {MAX_BYTES >> 20} MiB of pixels. Write a video file and "
-            "pass its path"
-        )
-    levels = levels_of(array, keeping, "a video").data.cast("B")
+    _check_size(array.shape)
+    levels = levels_of(array, keeping, subject_of(event)).data.cast("B")
     if planar:
         count, channels, height, width = array.shape
     else:
@@ -93,6 +98,41 @@ def _frames(video: Any, keeping: Keeping) -> tuple[memoryview, dict[str, Any]]:
         "channels": channels,
         "planar": planar and channels > 1,
     }
+
+
+def _stacked(frames: Sequence[Any]) -> Any:
+    """Frames one by one, as environments and diffusion pipelines return them, as one array."""
+    if not frames:
+        raise ArtifactError("log_video() got an empty list. Pass at least one frame")
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        raise ArtifactError("log_video() needs numpy for a list of frames. Import it, or pass a file")
+    arrays = [_frame(numpy, number, frame) for number, frame in enumerate(frames)]
+    shape = arrays[0].shape
+    for number, array in enumerate(arrays):
+        if array.shape != shape:
+            raise ArtifactError(f"frame {number} has shape {array.shape}, and frame 0 has {shape}. Resize it")
+    _check_size((len(arrays), *shape))
+    return numpy.stack(arrays)
+
+
+def _frame(numpy: Any, number: int, frame: Any) -> Any:
+    if is_pillow(frame):
+        return numpy.asarray(frame.convert("RGB"))
+    if not is_array(frame):
+        raise ArtifactError(
+            f"frame {number} of the list is no array, no tensor and no image of Pillow, but "
+            f"{type_name(type(frame))}"
+        )
+    return numbers_of(frame, "log_video")
+
+
+def _check_size(shape: tuple[int, ...]) -> None:
+    if math.prod(shape) > MAX_BYTES:
+        raise ArtifactError(
+            f"the video has {shape}, more than {MAX_BYTES >> 20} MiB of pixels. Write a video file and pass "
+            "its path"
+        )
 
 
 def _is_planar(shape: tuple[int, ...], *, tensor: bool) -> bool:
