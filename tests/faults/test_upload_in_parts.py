@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from trackside.destinations.mlflow import begun_uploads
+from trackside.destinations.mlflow.begun_uploads import BegunUploads
+from trackside.destinations.mlflow.errors import AnswerError
+from trackside.destinations.mlflow.file_body import HashedPart
 from trackside.destinations.mlflow.rest_client import RestClient
 from trackside.destinations.mlflow.rest_session import RestSession
 from trackside.destinations.mlflow.tracking import Run, RunDescription
-from trackside.destinations.mlflow.upload_in_parts import PartsUploader
+from trackside.destinations.mlflow.upload_in_parts import PartsUploader, is_checksum_of
 from trackside.errors import RetryableError
+from trackside.journal.trust import vouch_for, withdraw
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
 
 class Store(ThreadingHTTPServer):
@@ -30,7 +37,12 @@ class Store(ThreadingHTTPServer):
         self.credentials: list[str | None] = []
         self.asked: list[tuple[str, Any]] = []
         self.failures = 0
+        self.status = 503
         self.offers = True
+        self.tag: Callable[[bytes], str] = lambda data: f'"{hashlib.md5(data).hexdigest()}"'
+        """What it answers for a part."""
+        self.lose: Callable[[bytes], bytes] = lambda data: data
+        """What it gets of a part."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -42,19 +54,22 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.asked.append((self.path, body))
+        if self.path.endswith("/complete/1/run/artifacts/full"):
+            self.send_error(500)
+            return
         urls = range(1, body.get("num_parts", 0) + 1)
         found = [{"url": f"{self.server.url}/part/{n}", "part_number": n} for n in urls]
         self._answer({"upload_id": "u", "credentials": found} if found else {})
 
     def do_PUT(self) -> None:
-        data = self.rfile.read(int(self.headers["Content-Length"]))
+        data = self.server.lose(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.credentials.append(self.headers.get("Authorization"))
         self.server.failures -= 1
         if self.server.failures >= 0:
-            self.send_error(503)
+            self.send_error(self.server.status)
             return
         self.server.parts[self.path] = data
-        self._answer({}, ETag=f"tag{self.path[-1]}")
+        self._answer({}, ETag=self.server.tag(data))
 
     def _answer(self, body: Any, **headers: str) -> None:
         data = json.dumps(body).encode()
@@ -91,10 +106,11 @@ def source(tmp_path: Path) -> Path:
 def test_each_part_goes_to_an_address_of_its_own(store: Store, source: Path) -> None:
     """In full, without credentials for MLflow. One that fails is sent again."""
     store.failures = 1
+    store.tag = lambda data: f"tag{data[0] // 10 + 1}"
     sent: list[int] = []
     parts = PartsUploader(RestSession(store.url))
     assert [parts.takes(19), parts.takes(25)] == [False, True]
-    assert parts.upload(source, 25, "1/run/artifacts/w/ckpt.pt", sent.append)
+    assert parts.upload(source, 25, "1/run/artifacts/w/ckpt.pt", sent.append, BegunUploads())
     assert b"".join(store.parts[f"/part/{n}"] for n in (1, 2, 3)) == source.read_bytes()
     assert set(store.credentials) == {None}
     assert sent == [10, 10, 5]
@@ -120,12 +136,134 @@ def test_a_file_keeps_its_name(store: Store, source: Path) -> None:
     assert [body["path"] for _, body in store.asked] == ["epoch=3 é.ckpt"] * 2
 
 
-def test_an_upload_that_fails_is_taken_back(store: Store, source: Path) -> None:
-    """So that the store keeps nothing of it. The file is tried again later."""
-    store.failures = 1000
+def calls(store: Store) -> list[str]:
+    """What the server was asked for."""
+    return [path.split("/")[5] for path, _ in store.asked]
+
+
+def upload(store: Store, source: Path, folder: Path, *, place: str = "1/run/artifacts/ckpt.pt") -> bool:
+    """As a new shipper would do it, which keeps its notes in ``folder``."""
+    parts = PartsUploader(RestSession(store.url))
+    return parts.upload(source, 25, place, lambda _sent: None, BegunUploads(folder))
+
+
+def interrupt(store: Store, source: Path, folder: Path) -> None:
+    """Have an upload fail behind its second part."""
+
+    def tag(data: bytes) -> str:
+        store.failures = 1000 if data[0] == 10 else 0
+        return "tag"
+
+    store.tag = tag
     with pytest.raises(RetryableError, match="503"):
-        PartsUploader(RestSession(store.url)).upload(source, 25, "1/w/ckpt.pt", lambda _sent: None)
-    assert [path.split("/")[5] for path, _ in store.asked] == ["create", "abort"]
+        upload(store, source, folder)
+    store.failures = 0
+    store.tag = lambda _data: "later"
+
+
+def test_an_upload_that_is_interrupted_goes_on(store: Store, source: Path, tmp_path: Path) -> None:
+    """By another shipper, with the part that is missing. Then nothing is noted any more."""
+    interrupt(store, source, tmp_path / "begun")
+    (note,) = (tmp_path / "begun").iterdir()
+    assert note.stat().st_mode & 0o777 == 0o600
+    with note.open("ab") as file:
+        file.write(b'{"number":3,"ta')  # a kill in the midst of a write
+    before = store.parts.copy()
+    store.parts.clear()
+    assert upload(store, source, tmp_path / "begun")
+    assert [*before, *store.parts] == ["/part/1", "/part/2", "/part/3"]
+    assert calls(store) == ["create", "complete"]
+    told = store.asked[-1][1]
+    assert [part["etag"] for part in told["parts"]] == ["tag", "tag", "later"]
+    assert not [*(tmp_path / "begun").iterdir()]
+
+
+@pytest.mark.parametrize("change", ["the file", "the time"])
+def test_what_is_not_gone_on_with_is_taken_back(
+    store: Store, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """The file is another one by now, or the addresses have lapsed."""
+    interrupt(store, source, tmp_path / "begun")
+    if change == "the file":
+        source.write_bytes(bytes(range(25, 50)))
+        os.utime(source, (1, 1))
+    else:
+        monkeypatch.setattr(begun_uploads, "LASTS", 0.0)
+    assert upload(store, source, tmp_path / "begun")
+    assert calls(store) == ["create", "abort", "create", "complete"]
+    assert b"".join(store.parts[f"/part/{n}"] for n in (1, 2, 3)) == source.read_bytes()
+
+
+def test_notes_of_another_user_are_not_used(store: Store, source: Path, tmp_path: Path) -> None:
+    """The addresses in them may be anybody's."""
+    interrupt(store, source, tmp_path / "begun")
+    vouch_for(tmp_path)
+    try:
+        assert upload(store, source, tmp_path / "begun")
+    finally:
+        withdraw(tmp_path)
+    assert calls(store) == ["create", "create", "complete"]
+
+
+def test_a_file_that_takes_longer_than_the_addresses_last(store: Store, source: Path, tmp_path: Path) -> None:
+    """It is begun anew once, and then it goes by way of the server. Nothing of it stays in the store."""
+    interrupt(store, source, tmp_path / "begun")
+    store.failures, store.status = 1000, 403
+    assert not upload(store, source, tmp_path / "begun")
+    assert calls(store) == ["create", "abort", "create", "abort"]
+    assert not [*(tmp_path / "begun").iterdir()]
+
+
+def test_an_upload_that_can_not_be_completed_begins_anew(store: Store, source: Path, tmp_path: Path) -> None:
+    """Else the same parts would be refused for ever."""
+    with pytest.raises(AnswerError):
+        upload(store, source, tmp_path / "begun", place="1/run/artifacts/full/ckpt.pt")
+    assert calls(store) == ["create", "complete", "abort"]
+    assert not [*(tmp_path / "begun").iterdir()]
+
+
+def test_what_is_given_up_is_taken_back(store: Store, source: Path, tmp_path: Path) -> None:
+    """Only what was begun of that file."""
+    interrupt(store, source, tmp_path / "begun")
+    client = RestClient(store.url)
+    (begun,) = BegunUploads(tmp_path / "begun").all()
+    assert [begun.is_below(name) for name in (source.name, "other")] == [True, False]
+    client.take_back(begun)
+    assert calls(store) == ["create", "abort"]
+    assert not [*BegunUploads(tmp_path / "begun").all()]
+
+
+def test_a_part_that_arrives_changed_is_sent_again(store: Store, source: Path, tmp_path: Path) -> None:
+    """The store's checksum of it is another one."""
+    lost = iter([0, 1])
+
+    def lose(data: bytes) -> bytes:
+        return b"?" + data[1:] if data[0] == 10 and next(lost, None) is not None else data
+
+    store.lose = lose
+    assert upload(store, source, tmp_path / "begun")
+    assert b"".join(store.parts[f"/part/{n}"] for n in (1, 2, 3)) == source.read_bytes()
+    assert len(store.credentials) == 5
+
+
+def test_a_store_whose_words_are_no_checksums_is_believed(store: Store, source: Path, tmp_path: Path) -> None:
+    """They look like some. The first part is sent three times, and the others once."""
+    store.tag = lambda data: hashlib.md5(b"salt" + data).hexdigest()
+    assert upload(store, source, tmp_path / "begun")
+    assert len(store.credentials) == 5
+
+
+def test_the_words_of_a_store_that_encrypts_are_no_checksums() -> None:
+    """S3 says so in a header."""
+    part = HashedPart(Path(__file__))
+    assert b"".join(part) == Path(__file__).read_bytes()
+    other = "0" * 32
+    assert is_checksum_of(f'"{part.md5}"', part, {})
+    assert not is_checksum_of(other, part, {})
+    assert not is_checksum_of(other, part, {"x-amz-server-side-encryption": "AES256"})
+    assert is_checksum_of(other, part, {"x-amz-server-side-encryption": "aws:kms"})
+    assert is_checksum_of(other, part, {"x-amz-server-side-encryption-customer-algorithm": "AES256"})
+    assert is_checksum_of('"0x8D9"', part, {})
 
 
 def test_a_server_that_does_not_offer_it_is_not_asked_for_it(store: Store) -> None:

@@ -15,6 +15,7 @@ from trackside.destinations.mlflow.artifacts.run_artifacts import ArtifactRun
 from trackside.destinations.mlflow.artifacts.tables import Tables
 from trackside.destinations.mlflow.artifacts.writer import give_up_artifact, write_artifact
 from trackside.destinations.mlflow.attempts import TRACEBACK
+from trackside.destinations.mlflow.begun_uploads import BegunUploads
 from trackside.destinations.mlflow.changed_params import ChangedParams
 from trackside.destinations.mlflow.claim import RunClaim
 from trackside.destinations.mlflow.connection import Connection
@@ -99,6 +100,7 @@ class MLflowDestination(Destination):
             self._files_connection,
             context.journal / f"made-for-{context.name}",
             tables=self._tables,
+            uploads=BegunUploads(context.journal / f"begun-for-{context.name}"),
             notice=notice,
             on_sent=self._note_sent,
         )

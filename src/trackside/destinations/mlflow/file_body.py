@@ -9,6 +9,7 @@ Invariants:
 
 from __future__ import annotations
 
+import hashlib
 import os
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,19 @@ class FileBody:
                     self._on_sent(len(piece))
         except OSError as error:
             raise RetryableError(f"the file can't be read: {error}") from error
+
+
+class HashedPart(FileBody):
+    """The same, with the MD5 of what was sent last."""
+
+    md5 = ""
+
+    def __iter__(self) -> Iterator[bytes]:
+        digest = hashlib.md5(usedforsecurity=False)
+        for piece in super().__iter__():
+            digest.update(piece)
+            yield piece
+        self.md5 = digest.hexdigest()
 
 
 def seconds_to_store(size: int) -> float:

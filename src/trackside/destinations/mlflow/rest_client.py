@@ -12,11 +12,13 @@ from urllib.parse import quote
 import msgspec
 
 from trackside.destinations.mlflow.batch_body import LOG_BATCH, metrics_body
+from trackside.destinations.mlflow.begun_uploads import BegunUploads
 from trackside.destinations.mlflow.client_choice import is_proxied
 from trackside.destinations.mlflow.errors import AnswerError
 from trackside.destinations.mlflow.file_body import FileBody
 from trackside.destinations.mlflow.rest_models import RestModels
 from trackside.destinations.mlflow.rest_session import Done, RestSession
+from trackside.destinations.mlflow.stored_check import LISTED, require_size
 from trackside.destinations.mlflow.tracking import Experiment, Run, RunData, description_of, experiment_of
 from trackside.destinations.mlflow.upload_in_parts import PartsUploader
 from trackside.destinations.mlflow.used_datasets import CONTEXT_TAG
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trackside.bulk_store.points import Point
+    from trackside.destinations.mlflow.begun_uploads import BegunUpload
     from trackside.destinations.mlflow.logged_models import LoggedModels
     from trackside.destinations.mlflow.tracking import TrackingClient
     from trackside.destinations.mlflow.used_datasets import UsedDataset
@@ -36,8 +39,8 @@ _API = "/api/2.0/mlflow"
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 _RUNS_IN_AN_ANSWER = 1000
 
-CHECKED = 1_000_000
-"""Bytes from which on an uploaded file is looked up in the run's list of artifacts."""
+
+_NOTHING_BEGUN = BegunUploads()
 
 
 def _note_nothing(_bytes: int) -> None:
@@ -222,25 +225,34 @@ class RestClient:
             self._through_mlflow().write_artifact(run, name, text)
 
     def upload_file(
-        self, run: Run, source: Path, artifact_file: str, *, on_sent: Callable[[int], None] = _note_nothing
+        self,
+        run: Run,
+        source: Path,
+        artifact_file: str,
+        *,
+        on_sent: Callable[[int], None] = _note_nothing,
+        uploads: BegunUploads = _NOTHING_BEGUN,
     ) -> None:
         if not is_proxied(run.info.artifact_uri):
             self._through_mlflow().upload_file(run, source, artifact_file, on_sent=on_sent)
             return
         body, place = FileBody(source, on_sent=on_sent), _place(run, artifact_file)
-        in_parts = self._parts.takes(len(body)) and self._parts.upload(source, len(body), place, on_sent)
+        size = len(body)
+        in_parts = self._parts.takes(size) and self._parts.upload(source, size, place, on_sent, uploads)
         if not in_parts:
             self._session.put_file(_artifact(run, artifact_file), body)
-        if len(body) >= CHECKED:
-            self._check(run, artifact_file, len(body))
+        if size >= LISTED:
+            self._check(run, artifact_file, size)
+
+    def take_back(self, begun: BegunUpload) -> None:
+        self._parts.take_back(begun)
 
     def _check(self, run: Run, name: str, size: int) -> None:
         """Raise :class:`RetryableError` unless the run shows a file of that size."""
         found = self._listed(run, name)
         if found is None:
             raise RetryableError(f"{name} was uploaded, and the run does not show it")
-        if found.file_size not in {None, size}:
-            raise RetryableError(f"{name} has {size} bytes, and the run shows {found.file_size} of them")
+        require_size(name, size, found.file_size)
 
     def _listed(self, run: Run, name: str) -> _File | None:
         """What the server's list of the run's artifacts says of ``name``."""

@@ -22,6 +22,7 @@ from trackside.destinations.mlflow.address import is_server
 from trackside.destinations.mlflow.batch_body import LOG_BATCH, metrics_body
 from trackside.destinations.mlflow.importing import import_mlflow
 from trackside.destinations.mlflow.models_through_mlflow import ModelsThroughMLflow
+from trackside.destinations.mlflow.stored_check import check_stored
 from trackside.destinations.mlflow.tracking import (
     Experiment,
     Run,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from trackside.bulk_store.points import Point
+    from trackside.destinations.mlflow.begun_uploads import BegunUpload, BegunUploads
     from trackside.destinations.mlflow.logged_models import LoggedModels
     from trackside.destinations.mlflow.used_datasets import UsedDataset
 
@@ -144,14 +146,25 @@ class ThroughMLflow:
             self._client.log_text(run.info.run_id, text, name)
 
     def upload_file(
-        self, run: Run, source: Path, artifact_file: str, *, on_sent: Callable[[int], None] = _note_nothing
+        self,
+        run: Run,
+        source: Path,
+        artifact_file: str,
+        *,
+        on_sent: Callable[[int], None] = _note_nothing,
+        uploads: BegunUploads | None = None,  # noqa: ARG002 - MLflow's own uploads begin anew
     ) -> None:
         folder, _, name = artifact_file.rpartition("/")
+        repository = self._repository(run)
         with tempfile.TemporaryDirectory(prefix="trackside-") as place:
             named = Path(place, name)  # MLflow uploads a file under the name that it has
             named.symlink_to(source)
-            self._repository(run).log_artifact(str(named), folder or None)
+            repository.log_artifact(str(named), folder or None)
+        check_stored(repository, source, artifact_file)
         on_sent(source.stat().st_size)
+
+    def take_back(self, begun: BegunUpload) -> None:
+        begun.forget()
 
     def remove_artifact(self, run: Run, name: str) -> None:
         self._repository(run).delete_artifacts(name)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trackside.bulk_store.points import Point
+    from trackside.destinations.mlflow.begun_uploads import BegunUpload, BegunUploads
     from trackside.destinations.mlflow.logged_models import LoggedModels
     from trackside.destinations.mlflow.used_datasets import UsedDataset
 
@@ -130,12 +131,22 @@ class TrackingClient(Protocol):
         """Write or replace an artifact."""
 
     def upload_file(
-        self, run: Run, source: Path, artifact_file: str, *, on_sent: Callable[[int], None] = ...
+        self,
+        run: Run,
+        source: Path,
+        artifact_file: str,
+        *,
+        on_sent: Callable[[int], None] = ...,
+        uploads: BegunUploads = ...,
     ) -> None:
         """Write or replace an artifact by the file ``source``, of any size.
 
-        ``on_sent`` gets the bytes that went out since its last call, where that can be told.
+        ``on_sent`` gets the bytes that went out since its last call, where that can be told. One of
+        ``uploads`` that was interrupted is gone on with, where that can be done.
         """
+
+    def take_back(self, begun: BegunUpload) -> None:
+        """Have the store forget an upload that is not gone on with."""
 
     def remove_artifact(self, run: Run, name: str) -> None:
         """Remove an artifact. Fails where the store keeps everything."""

@@ -6,30 +6,36 @@ bytes don't pass the server. MLflow's client does the same (``mlflow/store/artif
 Invariants:
 
 * The addresses are the store's and carry their own permission: no credentials for MLflow go there.
-* A part that fails is sent again a few times. An upload that fails is taken back, so that nothing of it is
-  paid for.
+* A part that fails is sent again a few times. An upload that is interrupted goes on with the parts that are
+  missing, also in the next shipper, while the addresses last
+  (:mod:`~trackside.destinations.mlflow.begun_uploads`).
+* What is not gone on with is taken back, so that nothing of it is paid for.
+* Where the store answers with a checksum, it is that of the bytes that were sent.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import msgspec
 
 from trackside.destinations.answers import patient
+from trackside.destinations.mlflow.begun_uploads import PartAddress
 from trackside.destinations.mlflow.errors import AnswerError
-from trackside.destinations.mlflow.file_body import FileBody, seconds_to_store
+from trackside.destinations.mlflow.file_body import HashedPart, seconds_to_store
 from trackside.destinations.mlflow.rest_session import Done
 from trackside.destinations.mlflow.settings import is_on, request_timeout
 from trackside.errors import RetryableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from trackside.destinations.mlflow.begun_uploads import BegunUpload, BegunUploads
     from trackside.destinations.mlflow.rest_session import RestSession
 
 logger = logging.getLogger("trackside.destinations")
@@ -46,21 +52,22 @@ _INFO = "/api/3.0/mlflow/server-info"
 _WANTED = "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD"
 _UNSUPPORTED = "Multipart upload is not supported"
 _OK = 200
+_LAPSED = {401, 403, 404, 410}
+_MD5 = re.compile("[0-9a-f]{32}")
+_ENCRYPTED = ("x-amz-server-side-encryption-customer-algorithm",)
 
 
 class _Info(msgspec.Struct):
     multipart_uploads_enabled: bool | None = False
 
 
-class _Credential(msgspec.Struct):
-    url: str
-    part_number: int
-    headers: dict[str, str] | None = None
-
-
 class _Created(msgspec.Struct):
     upload_id: str | None = None
-    credentials: list[_Credential] = []
+    credentials: list[PartAddress] = []
+
+
+class _LapsedError(Exception):
+    """The addresses of the parts are not valid any more, or the upload is not known any more."""
 
 
 class PartsUploader:
@@ -68,6 +75,7 @@ class PartsUploader:
 
     def __init__(self, session: RestSession) -> None:
         self._session = session
+        self._sender = PartSender()
         self._is_offered: bool | None = None
 
     def takes(self, size: int) -> bool:
@@ -80,35 +88,85 @@ class PartsUploader:
             self._is_offered = self._ask()
         return self._is_offered
 
-    def upload(self, source: Path, size: int, place: str, on_sent: Callable[[int], None]) -> bool:
-        """Write ``source`` to ``place``, below the server's artifacts. False if the server can't do it."""
+    def upload(
+        self, source: Path, size: int, place: str, on_sent: Callable[[int], None], uploads: BegunUploads
+    ) -> bool:
+        """Write ``source`` to ``place``, below the server's artifacts. False if the server can't do it.
+
+        It goes on where one of ``uploads`` was interrupted.
+        """
+        begun = self._to_go_on_with(source, size, place, uploads)
+        if begun is not None:
+            try:
+                self._finish(begun, source, size, on_sent)
+            except _LapsedError:
+                self.take_back(begun)
+            else:
+                return True
+        begun = self._begin(source, size, place, uploads)
+        if begun is None:
+            return False
+        try:
+            self._finish(begun, source, size, on_sent)
+        except _LapsedError as error:  # it takes longer than the addresses last
+            logger.info("%s, so the file goes by way of the server", error)
+            self.take_back(begun)
+            return False
+        return True
+
+    def take_back(self, begun: BegunUpload) -> None:
+        """Have the store forget the parts."""
+        folder, known = _named(begun)
+        try:
+            self._session.post(f"{_API}/abort/{folder}", Done, known)
+        except Exception as error:  # the store forgets it by rules of its own
+            logger.warning("parts of an upload stay in the store: %s", error)
+        begun.forget()
+
+    def _to_go_on_with(
+        self, source: Path, size: int, place: str, uploads: BegunUploads
+    ) -> BegunUpload | None:
+        begun = uploads.find(place)
+        if begun is None or begun.is_of(source, size):
+            return begun
+        self.take_back(begun)
+        return None
+
+    def _begin(self, source: Path, size: int, place: str, uploads: BegunUploads) -> BegunUpload | None:
+        """Ask for the addresses. None if the server has none."""
         length = max(_number("MLFLOW_MULTIPART_UPLOAD_CHUNK_SIZE", PART), -(-size // MOST_PARTS))
         folder, _, name = place.rpartition("/")
-        folder = quote(folder)  # part of an address, as the name is not
+        body = {"path": name, "num_parts": -(-size // length)}
         try:
-            created = self._session.post(
-                f"{_API}/create/{folder}", _Created, {"path": name, "num_parts": -(-size // length)}
-            )
+            created = self._session.post(f"{_API}/create/{quote(folder)}", _Created, body)
         except AnswerError as error:
             if _UNSUPPORTED not in str(error):
                 raise
             self._is_offered = False
-            return False
-        known = {"path": name, "upload_id": created.upload_id}
-        try:
-            parts = []
-            for credential in created.credentials:
-                start = (credential.part_number - 1) * length
-                part = FileBody(source, start=start, size=min(length, size - start))
-                tag = _send(credential, part)
-                parts.append({"part_number": credential.part_number, "etag": tag, "url": credential.url})
-                on_sent(len(part))
-            with patient(request_timeout() + seconds_to_store(size)):
+            return None
+        return uploads.begin(
+            place, source, size, length=length, upload_id=created.upload_id, addresses=created.credentials
+        )
+
+    def _finish(self, begun: BegunUpload, source: Path, size: int, on_sent: Callable[[int], None]) -> None:
+        """Send the parts that are missing, and say that they are all. Raises :class:`_LapsedError`."""
+        parts = []
+        for address in begun.addresses:
+            number = address.part_number
+            start = (number - 1) * begun.length
+            part = HashedPart(source, start=start, size=min(begun.length, size - start))
+            if number not in begun.tags:
+                begun.note(number, self._sender.send(address, part))
+            on_sent(len(part))
+            parts.append({"part_number": number, "etag": begun.tags[number], "url": address.url})
+        folder, known = _named(begun)
+        with patient(request_timeout() + seconds_to_store(size)):
+            try:
                 self._session.post(f"{_API}/complete/{folder}", Done, {**known, "parts": parts})
-        except BaseException:
-            self._take_back(folder, known)
-            raise
-        return True
+            except AnswerError:
+                self.take_back(begun)
+                raise
+        begun.forget()
 
     def _ask(self) -> bool:
         try:
@@ -116,37 +174,61 @@ class PartsUploader:
         except (AnswerError, RetryableError):  # an older server
             return False
 
-    def _take_back(self, folder: str, known: dict[str, str | None]) -> None:
-        try:
-            self._session.post(f"{_API}/abort/{folder}", Done, known)
-        except Exception as error:  # the store forgets it by rules of its own
-            logger.warning("parts of an upload stay in the store: %s", error)
+
+class PartSender:
+    """Sends parts to the store."""
+
+    def __init__(self) -> None:
+        self._has_checksums = True
+
+    def send(self, address: PartAddress, part: HashedPart) -> str:
+        """Send one part. Returns the store's word for it. Raises :class:`_LapsedError`."""
+        import requests
+
+        error = tag = ""
+        patience = request_timeout() + seconds_to_store(len(part))
+        for attempt in range(TRIES):
+            try:
+                with patient(patience):
+                    answer = requests.put(
+                        address.url,
+                        data=part,
+                        headers=address.headers,
+                        timeout=(request_timeout(), patience),
+                        allow_redirects=False,
+                        verify=not is_on("MLFLOW_S3_IGNORE_TLS", os.environ),
+                    )
+                if answer.status_code in _LAPSED:
+                    raise _LapsedError(f"the store answers a part with {answer.status_code}")
+                if answer.status_code != _OK:
+                    error = f"the store answers a part with {answer.status_code}: {answer.text[:500]}"
+                else:
+                    tag = answer.headers.get("ETag", "")
+                    if not self._has_checksums or is_checksum_of(tag, part, answer.headers):
+                        return tag
+                    error = "the checksum of a part is another one"
+            except requests.RequestException as failure:
+                error = f"the store does not take a part: {type(failure).__name__}"
+            logger.info("part %s, try %s: %s", address.part_number, attempt + 1, error)
+        if not tag:
+            raise RetryableError(error)
+        self._has_checksums = False
+        logger.warning("what the store answers for a part is no checksum, so the parts are not compared")
+        return tag
 
 
-def _send(credential: _Credential, part: FileBody) -> str:
-    """Send one part. Returns the store's word for it."""
-    import requests
+def is_checksum_of(tag: str, part: HashedPart, headers: Mapping[str, str]) -> bool:
+    """Whether the store's word for a part is its MD5, or says nothing of its bytes."""
+    found = tag.strip('"')
+    if _MD5.fullmatch(found) is None or any(name in headers for name in _ENCRYPTED):
+        return True
+    return headers.get("x-amz-server-side-encryption", "AES256") != "AES256" or found == part.md5
 
-    error = ""
-    patience = request_timeout() + seconds_to_store(len(part))
-    for attempt in range(TRIES):
-        try:
-            with patient(patience):
-                answer = requests.put(
-                    credential.url,
-                    data=part,
-                    headers=credential.headers,
-                    timeout=(request_timeout(), patience),
-                    allow_redirects=False,
-                    verify=not is_on("MLFLOW_S3_IGNORE_TLS", os.environ),
-                )
-            if answer.status_code == _OK:
-                return answer.headers.get("ETag", "")
-            error = f"the store answers a part with {answer.status_code}: {answer.text[:500]}"
-        except requests.RequestException as failure:
-            error = f"the store does not take a part: {type(failure).__name__}"
-        logger.info("part %s, try %s: %s", credential.part_number, attempt + 1, error)
-    raise RetryableError(error)
+
+def _named(begun: BegunUpload) -> tuple[str, dict[str, str | None]]:
+    """The folder as a part of an address, and what else names the upload."""
+    folder, _, name = begun.place.rpartition("/")
+    return quote(folder), {"path": name, "upload_id": begun.upload_id}
 
 
 def _number(name: str, default: int) -> int:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from trackside.destinations.mlflow.artifacts.tables import Tables
+    from trackside.destinations.mlflow.begun_uploads import BegunUploads
     from trackside.destinations.mlflow.connection import Connection
     from trackside.destinations.mlflow.tracking import Run
 
@@ -37,11 +38,13 @@ class ArtifactRun:
         folder: Path,
         *,
         tables: Tables,
+        uploads: BegunUploads,
         notice: Callable[[str], None],
         on_sent: Callable[[int], None] = lambda _bytes: None,
     ) -> None:
         self.connection = connection
         self.tables = tables
+        self._uploads = uploads
         self.notice = notice
         self.datasets: dict[tuple[str, str], str | None] = {}
         """The contexts of the datasets that were delivered, by name and digest."""
@@ -75,8 +78,19 @@ class ArtifactRun:
         ``to``: where else than in the run's own artifacts.
         """
         self.connection.call(
-            self.connection.client.upload_file, to or self.run, source, artifact_file, on_sent=self._on_sent
+            self.connection.client.upload_file,
+            to or self.run,
+            source,
+            artifact_file,
+            on_sent=self._on_sent,
+            uploads=self._uploads,
         )
+
+    def take_back(self, name: str) -> None:
+        """Have the store forget what was begun of the held file ``name``, which is not delivered."""
+        for begun in self._uploads.all():
+            if begun.is_below(name):
+                self.connection.call(self.connection.client.take_back, begun)
 
     def upload_folder(self, source: Path, artifact_path: str, *, to: Run | None = None) -> None:
         """Write or replace all files under ``source``, in the folder ``artifact_path`` of the run."""

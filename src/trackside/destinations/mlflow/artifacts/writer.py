@@ -51,5 +51,7 @@ def write_artifact(run: ArtifactRun, record: ArtifactRecord, content: Path | Non
 
 def give_up_artifact(run: ArtifactRun, record: ArtifactRecord) -> None:
     """Close what :func:`write_artifact` has begun for ``record``, which is not delivered."""
+    if record.held is not None:
+        run.take_back(record.held.name)
     if _WRITERS.get(record.kind) is write_model:
         give_up_model(run, record)
