@@ -183,11 +183,20 @@ class ThroughMLflow:
 
 
 def _run_of(found: Any) -> Run:
-    last = {metric.key: (metric.step, metric.timestamp) for metric in found.to_proto().data.metrics}
+    last = {one.key: (int(one.step), int(one.timestamp)) for one in _last_points(found.data)}
     outputs = found.outputs.model_outputs if found.outputs else ()
     made = {output.model_id: output.step for output in outputs or ()}
     data = RunData(dict(found.data.tags), dict(found.data.params), last, made)
     return Run(description_of(found.info), data)
+
+
+def _last_points(data: Any) -> Any:
+    """The last point of each metric.
+
+    A database can have a step like 1.5 (``log_metric(..., step=epoch)``), which MLflow's messages can't hold.
+    """
+    points = getattr(data, "_metric_objs", None)
+    return data.to_proto().metrics if points is None else points
 
 
 def metrics_request(client: Any) -> Callable[[str, Sequence[Point]], None] | None:
