@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from mlflow.entities import Run
 
+    from tests.unchanged.conftest import NewDatabase
+
 pytestmark = pytest.mark.process
 
 PATIENCE = 120.0
@@ -147,18 +149,26 @@ def test_a_server_that_is_away_at_the_beginning(tmp_path: Path) -> None:
     assert "a server is needed for that" in done.stderr
 
 
-def test_nested_runs_of_a_process_that_is_killed(tmp_path: Path) -> None:
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a store without runs."""
+    if request.param == "sqlite":
+        return new_database(tmp_path)
+    make: NewDatabase = request.getfixturevalue("new_postgres")
+    return make("killed")
+
+
+def test_nested_runs_of_a_process_that_is_killed(database: str, tmp_path: Path) -> None:
     """Those that were open have failed, with all that was logged. Those that had ended have ended well."""
-    uri = new_database(tmp_path)
     done = subprocess.run(
         [sys.executable, str(PROGRAMS / "nested_and_killed.py")],
         cwd=tmp_path,
-        env=environment_of(tmp_path, f"journal+{uri}"),
+        env=environment_of(tmp_path, f"journal+{database}"),
         check=False,
         timeout=PATIENCE,
     )
     assert done.returncode == -signal.SIGKILL
-    client = MlflowClient(uri)
+    client = MlflowClient(database)
 
     def runs() -> dict[str, Run]:
         return {str(run.info.run_name): run for run in client.search_runs(["0"])}

@@ -56,6 +56,8 @@ class Recording:
     """Whether the run's end is another process's to decide, when this one only adds to it."""
     params: dict[str, str] = field(default_factory=dict)
     """What the run is known to have."""
+    wish: FinalStatus | None = None
+    """The end that the program has said."""
 
 
 class Claim:
@@ -85,6 +87,7 @@ class Runs:
         self._entered: set[str] = set()
         self._without: set[str] = set()
         self._over: set[str] = set()
+        self._deleted: set[str] = set()
         self._experiment_names: dict[str, str | None] = {}
         self._opening = threading.RLock()
         self._warned = Once()
@@ -128,7 +131,8 @@ class Runs:
         )
 
     def forget(self, run_id: str) -> None:
-        """The run was deleted: what is known of it no longer holds."""
+        """The run was deleted: what is known of it no longer holds, and MLflow refuses that it ends."""
+        self._deleted.add(run_id)
         self._seen.pop(run_id, None)
         self._entered.discard(run_id)
 
@@ -222,6 +226,7 @@ class Runs:
             )
             return None
         self._recordings[run_id] = recording
+        self._deleted.discard(run_id)  # it was restored
         return recording
 
     def _look_up(self, run_id: str) -> Any:
@@ -249,14 +254,17 @@ class Runs:
         self._entered.discard(run_id)
         if status == "FINISHED" and interpreter_is_leaving() and self._is_ours(run_id):
             return True
+        if run_id in self._deleted:
+            return False
         recording = self._recordings.get(run_id) or self._started(run_id)
         if recording is None:
             return run_id in self._inherited
         if not recording.how:
             return True
         if not recording.run.is_recording:  # its end is known: MLflow's default adds nothing to it
-            return status == "FINISHED"
-        recording.run.finish(_meant(status), wait=False)
+            return status == "FINISHED" and recording.wish in {None, status}
+        recording.wish = _meant(status)
+        recording.run.finish(recording.wish, wait=False)
         return recording.how != "joined" or recording.has_owner
 
     def _is_ours(self, run_id: str) -> bool:

@@ -79,4 +79,20 @@ print(client.get_parent_run(first), client.get_experiment(experiment).artifact_l
 client.log_text(fourth, "x", "a/b.txt")
 print([file.path for file in client.list_artifacts(fourth, "a")])
 client.set_terminated(first)
+fifth = client.create_run(experiment, run_name="second thoughts").info.run_id
+client.log_metric(fifth, "epoch", 1.0, step=1.5)
+client.log_metric(fifth, "epoch", 2.0, step=2)
+client.set_terminated(fifth, "FAILED")
+client.set_terminated(fifth, "FINISHED")
+sixth = client.create_run(experiment, run_name="deleted while it is open").info.run_id
+client.log_metric(sixth, "m", 1.0)
+client.delete_run(sixth)
+try:
+    client.set_terminated(sixth)
+    print("taken")
+except MlflowException as error:
+    print("refused", error.error_code)
+client.restore_run(sixth)
+client.log_metric(sixth, "m", 2.0, step=1)
+client.set_terminated(sixth, "KILLED")
 print(sorted((run.info.run_name, run.info.status) for run in client.search_runs([experiment])))
