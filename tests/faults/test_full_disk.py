@@ -197,7 +197,7 @@ run.finish()
     assert rows == {"columns": ["a"], "data": [[1]]}
     assert steps_of(client, run_id) == once_each(40)
     assert "the image 'val/samples' is not logged: there is no room for it" in training.text
-    assert "a text 'notes.txt' is not logged: there is no room for it" in training.text
+    assert "the text 'notes.txt' is not logged: there is no room for it" in training.text
 
 
 def log_of(disk: Path) -> str:
