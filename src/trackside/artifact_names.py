@@ -102,8 +102,11 @@ def _fault_of_path(name: str) -> str | None:
     if ".." in name.split("/"):
         return "it leaves the run's artifacts. Remove '..'"
     normal = posixpath.normpath(name)
-    if normal != name or normal == "." or normal.startswith(".."):
-        return f"MLflow takes a plain path only. Write it as {_shown(normal.lstrip('./') or 'file')}"
+    if normal == ".":
+        return "it is the top of the run's artifacts. Leave the folder out, or pass the name of a file"
+    if normal != name or normal.startswith(".."):
+        plain = normal.lstrip(".") if normal.startswith("..") else normal
+        return f"MLflow takes a plain path only. Write it as {_shown(plain)}"
     return None
 
 

@@ -65,8 +65,8 @@ def describe(dataset: Any) -> Description:
             if applies(dataset):
                 return description(dataset)
     raise ArtifactError(
-        f"log_dataset() can't describe a {type(dataset).__name__}. Pass a dataset of mlflow.data, "
-        "Hugging Face or torch, a DataFrame, an array, the path of a file, "
+        f"log_dataset() can't describe a value of type {type(dataset).__name__}. Pass a dataset of "
+        "mlflow.data, Hugging Face or torch, a DataFrame, an array, the path of a file, "
         "or a mapping with 'name', 'digest' and 'source'"
     )
 
