@@ -17,7 +17,7 @@ from trackside.journal.held_content import content_of
 from trackside.journal.held_files import HeldFiles
 from trackside.journal.meta import Meta, Target
 from trackside.journal.owner import this_process
-from trackside.journal.releasing import release, release_all, release_others
+from trackside.journal.releasing import release, release_all
 from trackside.journal.trust import UntrustedError
 
 if TYPE_CHECKING:
@@ -159,13 +159,3 @@ def test_a_claim_that_was_deleted_is_named(journal, elsewhere):
     release(journal.path, held.name)
     with pytest.raises(FileNotFoundError, match="not in the journal any more"):
         content_of(journal, held)
-
-
-def test_claims_without_a_record_are_let_go(journal):
-    """The training process died between the two."""
-    held_files = HeldFiles(journal)
-    kept, left = held_files.keep_bytes(b"kept"), held_files.keep_bytes(b"left")
-    release_others(journal.path, {kept.name})
-    assert content_of(journal, kept).read_bytes() == b"kept"
-    with pytest.raises(FileNotFoundError):
-        content_of(journal, left)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.journal.holding import has_changed
 from tests.journal.tools import kill_at_random, read_all
 from trackside.journal.format import ArtifactRecord
-from trackside.journal.held_content import content_of, has_changed
-from trackside.journal.releasing import entries, release_others
+from trackside.journal.held_content import content_of
+from trackside.journal.releasing import entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,14 +56,13 @@ def numbers(journal: JournalDirectory, held: list[HeldFile]) -> list[int]:
 def test_a_killed_training_loses_no_file_that_was_logged(
     journal: JournalDirectory, place: Path, round_: int
 ) -> None:
-    """All of them were replaced or deleted right after the call. What has no record is let go."""
+    """All of them were replaced or deleted right after the call. Claims without a record go at the end."""
     returned = kill_at_random("hold_until_killed.py", journal, place)
     records, _ = read_all(journal)
     held = [record.held for record in records if isinstance(record, ArtifactRecord) and record.held]
     assert numbers(journal, held) == [number // 2 + 1 for number in range(len(held))]
     assert 2 * returned <= len(held) <= 2 * returned + 2
-    release_others(journal.path, {one.name for one in held})
-    assert entries(journal.path) == sorted(one.name for one in held)
+    assert {one.name for one in held} <= {*entries(journal.path)}
     journal.remove()
     assert not journal.path.exists()
     assert list(place.rglob(".trackside-*")) == []

@@ -7,9 +7,9 @@ import os
 
 import pytest
 
-from tests.journal.holding import LARGE, targets, waiting_in
+from tests.journal.holding import LARGE, has_changed, targets, waiting_in
 from trackside.errors import ArtifactError
-from trackside.journal.held_content import content_of, has_changed
+from trackside.journal.held_content import content_of
 from trackside.journal.held_files import HeldFiles
 from trackside.journal.mirrors import MOST_COPIES
 from trackside.journal.releasing import entries

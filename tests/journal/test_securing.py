@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from tests.journal.holding import LARGE
+from tests.journal.holding import LARGE, has_changed
 from tests.journal.test_held_content import say_made_in
 from trackside.journal import securing
-from trackside.journal.held_content import content_of, has_changed
+from trackside.journal.held_content import content_of
 from trackside.journal.held_files import HeldFiles
 from trackside.journal.securing import secure
 

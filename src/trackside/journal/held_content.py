@@ -53,11 +53,6 @@ def fingerprint(journal: JournalDirectory, held: HeldFile) -> tuple[int, int]:
     )
 
 
-def has_changed(journal: JournalDirectory, held: HeldFile) -> bool:
-    """Whether a program wrote into the file after the call. Raises ``OSError``."""
-    return bool(held.source) and fingerprint(journal, held) != (held.size, held.changed_ns)
-
-
 def files_under(path: Path) -> Iterator[Path]:
     """``path``, or all files in the folder that it is."""
     if not stat.S_ISDIR(os.lstat(path).st_mode):

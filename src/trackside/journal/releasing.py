@@ -32,13 +32,6 @@ def release_all(journal: Path) -> None:
         release(journal, name)
 
 
-def release_others(journal: Path, kept: set[str]) -> None:
-    """Remove all entries but ``kept``: the training process died before it had written their records."""
-    for name in entries(journal):
-        if name not in kept:
-            release(journal, name)
-
-
 def entries(journal: Path) -> list[str]:
     """The names of all entries."""
     folder = journal / FILES
