@@ -26,6 +26,7 @@ class MlflowServer:
     """``mlflow server`` with sqlite and an artifact folder in ``directory``. One worker by default.
 
     ``takes_files``: whether files are sent to the server, or written into its folder by the program itself.
+    ``files_to``: where the server puts them instead.
     """
 
     def __init__(
@@ -35,10 +36,12 @@ class MlflowServer:
         backend_store_uri: str | None = None,
         workers: int = 1,
         takes_files: bool = True,
+        files_to: str | None = None,
     ) -> None:
         self.directory = directory
         self.workers = workers
         self.takes_files = takes_files
+        self.files_to = files_to or str(directory / "artifacts")
         self.database = backend_store_uri or f"sqlite:///{directory / 'mlflow.db'}"
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -74,9 +77,9 @@ class MlflowServer:
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
         command += ["--port", str(self.port), "--workers", str(self.workers)]
         command += ["--backend-store-uri", self.database]
-        folder = str(self.directory / "artifacts")
-        command += ["--artifacts-destination", folder]
-        command += [] if self.takes_files else ["--no-serve-artifacts", "--default-artifact-root", folder]
+        command += ["--artifacts-destination", self.files_to]
+        given = ["--no-serve-artifacts", "--default-artifact-root", self.files_to]
+        command += [] if self.takes_files else given
         environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         environment.pop("PYTEST_CURRENT_TEST", None)  # MLflow's stores behave otherwise under it
         with open(self.directory / "server.log", "ab") as log:
