@@ -45,6 +45,8 @@ EXAMPLES = [
 ]
 RECORDED = f"{recorder.IN_A_SCRIPT}import runpy\nrunpy.run_path('example.py', run_name='__main__')"
 PATIENCE = {"TRACKSIDE_START_TIMEOUT": "60", "TRACKSIDE_EXIT_TIMEOUT": "60"}
+NO_BAR = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+"""MLflow draws one on stderr for a download."""
 INTERNAL = {
     "TRACKSIDE_PARENT_FOLDER",
     "TRACKSIDE_SHIPPER_TRACKING_URI",
@@ -67,6 +69,7 @@ def run_example(block: str, directory: Path) -> str:
         env={
             **os.environ,
             **PATIENCE,
+            **NO_BAR,
             "PYTHONUTF8": "1",
             **({} if on_mlflow else recorder.environment(directory / "records")),
         },
