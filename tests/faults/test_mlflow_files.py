@@ -92,6 +92,51 @@ def test_an_upload_survives_deaths_of_the_shipper_and_the_server(play: Play, tmp
         assert [point.step for point in history] == [*range(53)]
 
 
+ROTATE = """
+import hashlib, pathlib
+run = trackside.start("files")
+emit(3)
+assert run.flush()
+path, hashes = pathlib.Path("ckpt.bin"), {{}}
+wait_for("away")
+for number in range(9):
+    content = os.urandom({size})
+    path.with_name("new").write_bytes(content)
+    path.with_name("new").rename(path)
+    policy = "now" if number < 3 else "latest"
+    place = str(number) if number < 3 else "latest"
+    run.log_artifact(path, place, policy=policy)
+    hashes[place] = hashlib.sha256(content).hexdigest()
+path.unlink()
+say(hashes=hashes, run_id=run.run_id)
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.slow
+def test_files_that_rotate_faster_than_they_go_out_arrive_after_the_training_was_killed(
+    play: Play, tmp_path: Path
+) -> None:
+    """While the server is away. Of those that need only the newest, that one goes out."""
+    with MlflowServer(tmp_path).running() as server:
+        training = play(ROTATE.format(size=SIZE // 3), server.url)
+        training.wait_to_be_asked("away")
+        server.kill()
+        training.go("away")
+        training.end()
+        server.start()
+        training.wait_until_delivered(180)
+        run_id, hashes = training.said["run_id"], training.said["hashes"]
+        root = Path(MlflowClient(server.url).download_artifacts(run_id, "", str(tmp_path)))
+        found = {
+            path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in root.rglob("ckpt.bin")
+        }
+        assert found == hashes
+        tags = MlflowClient(server.url).get_run(run_id).data.tags
+        assert "trackside.files_not_kept" not in tags
+        assert "trackside.files_rejected" not in tags
+
+
 def _sent(training: Training) -> int:
     return max((worker.files.sent for worker in training.state.workers.values()), default=0)
 
