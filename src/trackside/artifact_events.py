@@ -113,11 +113,15 @@ class DatasetEvent(ArtifactEvent, frozen=True, kw_only=True):
 
 
 class CheckpointEvent(ArtifactEvent, frozen=True, kw_only=True):
-    """A checkpoint of the training: a file or a folder, with its step and metrics."""
+    """A checkpoint of the training: a file or a folder, with its step and metrics.
+
+    ``metrics_step``: the step at which the run has these metrics, if that is another one.
+    """
 
     path: Any
     step: Any = None
     metrics: Mapping[str, Any] = {}
+    metrics_step: Any = None
     name: str | None = None
     policy: UploadPolicy = "now"
 

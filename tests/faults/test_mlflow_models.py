@@ -108,6 +108,17 @@ def test_a_checkpoint_is_a_model_with_step_metrics_params_and_run(
     assert len(client.get_metric_history(opened.run_id, "val/loss")) == 1
 
 
+def test_metrics_taken_at_another_step_stay_one_point_of_the_run(opened: Delivery, folder: Path) -> None:
+    """Lightning counts a checkpoint's step from 1 and the steps of its metrics from 0."""
+    destination = opened.destination
+    destination.write_metrics([MetricsRecord(1, LOGGED, 9, None, None, {"val/loss": 0.25})])
+    destination.write_artifact(checkpoint(metrics_step=9), folder)
+    (model,) = models_of(opened)
+    assert (model.name, [one.step for one in model.metrics]) == ("checkpoint-10", [9])
+    history = MlflowClient(opened.uri).get_metric_history(opened.run_id, "val/loss")
+    assert [point.step for point in history] == [9]
+
+
 def test_a_shipper_that_is_killed_in_the_middle_goes_on_with_the_same_model(
     opened: Delivery, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.frameworks.offline import place  # noqa: F401 - a fixture
+from tests.frameworks.offline import (
+    place,  # noqa: F401 - a fixture
+    steps,
+    values,
+)
 from tests.parts import journal_of, records_of
 from trackside.errors import ConfigurationError
 from trackside.integrations.checkpoints import checkpoint_policy
@@ -98,7 +102,7 @@ def fitted(tiny: Any, log_checkpoints: Any, **checkpoint: Any) -> Run:
     from trackside.integrations.lightning import TracksideLogger
 
     logger = TracksideLogger("tiny", log_checkpoints=log_checkpoints, save_dir="logs")
-    saver = tiny.lightning.callbacks.ModelCheckpoint(monitor="val_loss", **checkpoint)
+    saver = tiny.lightning.callbacks.ModelCheckpoint(**{"monitor": "val_loss", **checkpoint})
     fitter = tiny.trainer(logger, callbacks=[saver], enable_checkpointing=True)
     fitter.fit(tiny.Tiny(), tiny.data(), tiny.data())
     return logger.begin()
@@ -115,6 +119,15 @@ def test_lightnings_checkpoints_come_with_what_is_monitored(lightning) -> None:
     assert first.held is not None
     assert not os.path.exists(first.held.source)
     assert content_of(journal_of(run), first.held).stat().st_size == first.held.size > 0
+
+
+@pytest.mark.parametrize("monitor", ["val_loss", "train/loss_epoch"])
+def test_lightnings_checkpoints_are_measured_where_the_run_has_the_metric(lightning, monitor) -> None:
+    """So that MLflow has one point of both, and not a second one a step later."""
+    run = fitted(lightning, True, save_top_k=-1, monitor=monitor)
+    found = checkpoints(run)
+    assert [record.details["metrics_step"] for record in found] == steps(run, monitor) == [3, 7]
+    assert [record.details["metrics"][monitor] for record in found] == values(run, monitor)
 
 
 def test_lightnings_checkpoints_are_not_logged_by_default(lightning) -> None:

@@ -22,6 +22,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
+from trackside.artifact_events import CheckpointEvent
 from trackside.events import ConfigEvent, LifecycleEvent
 from trackside.integrations.checkpoints import checkpoint_policy
 from trackside.integrations.lightning_checkpoints import saved_by
@@ -215,14 +216,22 @@ class TracksideLogger(Logger):
             self._log_checkpoint(checkpoint_callback, self._policy)
 
     def _log_checkpoint(self, callback: Any, policy: UploadPolicy) -> None:
-        saved, run = saved_by(callback), self._run.to_log()
+        saved, run = saved_by(callback, self), self._run.to_log()
         if saved is None or run is None:
             return
         moment = None if saved.step is None else (str(callback.dirpath), saved.step)
         if moment is None or moment != self._logged_checkpoint:  # last.ckpt is the same once more
             self._logged_checkpoint = moment
             metrics = {f"{self._prefix}{name}": value for name, value in saved.metrics.items()}
-            run.log_checkpoint(saved.path, saved.step, metrics, policy=policy)
+            run.emit(
+                CheckpointEvent(
+                    path=saved.path,
+                    step=saved.step,
+                    metrics=metrics,
+                    metrics_step=saved.metrics_step,
+                    policy=policy,
+                )
+            )
 
     def state_dict(self) -> dict[str, str]:
         """What a checkpoint keeps of the run: pass the logger to ``fabric.save``, as part of the state."""

@@ -19,6 +19,8 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
+from trackside.integrations.lightning_checkpoints import serve
+
 if TYPE_CHECKING:
     from trackside.integrations.lightning import TracksideLogger
 
@@ -85,6 +87,7 @@ class _Checkpoints:
 
     def _begin(self, trainer: Any) -> None:
         for logger in _loggers_of(trainer):
+            serve(logger, trainer)
             logger.begin()
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -27,6 +27,7 @@ def checkpoint_record(event: CheckpointEvent, held: HeldFiles, on_drop: OnDrop) 
     step = step_of(event.step, on_drop)
     shown = place if event.name is not None or step is None else f"{place}-{step}"
     metrics = metrics_of(event.metrics, on_drop)
+    measured = {} if event.metrics_step is None else {"metrics_step": step_of(event.metrics_step, on_drop)}
     claimed, file_name = claim(held, event.path)
     return ArtifactRecord(
         0,
@@ -37,7 +38,7 @@ def checkpoint_record(event: CheckpointEvent, held: HeldFiles, on_drop: OnDrop) 
         claimed,
         "file",
         event.policy,
-        {"name": shown, "metrics": metrics, **file_name},
+        {"name": shown, "metrics": metrics, **measured, **file_name},
     )
 
 

@@ -149,13 +149,19 @@ def _points(record: ArtifactRecord, page: Run, model_id: str | None) -> Iterator
 
     One that the run has at that step gets its time, so that it remains one point.
     """
-    step = record.step or 0
+    step = _metrics_step(record)
     for name, value in _mapping(record, "metrics").items():
         key = valid_name(name)
         last = page.data.last.get(key)
         time = last[1] if last is not None and last[0] == step else record.timestamp_ms
         plain = key, float(value), time, step
         yield plain if model_id is None else (*plain, model_id, None, None)
+
+
+def _metrics_step(record: ArtifactRecord) -> int:
+    """The step of the run at which the metrics were taken."""
+    found = record.details.get("metrics_step")
+    return found if isinstance(found, int) else record.step or 0
 
 
 def _mapping(record: ArtifactRecord, name: str) -> Mapping[str, Any]:
