@@ -54,7 +54,7 @@ def _logged_step(logger: Any) -> int | None:
 
     It counts an epoch's last batch before the callbacks of its end, and counts back for the epoch's metrics.
     """
-    loop = getattr(getattr(_trainers.get(logger, _nobody)(), "fit_loop", None), "epoch_loop", None)
+    loop = getattr(getattr(_trainers.get(logger, _no_trainer)(), "fit_loop", None), "epoch_loop", None)
     batches: int | None = getattr(loop, "_batches_that_stepped", None)
     if loop is None or batches is None:
         return None
@@ -63,7 +63,7 @@ def _logged_step(logger: Any) -> int | None:
     return batches - 1 if at_its_end and batches else batches
 
 
-def _nobody() -> None:
+def _no_trainer() -> None:
     return None
 
 

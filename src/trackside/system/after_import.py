@@ -1,6 +1,6 @@
 """Do something once a module has been imported, without importing it.
 
-Python tells nobody of an import, so a finder stands before the others on ``sys.meta_path``.
+Python has no event for an import, so a finder stands before the others on ``sys.meta_path``.
 
 Invariants:
 

@@ -1,8 +1,8 @@
 """The level of the logger ``trackside`` in a program where MLflow has set up logging.
 
 ``import mlflow.pytorch``, which autologging and ``save_model()`` need, calls ``basicConfig(level=ERROR)``. It
-hides every warning of a program that has not set up logging before, ours on lost data among them, and nobody
-asked for that. So our logger keeps Python's own default level there. A level that somebody gives it counts.
+hides every warning of a program that has not set up logging before, ours on lost data among them. So our
+logger keeps Python's own default level there. A level that the program gives to it counts.
 
 Loggers read the level of those above them, and forget what they have read when any level changes. So a
 property is enough, and costs nothing when something is logged.
@@ -28,7 +28,7 @@ class _KeepsItsLevel:
 
     @property
     def level(self) -> int:
-        """The level that somebody gave to the logger, else Python's default where MLflow has raised it."""
+        """The level that the program gave to the logger, else Python's default where MLflow has raised it."""
         return self.given or (logging.WARNING if is_raised_by_mlflow() else logging.NOTSET)
 
     @level.setter
@@ -46,5 +46,5 @@ def keep_level(logger: logging.Logger) -> None:
 
 
 def given_level(logger: logging.Logger) -> int:
-    """The level that somebody gave to ``logger``."""
+    """The level that the program gave to ``logger``."""
     return getattr(logger, "given", logger.level)

@@ -2,7 +2,7 @@
 
 Invariants:
 
-* The file is this user's own and holds addresses that carry a permission, so it is for nobody else to read.
+* The file is this user's own and holds addresses that carry a permission, and other users cannot read it.
   One in a journal that another user may have made is not used.
 * It is of one state of one file: path, size, time of the last change.
 """
