@@ -84,7 +84,7 @@ def stored(s3: Any, run: Run, root: str) -> tuple[bytes, str]:
 def test_a_file_in_parts_is_the_same_and_goes_on_where_it_broke_off(
     s3: Any, server: MlflowServer, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second shipper sends what is missing. Nothing half remains, and the name is the file's."""
+    """The second try sends what is missing. Nothing half remains, and the name is the file's."""
     sent: list[int] = []
     send = PartSender.send
 
@@ -97,10 +97,11 @@ def test_a_file_in_parts_is_the_same_and_goes_on_where_it_broke_off(
 
     monkeypatch.setattr(PartSender, "send", break_off)
     run = run_in(RestClient(server.url), "in parts")
+    uploads = BegunUploads(tmp_path / "begun")
     with pytest.raises(RetryableError):
-        RestClient(server.url).upload_file(run, source, NAME, uploads=BegunUploads(tmp_path / "begun"))
+        RestClient(server.url).upload_file(run, source, NAME, uploads=uploads)
     assert len(s3.list_multipart_uploads(Bucket=BUCKET)["Uploads"]) == 1
-    RestClient(server.url).upload_file(run, source, NAME, uploads=BegunUploads(tmp_path / "begun"))
+    RestClient(server.url).upload_file(run, source, NAME, uploads=uploads)
     assert sent == [1, 0, 2, 3]
     content, tag = stored(s3, run, "root dir/")
     assert content == source.read_bytes()
@@ -122,7 +123,7 @@ def test_what_is_given_up_leaves_nothing_in_the_store(
     with pytest.raises(RetryableError):
         client.upload_file(run_in(client, "given up"), source, NAME, uploads=uploads)
     (begun,) = uploads.all()
-    client.take_back(begun)
+    client.take_back(begun, uploads)
     assert not s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads")
 
 

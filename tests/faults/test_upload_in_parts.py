@@ -141,13 +141,26 @@ def calls(store: Store) -> list[str]:
     return [path.split("/")[5] for path, _ in store.asked]
 
 
-def upload(store: Store, source: Path, folder: Path, *, place: str = "1/run/artifacts/ckpt.pt") -> bool:
-    """As a new shipper would do it, which keeps its notes in ``folder``."""
-    parts = PartsUploader(RestSession(store.url))
-    return parts.upload(source, 25, place, lambda _sent: None, BegunUploads(folder))
+def upload(
+    store: Store, source: Path, uploads: BegunUploads, *, place: str = "1/run/artifacts/ckpt.pt"
+) -> bool:
+    """As a shipper does it that has begun ``uploads``."""
+    return PartsUploader(RestSession(store.url)).upload(source, 25, place, lambda _sent: None, uploads)
 
 
-def interrupt(store: Store, source: Path, folder: Path) -> None:
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where a shipper has its notes."""
+    return tmp_path / "begun"
+
+
+@pytest.fixture
+def uploads(folder: Path) -> BegunUploads:
+    """What one shipper has begun."""
+    return BegunUploads(folder)
+
+
+def interrupt(store: Store, source: Path, uploads: BegunUploads) -> None:
     """Have an upload fail behind its second part."""
 
     def tag(data: bytes) -> str:
@@ -156,84 +169,110 @@ def interrupt(store: Store, source: Path, folder: Path) -> None:
 
     store.tag = tag
     with pytest.raises(RetryableError, match="503"):
-        upload(store, source, folder)
+        upload(store, source, uploads)
     store.failures = 0
     store.tag = lambda _data: "later"
 
 
-def test_an_upload_that_is_interrupted_goes_on(store: Store, source: Path, tmp_path: Path) -> None:
-    """By another shipper, with the part that is missing. Then nothing is noted any more."""
-    interrupt(store, source, tmp_path / "begun")
-    (note,) = (tmp_path / "begun").iterdir()
-    assert note.stat().st_mode & 0o777 == 0o600
-    with note.open("ab") as file:
-        file.write(b'{"number":3,"ta')  # a kill in the midst of a write
+def test_an_upload_that_is_interrupted_goes_on(
+    store: Store, source: Path, folder: Path, uploads: BegunUploads
+) -> None:
+    """With the part that is missing. Then nothing is noted any more."""
+    interrupt(store, source, uploads)
     before = store.parts.copy()
     store.parts.clear()
-    assert upload(store, source, tmp_path / "begun")
+    assert upload(store, source, uploads)
     assert [*before, *store.parts] == ["/part/1", "/part/2", "/part/3"]
     assert calls(store) == ["create", "complete"]
     told = store.asked[-1][1]
     assert [part["etag"] for part in told["parts"]] == ["tag", "tag", "later"]
-    assert not [*(tmp_path / "begun").iterdir()]
+    assert not [*folder.iterdir()]
 
 
-@pytest.mark.parametrize("change", ["the file", "the time"])
-def test_what_is_not_gone_on_with_is_taken_back(
-    store: Store, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+def test_no_address_of_a_part_reaches_the_disk(
+    store: Store, source: Path, folder: Path, uploads: BegunUploads
 ) -> None:
-    """The file is another one by now, or the addresses have lapsed."""
-    interrupt(store, source, tmp_path / "begun")
+    """Whoever has one may write there. Others may not even read the notes."""
+    interrupt(store, source, uploads)
+    (note,) = folder.iterdir()
+    assert b"/part/" not in note.read_bytes()
+    assert note.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("change", ["the file", "the time", "the shipper"])
+def test_what_is_not_gone_on_with_is_taken_back(  # noqa: PLR0917 - fixtures
+    store: Store,
+    source: Path,
+    folder: Path,
+    uploads: BegunUploads,
+    monkeypatch: pytest.MonkeyPatch,
+    change: str,
+) -> None:
+    """The file is another one by now, the addresses have lapsed, or another shipper had them."""
+    interrupt(store, source, uploads)
     if change == "the file":
         source.write_bytes(bytes(range(25, 50)))
         os.utime(source, (1, 1))
-    else:
+    elif change == "the time":
         monkeypatch.setattr(begun_uploads, "LASTS", 0.0)
-    assert upload(store, source, tmp_path / "begun")
+    else:
+        uploads = BegunUploads(folder)
+    assert upload(store, source, uploads)
     assert calls(store) == ["create", "abort", "create", "complete"]
     assert b"".join(store.parts[f"/part/{n}"] for n in (1, 2, 3)) == source.read_bytes()
+    assert not [*folder.iterdir()]
 
 
-def test_notes_of_another_user_are_not_used(store: Store, source: Path, tmp_path: Path) -> None:
-    """The addresses in them may be anybody's."""
-    interrupt(store, source, tmp_path / "begun")
-    vouch_for(tmp_path)
+def test_notes_of_another_user_are_not_used(
+    store: Store, source: Path, folder: Path, uploads: BegunUploads
+) -> None:
+    """They could have uploads taken back that are not ours."""
+    interrupt(store, source, uploads)
+    vouch_for(folder.parent)
     try:
-        assert upload(store, source, tmp_path / "begun")
+        assert upload(store, source, BegunUploads(folder))
     finally:
-        withdraw(tmp_path)
+        withdraw(folder.parent)
     assert calls(store) == ["create", "create", "complete"]
 
 
-def test_a_file_that_takes_longer_than_the_addresses_last(store: Store, source: Path, tmp_path: Path) -> None:
+def test_a_file_that_takes_longer_than_the_addresses_last(
+    store: Store, source: Path, folder: Path, uploads: BegunUploads
+) -> None:
     """It is begun anew once, and then it goes by way of the server. Nothing of it stays in the store."""
-    interrupt(store, source, tmp_path / "begun")
+    interrupt(store, source, uploads)
     store.failures, store.status = 1000, 403
-    assert not upload(store, source, tmp_path / "begun")
+    assert not upload(store, source, uploads)
     assert calls(store) == ["create", "abort", "create", "abort"]
-    assert not [*(tmp_path / "begun").iterdir()]
+    assert not [*folder.iterdir()]
 
 
-def test_an_upload_that_can_not_be_completed_begins_anew(store: Store, source: Path, tmp_path: Path) -> None:
+def test_an_upload_that_can_not_be_completed_begins_anew(
+    store: Store, source: Path, folder: Path, uploads: BegunUploads
+) -> None:
     """Else the same parts would be refused for ever."""
     with pytest.raises(AnswerError):
-        upload(store, source, tmp_path / "begun", place="1/run/artifacts/full/ckpt.pt")
+        upload(store, source, uploads, place="1/run/artifacts/full/ckpt.pt")
     assert calls(store) == ["create", "complete", "abort"]
-    assert not [*(tmp_path / "begun").iterdir()]
+    assert not [*folder.iterdir()]
 
 
-def test_what_is_given_up_is_taken_back(store: Store, source: Path, tmp_path: Path) -> None:
-    """Only what was begun of that file."""
-    interrupt(store, source, tmp_path / "begun")
-    client = RestClient(store.url)
-    (begun,) = BegunUploads(tmp_path / "begun").all()
+@pytest.mark.parametrize("by_another", [False, True])
+def test_what_is_given_up_is_taken_back(
+    store: Store, source: Path, folder: Path, uploads: BegunUploads, by_another: bool
+) -> None:
+    """Only what was begun of that file, also by a shipper before."""
+    interrupt(store, source, uploads)
+    if by_another:
+        uploads = BegunUploads(folder)
+    (begun,) = uploads.all()
     assert [begun.is_below(name) for name in (source.name, "other")] == [True, False]
-    client.take_back(begun)
+    RestClient(store.url).take_back(begun, uploads)
     assert calls(store) == ["create", "abort"]
-    assert not [*BegunUploads(tmp_path / "begun").all()]
+    assert not [*uploads.all()]
 
 
-def test_a_part_that_arrives_changed_is_sent_again(store: Store, source: Path, tmp_path: Path) -> None:
+def test_a_part_that_arrives_changed_is_sent_again(store: Store, source: Path, uploads: BegunUploads) -> None:
     """The store's checksum of it is another one."""
     lost = iter([0, 1])
 
@@ -241,15 +280,17 @@ def test_a_part_that_arrives_changed_is_sent_again(store: Store, source: Path, t
         return b"?" + data[1:] if data[0] == 10 and next(lost, None) is not None else data
 
     store.lose = lose
-    assert upload(store, source, tmp_path / "begun")
+    assert upload(store, source, uploads)
     assert b"".join(store.parts[f"/part/{n}"] for n in (1, 2, 3)) == source.read_bytes()
     assert len(store.credentials) == 5
 
 
-def test_a_store_whose_words_are_no_checksums_is_believed(store: Store, source: Path, tmp_path: Path) -> None:
+def test_a_store_whose_words_are_no_checksums_is_believed(
+    store: Store, source: Path, uploads: BegunUploads
+) -> None:
     """They look like some. The first part is sent three times, and the others once."""
     store.tag = lambda data: hashlib.md5(b"salt" + data).hexdigest()
-    assert upload(store, source, tmp_path / "begun")
+    assert upload(store, source, uploads)
     assert len(store.credentials) == 5
 
 

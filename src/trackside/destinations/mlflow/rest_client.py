@@ -244,8 +244,8 @@ class RestClient:
         if size >= LISTED:
             self._check(run, artifact_file, size)
 
-    def take_back(self, begun: BegunUpload) -> None:
-        self._parts.take_back(begun)
+    def take_back(self, begun: BegunUpload, uploads: BegunUploads) -> None:
+        self._parts.take_back(begun, uploads)
 
     def _check(self, run: Run, name: str, size: int) -> None:
         """Raise :class:`RetryableError` unless the run shows a file of that size."""

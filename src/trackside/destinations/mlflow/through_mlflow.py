@@ -163,8 +163,8 @@ class ThroughMLflow:
         check_stored(repository, source, artifact_file)
         on_sent(source.stat().st_size)
 
-    def take_back(self, begun: BegunUpload) -> None:
-        begun.forget()
+    def take_back(self, begun: BegunUpload, uploads: BegunUploads) -> None:
+        uploads.forget(begun)
 
     def remove_artifact(self, run: Run, name: str) -> None:
         self._repository(run).delete_artifacts(name)

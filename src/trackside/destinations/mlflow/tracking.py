@@ -145,7 +145,7 @@ class TrackingClient(Protocol):
         ``uploads`` that was interrupted is gone on with, where that can be done.
         """
 
-    def take_back(self, begun: BegunUpload) -> None:
+    def take_back(self, begun: BegunUpload, uploads: BegunUploads) -> None:
         """Have the store forget an upload that is not gone on with."""
 
     def remove_artifact(self, run: Run, name: str) -> None:

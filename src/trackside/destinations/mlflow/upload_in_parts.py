@@ -7,7 +7,7 @@ Invariants:
 
 * The addresses are the store's and carry their own permission: no credentials for MLflow go there.
 * A part that fails is sent again a few times. An upload that is interrupted goes on with the parts that are
-  missing, also in the next shipper, while the addresses last
+  missing, while this process lives and the addresses last
   (:mod:`~trackside.destinations.mlflow.begun_uploads`).
 * What is not gone on with is taken back, so that nothing of it is paid for.
 * Where the store answers with a checksum, it is that of the bytes that were sent.
@@ -24,7 +24,7 @@ from urllib.parse import quote
 import msgspec
 
 from trackside.destinations.answers import patient
-from trackside.destinations.mlflow.begun_uploads import PartAddress
+from trackside.destinations.mlflow.begun_uploads import BegunUpload, PartAddress, changed_ns
 from trackside.destinations.mlflow.errors import AnswerError
 from trackside.destinations.mlflow.file_body import HashedPart, seconds_to_store
 from trackside.destinations.mlflow.rest_session import Done
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from trackside.destinations.mlflow.begun_uploads import BegunUpload, BegunUploads
+    from trackside.destinations.mlflow.begun_uploads import BegunUploads
     from trackside.destinations.mlflow.rest_session import RestSession
 
 logger = logging.getLogger("trackside.destinations")
@@ -98,30 +98,30 @@ class PartsUploader:
         begun = self._to_go_on_with(source, size, place, uploads)
         if begun is not None:
             try:
-                self._finish(begun, source, size, on_sent)
+                self._finish(begun, source, on_sent, uploads)
             except _LapsedError:
-                self.take_back(begun)
+                self.take_back(begun, uploads)
             else:
                 return True
         begun = self._begin(source, size, place, uploads)
         if begun is None:
             return False
         try:
-            self._finish(begun, source, size, on_sent)
+            self._finish(begun, source, on_sent, uploads)
         except _LapsedError as error:  # it takes longer than the addresses last
             logger.info("%s, so the file goes by way of the server", error)
-            self.take_back(begun)
+            self.take_back(begun, uploads)
             return False
         return True
 
-    def take_back(self, begun: BegunUpload) -> None:
+    def take_back(self, begun: BegunUpload, uploads: BegunUploads) -> None:
         """Have the store forget the parts."""
         folder, known = _named(begun)
         try:
             self._session.post(f"{_API}/abort/{folder}", Done, known)
         except Exception as error:  # the store forgets it by rules of its own
             logger.warning("parts of an upload stay in the store: %s", error)
-        begun.forget()
+        uploads.forget(begun)
 
     def _to_go_on_with(
         self, source: Path, size: int, place: str, uploads: BegunUploads
@@ -129,7 +129,7 @@ class PartsUploader:
         begun = uploads.find(place)
         if begun is None or begun.is_of(source, size):
             return begun
-        self.take_back(begun)
+        self.take_back(begun, uploads)
         return None
 
     def _begin(self, source: Path, size: int, place: str, uploads: BegunUploads) -> BegunUpload | None:
@@ -144,29 +144,33 @@ class PartsUploader:
                 raise
             self._is_offered = False
             return None
-        return uploads.begin(
-            place, source, size, length=length, upload_id=created.upload_id, addresses=created.credentials
+        begun = BegunUpload(
+            place, str(source), created.upload_id, size, changed_ns(source), length, created.credentials
         )
+        uploads.add(begun)
+        return begun
 
-    def _finish(self, begun: BegunUpload, source: Path, size: int, on_sent: Callable[[int], None]) -> None:
+    def _finish(
+        self, begun: BegunUpload, source: Path, on_sent: Callable[[int], None], uploads: BegunUploads
+    ) -> None:
         """Send the parts that are missing, and say that they are all. Raises :class:`_LapsedError`."""
         parts = []
         for address in begun.addresses:
             number = address.part_number
             start = (number - 1) * begun.length
-            part = HashedPart(source, start=start, size=min(begun.length, size - start))
+            part = HashedPart(source, start=start, size=min(begun.length, begun.size - start))
             if number not in begun.tags:
-                begun.note(number, self._sender.send(address, part))
+                begun.tags[number] = self._sender.send(address, part)
             on_sent(len(part))
             parts.append({"part_number": number, "etag": begun.tags[number], "url": address.url})
         folder, known = _named(begun)
-        with patient(request_timeout() + seconds_to_store(size)):
+        with patient(request_timeout() + seconds_to_store(begun.size)):
             try:
                 self._session.post(f"{_API}/complete/{folder}", Done, {**known, "parts": parts})
             except AnswerError:
-                self.take_back(begun)
+                self.take_back(begun, uploads)
                 raise
-        begun.forget()
+        uploads.forget(begun)
 
     def _ask(self) -> bool:
         try:

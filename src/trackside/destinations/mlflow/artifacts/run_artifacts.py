@@ -90,7 +90,7 @@ class ArtifactRun:
         """Have the store forget what was begun of the held file ``name``, which is not delivered."""
         for begun in self._uploads.all():
             if begun.is_below(name):
-                self.connection.call(self.connection.client.take_back, begun)
+                self.connection.call(self.connection.client.take_back, begun, self._uploads)
 
     def upload_folder(self, source: Path, artifact_path: str, *, to: Run | None = None) -> None:
         """Write or replace all files under ``source``, in the folder ``artifact_path`` of the run."""
