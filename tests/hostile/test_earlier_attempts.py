@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -43,6 +45,18 @@ def kill_shipper(journal: JournalDirectory) -> None:
     state = read_json(journal.state, State)
     assert state is not None
     os.kill(state.pid, signal.SIGKILL)
+
+
+def stops_without_a_lock(pid: int, uri: str) -> bool:
+    """Stop the process. If it holds the database's lock, let it go on, and return False."""
+    os.kill(pid, signal.SIGSTOP)
+    with contextlib.closing(sqlite3.connect(uri.removeprefix("sqlite:///"), timeout=0.2)) as database:
+        try:
+            database.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
+            os.kill(pid, signal.SIGCONT)
+            return False
+    return True
 
 
 def test_what_can_not_be_delivered_keeps_no_attempt_waiting(tmp_path: Path) -> None:
@@ -89,7 +103,7 @@ def test_a_shipper_that_stood_still_sets_no_status(tmp_path: Path) -> None:
     wait_for((tmp_path / "emitted").exists)
     older = job.journal()
     shipper = job.shipper()
-    os.kill(shipper, signal.SIGSTOP)
+    wait_for(lambda: stops_without_a_lock(shipper, job.uri))
     first.kill()
     first.wait()
     assert job.train(NEXT, TRACKSIDE_DIR="elsewhere", TRACKSIDE_START_TIMEOUT="60").wait(240) == 0
