@@ -48,6 +48,14 @@ def only_run(store: Path, experiment: str) -> MlflowRun:
     return run
 
 
+def status_in(store: Path, experiment: str) -> str | None:
+    """Of the one run of the experiment there. None as long as there is none."""
+    client = MlflowClient(f"sqlite:///{store}/mlflow.db")
+    found = client.get_experiment_by_name(experiment)
+    runs = [] if found is None else client.search_runs([found.experiment_id])
+    return runs[0].info.status if runs else None
+
+
 def steps(store: Path, run: MlflowRun) -> list[int]:
     """Of the metric ``loss``."""
     client = MlflowClient(f"sqlite:///{store}/mlflow.db")
@@ -98,9 +106,8 @@ def test_one_that_is_down_delays_nothing_and_keeps_no_secret(
     assert meta is not None
     assert meta.destinations[0].options == {"tracking_uri": address.replace("me:hunter2", "***")}
     run.finish()
-    assert time.monotonic() - begun < 30
-    found = only_run(place / "own", "alone")
-    assert found.info.status == "FINISHED"
+    assert time.monotonic() - begun < 60
+    until(lambda: status_in(place / "own", "alone") == "FINISHED", 90)  # after the wait, if it is busy
     held = [
         path for path in journal_of(run).path.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()
     ]
