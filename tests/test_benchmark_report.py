@@ -250,6 +250,7 @@ def test_the_plots_are_made_and_shown(results: Path, tmp_path: Path):
     assert all(f"(benchmarks/plots/{name}.svg)" in page for name in names)
 
 
+@pytest.mark.slow
 @pytest.mark.outside  # it draws
 def test_the_same_results_make_the_same_files(results: Path, tmp_path: Path):
     """To the byte, so that a diff shows what has changed."""

@@ -36,7 +36,7 @@ EXAMPLES = [
         block,
         id=f"{page.stem}-{number}",
         marks=[
-            *([pytest.mark.process] if ABOUT_MLFLOW.search(block) else []),
+            pytest.mark.process,
             *([pytest.mark.torch] if "import torch\n" in block else []),
         ],
     )

@@ -153,6 +153,7 @@ def check_files(client: MlflowClient, run: Run, looks: list[int], folder: Path) 
 
 @pytest.mark.timeout(300)
 @pytest.mark.process
+@pytest.mark.slow
 def test_two_runs_in_an_empty_folder(tmp_path: Path):
     """No terminal, no database and no HOME: plain lines, a command to paste, and two runs."""
     directory, home = tmp_path / "a directory", tmp_path / "nowhere"

@@ -112,6 +112,7 @@ def test_a_server_that_is_down_hardly_holds_up_the_end(play: Play) -> None:
     assert "HTTPConnectionPool" in training.journal.log.read_text(), "the rest of it is in the shipper's log"
 
 
+@pytest.mark.slow
 def test_an_artifact_store_out_of_reach(
     play: Play, proxy: FaultProxy, client: MlflowClient, tmp_path: Path
 ) -> None:

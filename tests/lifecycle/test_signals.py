@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.hooked import everything_hooked, wakeup_descriptor
+from tests.support.pipes import read_bytes
 from trackside.event_bus.bus import Bus
 from trackside.events import MetricsSample
 from trackside.lifecycle.hooks import ProcessHooks
 from trackside.lifecycle.signal_chain import SignalLink
 from trackside.lifecycle.signals import SignalHooks
-from trackside.shipper.protocol import WakeupPipe, read_bytes
+from trackside.shipper.protocol import WakeupPipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

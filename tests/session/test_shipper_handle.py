@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from tests.support.pipes import read_bytes
 from trackside.journal.cursor import Cursor, save_cursor
 from trackside.journal.directory import JournalDirectory, create_directory
 from trackside.journal.files import write_atomically
@@ -27,7 +28,7 @@ from trackside.session.shipper_handle import (
     ShipperProcess,
 )
 from trackside.shipper.environment import Renewal
-from trackside.shipper.protocol import DONE, LEFT, LOCKED, NUDGE, READY, SEEN, Line, read_bytes
+from trackside.shipper.protocol import DONE, LEFT, LOCKED, NUDGE, READY, SEEN, Line
 from trackside.shipper.spawn import EXIT_NOT_PYTHON, spawn
 
 if TYPE_CHECKING:

@@ -178,6 +178,7 @@ def test_a_shipper_that_dies_without_its_server_is_lost_before_it_is_reaped() ->
         assert shipper.poll() == LOST
 
 
+@pytest.mark.process
 def test_shippers_wait_for_their_turn_and_none_is_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,8 @@ import signal
 
 import pytest
 
-from trackside.shipper.protocol import NUDGE, SEEN, WakeupPipe, read_bytes, signals_in
+from tests.support.pipes import read_bytes
+from trackside.shipper.protocol import NUDGE, SEEN, WakeupPipe, signals_in
 
 
 @pytest.fixture

@@ -75,6 +75,22 @@ def dead(tmp_path: Path) -> Iterator[Bench]:
     yield from made(tmp_path, alive=False)
 
 
+# Signals
+
+
+def test_a_signal_counts_before_the_main_thread_has_looked(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was in the pipe before the end was in the journal. Whoever judges that end has to know it."""
+    monkeypatch.setattr(Shipper, "_wait", lambda _self: time.sleep(0.01))  # too busy to look
+    bench.emit(5)
+    bench.pipe.send(15)
+    bench.tell("finished", status="FAILED")
+    bench.pipe.send(SEEN)
+    assert bench.shipper().run() == EXIT_DONE
+    assert {(end.status, end.reason) for end, _ in bench.destination.ends} == {("KILLED", "SIGTERM")}
+
+
 # To the end
 
 

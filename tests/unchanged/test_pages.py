@@ -22,9 +22,9 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(900)]
     [
         "fluent",
         "client_only",
-        "threads_and_processes",
+        pytest.param("threads_and_processes", marks=pytest.mark.slow),
         pytest.param("sklearn_autolog", marks=pytest.mark.slow),
-        "two_stores",
+        pytest.param("two_stores", marks=pytest.mark.slow),
     ],
 )
 def test_the_pages_in_a_database_are_the_same(program: str, tmp_path: Path) -> None:

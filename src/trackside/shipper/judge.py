@@ -20,7 +20,7 @@ from trackside.lifecycle.kept_events import keep, matters
 from trackside.lifecycle.verdict import Verdict, decide, telling_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from trackside.journal.directory import JournalDirectory
     from trackside.journal.format import LifecycleRecord
@@ -33,7 +33,16 @@ if TYPE_CHECKING:
 class Judge:
     """Judges the end of the run of ``journal``. Any thread may ask."""
 
-    def __init__(self, journal: JournalDirectory, meta: Meta, progress: Progress, trainer: Trainer) -> None:
+    def __init__(
+        self,
+        journal: JournalDirectory,
+        meta: Meta,
+        progress: Progress,
+        trainer: Trainer,
+        *,
+        look_for_signals: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._look_for_signals = look_for_signals
         self._journal = journal
         self._meta = meta
         self._progress = progress
@@ -60,7 +69,8 @@ class Judge:
         return any(record.kind == "exited" for record in self._progress.state.lifecycle)
 
     def evidence(self) -> Evidence:
-        """All that is known now."""
+        """All that is known now. The signals that came before the last record are among it."""
+        self._look_for_signals()
         state, trainer = self._progress.state, self._trainer
         return evidence_from(
             list(state.lifecycle),

@@ -228,13 +228,6 @@ def _open() -> tuple[OwnDescriptor, OwnDescriptor]:
     return OwnDescriptor(ends[0]), OwnDescriptor(ends[1])
 
 
-def read_bytes(descriptor: int) -> bytes:
-    """Everything in the pipe now."""
-    with contextlib.suppress(BlockingIOError):
-        return os.read(descriptor, 4096)
-    return b""
-
-
 def signals_in(data: bytes) -> list[int]:
     """The signal numbers among ``data``."""
     return [byte for byte in data if 0 < byte < _SIGNAL_LIMIT]

@@ -44,7 +44,6 @@ from trackside.shipper.protocol import (
     NUDGE,
     PROVE,
     SEEN,
-    read_bytes,
     signals_in,
 )
 from trackside.shipper.removal import Presence, remove_delivered, say_lost
@@ -53,6 +52,7 @@ from trackside.shipper.signals import on_request_to_leave
 from trackside.shipper.survival import Survival
 from trackside.shipper.trainer import Trainer
 from trackside.shipper.transformed import transforms_of
+from trackside.shipper.wakeup_reader import WakeupReader
 from trackside.shipper.worker import DeliveryWorker
 from trackside.shipper.worker_report import WorkerReport
 
@@ -113,10 +113,10 @@ class Shipper:
         self._moved = (0, 0.0)
         self._meta = meta
         self._progress = progress
-        self._pipe = pipe
+        self._wakeup = WakeupReader(pipe, self._take)
         self._hold = hold
         self._trainer = Trainer(journal, meta)
-        self._judge = Judge(journal, meta, progress, self._trainer)
+        self._judge = Judge(journal, meta, progress, self._trainer, look_for_signals=self._wakeup.read)
         self._passed_on = (False, False)
         self._linger = linger
         self._asked_to_leave = False
@@ -201,7 +201,7 @@ class Shipper:
     def _listen(self) -> None:
         on_request_to_leave(self._on_signal)
         line = None if self._line is None else self._line.fileno()
-        for descriptor in (self._pipe, line, self._trainer.fileno()):
+        for descriptor in (self._wakeup.descriptor, line, self._trainer.fileno()):
             if descriptor is not None:
                 self._selector.register(descriptor, selectors.EVENT_READ)
 
@@ -221,10 +221,8 @@ class Shipper:
 
     def _hear(self, descriptor: int) -> bool:
         """Take what has come in through ``descriptor``. False when nothing ever will again."""
-        if descriptor == self._pipe:
-            data = read_bytes(descriptor)
-            self._take(data)
-            return bool(data)
+        if descriptor == self._wakeup.descriptor:
+            return self._wakeup.read()
         if self._line is None or descriptor != self._line.fileno():
             return False
         messages = self._line.receive()
@@ -265,8 +263,8 @@ class Shipper:
         trainer = self._trainer
         if trainer.died_ms:
             return
-        if trainer.is_gone() and self._pipe is not None:
-            self._take(read_bytes(self._pipe))  # a signal that came just before the end
+        if trainer.is_gone():
+            self._wakeup.read()  # a signal that came just before the end
         trainer.look(said_exited=self._judge.said_exited)
         if not trainer.died_ms and self._hold is not None:
             self._serve_waiting_exit()
@@ -384,8 +382,7 @@ class Shipper:
 
     def _is_read(self) -> bool:
         """Whether the trainer knows what became of the run, or never will."""
-        if self._pipe is not None:
-            self._take(read_bytes(self._pipe))
+        self._wakeup.read()
         return self._seen or self._trainer.is_gone() or self._trainer.replaced
 
     def _clean_up(self) -> None:
