@@ -44,9 +44,7 @@ def watch_event_loops(changed: Callable[[int], None]) -> None:
         return
     _changed = changed
     for module in _LOOPS:
-        if module in sys.modules:
-            _wrap_loop(module)
-        elif module not in _awaited:
+        if module in sys.modules or module not in _awaited:
             _awaited.add(module)
             after_import(module, functools.partial(_wrap_loop, module))
 

@@ -40,9 +40,6 @@ _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 _RUNS_IN_AN_ANSWER = 1000
 
 
-_NOTHING_BEGUN = BegunUploads()
-
-
 def _note_nothing(_bytes: int) -> None:
     """Count nothing."""
 
@@ -231,14 +228,15 @@ class RestClient:
         artifact_file: str,
         *,
         on_sent: Callable[[int], None] = _note_nothing,
-        uploads: BegunUploads = _NOTHING_BEGUN,
+        uploads: BegunUploads | None = None,
     ) -> None:
         if not is_proxied(run.info.artifact_uri):
             self._through_mlflow().upload_file(run, source, artifact_file, on_sent=on_sent)
             return
         body, place = FileBody(source, on_sent=on_sent), _place(run, artifact_file)
         size = len(body)
-        in_parts = self._parts.takes(size) and self._parts.upload(source, size, place, on_sent, uploads)
+        begun = uploads or BegunUploads()
+        in_parts = self._parts.takes(size) and self._parts.upload(source, size, place, on_sent, begun)
         if not in_parts:
             self._session.put_file(_artifact(run, artifact_file), body)
         if size >= LISTED:

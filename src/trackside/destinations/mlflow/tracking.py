@@ -137,7 +137,7 @@ class TrackingClient(Protocol):
         artifact_file: str,
         *,
         on_sent: Callable[[int], None] = ...,
-        uploads: BegunUploads = ...,
+        uploads: BegunUploads | None = ...,
     ) -> None:
         """Write or replace an artifact by the file ``source``, of any size.
 

@@ -58,8 +58,8 @@ def write_model(run: ArtifactRun, record: ArtifactRecord, content: Path | None) 
     try:
         found = _found(run, record, page)
     except ModelsUnknownError:
-        run.connection.get_run()  # raises if it is the server that is gone
-        _write_among_files(run, record, content)
+        page = run.connection.get_run()  # raises if it is the server that is gone
+        _write_among_files(run, record, content, page)
         return
     model = found or _made(run, record, page)
     _describe(run, record, model, page)
@@ -182,14 +182,14 @@ def _file_name(record: ArtifactRecord, content: Path) -> str:
     return str(record.details.get("file") or content.name)
 
 
-def _write_among_files(run: ArtifactRun, record: ArtifactRecord, content: Path) -> None:
+def _write_among_files(run: ArtifactRun, record: ArtifactRecord, content: Path, page: Run) -> None:
     """Upload the files into a folder of the run, and log the metrics as the run's own."""
     if _told.is_first(f"{run.connection.journal_id} knows no models"):
         run.notice(
             "this MLflow server knows no logged models (MLflow 3 does). Checkpoints and models are uploaded "
             "among the run's artifacts, and their metrics are the run's. Their params are left out"
         )
-    page, folder = run.connection.get_run(), _folder(record)
+    folder = _folder(record)
     _log_points(run, record, list(_points(record, page, None)))
     if content.is_dir():
         run.upload_folder(content, folder)
