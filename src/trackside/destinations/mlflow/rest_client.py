@@ -18,11 +18,10 @@ from trackside.destinations.mlflow.errors import AnswerError
 from trackside.destinations.mlflow.file_body import FileBody
 from trackside.destinations.mlflow.rest_models import RestModels
 from trackside.destinations.mlflow.rest_session import Done, RestSession
-from trackside.destinations.mlflow.stored_check import LISTED, require_size
+from trackside.destinations.mlflow.stored_check import LISTED, require_listed
 from trackside.destinations.mlflow.tracking import Experiment, Run, RunData, description_of, experiment_of
 from trackside.destinations.mlflow.upload_in_parts import PartsUploader
 from trackside.destinations.mlflow.used_datasets import CONTEXT_TAG
-from trackside.errors import RetryableError
 from trackside.tag_names import USER_TAG
 
 if TYPE_CHECKING:
@@ -240,17 +239,10 @@ class RestClient:
         if not in_parts:
             self._session.put_file(_artifact(run, artifact_file), body)
         if size >= LISTED:
-            self._check(run, artifact_file, size)
+            require_listed(artifact_file, size, self._listed(run, artifact_file))
 
     def take_back(self, begun: BegunUpload, uploads: BegunUploads) -> None:
         self._parts.take_back(begun, uploads)
-
-    def _check(self, run: Run, name: str, size: int) -> None:
-        """Raise :class:`RetryableError` unless the run shows a file of that size."""
-        found = self._listed(run, name)
-        if found is None:
-            raise RetryableError(f"{name} was uploaded, and the run does not show it")
-        require_size(name, size, found.file_size)
 
     def _listed(self, run: Run, name: str) -> _File | None:
         """What the server's list of the run's artifacts says of ``name``."""

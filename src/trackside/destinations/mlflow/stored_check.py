@@ -44,6 +44,13 @@ def require_size(name: str, size: int, found: int | None) -> None:
         raise RetryableError(f"{name} has {size} bytes, and the run shows {found} of them")
 
 
+def require_listed(name: str, size: int, found: Any) -> None:
+    """Raise :class:`RetryableError` unless ``found``, what a list says of the file, is of that size."""
+    if found is None:
+        raise RetryableError(f"{name} was uploaded, and the run does not show it")
+    require_size(name, size, found.file_size)
+
+
 def _look_up(repository: Any, artifact_file: str, size: int) -> None:
     folder = artifact_file.rpartition("/")[0]
     try:
@@ -52,9 +59,7 @@ def _look_up(repository: Any, artifact_file: str, size: int) -> None:
         logger.info("%s can't be looked up: %s", artifact_file, type(error).__name__)
         return
     found = next((item for item in listed if item.path == artifact_file), None)
-    if found is None:
-        raise RetryableError(f"{artifact_file} was uploaded, and the run does not show it")
-    require_size(artifact_file, size, found.file_size)
+    require_listed(artifact_file, size, found)
 
 
 def _are_same(source: Path, copy: Path) -> bool:
